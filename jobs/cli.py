@@ -1,0 +1,82 @@
+"""The `xytok` command: finds the job for a verb, imports only that one, maps errors to exit codes."""
+
+import argparse
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from typing import NoReturn, Protocol, cast
+
+# verb → (module, one line of help); a module is imported only when its verb is used, so that
+# `xytok --help`, `status` and `plan` start without torch or Ray.
+JOBS: dict[str, tuple[str, str]] = {}
+
+
+class Job(Protocol):
+    """What every module named in `JOBS` offers."""
+
+    EXAMPLE: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the job's arguments."""
+        ...
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the job and return its exit code."""
+        ...
+
+
+def load_job(verb: str) -> Job:
+    """Import the module behind a verb."""
+    return cast(Job, importlib.import_module(JOBS[verb][0]))
+
+
+def build_parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser with full arguments for `verbs` and one help line for the rest."""
+    parser = argparse.ArgumentParser(
+        prog="xytok",
+        description="Turn speech corpora into XY-Tokenizer codes, and prove that they still sound right.",
+        epilog="exit codes: 0 all done, 1 work failed or findings, 2 wrong usage",
+    )
+    version = importlib.metadata.version("xytok")
+    parser.add_argument("--version", action="version", version=f"xytok {version}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+    for verb, (_, summary) in JOBS.items():
+        job = load_job(verb) if verb in verbs else None
+        subparser = subparsers.add_parser(
+            verb,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            epilog=f"example:\n  {job.EXAMPLE}" if job else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if job:
+            job.add_arguments(subparser)
+    return parser
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    from pipeline.errors import PipelineError
+    from xy_codec.errors import XYCodecError
+
+    return PipelineError, XYCodecError
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    verbs = [word for word in argv if word in JOBS][:1]
+    args = build_parser(verbs).parse_args(argv)
+    try:
+        return load_job(args.verb).run(args)
+    except _expected_errors() as error:
+        print(f"xytok {args.verb}: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 1)
+    except KeyboardInterrupt:
+        print(f"xytok {args.verb}: interrupted; the same command resumes", file=sys.stderr)
+        return 130
+
+
+def main() -> NoReturn:
+    """Entry point of the `xytok` command."""
+    sys.exit(run(sys.argv[1:]))

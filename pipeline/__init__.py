@@ -1,0 +1,1 @@
+"""Shards in, codes out; codes in, findings out."""
