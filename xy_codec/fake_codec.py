@@ -1,4 +1,4 @@
-"""A codec without a model: real shapes and real determinism at no cost, to measure the host path."""
+"""A codec without a model: real shapes, real determinism, no cost; measures the host path."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
