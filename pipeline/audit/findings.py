@@ -1,0 +1,245 @@
+"""What the measuring half of the audit hands to statistics, verdicts and the report.
+
+A `ClipFinding` is one sampled clip, a `TokenReport` is one shard's tokens without decoding them.
+`findings_table.py` turns clip findings into `findings.parquet` and back.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Better = Literal["higher", "lower", "zero", "neutral"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a figure of `Scores` is to be read; `neutral` describes the clip and judges nothing."""
+
+    name: str
+    label: str
+    unit: str
+    better: Better
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("sim", "SIM", "", "higher"),
+    Metric("stoi", "STOI", "", "higher"),
+    Metric("pesq_nb", "PESQ-NB", "", "higher"),
+    Metric("pesq_wb", "PESQ-WB", "", "higher"),
+    Metric("log_mel_distance_db", "log-mel distance", "dB", "lower"),
+    Metric("f0_error_cents", "F0 error", "cents", "lower"),
+    Metric("voicing_agreement", "voicing agreement", "", "higher"),
+    Metric("gain_db", "level change", "dB", "zero"),
+    Metric("length_difference_seconds", "length difference", "s", "zero"),
+    Metric("dnsmos_original", "DNSMOS of the original", "", "neutral"),
+    Metric("dnsmos_reconstruction", "DNSMOS of the reconstruction", "", "higher"),
+    Metric("dnsmos_p808_original", "DNSMOS P.808 of the original", "", "neutral"),
+    Metric("dnsmos_p808_reconstruction", "DNSMOS P.808 of the reconstruction", "", "higher"),
+    Metric("level_original_db", "level of the original", "dBFS", "neutral"),
+    Metric("level_reconstruction_db", "level of the reconstruction", "dBFS", "neutral"),
+    Metric("clipped_original", "clipped samples of the original", "share", "neutral"),
+    Metric("clipped_reconstruction", "clipped samples of the reconstruction", "share", "lower"),
+    Metric("silent_original", "silence in the original", "share", "neutral"),
+    Metric("silent_reconstruction", "silence in the reconstruction", "share", "neutral"),
+)
+METRIC_NAMES: tuple[str, ...] = tuple(metric.name for metric in METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Every metric of one pair original → reconstruction; None was not asked for or has a reason.
+
+    Lengths are compared before anything is trimmed: `length_difference_seconds` is reconstruction
+    minus original; a codec that floors to whole frames gives values in (-0.08, 0].
+    `gain_db` is the level of the reconstruction minus that of the original.
+    """
+
+    sim: float | None = None
+    stoi: float | None = None
+    pesq_nb: float | None = None
+    pesq_wb: float | None = None
+    log_mel_distance_db: float | None = None
+    f0_error_cents: float | None = None
+    voicing_agreement: float | None = None
+    gain_db: float | None = None
+    length_difference_seconds: float | None = None
+    dnsmos_original: float | None = None
+    dnsmos_reconstruction: float | None = None
+    dnsmos_p808_original: float | None = None
+    dnsmos_p808_reconstruction: float | None = None
+    level_original_db: float | None = None
+    level_reconstruction_db: float | None = None
+    clipped_original: float | None = None
+    clipped_reconstruction: float | None = None
+    silent_original: float | None = None
+    silent_reconstruction: float | None = None
+
+    def minus(self, other: "Scores") -> "Scores":
+        """Metric by metric difference; None where either side has none."""
+        return Scores(
+            **{name: _minus(getattr(self, name), getattr(other, name)) for name in METRIC_NAMES}
+        )
+
+
+def _minus(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left - right
+
+
+NO_DIFFERENCE = Scores(**dict.fromkeys(METRIC_NAMES, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Stored codes against codes made here and now from the original, free of content.
+
+    `differing_codes` counts, per codebook, over the frames both have (at shift 0).
+    `paired` is score(original, decoded stored) minus score(original, decoded fresh): all 0 where
+    the codes are equal, None per metric where one of the two could not be computed.
+    `best_shift_frames` is the shift s that makes stored[t] equal fresh[t - s] most often (0 unless
+    another explains clearly more), `agreement_at_shift` the share of equal codes there.
+    `explained_by` names the hypothesis under which re-encoding reproduces the stored codes (for
+    example `gain +3 dB`, `resampler linear`, `codes of another clip`), None where none does.
+    """
+
+    stored_frames: int
+    fresh_frames: int
+    differing_codes: tuple[int, ...]
+    differing_frames: int
+    one_bit_flips: int
+    constant_codebooks: tuple[int, ...]
+    best_shift_frames: int
+    agreement_at_shift: float
+    paired: Scores
+    same_audio: bool | None = None
+    explained_by: str | None = None
+    explained_agreement: float | None = None
+
+    @property
+    def compared_frames(self) -> int:
+        """Frames both sides have."""
+        return min(self.stored_frames, self.fresh_frames)
+
+    @property
+    def equal(self) -> bool:
+        """True where stored and fresh codes are the same in every value and in length."""
+        return self.stored_frames == self.fresh_frames and not any(self.differing_codes)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFinding:
+    """One sampled clip: where it is, what it is, how it sounds, whether its codes are its own.
+
+    `reasons` says why a figure is missing, by metric name; the keys `original`, `decode` and
+    `drift` say that the whole group is missing. `seconds` is the time spent, by step.
+    """
+
+    shard: str
+    key: str
+    row: int
+    corpus: str | None
+    language: str | None
+    speaker: str | None
+    source_dnsmos: float | None
+    text: str | None
+    duration: float
+    num_frames: int
+    tar_offset: int | None
+    tar_size: int | None
+    sim_model: str
+    scores: Scores = field(default_factory=Scores)
+    drift: Drift | None = None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFault:
+    """One example of a fault found in the tokens; `TokenReport` counts them all."""
+
+    kind: str
+    key: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReport:
+    """All rows of one shard's part, checked without decoding a single one.
+
+    `counts` is `[K, codebook_size]`; usage, entropy and perplexity per codebook follow from it and
+    add up over shards (`sum of counts`). Row counts name rows with at least one such fault.
+    `problems` are faults of the shard as a whole (rows against manifest, changed or short
+    source, part that does not match its checksum), each one sentence; empty is good.
+    """
+
+    shard: str
+    rows: int
+    frames: int
+    manifest_rows: int | None
+    rejects: int | None
+    members_seen: int | None
+    bad_shape_rows: int
+    bad_length_rows: int
+    out_of_range_rows: int
+    stuck_rows: int
+    repeated_frames: int
+    duplicate_key_rows: int
+    duplicate_audio_rows: int
+    counts: NDArray[np.int64]
+    problems: tuple[str, ...] = ()
+    examples: tuple[TokenFault, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def usage(self) -> NDArray[np.float64]:
+        """Share of each codebook's entries that occur, `[K]`."""
+        return np.asarray((self.counts > 0).mean(axis=1), dtype=np.float64)
+
+    @property
+    def entropy_bits(self) -> NDArray[np.float64]:
+        """Entropy of each codebook in bits, `[K]`; 0 for an empty shard."""
+        return entropy_bits(self.counts)
+
+    @property
+    def perplexity(self) -> NDArray[np.float64]:
+        """Two to the entropy, `[K]`."""
+        return np.asarray(2.0**self.entropy_bits, dtype=np.float64)
+
+
+def entropy_bits(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Entropy per row of a table of counts."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return np.asarray(
+        -(share * np.log2(np.where(share > 0, share, 1.0))).sum(axis=1), dtype=np.float64
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClipAudio:
+    """Both sides of a clip at one rate, for players and spectrograms; float32 mono."""
+
+    original: NDArray[np.float32]
+    reconstruction: NDArray[np.float32]
+    rate_hz: int
+
+
+# The report asks for the audio of the few clips it shows; audit.py reads and decodes them again.
+AudioSource = Callable[[ClipFinding], ClipAudio | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFindings:
+    """Everything measured in one audit; statistics, verdicts and the report start from here."""
+
+    output: str
+    seed: int
+    sim_model: str
+    codec: Mapping[str, object]
+    same_platform: bool
+    expected_flip_rate: tuple[float, ...] | None
+    clips: tuple[ClipFinding, ...]
+    tokens: tuple[TokenReport, ...]
+    unfinished_shards: int = 0
+    seconds: float = 0.0
