@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap intervals of means and of differences, Wilson intervals of shares."""
+"""How sure a number is: bootstrap intervals of means, Wilson intervals of shares."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ Values = NDArray[np.float64]
 LEVEL = 0.95
 _NORMAL_95 = 1.959963984540054
 _DRAWS = 1000
-# Above this many clips the bootstrap of a mean is the normal interval to three digits, and costs seconds.
+# Above this many values the bootstrap equals the normal interval to three digits.
 _BOOTSTRAP_MAX = 2000
 
 
@@ -28,6 +28,10 @@ class Interval:
     def excludes(self, value: float) -> bool:
         """Whether `value` lies outside the bounds."""
         return not self.low <= value <= self.high
+
+    def moved(self, by: float) -> "Interval":
+        """The same interval with `by` added to the estimate and both bounds."""
+        return Interval(self.estimate + by, self.low + by, self.high + by, self.num_values)
 
 
 @lru_cache(maxsize=64)
@@ -54,13 +58,6 @@ def _from_means(estimate: float, means: Values, num_values: int) -> Interval:
 def mean_interval(values: Values, seed: int = 0) -> Interval:
     """The mean of `values` (non-empty, finite) with its percentile bootstrap interval."""
     return _from_means(float(values.mean()), _bootstrap_means(values, seed), len(values))
-
-
-def difference_interval(values: Values, reference: Values, seed: int = 0) -> Interval:
-    """Mean of `values` minus mean of `reference`, two independent samples."""
-    means = _bootstrap_means(values, seed) - _bootstrap_means(reference, seed + 1)
-    estimate = float(values.mean() - reference.mean())
-    return _from_means(estimate, means, len(values))
 
 
 def share_interval(hits: int, total: int) -> Interval:

@@ -1,13 +1,15 @@
-"""Tests and corrections: ranks against a baseline, sign flips of paired differences, many shards at once.
+"""Tests and corrections: ranks against a baseline, sign flips of paired differences, many shards.
 
-Ranks, because metrics of speech are skewed and a shard's sample is small: the mean rank of n clips has
-the same known spread whatever the metric, and lighter tails than the normal, so it never cries wolf.
+Ranks, because metrics of speech are skewed and a shard's sample is small: the mean rank of n clips
+has the same known spread whatever the metric, with lighter tails than the normal.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erfc, sqrt
 
 import numpy as np
+from scipy.special import stdtr
 
 from pipeline.audit.intervals import Values
 
@@ -24,10 +26,13 @@ class RankTest:
     p_lower: float
     p_higher: float
 
-    @property
-    def p_either(self) -> float:
-        """The two-sided p-value."""
-        return min(1.0, 2 * min(self.p_lower, self.p_higher))
+
+@dataclass(frozen=True, slots=True)
+class ShardSpread:
+    """The variance of the mean rank between clean shards, and from how many it was estimated."""
+
+    variance: float
+    num_shards: int
 
 
 def ranks_in(values: Values, sorted_reference: Values) -> Values:
@@ -38,27 +43,30 @@ def ranks_in(values: Values, sorted_reference: Values) -> Values:
     return ranks
 
 
-def rank_test(values: Values, sorted_reference: Values, shard_variance: float = 0.0) -> RankTest:
-    """Test whether `values` lie lower or higher than the reference.
+def rank_test(ranks: Values, num_reference: int, spread: ShardSpread | None = None) -> RankTest:
+    """Test whether a sample with these ranks lies lower or higher than its reference.
 
-    Args:
-        shard_variance: how much the mean rank differs between clean shards beyond sampling; speakers
-            and recording sessions cluster in shards, and that is not news.
+    With a `spread`, clean shards that differ from each other (speakers and recording sessions
+    cluster) are no news; how well it is known enters as Satterthwaite's degrees of freedom.
     """
-    rank = float(ranks_in(values, sorted_reference).mean())
-    sampling = _RANK_VARIANCE * (1 / len(values) + 1 / len(sorted_reference))
-    z = (rank - 0.5) / sqrt(sampling + shard_variance)
-    return RankTest(rank, p_lower=erfc(-z / sqrt(2)) / 2, p_higher=erfc(z / sqrt(2)) / 2)
+    rank = float(ranks.mean())
+    sampling = _RANK_VARIANCE * (1 / len(ranks) + 1 / num_reference)
+    between = spread.variance if spread else 0.0
+    z = (rank - 0.5) / sqrt(sampling + between)
+    if not spread or between == 0.0:
+        return RankTest(rank, p_lower=erfc(-z / sqrt(2)) / 2, p_higher=erfc(z / sqrt(2)) / 2)
+    freedom = (spread.num_shards - 1) * ((sampling + between) / between) ** 2
+    return RankTest(rank, p_lower=float(stdtr(freedom, z)), p_higher=float(stdtr(freedom, -z)))
 
 
-def shard_rank_variance(samples: list[Values], sorted_reference: Values) -> float:
-    """The variance of the mean rank between shards that sampling alone does not explain."""
+def shard_spread(samples: Sequence[Values], sorted_reference: Values) -> ShardSpread:
+    """How much the mean rank differs between shards beyond what sampling explains."""
     samples = [sample for sample in samples if len(sample) >= 2]
     if len(samples) < 3:
-        return 0.0
+        return ShardSpread(0.0, len(samples))
     means = np.array([ranks_in(sample, sorted_reference).mean() for sample in samples])
     sampling = float(np.mean([_RANK_VARIANCE / len(sample) for sample in samples]))
-    return max(0.0, float(means.var(ddof=1)) - sampling)
+    return ShardSpread(max(0.0, float(means.var(ddof=1)) - sampling), len(samples))
 
 
 def paired_test(differences: Values, seed: int = 0) -> float:

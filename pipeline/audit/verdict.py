@@ -1,0 +1,211 @@
+"""From findings to verdicts: every shard, every group and the run."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from pipeline.audit.baseline import Baseline, by_shard
+from pipeline.audit.causes import drift_faults, flip_rate
+from pipeline.audit.content import Changes, run_changes, shard_changes
+from pipeline.audit.faults import fault
+from pipeline.audit.findings import METRIC_NAMES, AuditFindings, ClipFinding
+from pipeline.audit.intervals import mean_interval, share_interval
+from pipeline.audit.judgement import (
+    VERDICTS,
+    Fault,
+    GroupVerdict,
+    Judgement,
+    Level,
+    PairedChange,
+    ShardVerdict,
+    Verdict,
+)
+from pipeline.audit.significance import paired_test
+from pipeline.audit.thresholds import Thresholds
+from pipeline.audit.token_faults import token_faults, usual_top_shares
+
+_NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
+
+
+def judge(
+    findings: AuditFindings,
+    baseline: Baseline | None = None,
+    thresholds: Thresholds | None = None,
+) -> Judgement:
+    """Judge everything that was measured."""
+    thresholds = thresholds or Thresholds()
+    clips = by_shard(findings.clips)
+    tokens = {report.shard: report for report in findings.tokens}
+    changes = shard_changes(findings.clips, baseline, thresholds)
+    usual = usual_top_shares(findings.tokens)
+    allowed = allowed_flip_rate(findings, thresholds)
+    shards = []
+    for shard in sorted({*clips, *tokens}):
+        members, report = clips.get(shard, []), tokens.get(shard)
+        found = token_faults(report, usual, thresholds) if report else ()
+        found += drift_faults(members, allowed) if _drifts(members, allowed, thresholds) else ()
+        found += _content_faults(members, changes.get(shard, {}), thresholds)
+        shards.append(_shard_verdict(shard, members, found, changes.get(shard, {}), thresholds))
+    groups = _groups(findings.clips, baseline, thresholds)
+    return Judgement(
+        verdict=_worst([shard.verdict for shard in shards] + _group_verdicts(groups)),
+        shards=tuple(shards),
+        groups=groups,
+        thresholds=thresholds,
+        reference=baseline.label if baseline else "the other shards of this run",
+        missing=_missing(findings.clips),
+        notes=_notes(findings, baseline),
+    )
+
+
+def allowed_flip_rate(findings: AuditFindings, thresholds: Thresholds) -> float:
+    """The flip rate that is no drift: none where platform and precision are the run's own."""
+    if findings.same_platform:
+        return thresholds.max_flip_rate
+    expected = findings.expected_flip_rate
+    usual = float(np.mean(expected)) if expected else thresholds.unknown_flip_rate
+    return max(thresholds.max_flip_rate, thresholds.flip_factor * usual)
+
+
+def _drifts(clips: Sequence[ClipFinding], allowed: float, thresholds: Thresholds) -> bool:
+    """Whether a shard drifts: one clip is enough where codes must be equal."""
+    rates = np.array([flip_rate(clip.drift) for clip in clips if clip.drift is not None])
+    if not len(rates):
+        return False
+    if allowed <= thresholds.max_flip_rate:
+        return bool((rates > allowed).any())
+    # Far beyond the yardstick no rounding explains a clip; nearer to it the shard's mean decides.
+    return bool((rates > max(0.2, 5 * allowed)).any()) or mean_interval(rates).low > allowed
+
+
+def _content_faults(
+    clips: Sequence[ClipFinding], changes: Changes, thresholds: Thresholds
+) -> tuple[Fault, ...]:
+    silent = _silence(clips, thresholds)
+    if silent:
+        return (silent,)
+    unusual = [change for change in changes.values() if change.unusual]
+    if not unusual:
+        return ()
+    strongest = sorted(unusual, key=lambda change: -abs(change.shift or 0.0))
+    words = [
+        f"{change.metric} {change.difference.estimate:+.3g}"
+        for change in strongest[:3]
+        if change.difference
+    ]
+    noisy = any(change.metric in _NOISE_SIGNS for change in unusual)
+    name = "noise" if noisy else "other content"
+    return (fault(name, "against the reference: " + ", ".join(words), len(clips)),)
+
+
+def _silence(clips: Sequence[ClipFinding], thresholds: Thresholds) -> Fault | None:
+    shares = [clip.scores.silent_original for clip in clips]
+    known = [share for share in shares if share is not None]
+    silent = sum(share > thresholds.silent_share for share in known)
+    # One silent clip in ten is ordinary; the lower bound keeps small samples from crying wolf.
+    if not silent or share_interval(silent, len(known)).low <= thresholds.silent_clips:
+        return None
+    return fault("silence", f"{silent} of {len(known)} sampled clips are silent", silent)
+
+
+def _shard_verdict(
+    shard: str,
+    clips: Sequence[ClipFinding],
+    found: tuple[Fault, ...],
+    changes: Changes,
+    thresholds: Thresholds,
+) -> ShardVerdict:
+    drifts = [clip.drift for clip in clips if clip.drift is not None]
+    measured = sum(clip.drift is not None or clip.scores.stoi is not None for clip in clips)
+    sparse: list[Verdict] = ["too few clips"] if measured < thresholds.min_clips else []
+    frames = sum(drift.compared_frames for drift in drifts)
+    differing = np.sum([drift.differing_codes for drift in drifts], axis=0) if drifts else ()
+    return ShardVerdict(
+        shard=shard,
+        verdict=_worst([item.verdict for item in found] + sparse),
+        faults=tuple(sorted(found, key=lambda item: -VERDICTS.index(item.verdict))),
+        num_clips=len(clips),
+        num_compared=len(drifts),
+        num_differing=sum(not drift.equal for drift in drifts),
+        flip_rates=tuple(float(count) / max(frames, 1) for count in differing),
+        changes=changes,
+        paired=paired_changes(clips),
+    )
+
+
+def paired_changes(clips: Sequence[ClipFinding]) -> dict[str, PairedChange]:
+    """Every metric of stored minus fresh codes, over the clips where the two differ."""
+    drifts = [clip.drift for clip in clips if clip.drift and not clip.drift.equal]
+    changes = {}
+    for metric in METRIC_NAMES:
+        found = [getattr(drift.paired, metric) for drift in drifts]
+        values = np.array([value for value in found if value is not None], dtype=np.float64)
+        if len(values):
+            changes[metric] = PairedChange(metric, mean_interval(values), paired_test(values))
+    return changes
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    return max(verdicts, key=VERDICTS.index, default="ok")
+
+
+def _groups(
+    clips: Sequence[ClipFinding], baseline: Baseline | None, thresholds: Thresholds
+) -> tuple[GroupVerdict, ...]:
+    members: dict[tuple[Level, str], list[ClipFinding]] = {("run", "all clips"): list(clips)}
+    for clip in clips:
+        if clip.corpus:
+            members.setdefault(("corpus", clip.corpus), []).append(clip)
+        if clip.language:
+            members.setdefault(("language", clip.language), []).append(clip)
+        if clip.source_dnsmos is not None:
+            band = f"{int(clip.source_dnsmos * 2) / 2:.1f}+"
+            members.setdefault(("DNSMOS", band), []).append(clip)
+    keyed = {f"{level}\n{name}": group for (level, name), group in members.items() if group}
+    changes = run_changes(keyed, baseline, thresholds)
+    return tuple(
+        GroupVerdict(
+            level=level,
+            name=name,
+            num_clips=len(group),
+            num_shards=len({clip.shard for clip in group}),
+            changes=changes[f"{level}\n{name}"],
+        )
+        for (level, name), group in members.items()
+        if group
+    )
+
+
+def _group_verdicts(groups: Sequence[GroupVerdict]) -> list[Verdict]:
+    # DNSMOS bands differ from the baseline by construction: they are shown, and judge nothing.
+    judged = [group for group in groups if group.level != "DNSMOS"]
+    return ["unusual content" for group in judged if group.unusual]
+
+
+def _missing(clips: Sequence[ClipFinding]) -> Mapping[str, Mapping[str, int]]:
+    counts: dict[str, Counter[str]] = {}
+    for clip in clips:
+        for what, reason in clip.reasons.items():
+            counts.setdefault(what, Counter())[reason] += 1
+    return {what: dict(counter.most_common()) for what, counter in sorted(counts.items())}
+
+
+def _notes(findings: AuditFindings, baseline: Baseline | None) -> tuple[str, ...]:
+    notes = []
+    if baseline and baseline.sim_model != findings.sim_model:
+        notes.append(
+            f"SIM was not compared: the baseline used `{baseline.sim_model}`, "
+            f"this audit `{findings.sim_model}`."
+        )
+    checkpoint = str(findings.codec.get("checkpoint_sha256", ""))
+    if baseline and baseline.checkpoint != checkpoint:
+        notes.append("The baseline was made with another checkpoint than this run.")
+    if not findings.same_platform:
+        notes.append(
+            "Codes were made on another platform or precision than the audit's: "
+            "small flip rates are expected and allowed for."
+        )
+    if findings.unfinished_shards:
+        notes.append(f"{findings.unfinished_shards:,} shards are not finished and were left out.")
+    return tuple(notes)
