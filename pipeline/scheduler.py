@@ -1,0 +1,193 @@
+"""Which worker does which shard next; pure logic, no Ray, no clock, no storage.
+
+Largest shards first, a free worker takes the next one, and a next shard is prefetched while enough
+are left. A shard is blamed only when a worker died on it alone on a live node: deaths with two
+shards in hand make both suspects, which are then tried alone.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+
+class Sized(Protocol):
+    """What the scheduler has to know about a shard."""
+
+    @property
+    def path(self) -> str:
+        """The name that tells it from every other shard of the run."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """How large it is; only the order depends on it."""
+        ...
+
+
+Item = TypeVar("Item", bound=Sized)
+
+
+class Loss(Enum):
+    """Why a worker is gone; only a death on a live node can be a shard's fault."""
+
+    DIED = "died"
+    NODE_LOST = "node_lost"
+    DRAINED = "drained"
+
+
+class Verdict(Enum):
+    """What became of a shard whose worker is gone, or that failed."""
+
+    AGAIN = "again"
+    SUSPECTED = "suspected"
+    ISOLATED = "isolated"
+    QUARANTINED = "quarantined"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How often a shard may kill its worker, or fail without killing it."""
+
+    isolate_at_strike: int = 2
+    quarantine_at_strike: int = 4
+    max_failures: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment(Generic[Item]):
+    """One shard for one worker; `isolated` means its decoding belongs into a subprocess."""
+
+    shard: Item
+    isolated: bool
+
+
+@dataclass(slots=True)
+class _Case(Generic[Item]):
+    shard: Item
+    strikes: int = 0
+    failures: int = 0
+    suspected: bool = False
+
+
+class Scheduler(Generic[Item]):
+    """Hands out the shards of a run; every shard ends done, failed or quarantined, exactly once."""
+
+    def __init__(self, shards: Iterable[Item], policy: Policy | None = None) -> None:
+        self._policy = policy or Policy()
+        self._waiting = [_entry(_Case(shard)) for shard in shards]
+        self._num_shards = len(self._waiting)
+        heapq.heapify(self._waiting)
+        self._suspects: list[_Case[Item]] = []
+        self._hands: dict[str, list[_Case[Item]]] = {}
+        self._starved: set[str] = set()
+        self.done: list[str] = []
+        self.failed: list[Item] = []
+        self.quarantined: list[Item] = []
+
+    @property
+    def num_left(self) -> int:
+        """Shards not ended yet, those in the hands of workers included."""
+        return self._num_shards - len(self.done) - len(self.failed) - len(self.quarantined)
+
+    @property
+    def num_waiting(self) -> int:
+        """Shards in nobody's hands."""
+        return len(self._waiting) + len(self._suspects)
+
+    def add_worker(self, worker: str) -> None:
+        """A worker is ready to take shards."""
+        self._hands.setdefault(worker, [])
+
+    def in_hand(self, worker: str) -> list[Item]:
+        """The shards a worker holds, oldest first."""
+        return [case.shard for case in self._hands[worker]]
+
+    def take(self, worker: str) -> Assignment[Item] | None:
+        """The next shard for a worker, or None when it should have no more for now."""
+        hand = self._hands[worker]
+        case = self._prefetch(worker, hand) if hand else self._next_for_idle(worker)
+        if case is None:
+            return None
+        hand.append(case)
+        return Assignment(case.shard, case.strikes >= self._policy.isolate_at_strike)
+
+    def _next_for_idle(self, worker: str) -> _Case[Item] | None:
+        self._starved.discard(worker)
+        if self._suspects:
+            return self._suspects.pop()
+        return heapq.heappop(self._waiting)[-1] if self._waiting else None
+
+    def _prefetch(self, worker: str, hand: list[_Case[Item]]) -> _Case[Item] | None:
+        if len(hand) > 1 or hand[0].suspected:
+            return None
+        # A suspect needs an empty worker: as many as there are suspects get no prefetch.
+        if worker in self._starved or len(self._suspects) > len(self._starved):
+            self._starved.add(worker)
+            return None
+        # Near the end a prefetched shard would wait behind a busy worker while another is free.
+        if len(self._waiting) < len(self._hands):
+            return None
+        return heapq.heappop(self._waiting)[-1]
+
+    def finish(self, worker: str, path: str) -> None:
+        """A worker committed a shard."""
+        self.done.append(self._put_down(worker, path).shard.path)
+
+    def fail(self, worker: str, path: str, *, final: bool = False) -> Verdict:
+        """A worker lives but could not do a shard; it is tried again until it failed too often."""
+        case = self._put_down(worker, path)
+        case.failures += 1
+        if final or case.failures >= self._policy.max_failures:
+            self.failed.append(case.shard)
+            return Verdict.FAILED
+        self._requeue(case)
+        return Verdict.AGAIN
+
+    def give_back(self, worker: str, path: str) -> None:
+        """A worker returns a shard it never started."""
+        self._requeue(self._put_down(worker, path))
+
+    def lose(self, worker: str, loss: Loss) -> list[tuple[Item, Verdict]]:
+        """A worker is gone: its shards go back, and one of them may be blamed."""
+        hand = self._hands.pop(worker)
+        self._starved.discard(worker)
+        judge = self._judge(loss, alone=len(hand) == 1)
+        return [(case.shard, judge(case)) for case in hand]
+
+    def _judge(self, loss: Loss, *, alone: bool) -> Callable[[_Case[Item]], Verdict]:
+        if loss is not Loss.DIED:
+            return self._requeue
+        return self._strike if alone else self._suspect
+
+    def _requeue(self, case: _Case[Item]) -> Verdict:
+        if case.suspected:
+            self._suspects.append(case)
+        else:
+            heapq.heappush(self._waiting, _entry(case))
+        return Verdict.AGAIN
+
+    def _suspect(self, case: _Case[Item]) -> Verdict:
+        case.suspected = True
+        self._suspects.append(case)
+        return Verdict.SUSPECTED
+
+    def _strike(self, case: _Case[Item]) -> Verdict:
+        case.strikes += 1
+        if case.strikes >= self._policy.quarantine_at_strike:
+            self.quarantined.append(case.shard)
+            return Verdict.QUARANTINED
+        isolated = case.strikes >= self._policy.isolate_at_strike
+        self._suspect(case)
+        return Verdict.ISOLATED if isolated else Verdict.SUSPECTED
+
+    def _put_down(self, worker: str, path: str) -> _Case[Item]:
+        hand = self._hands[worker]
+        return hand.pop(next(i for i, case in enumerate(hand) if case.shard.path == path))
+
+
+def _entry(case: _Case[Item]) -> tuple[int, str, _Case[Item]]:
+    # Paths are unique, so two cases are never compared.
+    return -case.shard.size_bytes, case.shard.path, case
