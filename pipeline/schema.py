@@ -38,17 +38,16 @@ _PART_FIELDS: list[Any] = [
 ]
 PART_SCHEMA = pa.schema(_PART_FIELDS)
 
-REJECT_SCHEMA = pa.schema(
-    [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("stage", pa.string(), nullable=False),
-        pa.field("detail", pa.string(), nullable=False),
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("tar_offset", pa.int64()),
-        pa.field("tar_size", pa.int64()),
-    ]
-)
+_REJECT_FIELDS: list[Any] = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("stage", pa.string(), nullable=False),
+    pa.field("detail", pa.string(), nullable=False),
+    pa.field("shard", pa.string(), nullable=False),
+    pa.field("tar_offset", pa.int64()),
+    pa.field("tar_size", pa.int64()),
+]
+REJECT_SCHEMA = pa.schema(_REJECT_FIELDS)
 
 # Columns whose values repeat; the rest (offsets, hashes, texts) would only pay for a dictionary.
 DICTIONARY_COLUMNS = (
