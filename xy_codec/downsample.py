@@ -1,0 +1,31 @@
+"""Tokens at 50 Hz to frames at 12.5 Hz: a gated convolution beside a plain concatenation."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xy_codec.config import DownsampleConfig
+from xy_codec.layout import Layout, merge_steps
+
+
+class Downsample(nn.Module):
+    """Four tokens of width D become one frame of width 4 D."""
+
+    def __init__(self, config: DownsampleConfig) -> None:
+        super().__init__()
+        self.factor = config.avg_pooler
+        width = config.d_model * self.factor
+        self.gate_proj = nn.Conv1d(config.d_model, width, self.factor, self.factor, bias=False)
+        self.up_proj = nn.Conv1d(config.d_model, width, self.factor, self.factor, bias=False)
+        self.down_proj = nn.Linear(width, width, bias=False)
+        self.layer_norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """Token rows to frame rows; `layout` is that of the frames. The result is not masked."""
+        return layout.rowwise(self._merge, merge_steps(tokens, self.factor))
+
+    def _merge(self, rows: Tensor) -> Tensor:
+        # Kernel and stride are equal, so both convolutions are products with tokens side by side.
+        gate = F.linear(rows, self.gate_proj.weight.transpose(1, 2).flatten(1))
+        up = F.linear(rows, self.up_proj.weight.transpose(1, 2).flatten(1))
+        merged: Tensor = self.layer_norm(self.down_proj(F.silu(gate) * up) + rows)
+        return merged

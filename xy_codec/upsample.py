@@ -1,0 +1,25 @@
+"""Frames at 12.5 Hz to tokens at 50 Hz: one transposed convolution."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xy_codec.config import UpsampleConfig
+from xy_codec.layout import Layout, split_steps
+
+
+class Upsample(nn.Module):
+    """One frame of width 4 D becomes four tokens of width D."""
+
+    def __init__(self, config: UpsampleConfig) -> None:
+        super().__init__()
+        self.factor = config.stride
+        self.up_conv = nn.ConvTranspose1d(
+            config.d_model * self.factor, config.d_model, self.factor, self.factor, bias=False
+        )
+
+    def forward(self, frames: Tensor, layout: Layout) -> Tensor:
+        """Frame rows to token rows; `layout` is that of the frames."""
+        return split_steps(layout.rowwise(self._spread, frames), self.factor)
+
+    def _spread(self, rows: Tensor) -> Tensor:
+        return F.linear(rows, self.up_conv.weight.permute(2, 1, 0).flatten(0, 1))
