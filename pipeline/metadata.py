@@ -1,0 +1,109 @@
+"""What a clip's JSON and text say, typed into a part's columns; unknown fields stay JSON."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_TYPED = ("text", "speaker", "language", "dnsmos", "phone_count", "duration")
+# Emilia and Emilia-YODAS repeat the key under these names.
+_ID_FIELDS = ("id", "_id")
+_MAX_INT64 = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The typed fields of one clip, null where absent."""
+
+    text: str | None = None
+    speaker: str | None = None
+    language: str | None = None
+    dnsmos: float | None = None
+    phone_count: int | None = None
+    json_duration: float | None = None
+    extra: str | None = None
+
+
+NO_METADATA = Metadata()
+
+
+def parse_json(payload: bytes) -> Mapping[str, Any] | str:
+    """The fields of a JSON member, or why it has none."""
+    try:
+        fields = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}"[:200]
+    if not isinstance(fields, dict):
+        return f"a JSON {type(fields).__name__}, expected an object"
+    return fields
+
+
+def to_metadata(key: str, fields: Mapping[str, Any] | None, text: str | None) -> Metadata:
+    """Type the known fields; what does not fit its type stays in `extra`, nothing is dropped."""
+    if fields is None:
+        return Metadata(text=text) if text is not None else NO_METADATA
+    own_text = _text(fields.get("text"))
+    typed = Metadata(
+        text=text if own_text is None else own_text,
+        speaker=_text(fields.get("speaker")),
+        language=_text(fields.get("language")),
+        dnsmos=_number(fields.get("dnsmos")),
+        phone_count=_whole(fields.get("phone_count")),
+        json_duration=_number(fields.get("duration")),
+    )
+    rest = {
+        name: value
+        for name, value in fields.items()
+        if not _is_kept(name, value, typed) and not _is_key(name, value, key)
+    }
+    if not rest:
+        return typed
+    extra = json.dumps(rest, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return Metadata(
+        typed.text,
+        typed.speaker,
+        typed.language,
+        typed.dnsmos,
+        typed.phone_count,
+        typed.json_duration,
+        clean_text(extra),
+    )
+
+
+def clean_text(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates, which JSON may escape, become `\\uNNNN`."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_key(name: str, value: Any, key: str) -> bool:
+    return name in _ID_FIELDS and (value == key or value == key.rpartition("/")[2])
+
+
+def _is_kept(name: str, value: Any, typed: Metadata) -> bool:
+    if name not in _TYPED:
+        return False
+    kept = getattr(typed, "json_duration" if name == "duration" else name)
+    return value is None or (kept is not None and (name != "text" or isinstance(value, str)))
+
+
+def _text(value: Any) -> str | None:
+    return clean_text(value) if isinstance(value, str) else None
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_INT64:
+        return None
+    return value
