@@ -2,30 +2,56 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO_OUT := demo-out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-slow clean
+.PHONY: help setup demo test test-slow check bench system-packages wheel clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+# In two stages, so that the demo need not wait for linters and test servers.
+$(VENV)/.xytok: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.12 …"; exit 1; }
+	@.ci/system-packages compiler
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e '.[audit]'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.xytok
+	$(PIP_INSTALL) -e '.[audit,train,dev]'
+	@touch $@
 
 setup: $(VENV)/.installed ## create .venv and install everything into it
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e '.[audit,train,dev]'
-	touch $@
+demo: $(VENV)/.xytok ## tokenize the bundled speech and audit the codes
+	@BIN=$(BIN) OUT=$(DEMO_OUT) .ci/demo
+
+test: setup system-packages ## every test that is quick
+	$(BIN)/pytest -m 'not slow'
+
+test-slow: setup system-packages ## the long forms
+	$(BIN)/pytest -m slow
 
 check: setup ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: setup ## every test that is quick
-	$(BIN)/pytest -m 'not slow'
+bench: setup ## what this machine gives: codec, host path, storage, end to end
+	$(BIN)/xytok bench
 
-test-slow: setup ## the long forms
-	$(BIN)/pytest -m slow
+bench-%: setup ## one benchmark of tests/benchmarks: bench-codec, bench-host, …
+	$(BIN)/python tests/benchmarks/bench_$*.py
+
+wheel: setup ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --outdir dist .
+
+system-packages: ## install what tests need beyond pip (root on Debian), else name it
+	@.ci/system-packages compiler chromium ffmpeg
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build $(DEMO_OUT)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
