@@ -3,6 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+
+# Pytest finds hooks by their names here.
+from ci_skips import (  # noqa: F401
+    pytest_collectreport,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 from s3_server import S3Server, s3_server
 
 
