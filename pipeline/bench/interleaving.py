@@ -1,0 +1,71 @@
+"""Timing several ways of doing one thing against each other on a machine that is never idle."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds of each repetition, in the order in which they ran."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle repetition."""
+        return statistics.median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        """The least disturbed repetition."""
+        return min(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times longer one way took than another, over paired repetitions."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
+
+
+def interleave(
+    actions: Mapping[str, Callable[[], object]], repetitions: int, *, warm_up: bool = True
+) -> dict[str, Timings]:
+    """Run every action once per round, so that what else runs on the machine hits all alike."""
+    if warm_up:
+        for action in actions.values():
+            action()
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for round_number in range(repetitions):
+        names = list(actions)[:: 1 if round_number % 2 == 0 else -1]
+        for name in names:
+            seconds[name].append(time_once(actions[name]))
+    return {name: Timings(tuple(values)) for name, values in seconds.items()}
+
+
+def paired_ratio(slow: Timings, fast: Timings) -> Ratio:
+    """The ratio of two ways, pair by pair; the range is that of the pairs."""
+    ratios = [a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)]
+    return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def time_once(action: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def repeat_for(action: Callable[[], object], seconds: float, at_most: int = 9) -> Timings:
+    """Repeat an action until its time is used up; at least once, after no warm-up."""
+    taken: list[float] = []
+    while not taken or (sum(taken) + taken[-1] < seconds and len(taken) < at_most):
+        taken.append(time_once(action))
+    return Timings(tuple(taken))
