@@ -98,6 +98,11 @@ class Judgement:
         """0 when nothing was found, 1 with findings; a small sample alone is no finding."""
         return 0 if self.verdict in ("ok", "too few clips") else 1
 
+    @property
+    def run_changes(self) -> Mapping[str, Change]:
+        """The metrics of the whole run."""
+        return next((group.changes for group in self.groups if group.level == "run"), {})
+
     def count(self, verdict: Verdict) -> int:
         """Shards with that verdict."""
         return sum(shard.verdict == verdict for shard in self.shards)

@@ -1,0 +1,67 @@
+"""The audit's page: `report.html` out of findings, judgement, baseline and a few sounds."""
+
+from pipeline.audit.baseline import Baseline
+from pipeline.audit.findings import AudioSource, AuditFindings, ClipFinding
+from pipeline.audit.judgement import Judgement
+from pipeline.audit.measured_sections import codes_section, metrics_section
+from pipeline.audit.page import render_page, section
+from pipeline.audit.sections import (
+    method_section,
+    shards_section,
+    steps_section,
+    verdict_block,
+)
+from pipeline.audit.wording import headline
+from pipeline.audit.worst_clips import Side, clip_card, score_facts, worst_clips
+
+_NUM_CLIPS = 8
+# Names of the released checkpoint; beside any other the published table means nothing.
+_RELEASED = ("xy", "xy_tokenizer", "xy-tokenizer", "fdugyt/xy_tokenizer")
+
+
+def render_report(
+    findings: AuditFindings,
+    judgement: Judgement,
+    baseline: Baseline | None = None,
+    audio: AudioSource | None = None,
+    num_clips: int = _NUM_CLIPS,
+) -> str:
+    """The whole page as HTML; `audio` gives the sounds of the few clips it shows."""
+    released = str(findings.codec.get("name", "")).lower() in _RELEASED
+    content = [
+        verdict_block(findings, judgement),
+        steps_section(judgement),
+        shards_section(judgement),
+        metrics_section(findings, judgement, baseline, released),
+        codes_section(findings, judgement, baseline),
+        _clips_section(findings, judgement, audio, num_clips),
+        method_section(findings, judgement),
+    ]
+    title = f"{headline(judgement).answer} – xytok audit of {findings.output}"
+    return render_page(title, "\n".join(content))
+
+
+def _clips_section(
+    findings: AuditFindings, judgement: Judgement, audio: AudioSource | None, num_clips: int
+) -> str:
+    listenings = worst_clips(findings.clips, judgement, num_clips)
+    if not listenings:
+        return ""
+    cards = "".join(
+        clip_card(listening, _sides(listening.clip, audio), score_facts) for listening in listenings
+    )
+    lead = (
+        "Original and reconstruction side by side, from the faulty shards first. "
+        "These are the worst of the sample, not typical clips."
+    )
+    return section("Worst clips", lead, cards)
+
+
+def _sides(clip: ClipFinding, audio: AudioSource | None) -> list[Side]:
+    sound = audio(clip) if audio else None
+    if sound is None:
+        return []
+    return [
+        Side("Original", sound.original, sound.rate_hz),
+        Side("Reconstruction from stored codes", sound.reconstruction, sound.rate_hz),
+    ]
