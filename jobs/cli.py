@@ -1,4 +1,4 @@
-"""The `xytok` command: finds the job for a verb, imports only that one, maps errors to exit codes."""
+"""The `xytok` command: finds a verb's job, imports only that one, maps errors to exit codes."""
 
 import argparse
 import importlib
@@ -9,7 +9,10 @@ from typing import NoReturn, Protocol, cast
 
 # verb → (module, one line of help); a module is imported only when its verb is used, so that
 # `xytok --help`, `status` and `plan` start without torch or Ray.
-JOBS: dict[str, tuple[str, str]] = {}
+JOBS: dict[str, tuple[str, str]] = {
+    "doctor": ("jobs.doctor_job", "check this machine, storage and cluster, and say what to do"),
+    "completion": ("jobs.completion_job", "print a completion script for bash, zsh or fish"),
+}
 
 
 class Job(Protocol):
@@ -35,7 +38,7 @@ def build_parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
     """The parser with full arguments for `verbs` and one help line for the rest."""
     parser = argparse.ArgumentParser(
         prog="xytok",
-        description="Turn speech corpora into XY-Tokenizer codes, and prove that they still sound right.",
+        description="Turn speech corpora into XY-Tokenizer codes, and prove that they sound right.",
         epilog="exit codes: 0 all done, 1 work failed or findings, 2 wrong usage",
     )
     version = importlib.metadata.version("xytok")
