@@ -1,1 +1,19 @@
 """XY-Tokenizer: a neural speech codec at 12.5 frames a second, 8 codebooks of 1024, 1 kbit/s."""
+
+from typing import TYPE_CHECKING, Any
+
+from xy_codec.contract import Codec, CodecIdentity
+
+if TYPE_CHECKING:
+    from xy_codec.loading import load_codec
+
+__all__ = ["Codec", "CodecIdentity", "load_codec"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when a codec is loaded."""
+    if name != "load_codec":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from xy_codec.loading import load_codec
+
+    return load_codec

@@ -153,7 +153,7 @@ class CodecConfig:
     @classmethod
     def from_mapping(cls, params: Mapping[str, Any]) -> Self:
         """Read `generator_params` (or the whole file) and refuse what the codec cannot run."""
-        params = dict(params.get("generator_params", params))
+        params = _generator_params(params)
         rates = _sample_rates(params)
         mel = params.pop("feature_extractor_kwargs", None) or {}
         blocks = {name: params.pop(name, None) for name in _BLOCKS}
@@ -186,6 +186,16 @@ _BLOCKS: dict[str, Any] = {
 }
 
 Block = TypeVar("Block")
+
+
+def _generator_params(file: Mapping[str, Any]) -> dict[str, Any]:
+    params = file.get("generator_params", file)
+    if not isinstance(params, Mapping):
+        raise ConfigError(
+            f"`generator_params` is {params!r}; expected a mapping. "
+            "Use the YAML that was published with the checkpoint."
+        )
+    return dict(params)
 
 
 def _sample_rates(params: dict[str, Any]) -> dict[str, Any]:

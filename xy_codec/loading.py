@@ -1,0 +1,150 @@
+"""`load_codec`: from a name, path, URL or repository to a codec that is ready to encode."""
+
+import hashlib
+import platform as machine
+from pathlib import Path
+
+import torch
+
+from xy_codec.checkpoint import Checkpoint, build_model, read_checkpoint
+from xy_codec.config import CodecConfig
+from xy_codec.contract import Codec, CodecIdentity
+from xy_codec.errors import ConfigError
+from xy_codec.fake_codec import FakeCodec
+from xy_codec.geometry import geometry_for
+from xy_codec.neural_codec import NeuralCodec
+from xy_codec.released import VARIANTS, released_config
+from xy_codec.source import find_files, read_config
+from xy_codec.windows import WindowPlan
+
+PRECISIONS = ("exact", "fast")
+
+
+def load_codec(
+    source: str | Path,
+    *,
+    config: str | Path | None = None,
+    precision: str = "exact",
+    device: str = "auto",
+    overlap_seconds: float = 10.0,
+) -> Codec:
+    """Load the codec behind `source`, frozen and ready.
+
+    Args:
+        source: A bundled name, a checkpoint file, a folder with YAML and checkpoint, an fsspec
+            URL or a Hugging Face repository id; `fake` gives a codec without a model.
+        config: The YAML, where it does not lie beside the checkpoint.
+        precision: `exact` (float32, equals the reference) or `fast`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        overlap_seconds: Right context of windows in clips that need several.
+    """
+    if str(source) == "fake":
+        return FakeCodec(overlap_seconds)
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"Precision is `{precision}`; expected one of {', '.join(PRECISIONS)}. "
+            "Use `exact` if in doubt."
+        )
+    files = find_files(str(source), None if config is None else str(config))
+    checkpoint = read_checkpoint(files.weights)
+    sizes = (
+        CodecConfig.from_mapping(read_config(files.config))
+        if files.config
+        else released_config(checkpoint.head_rows)
+    )
+    return assemble(sizes, checkpoint, precision, device, overlap_seconds)
+
+
+def assemble(
+    config: CodecConfig,
+    checkpoint: Checkpoint,
+    precision: str = "exact",
+    device: str = "auto",
+    overlap_seconds: float = 10.0,
+) -> NeuralCodec:
+    """The codec of a checkpoint that has been read already."""
+    where = _device(device)
+    plan = WindowPlan.of(
+        config.input_sample_rate,
+        config.feature_extractor_kwargs.chunk_length,
+        config.encoder_downsample_rate,
+        overlap_seconds,
+    )
+    identity = _identity(config, checkpoint, where, precision, overlap_seconds)
+    return NeuralCodec(build_model(config, checkpoint).to(where), identity, plan, where)
+
+
+def _identity(
+    config: CodecConfig,
+    checkpoint: Checkpoint,
+    device: torch.device,
+    precision: str,
+    overlap_seconds: float,
+) -> CodecIdentity:
+    return CodecIdentity(
+        name=_name(config, checkpoint),
+        checkpoint_sha256=checkpoint.sha256,
+        input_rate_hz=config.input_sample_rate,
+        output_rate_hz=config.output_sample_rate,
+        samples_per_frame=config.encoder_downsample_rate,
+        num_codebooks=config.quantizer_kwargs.num_quantizers,
+        codebook_size=config.quantizer_kwargs.codebook_size,
+        window_seconds=float(config.feature_extractor_kwargs.chunk_length),
+        overlap_seconds=float(overlap_seconds),
+        precision=precision,
+        pack_geometry=geometry_for(device).name,
+        platform=platform_name(device),
+    )
+
+
+def _name(config: CodecConfig, checkpoint: Checkpoint) -> str:
+    if "name" in checkpoint.metadata:
+        return checkpoint.metadata["name"]
+    rows = checkpoint.head_rows
+    if rows in VARIANTS and config == released_config(rows):
+        return VARIANTS[rows][0]
+    # Heads are not visible in a checkpoint's shapes, so other sizes are named by all of them.
+    return f"xy-{hashlib.sha256(repr(config).encode()).hexdigest()[:8]}"
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"Device is `{name}`; expected `auto`, `cpu`, `cuda` or `cuda:N`. Use `auto`."
+        ) from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"Device is `{name}`; expected `auto`, `cpu`, `cuda` or `cuda:N`.")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"Device is `{name}`, but torch {torch.__version__} sees no CUDA device. Use `cpu`, or "
+            "install a CUDA build of torch and check the driver with `nvidia-smi`."
+        )
+    return device
+
+
+def platform_name(device: torch.device) -> str:
+    """What the last bits of a codec depend on beside its weights: the chip and torch's build."""
+    if device.type == "cuda":
+        chip = torch.cuda.get_device_name(device).replace(" ", "-")
+        return f"cuda:{chip}/torch-{torch.__version__}"
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    version = torch.__version__.split("+")[0]
+    return f"cpu:{_cpu_model()}/{capability}/torch-{version}"
+
+
+def _cpu_model() -> str:
+    """Vendor, family and model, which choose the kernels of the matrix library."""
+    wanted = {"vendor_id": "", "cpu family": "", "model": ""}
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return machine.machine()
+    for line in lines:
+        key, _, value = line.partition(":")
+        if wanted.get(key.strip()) == "":
+            wanted[key.strip()] = value.strip()
+    return "-".join(value for value in wanted.values() if value) or machine.machine()

@@ -1,0 +1,233 @@
+"""The frozen codec over packed buffers: implements the `Codec` contract."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Generic
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xy_codec.contract import Codec, CodecIdentity, Codes, Tag, Waveform
+from xy_codec.geometry import geometry_for
+from xy_codec.inputs import check_codes, check_waveform
+from xy_codec.model import XYTokenizer
+from xy_codec.packing import PackedLayout, lay_out
+from xy_codec.windows import DecodeWindow, EncodeWindow, WindowPlan
+
+_TOKENS_PER_FRAME = 4
+_MEL_PER_FRAME = 8
+
+
+@dataclass(slots=True)
+class _OpenClip(Generic[Tag]):
+    """A clip some of whose windows are still to come."""
+
+    tag: Tag
+    codes: Codes
+    windows_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[Tag]):
+    """One window of a clip, and the mel frames it takes."""
+
+    clip: _OpenClip[Tag]
+    window: EncodeWindow
+    samples: Waveform
+    mel_frames: int
+
+    @property
+    def rows(self) -> int:
+        """Tokens it owns in a pack."""
+        return self.mel_frames // 2
+
+
+@dataclass(slots=True)
+class _Pack(Generic[Tag]):
+    """Windows that go through the model together, and their codes once launched."""
+
+    jobs: list[_Job[Tag]] = field(default_factory=list)
+    rows: int = 0
+    codes: Tensor = field(default_factory=lambda: torch.empty(0))
+    done: torch.cuda.Event | None = None
+
+    def add(self, job: _Job[Tag]) -> None:
+        """Append a window."""
+        self.jobs.append(job)
+        self.rows += job.rows
+
+    def collect(self) -> Iterator[tuple[Tag, Codes]]:
+        """Wait for the codes, hand them to their clips, and yield the clips that are complete."""
+        if self.done is not None:
+            self.done.synchronize()
+        matrix, start = self.codes.numpy(), 0
+        for job in self.jobs:
+            kept = slice(job.window.first_frame, job.window.first_frame + job.window.num_kept)
+            job.clip.codes[:, kept] = matrix[start : start + job.window.num_kept].T
+            start += job.mel_frames // _MEL_PER_FRAME
+            job.clip.windows_left -= 1
+            if job.clip.windows_left == 0:
+                yield job.clip.tag, job.clip.codes
+
+
+class NeuralCodec(Codec):
+    """An XY-Tokenizer; a clip's codes do not depend on what is encoded beside it."""
+
+    def __init__(
+        self, model: XYTokenizer, identity: CodecIdentity, plan: WindowPlan, device: torch.device
+    ) -> None:
+        self.model = model
+        self.plan = plan
+        self.device = device
+        self.geometry = geometry_for(device)
+        self._identity = identity
+        # The host prepares one pack while the accelerator runs the one before it.
+        self._packs_in_flight = 0 if device.type == "cpu" else 1
+
+    @property
+    def identity(self) -> CodecIdentity:
+        """What the codes of this codec depend on."""
+        return self._identity
+
+    def encode(
+        self,
+        waveforms: Sequence[Waveform],
+        *,
+        num_codebooks: int | None = None,
+        rate_hz: int | None = None,
+    ) -> list[Codes]:
+        """Turn each waveform of L samples into codes `[K, L // samples_per_frame]`.
+
+        Args:
+            waveforms: Mono float32 at the codec's input rate.
+            num_codebooks: Stop after the first so many codebooks.
+            rate_hz: The waveforms' sample rate, if it should be checked.
+        """
+        for position, waveform in enumerate(waveforms):
+            check_waveform(waveform, self._identity, rate_hz, f"Waveform {position}")
+        done = dict(self._encode_stream(enumerate(waveforms), num_codebooks))
+        return [done[position] for position in range(len(waveforms))]
+
+    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Codes]]:
+        """Encode tagged clips as they come; a clip is yielded when its last pack has run."""
+        return self._encode_stream(clips, None)
+
+    def decode(self, codes: Sequence[Codes]) -> list[Waveform]:
+        """Turn each `[K', T]` (the first K' <= K codebooks) into a waveform at the output rate."""
+        for position, matrix in enumerate(codes):
+            check_codes(matrix, self._identity, f"Codes {position}")
+        samples = self.model.config.decoder_upsample_rate
+        out = [np.zeros(matrix.shape[1] * samples, np.float32) for matrix in codes]
+        for depth in sorted({matrix.shape[0] for matrix in codes}):
+            for pack in self._decode_packs(codes, depth):
+                self._decode_pack(pack, codes, out)
+        return out
+
+    def _encode_stream(
+        self, clips: Iterable[tuple[Tag, Waveform]], num_codebooks: int | None
+    ) -> Iterator[tuple[Tag, Codes]]:
+        depth = num_codebooks or self._identity.num_codebooks
+        pack: _Pack[Tag] = _Pack()
+        running: deque[_Pack[Tag]] = deque()
+        for tag, waveform in clips:
+            check_waveform(waveform, self._identity, None, f"Waveform `{tag}`")
+            jobs = self._jobs(tag, waveform, depth)
+            if not jobs:
+                yield tag, np.empty((depth, 0), np.int16)
+            for job in jobs:
+                if self.geometry.is_full(pack.rows, job.rows):
+                    running.append(self._launch(pack, depth))
+                    pack = _Pack()
+                    while len(running) > self._packs_in_flight:
+                        yield from running.popleft().collect()
+                pack.add(job)
+        if pack.jobs:
+            running.append(self._launch(pack, depth))
+        while running:
+            yield from running.popleft().collect()
+
+    def _jobs(self, tag: Tag, waveform: Waveform, depth: int) -> list[_Job[Tag]]:
+        windows = list(self.plan.encode_windows(len(waveform)))
+        frames = len(waveform) // self.plan.samples_per_frame
+        clip = _OpenClip(tag, np.empty((depth, frames), np.int16), len(windows))
+        return [
+            _Job(clip, window, waveform, self._mel_frames(window.stop - window.start))
+            for window in windows
+        ]
+
+    def _mel_frames(self, num_samples: int) -> int:
+        """Frames to compute: two behind the last one of the clip, and whole 12.5 Hz frames.
+
+        With two frames of silence behind it a clip's log-mel is that of padding it to 30 s.
+        """
+        hop = self.model.mel.hop_length
+        frames = -(-num_samples // hop) + 2
+        whole = -(-frames // _MEL_PER_FRAME) * _MEL_PER_FRAME
+        return min(self.plan.window_samples // hop, whole)
+
+    @torch.inference_mode()
+    def _launch(self, pack: _Pack[Tag], num_codebooks: int) -> _Pack[Tag]:
+        """Run a pack; on an accelerator its codes may still be on their way when this returns."""
+        hop = self.model.mel.hop_length
+        sizes = [
+            (job.rows, -(-(job.window.stop - job.window.start) // hop) // 2) for job in pack.jobs
+        ]
+        layout = lay_out(sizes, self.geometry.tile_rows, self.device)
+        mels = [self._mel(job) for job in pack.jobs]
+        padding = mels[0].new_zeros(2 * (layout.num_rows - pack.rows), mels[0].shape[1])
+        rows = self.model.embed(torch.cat([*mels, padding]), layout)
+        codes = self.model.quantize(rows, layout, num_codebooks).short()
+        pack.codes = codes.to("cpu", non_blocking=True)
+        if self.device.type == "cuda":
+            pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            pack.done.record()
+        return pack
+
+    def _mel(self, job: _Job[Tag]) -> Tensor:
+        samples = job.samples[job.window.start : job.window.stop]
+        padded = torch.zeros(1, job.mel_frames * self.model.mel.hop_length)
+        padded[0, : len(samples)] = torch.from_numpy(samples)
+        mel: Tensor = self.model.mel(padded.to(self.device, non_blocking=True))[0]
+        return mel
+
+    def _decode_packs(
+        self, codes: Sequence[Codes], depth: int
+    ) -> Iterator[list[tuple[int, DecodeWindow]]]:
+        pack: list[tuple[int, DecodeWindow]] = []
+        used = 0
+        for position, matrix in enumerate(codes):
+            if matrix.shape[0] != depth:
+                continue
+            for window in self.plan.decode_windows(matrix.shape[1]):
+                rows = (window.stop - window.start) * _TOKENS_PER_FRAME
+                if self.geometry.is_full(used, rows):
+                    yield pack
+                    pack, used = [], 0
+                pack.append((position, window))
+                used += rows
+        if pack:
+            yield pack
+
+    @torch.inference_mode()
+    def _decode_pack(
+        self, pack: list[tuple[int, DecodeWindow]], codes: Sequence[Codes], out: list[Waveform]
+    ) -> None:
+        parts = [codes[position][:, window.start : window.stop].T for position, window in pack]
+        tokens = [len(part) * _TOKENS_PER_FRAME for part in parts]
+        layout = lay_out([(rows, rows) for rows in tokens], self.geometry.tile_rows, self.device)
+        spectrum = self._spectrum(np.concatenate(parts), layout)
+        samples = self.model.config.decoder_upsample_rate
+        for (position, window), span in zip(pack, layout.faster(2).spans, strict=True):
+            rows = spectrum[span.start : span.start + span.rows]
+            wave = self.model.vocos.head.to_samples(rows.unsqueeze(0))[0]
+            start, count = window.start * samples, window.num_kept * samples
+            out[position][start : start + count] = wave[:count].cpu().numpy()
+
+    def _spectrum(self, frames: Codes, layout: PackedLayout) -> Tensor:
+        rows = layout.num_rows // _TOKENS_PER_FRAME
+        indices = torch.zeros(rows, frames.shape[1], dtype=torch.long)
+        indices[: len(frames)] = torch.from_numpy(np.ascontiguousarray(frames))
+        embedded = self.model.dequantize(indices.to(self.device), layout)
+        return self.model.reconstruct(embedded, layout)
