@@ -1,0 +1,69 @@
+"""What `xytok bench` found to be fastest on this machine, kept for the jobs that come after.
+
+Tuning changes no byte of any output, so a profile is free to be old, missing or ignored.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TuningProfile:
+    """The fastest settings, and the machine for which they are."""
+
+    cpu: str
+    cores: int
+    device: str
+    decode_threads: int
+    ahead_seconds: float
+    buffers_in_flight: int
+
+    def fits(self, cpu: str, cores: int) -> bool:
+        """Whether it was measured on a machine like this one."""
+        return (self.cpu, self.cores) == (cpu, cores)
+
+
+def default_path() -> Path:
+    """Where a profile lies when nobody says otherwise."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "xytok" / "profile.json"
+
+
+def write_profile(path: Path, profile: TuningProfile) -> None:
+    """Keep a profile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"format": _FORMAT} | asdict(profile)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_profile(path: Path) -> TuningProfile:
+    """The profile in a file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("format")
+        profile = TuningProfile(**content)
+        _check(version, profile)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"Profile `{path}` cannot be read ({error}); expected the JSON that `xytok bench` "
+            "writes; run `xytok bench` again, or leave `--profile` out"
+        ) from error
+    return profile
+
+
+def _check(version: object, profile: TuningProfile) -> None:
+    if version != _FORMAT:
+        raise ValueError(f"format {version!r}, expected {_FORMAT}")
+    counts = (profile.decode_threads, profile.buffers_in_flight, profile.cores)
+    if not all(type(count) is int and count >= 1 for count in counts):
+        raise ValueError(f"threads, buffers and cores are {counts}, expected whole numbers from 1")
+    if not profile.ahead_seconds > 0:
+        raise ValueError(f"ahead_seconds is {profile.ahead_seconds!r}, expected more than 0")
