@@ -27,7 +27,9 @@ def metrics_section(
     key = '<ul class="key"><li><i class="own"></i>this run</li>'
     if baseline:
         key += '<li><i class="line"></i>baseline</li>'
-    content = f'{key}</ul><div class="plots">{plots}</div>' + _metric_table(judgement, released)
+    content = f'{key}</ul><div class="plots main">{plots}</div>' + _metric_table(
+        judgement, released
+    )
     content += (
         f'<details><summary>More measurements</summary><div class="plots">{more}</div></details>'
     )

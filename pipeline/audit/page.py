@@ -6,6 +6,7 @@ to load anything or to run any script but its own.
 
 import base64
 import hashlib
+import re
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -46,6 +47,11 @@ def section(title: str, lead: str, content: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{lead_line}{content}</section>"
 
 
+def prose(text: str) -> str:
+    """Escaped text with its backticked words as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
 def badge(verdict: Verdict) -> str:
     """A verdict as coloured word with its own mark, so that colour is never alone."""
     return f'<span class="badge {STYLES[verdict]}">{escape(verdict)}</span>'
@@ -71,7 +77,7 @@ def tile(label: str, figure: str, note: str) -> str:
     )
 
 
-def table(head: list[str], rows: list[str], caption: str) -> str:
+def table(head: list[str], rows: list[str], caption: str, style: str = "") -> str:
     """A table that scrolls sideways on a phone; `head` cells starting with `#` are figures."""
     cells = "".join(
         f'<th scope="col" class="number">{escape(cell[1:])}</th>'
@@ -80,6 +86,6 @@ def table(head: list[str], rows: list[str], caption: str) -> str:
         for cell in head
     )
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="{style}">'
         f"<thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )

@@ -19,12 +19,13 @@ _STRIP_WIDTH = 1000
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A figure in few digits, without exponents for what people read."""
-    if value == 0 or not np.isfinite(value):
-        return "0" if value == 0 else "–"
+    """A figure in few digits and at most three decimals, as people read it."""
+    if not np.isfinite(value):
+        return "–"
+    if abs(value) < 0.0005:
+        return "0"
     places = max(0, digits - 1 - floor(log10(abs(value))))
-    text = f"{value:,.{min(places, 6)}f}"
-    return text.replace("-", "−")
+    return f"{value:,.{min(places, 3)}f}".replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +135,12 @@ def usage_curve(shares: Values) -> str:
     """How evenly one codebook is used: entries from most to least frequent, on a log scale."""
     ordered = np.sort(shares)[::-1]
     picked = ordered[np.linspace(0, len(ordered) - 1, 96).astype(int)]
-    # Shares from 1 in 100,000 to all of them fill the height.
-    heights = np.clip((np.log10(np.maximum(picked, 1e-5)) + 5) / 5, 0, 1)
+    # Even use lies in the middle; a hundred times more or less often reaches the borders.
+    heights = np.clip((np.log10(np.maximum(picked * len(ordered), 1e-9)) + 2) / 4, 0, 1)
     points = " ".join(
-        f"{index * 140 / 95:.1f},{28 - 26 * height:.1f}" for index, height in enumerate(heights)
+        f"{index * 140 / 95:.1f},{28 - 28 * height:.1f}" for index, height in enumerate(heights)
     )
-    even = 28 - 26 * (np.log10(1 / len(ordered)) + 5) / 5
+    even = 14.0
     drawn = (
         f'<line class="reference-mean" x1="0" x2="140" y1="{even:.1f}" y2="{even:.1f}"/>'
         f'<polygon class="bars" points="0,28 {points} 140,28"/>'

@@ -4,7 +4,7 @@ from html import escape
 
 from pipeline.audit.findings import METRICS, AuditFindings
 from pipeline.audit.judgement import Judgement, ShardVerdict
-from pipeline.audit.page import STYLES, badge, section, table, tile
+from pipeline.audit.page import STYLES, badge, prose, section, table, tile
 from pipeline.audit.plots import number
 from pipeline.audit.strip import strip_plot
 from pipeline.audit.wording import (
@@ -27,7 +27,7 @@ def verdict_block(findings: AuditFindings, judgement: Judgement) -> str:
     return (
         f'<p class="kicker">xytok audit of <code>{escape(findings.output)}</code></p>'
         f'<div class="verdict {STYLES[judgement.verdict]}"><h1>{escape(words.answer)}</h1>'
-        f"<p>{escape(words.reason)}</p></div>{_tiles(findings, judgement)}"
+        f"<p>{prose(words.reason)}</p></div>{_tiles(findings, judgement)}"
     )
 
 
@@ -63,7 +63,7 @@ def _tiles(findings: AuditFindings, judgement: Judgement) -> str:
 def steps_section(judgement: Judgement) -> str:
     """What to do next."""
     items = "".join(_step(step) for step in next_steps(judgement))
-    notes = "".join(f"<p class='soft'>{escape(note)}</p>" for note in judgement.notes)
+    notes = "".join(f"<p class='soft'>{prose(note)}</p>" for note in judgement.notes)
     return section("What to do next", "", f'<ul class="steps">{items}</ul>{notes}')
 
 
@@ -71,8 +71,8 @@ def _step(step: Step) -> str:
     shards = f"<p><code>{escape(shard_list(step.shards))}</code></p>" if step.shards else ""
     title = step.title[0].upper() + step.title[1:]
     return (
-        f"<li><h3>{escape(title)}</h3><p>{escape(step.meaning)} "
-        f"<strong>{escape(step.advice)}</strong></p>{shards}</li>"
+        f"<li><h3>{escape(title)}</h3><p class='soft'>{prose(step.meaning)}</p>"
+        f"<p>{prose(step.advice)}</p>{shards}</li>"
     )
 
 
@@ -126,7 +126,7 @@ def _shard_table(shards: list[ShardVerdict], caption: str) -> str:
             f'<tr><th scope="row">{escape(shard.shard)}</th><td>{badge(shard.verdict)}</td>'
             f'<td>{faults or "–"}</td><td class="number">{equal}</td></tr>'
         )
-    return table(["Shard", "Verdict", "Evidence", "#Codes equal"], rows, caption)
+    return table(["Shard", "Verdict", "Evidence", "#Codes equal"], rows, caption, "shards")
 
 
 def method_section(findings: AuditFindings, judgement: Judgement) -> str:

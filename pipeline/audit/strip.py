@@ -31,7 +31,9 @@ def strip_plot(judgement: Judgement) -> str:
     shown = [name for name in _SHOWN if any(name in shard.changes for shard in judgement.shards)]
     rows = [
         StripRow("Verdict", [_worst_verdict(group) for group in columns]),
-        StripRow("Codes", [_worst([_codes_cell(shard) for shard in group]) for group in columns]),
+        StripRow(
+            "Codes equal", [_worst([_codes_cell(shard) for shard in group]) for group in columns]
+        ),
     ]
     for name in shown:
         cells = [_worst([_cell(shard, name) for shard in group]) for group in columns]

@@ -9,7 +9,7 @@ from pipeline.audit.baseline import Baseline, by_shard
 from pipeline.audit.causes import drift_faults, flip_rate
 from pipeline.audit.content import Changes, run_changes, shard_changes
 from pipeline.audit.faults import fault
-from pipeline.audit.findings import METRIC_NAMES, AuditFindings, ClipFinding
+from pipeline.audit.findings import METRIC_NAMES, METRICS, AuditFindings, ClipFinding
 from pipeline.audit.intervals import mean_interval, share_interval
 from pipeline.audit.judgement import (
     VERDICTS,
@@ -25,6 +25,7 @@ from pipeline.audit.significance import paired_test
 from pipeline.audit.thresholds import Thresholds
 from pipeline.audit.token_faults import token_faults, usual_top_shares
 
+_LABELS = {metric.name: metric.label for metric in METRICS}
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
 
 
@@ -90,13 +91,13 @@ def _content_faults(
         return ()
     strongest = sorted(unusual, key=lambda change: -abs(change.shift or 0.0))
     words = [
-        f"{change.metric} {change.difference.estimate:+.3g}"
+        f"{_LABELS[change.metric]} {change.difference.estimate:+.3g}"
         for change in strongest[:3]
         if change.difference
     ]
     noisy = any(change.metric in _NOISE_SIGNS for change in unusual)
     name = "noise" if noisy else "other content"
-    return (fault(name, "against the reference: " + ", ".join(words), len(clips)),)
+    return (fault(name, "mean against the reference: " + ", ".join(words), len(clips)),)
 
 
 def _silence(clips: Sequence[ClipFinding], thresholds: Thresholds) -> Fault | None:

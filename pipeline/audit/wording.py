@@ -50,9 +50,11 @@ def headline(judgement: Judgement) -> Headline:
     if bad == total:
         return Headline("Do not train on this data", _bad_reason(judgement))
     if bad:
+        reason = _bad_reason(judgement)
+        if unusual:
+            reason += f" Listen to {plural(unusual, 'unusual shard')} before you train."
         return Headline(
-            f"Leave {plural(bad, 'shard')} out, train on the other {total - bad:,}",
-            _bad_reason(judgement),
+            f"Leave {plural(bad, 'shard')} out, train on the other {total - bad:,}", reason
         )
     if unusual or judgement.verdict == "unusual content":
         which = plural(unusual, "shard") if unusual else "the whole run"
