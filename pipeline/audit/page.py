@@ -85,7 +85,8 @@ def table(head: list[str], rows: list[str], caption: str, style: str = "") -> st
         else f'<th scope="col">{escape(cell)}</th>'
         for cell in head
     )
+    body = "".join(rows)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}">'
-        f'<table class="{style}"><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<table class="{style}"><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
     )

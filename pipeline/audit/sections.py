@@ -131,8 +131,9 @@ def _shard_table(shards: list[ShardVerdict], caption: str) -> str:
 
 def method_section(findings: AuditFindings, judgement: Judgement) -> str:
     """How it was measured, and what could not be."""
+    labels = {metric.name: metric.label for metric in METRICS}
     rows = [
-        f'<tr><th scope="row">{escape(what)}</th><td>{escape(reason)}</td>'
+        f'<tr><th scope="row">{escape(labels.get(what, what))}</th><td>{escape(reason)}</td>'
         f'<td class="number">{count:,}</td></tr>'
         for what, reasons in judgement.missing.items()
         for reason, count in reasons.items()

@@ -14,6 +14,8 @@ from pipeline.audit.plots import number
 from pipeline.audit.sounds import audio_address, loudest_level, spectrogram_address
 
 _SHOWN_METRICS = ("sim", "stoi", "pesq_nb", "pesq_wb", "log_mel_distance_db", "gain_db")
+# Faults of rows and files, which no ear can tell.
+_INAUDIBLE = ("missing rows", "damaged shard", "duplicate clips")
 _LABELS = {metric.name: metric for metric in METRICS}
 
 
@@ -63,6 +65,7 @@ def worst_clips(
     for position in order:
         for fault in faults.get(clips[position].shard, ()):
             touched = fault.verdict != "drift" or _drift_of(clips[position]) > 0
+            touched = touched and fault.name not in _INAUDIBLE
             if touched and taken.get(fault.name, 0) < 2 and len(picked) < count:
                 taken[fault.name] = taken.get(fault.name, 0) + 1
                 picked.setdefault(position, f"from a shard with {fault.name}")
@@ -106,7 +109,7 @@ def _player(side: Side, clip: ClipFinding, loudest_db: float) -> str:
     return (
         f'<figure class="side"><figcaption>{escape(side.label)}</figcaption>'
         f'<img alt="Spectrogram, {label}" src="{picture}">'
-        f'<audio controls preload="none" aria-label="{label}" src="{sound}"></audio></figure>'
+        f'<audio controls preload="metadata" aria-label="{label}" src="{sound}"></audio></figure>'
     )
 
 
