@@ -1,0 +1,1 @@
+"""Weights that ship with the audit, their licences, and the scripts that made the files."""
