@@ -20,6 +20,8 @@ from xy_codec.neural_codec import NeuralCodec
 
 BUNDLED = Path(__file__).parent / "golden"
 SHARED = Path(os.environ.get("XYTOK_GOLDEN", BUNDLED.parents[2] / "shared" / "golden"))
+# Beside other jobs, threads of one small product wait for each other longer than they work.
+torch.set_num_threads(1)
 sys.path.insert(0, str(BUNDLED))
 import weights  # noqa: E402 (the generator lies beside the data)
 
