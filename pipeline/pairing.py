@@ -13,9 +13,9 @@ from pipeline.tar_reader import TarMember
 
 # Some of these libsndfile cannot read: better a reject than a clip that nobody misses.
 AUDIO_EXTENSIONS = frozenset(
-    ("mp3", "flac", "wav", "ogg", "oga", "opus", "aif", "aiff", "aifc", "au", "caf", "w64")
-    + ("rf64", "m4a", "aac", "mp4", "wma", "webm", "sph", "nist")
+    {"mp3", "flac", "wav", "ogg", "oga", "opus", "aif", "aiff", "aifc", "au"}
 )
+AUDIO_EXTENSIONS |= {"caf", "w64", "rf64", "sph", "nist", "m4a", "aac", "mp4", "wma", "webm"}
 # `folder/key.part.ext`: the key ends at the first dot of the file's name.
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)
 _MAX_TEXT_BYTES = 16 << 20

@@ -1,0 +1,79 @@
+"""How long each stage of a worker was busy, and how long it waited for its neighbours."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class StageTime:
+    """Seconds of one stage, over all its threads."""
+
+    name: str
+    threads: int
+    busy_seconds: float
+    cpu_seconds: float
+
+    @property
+    def seconds_per_thread(self) -> float:
+        """What decides which stage is the slowest."""
+        return self.busy_seconds / self.threads
+
+
+@dataclass(slots=True)
+class StageClock:
+    """Adds up busy wall time and processor time of one stage."""
+
+    name: str
+    threads: int = 1
+    _busy: float = 0.0
+    _cpu: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def running(self) -> Iterator["ThreadClock"]:
+        """Measure a thread from here to the end of the block, less its pauses."""
+        clock = ThreadClock(self)
+        try:
+            yield clock
+        finally:
+            clock.report()
+
+    def add(self, busy: float, cpu: float) -> None:
+        """Add what one thread did."""
+        with self._lock:
+            self._busy += busy
+            self._cpu += cpu
+
+    def time(self) -> StageTime:
+        """The sums so far."""
+        with self._lock:
+            return StageTime(self.name, self.threads, self._busy, self._cpu)
+
+
+class ThreadClock:
+    """The clock of one thread; `pause` and `resume` around every wait."""
+
+    __slots__ = ("_busy", "_cpu_start", "_since", "_stage")
+
+    def __init__(self, stage: StageClock) -> None:
+        self._stage = stage
+        self._busy = 0.0
+        self._since = time.perf_counter()
+        self._cpu_start = time.thread_time()
+
+    def pause(self) -> None:
+        """The thread begins to wait."""
+        self._busy += time.perf_counter() - self._since
+
+    def resume(self) -> None:
+        """The thread has something to do."""
+        self._since = time.perf_counter()
+
+    def report(self) -> None:
+        """Hand the sums to the stage and start again; call while not paused."""
+        now, cpu = time.perf_counter(), time.thread_time()
+        self._stage.add(self._busy + now - self._since, cpu - self._cpu_start)
+        self._busy, self._since, self._cpu_start = 0.0, now, cpu
