@@ -10,6 +10,7 @@ from typing import NoReturn, Protocol, cast
 # verb → (module, one line of help); a module is imported only when its verb is used, so that
 # `xytok --help`, `status` and `plan` start without torch or Ray.
 JOBS: dict[str, tuple[str, str]] = {
+    "tokenize": ("jobs.tokenize_job", "turn shards of speech into parts of codes"),
     "doctor": ("jobs.doctor_job", "check this machine, storage and cluster, and say what to do"),
     "completion": ("jobs.completion_job", "print a completion script for bash, zsh or fish"),
 }

@@ -1,26 +1,35 @@
 """One worker in this process, without Ray: for laptops, debugging, tests and benchmarks."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
+from pipeline.codec_request import CodecRequest
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
 from pipeline.shard_worker import ShardWorker
-from pipeline.stage_clock import StageTime
-from xy_codec.contract import Codec
+from xy_codec.contract import Codec, CodecIdentity
 
 
 class InlineEngine:
     """Runs all shards in one `ShardWorker`, largest first."""
 
-    def __init__(self, settings: WorkerSettings, codec: Codec) -> None:
-        self._worker = ShardWorker(settings, codec)
+    def __init__(self, request: CodecRequest) -> None:
+        self._request = request
 
-    def run(self, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec, loaded when it is first needed."""
+        return self._request.load()
+
+    def identity(self) -> CodecIdentity:
+        """The identity of the codec that will do the work."""
+        return self.codec.identity
+
+    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
         """Yield the outcome of every shard."""
         ordered = sorted(shards, key=lambda shard: (-shard.size_bytes, shard.path))
-        return self._worker.run(iter(ordered))
+        return ShardWorker(settings, self.codec).run(iter(ordered))
 
-    def stage_times(self) -> list[StageTime]:
-        """Busy seconds per stage."""
-        return self._worker.stage_times()
+    def close(self) -> None:
+        """Nothing is held beyond the process."""

@@ -6,14 +6,10 @@ Rules are part of the run's identity; tuning is free and changes no byte.
 import os
 from dataclasses import dataclass
 
-from pipeline.decode import DECODER
 from pipeline.errors import UsageError
 from pipeline.run_record import RunIdentity
-from pipeline.schema import ROW_GROUP_ROWS, SCHEMA_VERSION
 from pipeline.storage import Storage
 from pipeline.where_filter import parse_where
-from xy_codec.audio import RESAMPLER
-from xy_codec.contract import CodecIdentity
 
 DEFAULT_DECODER = "pipeline.decode:decode_clip"
 
@@ -71,20 +67,3 @@ class WorkerSettings:
     rules: ReadRules
     storage: Storage
     tuning: Tuning
-
-
-def build_identity(codec: CodecIdentity, rules: ReadRules) -> RunIdentity:
-    """The identity of a run that uses this codec under these rules."""
-    return RunIdentity(
-        codec=codec.to_dict(),
-        resampler=RESAMPLER,
-        decoder=DECODER if rules.decoder == DEFAULT_DECODER else rules.decoder,
-        schema_version=SCHEMA_VERSION,
-        row_group_rows=ROW_GROUP_ROWS,
-        root=rules.root,
-        where=rules.where,
-        limit=rules.limit,
-        require_json=rules.require_json,
-        max_clip_seconds=rules.max_clip_seconds,
-        max_member_bytes=rules.max_member_bytes,
-    )

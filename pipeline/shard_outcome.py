@@ -4,16 +4,22 @@ from dataclasses import dataclass
 
 from pipeline.manifest import Manifest
 from pipeline.shard import Shard
+from pipeline.stage_clock import StageTime
 
 
 @dataclass(frozen=True, slots=True)
 class ShardOutcome:
-    """A finished shard with its manifest, or a failed one with the reason."""
+    """A finished shard with its manifest, or a failed one with the reason.
+
+    `stages` are the sums of the whole worker so far, not of this shard alone.
+    """
 
     shard: Shard
     manifest: Manifest | None
     seconds: float
     error: str | None = None
+    worker: str = ""
+    stages: tuple[StageTime, ...] = ()
 
     @property
     def is_done(self) -> bool:

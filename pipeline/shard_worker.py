@@ -9,6 +9,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pipeline.budget import Budget, StoppedError
 from pipeline.clip_encoder import ClipEncoder
@@ -55,7 +56,8 @@ class ShardWorker:
         writer_thread = _start("write", writer.run_thread, outcomes)
         threads = [_start(name, body, outcomes) for name, body in bodies.items()]
         try:
-            yield from _until_done(outcomes)
+            for outcome in _until_done(outcomes):
+                yield replace(outcome, stages=tuple(self.stage_times()))
         finally:
             for budget in (payload_bytes, pool.seconds):
                 budget.stop()

@@ -21,6 +21,15 @@ class StageTime:
         """What decides which stage is the slowest."""
         return self.busy_seconds / self.threads
 
+    def plus(self, other: "StageTime") -> "StageTime":
+        """The same stage over the threads of two workers."""
+        return StageTime(
+            self.name,
+            self.threads + other.threads,
+            self.busy_seconds + other.busy_seconds,
+            self.cpu_seconds + other.cpu_seconds,
+        )
+
 
 @dataclass(slots=True)
 class StageClock:

@@ -1,0 +1,61 @@
+"""`xytok tokenize`: shards of speech in, parts of codes out."""
+
+import argparse
+import json
+
+from jobs.tokenize_options import (
+    add_tokenize_options,
+    apply_config,
+    rules_of,
+    split_paths,
+    storage_of,
+    tuning_of,
+)
+
+EXAMPLE = "xytok tokenize 's3://bucket/Emilia/EN/*.tar' s3://bucket/out --codec fdugyt/XY_Tokenizer"
+
+_defaults: dict[str, object] = {}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_tokenize_options(parser)
+    _defaults.update(
+        {action.dest: action.default for action in parser._actions if action.dest != "help"}
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tokenize what is left and say what was done."""
+    from pipeline.codec_request import CodecRequest
+    from pipeline.inline_engine import InlineEngine
+    from pipeline.tokenize_run import RunRequest, check_finished, run_tokenize
+
+    args = apply_config(args, _defaults)
+    inputs, output = split_paths(args)
+    request = RunRequest(
+        inputs=inputs,
+        output=output,
+        rules=rules_of(args),
+        storage=storage_of(args),
+        tuning=tuning_of(args),
+        max_shards=args.max_shards,
+        max_reject_rate=args.max_reject_rate,
+        redo_changed=args.redo_changed,
+        allow_damaged=args.allow_damaged,
+        quiet=args.quiet,
+    )
+    codec = CodecRequest(
+        args.codec, args.codec_config, args.precision, args.device, args.overlap_seconds
+    )
+    engine = InlineEngine(codec)
+    try:
+        summary = run_tokenize(request, engine)
+    finally:
+        engine.close()
+    if args.json:
+        print(json.dumps(summary.to_dict(), indent=1))
+    elif not args.quiet:
+        print("\n".join(summary.lines()))
+    check_finished(summary, allow_damaged=args.allow_damaged)
+    return 0

@@ -1,0 +1,119 @@
+"""The arguments of `tokenize`, shared with every command that takes the same ones."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.settings import ReadRules, Tuning
+from pipeline.storage import Storage
+from pipeline.storage_options import read_storage_options
+
+_MIB = 1 << 20
+
+
+def add_tokenize_options(parser: argparse.ArgumentParser) -> None:
+    """Declare inputs, output, codec and the rules that shape the rows."""
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="IN … OUT",
+        help="shards (paths, URLs, globs, `{a..b}` ranges, folders, @LIST), then the output",
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML with these options; flags win")
+    _add_codec_options(parser)
+    _add_rule_options(parser)
+    _add_run_options(parser)
+
+
+def _add_codec_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("codec")
+    group.add_argument("--codec", default="xy-nano", help="name, path, URL or repository id")
+    group.add_argument("--codec-config", metavar="FILE", help="the codec's YAML, if not beside it")
+    group.add_argument("--precision", choices=("exact", "fast"), default="exact")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    group.add_argument("--overlap-seconds", type=float, default=10.0, metavar="S")
+
+
+def _add_rule_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what becomes a row")
+    group.add_argument("--where", metavar="EXPR", help="keep clips whose JSON fits the expression")
+    group.add_argument("--limit", type=int, metavar="N", help="the first N clips of every shard")
+    group.add_argument("--max-shards", type=int, metavar="N", help="the first N shards")
+    group.add_argument("--require-json", action="store_true", help="clips without JSON are rejects")
+    group.add_argument(
+        "--max-clip-seconds", type=float, metavar="S", help="longer ones are rejects"
+    )
+    group.add_argument("--max-member-mb", type=int, default=512, metavar="N")
+    group.add_argument("--root", default="", help="leading path to cut off the mirrored paths")
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument("--engine", choices=("inline",), default="inline")
+    group.add_argument("--decode-threads", type=int, default=0, metavar="N", help="0: by the cores")
+    group.add_argument("--storage-options", metavar="@FILE", help="endpoint and credentials")
+    group.add_argument("--redo-changed", action="store_true", help="redo shards that were replaced")
+    group.add_argument("--allow-damaged", action="store_true", help="damaged tars are no failure")
+    group.add_argument("--max-reject-rate", type=float, default=0.5, metavar="RATE")
+    group.add_argument("--quiet", action="store_true", help="no progress")
+    group.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def apply_config(args: argparse.Namespace, parser_defaults: dict[str, Any]) -> argparse.Namespace:
+    """Fill options that were not given from `--config`; unknown names are refused."""
+    if args.config is None:
+        return args
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(args.config).read_text("utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"`--config {args.config}` cannot be read ({type(error).__name__}); expected a YAML "
+            "mapping of option names; check the file"
+        ) from error
+    names = {name.replace("-", "_"): value for name, value in dict(values).items()}
+    unknown = sorted(set(names) - set(parser_defaults) - {"config", "paths"})
+    if unknown:
+        raise UsageError(
+            f"`--config {args.config}` has unknown options {', '.join(unknown)}; expected names of "
+            "flags without dashes; see `xytok tokenize -h`"
+        )
+    for name, value in names.items():
+        if getattr(args, name) == parser_defaults[name]:
+            setattr(args, name, value)
+    return args
+
+
+def split_paths(args: argparse.Namespace) -> tuple[tuple[str, ...], str]:
+    """The inputs and the output among the positional arguments."""
+    if len(args.paths) < 2:
+        raise UsageError(
+            f"Only `{args.paths[0]}` is given; expected inputs and then the output folder; "
+            "write for example `xytok tokenize 'shards/*.tar' out`"
+        )
+    *inputs, output = args.paths
+    return tuple(inputs), output
+
+
+def rules_of(args: argparse.Namespace) -> ReadRules:
+    """The rules that shape the rows."""
+    return ReadRules(
+        where=args.where,
+        limit=args.limit,
+        require_json=args.require_json,
+        max_clip_seconds=args.max_clip_seconds,
+        max_member_bytes=args.max_member_mb * _MIB,
+        root=args.root,
+    )
+
+
+def storage_of(args: argparse.Namespace) -> Storage:
+    """Storage with the options of a file, if one was given."""
+    return Storage(read_storage_options(args.storage_options))
+
+
+def tuning_of(args: argparse.Namespace) -> Tuning:
+    """Threads and queues."""
+    return Tuning(decode_threads=args.decode_threads)

@@ -1,0 +1,153 @@
+"""A run from start to end: list, claim the output, find what is left, work, sum up."""
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+
+from pipeline.backlog import admit_changed, find_backlog
+from pipeline.engine import Engine
+from pipeline.errors import DamageError, InputError, UsageError
+from pipeline.events import EventLog
+from pipeline.identity import build_identity
+from pipeline.location import check_no_secret, normalise, redact
+from pipeline.manifest import list_manifests
+from pipeline.progress import Progress
+from pipeline.run_record import claim_output
+from pipeline.run_summary import RunSummary
+from pipeline.settings import ReadRules, Tuning, WorkerSettings
+from pipeline.shard import Shard
+from pipeline.shard_listing import list_shards
+from pipeline.shard_outcome import ShardOutcome
+from pipeline.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the user asked for, beside the codec and the engine."""
+
+    inputs: tuple[str, ...]
+    output: str
+    rules: ReadRules
+    storage: Storage
+    tuning: Tuning
+    max_shards: int | None = None
+    max_reject_rate: float = 1.0
+    redo_changed: bool = False
+    allow_damaged: bool = False
+    quiet: bool = False
+
+    def check(self) -> None:
+        """Refuse wrong options, all of them at once, before anything is listed or loaded."""
+        faults = self.rules.check()
+        if self.max_shards is not None and self.max_shards < 1:
+            faults.append(f"`--max-shards {self.max_shards}` leaves no shard; expected 1 or more")
+        if not 0 <= self.max_reject_rate <= 1:
+            faults.append(f"`--max-reject-rate {self.max_reject_rate:g}`; expected 0 to 1")
+        check_no_secret(self.output)
+        if faults:
+            raise UsageError("\n".join(["Some options cannot be used:", *faults]))
+
+
+def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
+    """Do everything that is left, and return what was done; the same call again resumes."""
+    request.check()
+    output = normalise(request.output)
+    # Listed before a codec is loaded: a wrong path is told within a second.
+    shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
+    identity = build_identity(engine.identity(), request.rules)
+    claim_output(request.storage, output, identity, provenance(), asdict(request.tuning))
+    manifests = list_manifests(request.storage, output)
+    backlog = find_backlog(shards, manifests, identity.identity8)
+    left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
+    summary = RunSummary(
+        shards_total=len(shards),
+        shards_skipped=len(backlog.done),
+        bytes_total=sum(max(0, shard.size_bytes) for shard in left),
+    )
+    if left:
+        settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
+        _work(request, engine, settings, left, summary)
+    return summary
+
+
+def provenance() -> dict[str, str]:
+    """Who started a run, where and when; recorded once and never compared."""
+    return {
+        "xytok": metadata.version("xytok"),
+        "host": socket.gethostname(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
+    """Raise when shards failed or were damaged, so that the command's exit code says so."""
+    if summary.failed:
+        raise InputError(
+            f"{len(summary.failed)} of {summary.shards_total} shards failed (listed above); "
+            "expected all to finish; run the same command again to try only them"
+        )
+    if summary.damaged and not allow_damaged:
+        raise DamageError(
+            f"{len(summary.damaged)} shards are damaged (listed above); what could be read is in "
+            "their parts and the holes are in their manifests; expected whole tars; replace them "
+            "and pass `--redo-changed`, or pass `--allow-damaged`"
+        )
+
+
+def _work(
+    request: RunRequest,
+    engine: Engine,
+    settings: WorkerSettings,
+    left: Sequence[Shard],
+    summary: RunSummary,
+) -> None:
+    events = EventLog(settings.storage, settings.output)
+    events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
+    outcomes = engine.run(settings, left)
+    try:
+        with Progress(summary, quiet=request.quiet):
+            for outcome in outcomes:
+                summary.take(outcome)
+                _record(events.write, outcome)
+                _check_reject_rate(summary, request.max_reject_rate)
+    finally:
+        _close(outcomes)
+        events.write("run_ended", **summary.to_dict())
+        events.close()
+
+
+def _close(outcomes: object) -> None:
+    close = getattr(outcomes, "close", None)
+    if close is not None:
+        close()
+
+
+def _record(write: Callable[..., None], outcome: ShardOutcome) -> None:
+    manifest = outcome.manifest
+    fields = {"shard": redact(outcome.shard.url), "worker": outcome.worker}
+    if manifest is None:
+        write("shard_failed", **fields, error=outcome.error)
+        return
+    write(
+        "shard_done",
+        **fields,
+        seconds=round(outcome.seconds, 3),
+        codes=manifest.codes,
+        rejects=manifest.rejects,
+        filtered=manifest.filtered,
+        source_seconds=manifest.source_seconds,
+        holes=len(manifest.holes),
+    )
+
+
+def _check_reject_rate(summary: RunSummary, allowed: float) -> None:
+    rate = summary.reject_rate()
+    if rate > allowed:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in summary.rejects.most_common(5))
+        raise DamageError(
+            f"{rate:.1%} of the clips so far are rejects ({reasons}); at most {allowed:.1%} are "
+            "allowed; look at `rejects/` in the output, then mend the input or pass a higher "
+            "`--max-reject-rate`"
+        )
