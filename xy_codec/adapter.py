@@ -1,17 +1,18 @@
 """The adapter: a transformer with projections where its widths differ from its neighbours'."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from xy_codec.config import AdapterConfig
 from xy_codec.layout import Layout
+from xy_codec.product import Linear
 from xy_codec.transformer import Stack
 
 
 class Adapter(Stack):
     """Optional projection in, transformer, optional projection out, all at one rate."""
 
-    proj: nn.Linear | None
-    out_proj: nn.Linear | None
+    proj: Linear | None
+    out_proj: Linear | None
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__(
@@ -23,8 +24,8 @@ class Adapter(Stack):
         )
         into, out = config.input_dim, config.output_dim
         width = config.d_model
-        self.proj = nn.Linear(into, width) if into != width else None
-        self.out_proj = nn.Linear(width, out) if out != width else None
+        self.proj = Linear(into, width) if into != width else None
+        self.out_proj = Linear(width, out) if out != width else None
 
     def forward(self, rows: Tensor, layout: Layout) -> Tensor:
         """Rows of the input width to rows of the output width."""

@@ -4,10 +4,11 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from xy_codec.config import DecoderConfig
 from xy_codec.layout import Layout, split_steps
+from xy_codec.product import SpreadDeconv, TapsDeconv
 from xy_codec.transformer import Stack
 
 
@@ -22,26 +23,22 @@ class AcousticDecoder(Stack):
             config.decoder_layers,
             config.num_positions,
         )
-        self.deconv1 = nn.ConvTranspose1d(config.d_model, config.d_model, 3, stride=2)
-        self.deconv2 = nn.ConvTranspose1d(config.d_model, config.num_mel_bins, 3)
+        self.deconv1 = SpreadDeconv(config.d_model, config.d_model, 3)
+        self.deconv2 = TapsDeconv(config.d_model, config.num_mel_bins, 3)
 
     def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
         """Token rows to twice as many feature rows; `layout` is that of the tokens."""
         tokens = self.run_stack(tokens, layout)
-        current, odd, carried = layout.rowwise(self._taps, tokens).chunk(3, dim=-1)
+        current, odd, carried = layout.rowwise(self.deconv1, tokens).chunk(3, dim=-1)
         pairs = torch.cat((current + layout.shift(carried, 1), odd), dim=-1)
         hidden = split_steps(layout.rowwise(self._activate, pairs), 2)
         frames = layout.faster(2)
         taps = torch.cat((hidden, frames.shift(hidden, 1), frames.shift(hidden, 2)), dim=-1)
         return frames.rowwise(self._features, taps)
 
-    def _taps(self, rows: Tensor) -> Tensor:
-        return F.linear(rows, self.deconv1.weight.permute(2, 1, 0).flatten(0, 1))
-
     def _activate(self, rows: Tensor) -> Tensor:
         bias = cast(Tensor, self.deconv1.bias)
         return F.gelu(rows + bias.repeat(2))
 
     def _features(self, taps: Tensor) -> Tensor:
-        weight = self.deconv2.weight.permute(1, 2, 0).flatten(1)
-        return F.gelu(F.linear(taps, weight, self.deconv2.bias))
+        return F.gelu(self.deconv2(taps))

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from xy_codec.config import DownsampleConfig
 from xy_codec.layout import Layout, merge_steps
+from xy_codec.product import Linear, TapsConv
 
 
 class Downsample(nn.Module):
@@ -14,9 +15,10 @@ class Downsample(nn.Module):
         super().__init__()
         self.factor = config.avg_pooler
         width = config.d_model * self.factor
-        self.gate_proj = nn.Conv1d(config.d_model, width, self.factor, self.factor, bias=False)
-        self.up_proj = nn.Conv1d(config.d_model, width, self.factor, self.factor, bias=False)
-        self.down_proj = nn.Linear(width, width, bias=False)
+        # Kernel and stride are equal, so both convolutions see whole groups of tokens.
+        self.gate_proj = TapsConv(config.d_model, width, self.factor, bias=False)
+        self.up_proj = TapsConv(config.d_model, width, self.factor, bias=False)
+        self.down_proj = Linear(width, width, bias=False)
         self.layer_norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
@@ -24,8 +26,6 @@ class Downsample(nn.Module):
         return layout.rowwise(self._merge, merge_steps(tokens, self.factor))
 
     def _merge(self, rows: Tensor) -> Tensor:
-        # Kernel and stride are equal, so both convolutions are products with tokens side by side.
-        gate = F.linear(rows, self.gate_proj.weight.transpose(1, 2).flatten(1))
-        up = F.linear(rows, self.up_proj.weight.transpose(1, 2).flatten(1))
-        merged: Tensor = self.layer_norm(self.down_proj(F.silu(gate) * up) + rows)
+        gated = F.silu(self.gate_proj(rows)) * self.up_proj(rows)
+        merged: Tensor = self.layer_norm(self.down_proj(gated) + rows)
         return merged

@@ -2,15 +2,16 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from xy_codec.config import EncoderConfig
 from xy_codec.layout import Layout, merge_steps
+from xy_codec.product import TapsConv
 from xy_codec.transformer import Stack
 
 
 class Encoder(Stack):
-    """Two convolutions and a transformer; the semantic and the acoustic encoder are both this."""
+    """Two convolutions, the second of stride 2, and a transformer; both encoders are this."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__(
@@ -20,8 +21,8 @@ class Encoder(Stack):
             config.encoder_layers,
             config.num_positions,
         )
-        self.conv1 = nn.Conv1d(config.num_mel_bins, config.d_model, 3, padding=1)
-        self.conv2 = nn.Conv1d(config.d_model, config.d_model, 3, stride=2, padding=1)
+        self.conv1 = TapsConv(config.num_mel_bins, config.d_model, 3)
+        self.conv2 = TapsConv(config.d_model, config.d_model, 3)
 
     def forward(self, mel: Tensor, layout: Layout) -> Tensor:
         """Mel rows at 100 Hz to token rows at 50 Hz; `layout` is that of the tokens.
@@ -37,12 +38,7 @@ class Encoder(Stack):
         return self.run_stack(tokens, layout)
 
     def _conv1(self, taps: Tensor) -> Tensor:
-        return F.gelu(F.linear(taps, taps_weight(self.conv1.weight), self.conv1.bias))
+        return F.gelu(self.conv1(taps))
 
     def _conv2(self, taps: Tensor) -> Tensor:
-        return F.gelu(F.linear(taps, taps_weight(self.conv2.weight), self.conv2.bias))
-
-
-def taps_weight(weight: Tensor) -> Tensor:
-    """A convolution's `[out, in, k]` as the matrix `[out, k * in]` for neighbours side by side."""
-    return weight.transpose(1, 2).reshape(weight.shape[0], -1)
+        return F.gelu(self.conv2(taps))

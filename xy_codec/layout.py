@@ -21,7 +21,7 @@ class Layout(Protocol):
         ...
 
     def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
-        """Full attention inside each clip of rows `[q | k | v]`, queries already scaled."""
+        """Full attention inside each clip of rows `[q | k | v]`."""
         ...
 
     def shift(self, rows: Tensor, by: int) -> Tensor:
@@ -70,7 +70,7 @@ class PaddedLayout:
         visible[:, 0] = True
         query, key, value = split.unbind(0)
         attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=visible[:, None, None, :], scale=1.0
+            query, key, value, attn_mask=visible[:, None, None, :]
         )
         return attended.transpose(1, 2).reshape(batch, steps, -1)
 

@@ -71,7 +71,9 @@ def assemble(
         overlap_seconds,
     )
     identity = _identity(config, checkpoint, where, precision, overlap_seconds)
-    return NeuralCodec(build_model(config, checkpoint).to(where), identity, plan, where)
+    model = build_model(config, checkpoint).to(where)
+    model.freeze(torch.float32)
+    return NeuralCodec(model, identity, plan, where)
 
 
 def _identity(

@@ -10,7 +10,9 @@ from xy_codec.downsample import Downsample
 from xy_codec.encoder import Encoder
 from xy_codec.layout import Layout
 from xy_codec.mel import LogMel
+from xy_codec.product import freeze_products
 from xy_codec.quantizer import ResidualQuantizer
+from xy_codec.transformer import Projections
 from xy_codec.upsample import Upsample
 from xy_codec.vocoder import Vocoder
 
@@ -36,6 +38,14 @@ class XYTokenizer(nn.Module):
         self.upsample = Upsample(config.upsample_kwargs)
         self.acoustic_decoder = AcousticDecoder(config.acoustic_decoder_kwargs)
         self.vocos = Vocoder(config.vocos_kwargs)
+
+    def freeze(self, dtype: torch.dtype = torch.float32) -> None:
+        """Make the model fit for inference only, its products in `dtype` but the quantiser's."""
+        freeze_products(self.quantizer, torch.float32)
+        for module in self.modules():
+            if isinstance(module, Projections):
+                module.freeze(dtype)
+        freeze_products(self, dtype)
 
     def embed(self, mel: Tensor, tokens: Layout) -> Tensor:
         """Mel rows at 100 Hz to the rows at 12.5 Hz that the quantiser codes."""

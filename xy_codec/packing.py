@@ -74,7 +74,7 @@ class PackedLayout:
             split = qkv[rows].view(span.length, 3, num_heads, -1).permute(1, 2, 0, 3)
             query, key, value = split.unsqueeze(1).unbind(0)
             if span.length:
-                out = F.scaled_dot_product_attention(query, key, value, scale=1.0)
+                out = F.scaled_dot_product_attention(query, key, value)
                 attended[rows] = out[0].transpose(0, 1).reshape(span.length, width)
         return attended
 

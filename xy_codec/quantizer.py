@@ -5,24 +5,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.config import QuantizerConfig
+from xy_codec.product import Product
 
 
-class NormedProjection(nn.Module):
+class NormedProjection(Product):
     """A 1x1 convolution with weight normalisation, applied to rows."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
-        super().__init__()
-        direction = torch.empty(width_out, width_in, 1)
-        nn.init.kaiming_uniform_(direction, a=5**0.5)
-        self.bias = nn.Parameter(torch.zeros(width_out))
+        super().__init__((width_out, width_in, 1), width_in, width_out)
+        direction = super().matrix().detach()
+        del self.weight
         self.weight_g = nn.Parameter(direction.norm(dim=(1, 2), keepdim=True))
         self.weight_v = nn.Parameter(direction)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Project rows `[.., width_in]`."""
+    def matrix(self) -> Tensor:
+        """Each row of the direction, brought to its learned length."""
         length = self.weight_v.norm(dim=(1, 2), keepdim=True)
-        weight = self.weight_v * (self.weight_g / length)
-        return F.linear(rows, weight.squeeze(2), self.bias)
+        matrix: Tensor = (self.weight_v * (self.weight_g / length)).squeeze(2)
+        return matrix
 
 
 class Codebook(nn.Module):

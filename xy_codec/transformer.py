@@ -7,24 +7,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.layout import Layout
+from xy_codec.product import Linear, join
 
 
-class SelfAttention(nn.Module):
+class Projections(nn.Module):
     """The four projections of an attention; keys have no bias."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.scale = (width // num_heads) ** -0.5
-        self.k_proj = nn.Linear(width, width, bias=False)
-        self.v_proj = nn.Linear(width, width)
-        self.q_proj = nn.Linear(width, width)
-        self.out_proj = nn.Linear(width, width)
+        self.k_proj = Linear(width, width, bias=False)
+        self.v_proj = Linear(width, width)
+        self.q_proj = Linear(width, width)
+        self.out_proj = Linear(width, width)
+        self.joined: tuple[Tensor, Tensor] | None = None
 
     def project(self, rows: Tensor) -> Tensor:
-        """Rows `[q | k | v]`, queries scaled."""
-        query = self.q_proj(rows) * self.scale
-        return torch.cat((query, self.k_proj(rows), self.v_proj(rows)), dim=-1)
+        """Rows `[q | k | v]`."""
+        if self.joined is not None:
+            matrix, bias = self.joined
+            return F.linear(rows.to(matrix.dtype), matrix, bias)
+        return torch.cat((self.q_proj(rows), self.k_proj(rows), self.v_proj(rows)), dim=-1)
+
+    def freeze(self, dtype: torch.dtype) -> None:
+        """Join the first three into one product."""
+        parts = (self.q_proj, self.k_proj, self.v_proj)
+        self.joined = join(parts, dtype)
+        for part in parts:
+            part.weight = part.bias = None
+            part.frozen = self.joined[0]
 
 
 class Block(nn.Module):
@@ -32,10 +43,10 @@ class Block(nn.Module):
 
     def __init__(self, width: int, num_heads: int, hidden: int) -> None:
         super().__init__()
-        self.self_attn = SelfAttention(width, num_heads)
+        self.self_attn = Projections(width, num_heads)
         self.self_attn_layer_norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
+        self.fc1 = Linear(width, hidden)
+        self.fc2 = Linear(hidden, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
     def forward(self, rows: Tensor, layout: Layout) -> Tensor:

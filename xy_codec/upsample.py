@@ -1,10 +1,10 @@
 """Frames at 12.5 Hz to tokens at 50 Hz: one transposed convolution."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.config import UpsampleConfig
 from xy_codec.layout import Layout, split_steps
+from xy_codec.product import SpreadDeconv
 
 
 class Upsample(nn.Module):
@@ -13,13 +13,10 @@ class Upsample(nn.Module):
     def __init__(self, config: UpsampleConfig) -> None:
         super().__init__()
         self.factor = config.stride
-        self.up_conv = nn.ConvTranspose1d(
-            config.d_model * self.factor, config.d_model, self.factor, self.factor, bias=False
+        self.up_conv = SpreadDeconv(
+            config.d_model * self.factor, config.d_model, self.factor, bias=False
         )
 
     def forward(self, frames: Tensor, layout: Layout) -> Tensor:
         """Frame rows to token rows; `layout` is that of the frames."""
-        return split_steps(layout.rowwise(self._spread, frames), self.factor)
-
-    def _spread(self, rows: Tensor) -> Tensor:
-        return F.linear(rows, self.up_conv.weight.permute(2, 1, 0).flatten(0, 1))
+        return split_steps(layout.rowwise(self.up_conv, frames), self.factor)

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.config import VocoderConfig
-from xy_codec.encoder import taps_weight
 from xy_codec.layout import Layout
+from xy_codec.product import Linear, TapsConv
 
 _KERNEL = 7
 _MAX_MAGNITUDE = 100.0
@@ -20,8 +20,8 @@ class ConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), scale))
         self.dwconv = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.pwconv1 = nn.Linear(width, hidden)
-        self.pwconv2 = nn.Linear(hidden, width)
+        self.pwconv1 = Linear(width, hidden)
+        self.pwconv2 = Linear(hidden, width)
 
     def forward(self, rows: Tensor, layout: Layout) -> Tensor:
         """One block; rows beyond a clip's end do not reach into it."""
@@ -39,7 +39,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
-        self.embed = nn.Conv1d(config.input_channels, config.dim, _KERNEL, padding=_KERNEL // 2)
+        self.embed = TapsConv(config.input_channels, config.dim, _KERNEL)
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.convnext = nn.ModuleList(
             ConvNeXtBlock(config.dim, config.intermediate_dim, 1 / config.num_layers)
@@ -58,9 +58,7 @@ class Backbone(nn.Module):
         return layout.rowwise(self.final_layer_norm, rows)
 
     def _embed(self, taps: Tensor) -> Tensor:
-        embedded: Tensor = self.norm(
-            F.linear(taps, taps_weight(self.embed.weight), self.embed.bias)
-        )
+        embedded: Tensor = self.norm(self.embed(taps))
         return embedded
 
 
@@ -98,7 +96,7 @@ class SpectrumHead(nn.Module):
 
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
-        self.out = nn.Linear(config.dim, config.n_fft + 2)
+        self.out = Linear(config.dim, config.n_fft + 2)
         self.istft = InverseSTFT(config.n_fft, config.hop_size)
 
     def to_samples(self, rows: Tensor) -> Tensor:
