@@ -147,3 +147,5 @@ def set_torch_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+    # The first look in a thread fixes its count; later settings elsewhere no longer reach it.
+    torch.get_num_threads()
