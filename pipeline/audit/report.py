@@ -48,7 +48,8 @@ def _clips_section(
     if not listenings:
         return ""
     cards = "".join(
-        clip_card(listening, _sides(listening.clip, audio), score_facts) for listening in listenings
+        clip_card(listening, _sides(listening.clip, audio), score_facts(listening.clip))
+        for listening in listenings
     )
     lead = (
         "Original and reconstruction side by side, from the faulty shards first. "

@@ -1,6 +1,6 @@
 """The clips worth listening to: which they are, why, and their players side by side."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -80,10 +80,8 @@ def _drift_of(clip: ClipFinding) -> float:
     return flip_rate(clip.drift) if clip.drift else 0.0
 
 
-def clip_card(
-    listening: Listening, sides: Sequence[Side], facts: Callable[[ClipFinding], str]
-) -> str:
-    """One clip with its text, its sounds and its figures; everything from the corpus is escaped."""
+def clip_card(listening: Listening, sides: Sequence[Side], facts: str) -> str:
+    """One clip with its text, sounds and figures (HTML); what the corpus says is escaped."""
     clip = listening.clip
     text = f'<p class="text">“{escape(clip.text.strip())}”</p>' if clip.text else ""
     about = [clip.shard, clip.language, clip.speaker, f"{clip.duration:.1f} s"]
@@ -94,7 +92,7 @@ def clip_card(
     return (
         f'<article class="clip"><h3><code>{escape(clip.key)}</code></h3>'
         f'<p class="where">{where} — {escape(listening.why)}</p>{text}'
-        f'<div class="sides">{players}</div><p class="facts">{facts(clip)}</p></article>'
+        f'<div class="sides">{players}</div><p class="facts">{facts}</p></article>'
     )
 
 

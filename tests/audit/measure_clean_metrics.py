@@ -1,0 +1,72 @@
+"""Measure `clean_metrics.csv`: real clips through a codec, the pool simulated shards draw from.
+
+Run as `python tests/audit/measure_clean_metrics.py SHARD.tar ...`; clips spread over the shards.
+With `--codec NAME` through that codec, without it through Opus at 8 kbit/s.
+"""
+
+import argparse
+import csv
+import io
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from pipeline.audit.findings import METRIC_NAMES
+from pipeline.audit.scores import score_pair
+from pipeline.audit.speaker_similarity import load_speaker_model
+from xy_codec.audio import mono, resample
+
+TARGET = Path(__file__).parent / "clean_metrics.csv"
+
+
+def clips(path: str, count: int) -> Iterator[np.ndarray]:
+    with tarfile.open(path) as tar:
+        members = [member for member in tar if member.name.endswith(".mp3")]
+        picks = np.linspace(0, len(members) - 1, min(count, len(members))).astype(int)
+        for pick in picks:
+            file = io.BytesIO(tar.extractfile(members[pick]).read())
+            samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+            waveform = resample(mono(samples), rate, 16000)
+            if 2.0 <= len(waveform) / 16000 <= 12.0:
+                yield waveform
+
+
+def through_opus(waveform: np.ndarray) -> np.ndarray:
+    file = io.BytesIO()
+    soundfile.write(file, waveform, 16000, format="OGG", subtype="OPUS", compression_level=0.98)
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("shards", nargs="+")
+    parser.add_argument("--codec")
+    parser.add_argument("--count", type=int, default=240)
+    args = parser.parse_args()
+    codec = None
+    if args.codec:
+        from xy_codec import load_codec
+
+        codec = load_codec(args.codec)
+    speaker = load_speaker_model()
+    rows = []
+    for path in args.shards:
+        for waveform in clips(path, -(-args.count // len(args.shards)) * 2):
+            decoded = codec.decode(codec.encode([waveform]))[0] if codec else through_opus(waveform)
+            scores = score_pair(waveform, decoded, speaker=speaker).scores
+            rows.append({name: getattr(scores, name) for name in METRIC_NAMES})
+            print(len(rows), file=sys.stderr)
+    with TARGET.open("w", newline="") as file:
+        writer = csv.DictWriter(file, METRIC_NAMES)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: "" if v is None else f"{v:.5g}" for k, v in row.items()})
+
+
+if __name__ == "__main__":
+    main()
