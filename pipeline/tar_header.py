@@ -52,8 +52,6 @@ def parse_header(block: bytes) -> TarHeader | None:
     kind = block[156:157]
     if kind in EMPTY_TYPES:
         size = 0
-    elif kind in (b"0", b"\0") and name.endswith("/"):
-        kind, size = b"5", 0
     return TarHeader(name, kind, size)
 
 

@@ -92,7 +92,8 @@ class TarReader:
         if self._claimed_size is not None:
             header = replace(header, size=self._claimed_size)
         self._name = self._claimed_size = None
-        if header.type in REGULAR_TYPES:
+        # Before POSIX, folders were files with a slash at the end of their names.
+        if header.type in REGULAR_TYPES and not header.name.endswith("/"):
             self._read_member(header)
         else:
             self._skip_claimed(header)
