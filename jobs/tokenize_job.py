@@ -6,6 +6,7 @@ import json
 from jobs.tokenize_options import (
     add_tokenize_options,
     apply_config,
+    ray_options_of,
     rules_of,
     split_paths,
     storage_of,
@@ -28,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Tokenize what is left and say what was done."""
     from pipeline.codec_request import CodecRequest
+    from pipeline.engine import Engine
     from pipeline.inline_engine import InlineEngine
+    from pipeline.ray_engine import RayEngine
     from pipeline.tokenize_run import RunRequest, check_finished, run_tokenize
 
     args = apply_config(args, _defaults)
@@ -48,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     codec = CodecRequest(
         args.codec, args.codec_config, args.precision, args.device, args.overlap_seconds
     )
-    engine = InlineEngine(codec)
+    engine: Engine = InlineEngine(codec)
+    if args.engine == "ray":
+        engine = RayEngine(codec, ray_options_of(args))
     try:
         summary = run_tokenize(request, engine)
     finally:

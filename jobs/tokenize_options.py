@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UsageError
+from pipeline.fleet_size import RayOptions
 from pipeline.settings import ReadRules, Tuning
 from pipeline.storage import Storage
 from pipeline.storage_options import read_storage_options
@@ -24,6 +25,7 @@ def add_tokenize_options(parser: argparse.ArgumentParser) -> None:
     _add_codec_options(parser)
     _add_rule_options(parser)
     _add_run_options(parser)
+    _add_ray_options(parser)
 
 
 def _add_codec_options(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +52,7 @@ def _add_rule_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run")
-    group.add_argument("--engine", choices=("inline",), default="inline")
+    group.add_argument("--engine", choices=("ray", "inline"), default="ray")
     group.add_argument("--decode-threads", type=int, default=0, metavar="N", help="0: by the cores")
     group.add_argument("--storage-options", metavar="@FILE", help="endpoint and credentials")
     group.add_argument("--redo-changed", action="store_true", help="redo shards that were replaced")
@@ -58,6 +60,19 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-reject-rate", type=float, default=0.5, metavar="RATE")
     group.add_argument("--quiet", action="store_true", help="no progress")
     group.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def _add_ray_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Ray")
+    group.add_argument("--address", help="a running cluster; without it Ray is started here")
+    group.add_argument("--workers", type=_count_or_auto, metavar="N", help="auto: all that fit")
+    group.add_argument("--gpus-per-worker", type=float, metavar="N", help="1 where GPUs are")
+    group.add_argument("--cpus-per-worker", type=float, metavar="N", help="by the nodes")
+    group.add_argument("--drain-seconds", type=float, default=300.0, metavar="S")
+
+
+def _count_or_auto(text: str) -> int | None:
+    return None if text == "auto" else int(text)
 
 
 def apply_config(args: argparse.Namespace, parser_defaults: dict[str, Any]) -> argparse.Namespace:
@@ -112,6 +127,17 @@ def rules_of(args: argparse.Namespace) -> ReadRules:
 def storage_of(args: argparse.Namespace) -> Storage:
     """Storage with the options of a file, if one was given."""
     return Storage(read_storage_options(args.storage_options))
+
+
+def ray_options_of(args: argparse.Namespace) -> RayOptions:
+    """What is asked of Ray."""
+    return RayOptions(
+        workers=args.workers,
+        gpus_per_worker=args.gpus_per_worker,
+        cpus_per_worker=args.cpus_per_worker,
+        address=args.address,
+        drain_seconds=args.drain_seconds,
+    )
 
 
 def tuning_of(args: argparse.Namespace) -> Tuning:

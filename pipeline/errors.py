@@ -6,6 +6,8 @@ PipelineError            exit code 1
 ├── OutputError          an output that cannot be written, or belongs to another run
 │   └── IdentityError    the output was made with another codec, resampler or option
 ├── StorageError         storage that kept failing after every retry
+├── WorkerError          workers that do not start
+├── DrainedError         a run that was asked to stop and did; exit code 143
 └── DamageError          a run that finished with damaged shards or too many rejects
 """
 
@@ -36,6 +38,16 @@ class IdentityError(OutputError):
 
 class StorageError(PipelineError):
     """Storage that kept failing after every retry."""
+
+
+class WorkerError(PipelineError):
+    """Workers that do not start, so that nothing would ever be done."""
+
+
+class DrainedError(PipelineError):
+    """A run that got SIGTERM, finished what it had in hand, and can be resumed."""
+
+    exit_code = 143
 
 
 class DamageError(PipelineError):

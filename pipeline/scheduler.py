@@ -93,9 +93,9 @@ class Scheduler(Generic[Item]):
         return self._num_shards - len(self.done) - len(self.failed) - len(self.quarantined)
 
     @property
-    def num_waiting(self) -> int:
-        """Shards in nobody's hands."""
-        return len(self._waiting) + len(self._suspects)
+    def num_in_hand(self) -> int:
+        """Shards that workers hold."""
+        return self.num_left - len(self._waiting) - len(self._suspects)
 
     def add_worker(self, worker: str) -> None:
         """A worker is ready to take shards."""

@@ -1,0 +1,94 @@
+"""How many workers a cluster holds and what each one gets; pure arithmetic, no Ray."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import UsageError
+
+# More decode threads than these feed no GPU faster: 10,000 x real time needs about nine cores.
+_MAX_CPUS_BESIDE_GPU = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSize:
+    """What one live node offers."""
+
+    node_id: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True)
+class RayOptions:
+    """What the user asked of Ray; None means: find out."""
+
+    workers: int | None = None
+    gpus_per_worker: float | None = None
+    cpus_per_worker: float | None = None
+    address: str | None = None
+    drain_seconds: float = 300.0
+
+    def faults(self) -> list[str]:
+        """Every fault of the options, for one message."""
+        named = {
+            "--workers": self.workers,
+            "--cpus-per-worker": self.cpus_per_worker,
+            "--drain-seconds": self.drain_seconds,
+        }
+        faults = [
+            f"`{flag} {value:g}`; expected more than 0"
+            for flag, value in named.items()
+            if value is not None and value <= 0
+        ]
+        if self.gpus_per_worker is not None and self.gpus_per_worker < 0:
+            faults.append(f"`--gpus-per-worker {self.gpus_per_worker:g}`; expected 0 or more")
+        return faults
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSize:
+    """The share of every worker, and how many of them the cluster holds now."""
+
+    gpus_per_worker: float
+    cpus_per_worker: float
+    num_workers: int
+
+
+def fleet_size(nodes: Sequence[NodeSize], options: RayOptions) -> FleetSize:
+    """The workers that fit: one per GPU where there are GPUs, else one per node."""
+    gpus = options.gpus_per_worker
+    if gpus is None:
+        gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
+    usable = [node for node in nodes if node.gpus >= gpus and node.cpus > 0]
+    cpus = options.cpus_per_worker or _cpu_share(usable, gpus, options.workers)
+    if options.workers is not None:
+        return FleetSize(gpus, cpus, options.workers)
+    return FleetSize(gpus, cpus, sum(_places(node, gpus, cpus) for node in usable))
+
+
+def check_fits(size: FleetSize, nodes: Sequence[NodeSize]) -> None:
+    """Refuse a worker that no node can hold; Ray itself would wait for ever."""
+    if any(_places(node, size.gpus_per_worker, size.cpus_per_worker) for node in nodes):
+        return
+    shown = ", ".join(f"{node.cpus:g} CPUs and {node.gpus:g} GPUs" for node in nodes[:5])
+    raise UsageError(
+        f"A worker of {size.cpus_per_worker:g} CPUs and {size.gpus_per_worker:g} GPUs fits on no "
+        f"node (there are {len(nodes)}: {shown}); expected a smaller one; lower "
+        "`--cpus-per-worker` or `--gpus-per-worker`"
+    )
+
+
+def _cpu_share(nodes: Sequence[NodeSize], gpus: float, workers: int | None) -> float:
+    if not nodes:
+        return 1.0
+    if gpus:
+        share = min(node.cpus // max(1.0, node.gpus // gpus) for node in nodes)
+        return max(1.0, min(share, _MAX_CPUS_BESIDE_GPU))
+    smallest = min(node.cpus for node in nodes)
+    per_node = -(-(workers or len(nodes)) // len(nodes))
+    return max(1.0, smallest // per_node)
+
+
+def _places(node: NodeSize, gpus: float, cpus: float) -> int:
+    by_cpu = int(node.cpus // cpus)
+    return min(by_cpu, int(node.gpus // gpus)) if gpus else by_cpu

@@ -1,0 +1,231 @@
+"""The Ray engine: feeds shards to workers, replaces lost ones, follows the size of the cluster."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pipeline import ray_cluster
+from pipeline.codec_request import CodecRequest
+from pipeline.errors import DrainedError, OutputError, UsageError, WorkerError
+from pipeline.fleet_size import FleetSize, RayOptions, check_fits, fleet_size
+from pipeline.ray_fleet import Loaded, RayFleet, Returned
+from pipeline.retries import describe
+from pipeline.scheduler import Loss, Scheduler, Verdict
+from pipeline.settings import WorkerSettings
+from pipeline.shard import Shard
+from pipeline.shard_outcome import ShardOutcome
+from xy_codec.contract import CodecIdentity
+from xy_codec.errors import XYCodecError
+
+logger = logging.getLogger(__name__)
+_REPORT_SECONDS = 1.0
+_RESIZE_SECONDS = 5.0
+_MAX_FAILED_STARTS = 3
+
+
+class RayEngine:
+    """Runs shards on the workers of a Ray cluster; without one it starts Ray on this machine."""
+
+    def __init__(self, request: CodecRequest, options: RayOptions) -> None:
+        faults = options.faults()
+        if faults:
+            raise UsageError("\n".join(["Some options cannot be used:", *faults]))
+        self._options = options
+        self._fleet = RayFleet(request)
+        self._is_connected = False
+        self._identity: CodecIdentity | None = None
+        self._failed_starts = 0
+        self._unfit = 0
+        self._resized = 0.0
+        self._is_draining = False
+
+    def identity(self) -> CodecIdentity:
+        """The identity of the codec as a worker loaded it; the driver may have no GPU."""
+        if self._identity is None:
+            self._is_connected = ray_cluster.connect(self._options.address)
+            size = self._size()
+            self._fleet.grow(size, 1)
+            while self._identity is None:
+                self._take_start(self._fleet.next_report(_REPORT_SECONDS))
+                if not self._fleet.num_members:
+                    self._fleet.grow(size, 1)
+        return self._identity
+
+    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+        """Yield one outcome per shard, as they finish."""
+        self.identity()
+        scheduler = Scheduler(shards)
+        for worker in self._fleet.starts:
+            scheduler.add_worker(worker)
+        with self._draining_on_sigterm():
+            yield from self._work(self._tuned(settings), scheduler)
+
+    def close(self) -> None:
+        """End every worker, and Ray if it was started here."""
+        if self._is_connected:
+            ray_cluster.disconnect()
+            self._is_connected = False
+
+    def _work(
+        self, settings: WorkerSettings, scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        deadline = float("inf")
+        while scheduler.num_left:
+            if self._is_draining:
+                deadline = min(deadline, time.monotonic() + self._options.drain_seconds)
+                if not scheduler.num_in_hand or time.monotonic() > deadline:
+                    raise _drained(scheduler)
+            else:
+                self._resize(scheduler)
+                self._hand_out(settings, scheduler)
+            report = self._fleet.next_report(_REPORT_SECONDS)
+            if isinstance(report, Returned):
+                yield from self._take_back(report, scheduler)
+            elif self._take_start(report):
+                assert report is not None
+                scheduler.add_worker(report.worker)
+
+    def _size(self) -> FleetSize:
+        nodes = ray_cluster.live_nodes()
+        size = fleet_size(nodes, self._options)
+        if self._options.workers is None:
+            check_fits(size, nodes)
+        return size
+
+    def _resize(self, scheduler: Scheduler[Shard]) -> None:
+        if time.monotonic() - self._resized < _RESIZE_SECONDS:
+            return
+        self._resized = time.monotonic()
+        size = fleet_size(ray_cluster.live_nodes(), self._options)
+        target = max(1, min(size.num_workers - self._unfit, scheduler.num_left))
+        missing = target - self._fleet.num_members
+        if missing > 0:
+            self._fleet.grow(size, missing)
+        for worker in self._fleet.pending[:missing] if missing < 0 else []:
+            self._fleet.retire(worker)
+
+    def _hand_out(self, settings: WorkerSettings, scheduler: Scheduler[Shard]) -> None:
+        # Two rounds, so that no worker gets a second shard while another has none.
+        for _ in range(2):
+            for worker in list(self._fleet.starts):
+                assignment = scheduler.take(worker)
+                if assignment:
+                    shard = replace(assignment.shard, isolate_decoding=assignment.isolated)
+                    self._fleet.submit(worker, settings, shard)
+
+    def _take_start(self, report: object) -> bool:
+        if not isinstance(report, Loaded):
+            return False
+        if report.start is None:
+            assert report.error is not None
+            self._count_failed_start(report.worker, report.error)
+            return False
+        identity = report.start.identity
+        self._identity = self._identity or identity
+        if identity != self._identity:
+            logger.warning("%s has another identity and is not used: %s", report.worker, identity)
+            self._unfit += 1
+            self._fleet.retire(report.worker)
+            return False
+        self._failed_starts = 0
+        logger.info(
+            "%s is ready: imports %.1f s, codec %.1f s",
+            report.worker,
+            report.start.import_seconds,
+            report.start.load_seconds,
+        )
+        return True
+
+    def _count_failed_start(self, worker: str, error: BaseException) -> None:
+        self._fleet.retire(worker)
+        cause = _cause_of(error)
+        if isinstance(cause, XYCodecError):
+            raise cause
+        self._failed_starts += 1
+        if self._failed_starts >= _MAX_FAILED_STARTS:
+            raise WorkerError(
+                f"{self._failed_starts} workers in a row did not start (last: {describe(cause)}); "
+                "expected them to load the codec; look at the worker's log in Ray's log folder, "
+                "and try `--engine inline`"
+            ) from error
+
+    def _take_back(self, report: Returned, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
+        if report.outcome is not None:
+            if report.outcome.is_done:
+                scheduler.finish(report.worker, report.shard.path)
+            else:
+                scheduler.fail(report.worker, report.shard.path, final=True)
+            yield report.outcome
+        elif report.error is not None:
+            yield from self._take_error(report, report.error, scheduler)
+        else:
+            scheduler.give_back(report.worker, report.shard.path)
+            if not scheduler.in_hand(report.worker):
+                yield from self._lose(report.worker, Loss.DRAINED, "", scheduler)
+
+    def _take_error(
+        self, report: Returned, error: BaseException, scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        from ray.exceptions import RayActorError
+
+        cause = _cause_of(error)
+        if isinstance(cause, OutputError):
+            raise cause
+        if isinstance(cause, RayActorError):
+            loss = self._fleet.loss_of(report.worker, cause)
+        else:
+            loss = Loss.DRAINED
+            if scheduler.fail(report.worker, report.shard.path) is Verdict.FAILED:
+                yield ShardOutcome(report.shard, None, 0.0, describe(cause), report.worker)
+        yield from self._lose(report.worker, loss, describe(cause), scheduler)
+
+    def _lose(
+        self, worker: str, loss: Loss, why: str, scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        self._fleet.retire(worker)
+        self._resized = 0.0
+        for shard, verdict in scheduler.lose(worker, loss):
+            logger.warning("%s is gone (%s): `%s` is %s", worker, loss.value, shard.path, verdict)
+            if verdict is Verdict.QUARANTINED:
+                error = f"quarantined: every worker that took it died, also decoding apart; {why}"
+                yield ShardOutcome(shard, None, 0.0, error, worker)
+
+    def _tuned(self, settings: WorkerSettings) -> WorkerSettings:
+        if settings.tuning.decode_threads:
+            return settings
+        # Several workers share a node, so the node's cores are not one worker's to count.
+        cpus = fleet_size(ray_cluster.live_nodes(), self._options).cpus_per_worker
+        tuning = replace(settings.tuning, decode_threads=max(1, int(cpus) - 1))
+        return replace(settings, tuning=tuning)
+
+    @contextmanager
+    def _draining_on_sigterm(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def drain(*_: object) -> None:
+            self._is_draining = True
+
+        before = signal.signal(signal.SIGTERM, drain)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    from ray.exceptions import RayTaskError
+
+    return error.cause if isinstance(error, RayTaskError) else error
+
+
+def _drained(scheduler: Scheduler[Shard]) -> DrainedError:
+    return DrainedError(
+        f"Stopped by SIGTERM with {len(scheduler.done)} shards done and {scheduler.num_left} left; "
+        "expected to run to the end; the same command resumes"
+    )
