@@ -24,7 +24,7 @@ from pipeline.schema import Reason
 
 _LENGTH = struct.Struct("<q")
 HANG_SECONDS = 120.0
-# The child answers with the declared length before it decodes: then memory is asked for.
+_START_SECONDS = 300.0
 _READ_BYTES = 1 << 20
 
 
@@ -43,11 +43,10 @@ class DecodeChild:
         """The samples of a clip, its fault, or a reject when decoding it ends the child."""
         try:
             process = self._started()
-            deadline = time.monotonic() + HANG_SECONDS
             assert process.stdin is not None
             process.stdin.write(_LENGTH.pack(len(payload)) + payload)
             process.stdin.flush()
-            return self._answer(process, admit, deadline)
+            return self._answer(process, admit, time.monotonic() + HANG_SECONDS)
         except (ChildGoneError, BrokenPipeError, ConnectionResetError) as error:
             return Fault(Reason.CRASHED_DECODER, f"decoding ended its process: {self._end(error)}")
 
@@ -70,6 +69,8 @@ class DecodeChild:
                 stdout=subprocess.PIPE,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             )
+            # Imports are not the clip's fault, however long they take.
+            self._read_length(self._process, time.monotonic() + _START_SECONDS)
         return self._process
 
     def _answer(
@@ -128,6 +129,8 @@ def serve(job: str, source: BinaryIO, target: BinaryIO) -> None:
     set_torch_threads(1)
     decoder_name, rate_hz, bounds = json.loads(job)
     decoder = load_decoder(decoder_name)
+    target.write(_LENGTH.pack(0))
+    target.flush()
     while head := source.read(_LENGTH.size):
         payload = source.read(_LENGTH.unpack(head)[0])
         result = decoder(payload, rate_hz, Bounds(**bounds))

@@ -64,7 +64,7 @@ PairingEvent = FoundClip | LateText | RejectedMember
 def split_name(name: str) -> tuple[str, str] | None:
     """The key and the lower-case extension of a member's name; None when it belongs to no clip."""
     match = _KEY.match(name)
-    if match is None:
+    if match is None or match[1].endswith("/"):
         return None
     base = name.rpartition("/")[2]
     if base.startswith("__") and base.endswith("__"):
