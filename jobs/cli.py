@@ -11,6 +11,8 @@ from typing import NoReturn, Protocol, cast
 # `xytok --help`, `status` and `plan` start without torch or Ray.
 JOBS: dict[str, tuple[str, str]] = {
     "tokenize": ("jobs.tokenize_job", "turn shards of speech into parts of codes"),
+    "bench": ("jobs.bench_job", "measure this machine and say what a corpus would cost on it"),
+    "audit": ("jobs.audit_job", "prove that the codes of a run still sound like the speech"),
     "doctor": ("jobs.doctor_job", "check this machine, storage and cluster, and say what to do"),
     "completion": ("jobs.completion_job", "print a completion script for bash, zsh or fish"),
 }

@@ -46,6 +46,8 @@ class ScorePool:
         self._processes = processes or os.cpu_count() or 1
         self._groups = groups
         self._sim_model = sim_model if "sim" in groups else None
+        # Loaded here as well, so that a wrong name is found before any work.
+        self.sim_name = load_speaker_model(self._sim_model).name if self._sim_model else ""
         self._executor = self._start(self._processes)
 
     def __enter__(self) -> "ScorePool":

@@ -1,0 +1,152 @@
+"""`xytok audit`: prove that the codes of a run still sound like the speech."""
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.audit.audit import AuditProgress, AuditRequest, Measure
+    from pipeline.audit.findings import AuditFindings
+    from pipeline.audit.judgement import Judgement
+
+EXAMPLE = "xytok audit s3://bucket/out --per-shard 20 --baseline baseline.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("output", metavar="OUT", help="the output folder of `xytok tokenize`")
+    sample = parser.add_argument_group("sample")
+    sample.add_argument("--per-shard", type=int, default=20, metavar="N", help="default: 20 clips")
+    sample.add_argument("--fraction", type=float, metavar="SHARE", help="instead of a number")
+    sample.add_argument("--stratify", choices=("language", "speaker", "dnsmos"))
+    sample.add_argument("--seed", type=int, default=0, help="another seed, another sample")
+    sample.add_argument("--shards", nargs="+", default=[], metavar="TEXT", help="in their paths")
+    add_measuring_options(parser)
+    judging = parser.add_argument_group("judging")
+    judging.add_argument("--baseline", metavar="FILE", help="what to compare content with")
+    judging.add_argument("--save-baseline", metavar="FILE", help="write one out of this audit")
+    judging.add_argument("--false-alarms", type=float, default=0.01, metavar="SHARE")
+    judging.add_argument("--min-clips", type=int, default=8, metavar="N")
+    judging.add_argument("--effect-scale", type=float, default=1.0, metavar="FACTOR")
+    judging.add_argument("--max-flip-rate", type=float, default=0.0, metavar="RATE")
+    run = parser.add_argument_group("run")
+    run.add_argument("--report", metavar="FOLDER", help="default: OUT/audit/<audit id>")
+    run.add_argument("--engine", choices=("inline", "ray"), default="inline")
+    run.add_argument("--quiet", action="store_true", help="no progress")
+    run.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what `audit` and `compare` have in common."""
+    group = parser.add_argument_group("measuring")
+    group.add_argument("--metrics", metavar="LIST", help="of sim,stoi,pesq,acoustics,dnsmos")
+    group.add_argument("--sim-model", default="campplus", metavar="MODEL")
+    group.add_argument("--codec", metavar="SOURCE", help="default: the run's codec by its name")
+    group.add_argument("--codec-config", metavar="FILE")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    group.add_argument("--no-reencode", action="store_true", help="skip the check for drift")
+    group.add_argument("--processes", type=int, metavar="N", help="default: one a core")
+    group.add_argument(
+        "--source-map", action="append", default=[], metavar="OLD=NEW", help="shards moved"
+    )
+    group.add_argument("--storage-options", metavar="@FILE", help="endpoint and credentials")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, judge, write the page, and say what was found."""
+    from pipeline.audit.audit import open_audit, run_audit
+    from pipeline.audit.audit_output import write_audit
+    from pipeline.audit.baseline import load_baseline, make_baseline, save_baseline
+    from pipeline.audit.playback import Playback
+    from pipeline.audit.report import render_report
+    from pipeline.audit.summary import summarize
+    from pipeline.audit.thresholds import Thresholds
+    from pipeline.audit.verdict import judge
+
+    request = audit_request(args)
+    baseline = load_baseline(args.baseline) if args.baseline else None
+    thresholds = Thresholds(
+        false_alarms=args.false_alarms,
+        min_clips=args.min_clips,
+        effect_scale=args.effect_scale,
+        max_flip_rate=args.max_flip_rate,
+    )
+    audited, codec = open_audit(request)
+    watch = None if args.quiet else show_progress
+    findings = run_audit(request, audited, codec, measure_with(args.engine), watch)
+    judgement = judge(findings, baseline, thresholds)
+    sounds = Playback(audited, codec, request.storage, request.source_map)
+    page = render_report(findings, judgement, baseline, sounds)
+    summary = summarize(findings, judgement)
+    folder = write_audit(request.storage, args.report, findings, summary, page)
+    if args.save_baseline:
+        save_baseline(make_baseline(findings), args.save_baseline)
+    print(summary if args.json else "\n".join(_lines(findings, judgement, folder)))
+    return judgement.exit_code
+
+
+def audit_request(args: argparse.Namespace) -> "AuditRequest":
+    """The request in a command line."""
+    from pipeline.audit.audit import AuditRequest
+    from pipeline.audit.originals import SourceMap
+    from pipeline.audit.sampling import SamplePlan
+    from pipeline.audit.scores import check_groups
+    from pipeline.storage import Storage
+    from pipeline.storage_options import read_storage_options
+
+    return AuditRequest(
+        output=args.output,
+        storage=Storage(read_storage_options(args.storage_options)),
+        plan=SamplePlan(args.per_shard, args.fraction, args.stratify, args.seed),
+        codec=args.codec,
+        codec_config=args.codec_config,
+        device=args.device,
+        groups=check_groups(args.metrics),
+        sim_model=args.sim_model,
+        source_map=SourceMap.parse(args.source_map),
+        only=tuple(args.shards),
+        reencode=not args.no_reencode,
+        processes=args.processes,
+    )
+
+
+def measure_with(engine: str) -> "Measure | None":
+    """How shards are measured: here, or as a map over a Ray cluster."""
+    if engine == "inline":
+        return None
+    from pipeline.audit.ray_map import measure_on_ray
+
+    return measure_on_ray
+
+
+def show_progress(progress: "AuditProgress") -> None:
+    """One line to stderr, rewritten on a terminal."""
+    left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
+    line = (
+        f"{progress.shards}/{progress.shards_total} shards · {progress.clips} clips · "
+        f"{progress.clips / max(progress.seconds, 1e-9):.1f} clips/s · left {left}"
+    )
+    is_last = progress.shards == progress.shards_total
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line}", end="\n" if is_last else "", file=sys.stderr, flush=True)
+    elif is_last or progress.shards % 100 == 0:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _lines(findings: "AuditFindings", judgement: "Judgement", folder: str) -> list[str]:
+    from pipeline.audit.wording import headline
+
+    words = headline(judgement)
+    lines = [f"{words.answer}. {words.reason}"]
+    for shard in judgement.shards:
+        if shard.verdict not in ("ok", "too few clips"):
+            names = ", ".join(fault.name for fault in shard.faults)
+            lines.append(f"  {shard.verdict:16} {shard.shard}: {names}")
+    rows = sum(report.rows for report in findings.tokens)
+    lines.append(
+        f"{len(findings.clips)} clips heard, {rows:,} rows checked, {len(findings.tokens)} shards, "
+        f"{findings.seconds:.0f} s; {findings.unfinished_shards} shards are not finished"
+    )
+    lines.append(f"{folder}/report.html")
+    return lines

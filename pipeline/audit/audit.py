@@ -1,0 +1,118 @@
+"""An audit from an output folder to findings; judging and reporting start from those."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pipeline.audit.audited_run import AuditedRun, open_run
+from pipeline.audit.findings import AuditFindings
+from pipeline.audit.measure import ShardFindings, measure_shards
+from pipeline.audit.originals import SourceMap
+from pipeline.audit.sampling import SamplePlan
+from pipeline.audit.score_pool import ScorePool
+from pipeline.audit.scores import GROUPS
+from pipeline.audit.shard_audit import ShardAudit
+from pipeline.audit.shard_source import ShardAuditSettings
+from pipeline.audit.speaker_similarity import DEFAULT_MODEL
+from pipeline.audit.token_checks import with_duplicates
+from pipeline.storage import Storage
+from xy_codec.contract import Codec
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRequest:
+    """What the user asked for."""
+
+    output: str
+    storage: Storage = field(default_factory=Storage)
+    plan: SamplePlan = field(default_factory=SamplePlan)
+    codec: str | None = None
+    codec_config: str | None = None
+    device: str = "auto"
+    groups: tuple[str, ...] = GROUPS
+    sim_model: str = DEFAULT_MODEL
+    source_map: SourceMap = field(default_factory=SourceMap)
+    only: tuple[str, ...] = ()
+    reencode: bool = True
+    processes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditProgress:
+    """How far an audit is."""
+
+    shards: int
+    shards_total: int
+    clips: int
+    seconds: float
+
+    @property
+    def seconds_left(self) -> float:
+        """At the speed so far."""
+        return self.seconds / max(self.shards, 1) * (self.shards_total - self.shards)
+
+
+Watch = Callable[[AuditProgress], None]
+# Measures the shards of a run, here or on a cluster.
+Measure = Callable[[AuditRequest, AuditedRun, Codec], Iterator[ShardFindings]]
+
+
+def run_audit(
+    request: AuditRequest,
+    run: AuditedRun,
+    codec: Codec,
+    measure: Measure | None = None,
+    watch: Watch | None = None,
+) -> AuditFindings:
+    """Measure every finished shard of a run."""
+    started = time.perf_counter()
+    found: list[ShardFindings] = []
+    clips = 0
+    for shard in (measure or measure_here)(request, run, codec):
+        found.append(shard)
+        clips += len(shard.clips)
+        if watch is not None:
+            spent = time.perf_counter() - started
+            watch(AuditProgress(len(found), len(run.manifests), clips, spent))
+    found.sort(key=lambda shard: shard.checked.report.shard)
+    return AuditFindings(
+        output=run.output,
+        seed=request.plan.seed,
+        sim_model=next((clip.sim_model for shard in found for clip in shard.clips), ""),
+        codec=run.codec,
+        same_platform=run.same_platform(codec),
+        expected_flip_rate=run.expected_flip_rate,
+        clips=tuple(clip for shard in found for clip in shard.clips),
+        tokens=tuple(with_duplicates([shard.checked for shard in found])),
+        unfinished_shards=run.unfinished_shards,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
+    """The run of a request, and the codec that made it, checked against each other."""
+    request.plan.check()
+    run = open_run(request.storage, request.output, request.only)
+    codec = run.codec_request(request.codec, request.codec_config, request.device).load()
+    run.check_codec(codec)
+    return run, codec
+
+
+def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings:
+    """What to do with each shard."""
+    return ShardAuditSettings(
+        output=run.output,
+        plan=request.plan,
+        shape=run.shape,
+        storage=request.storage,
+        source_map=request.source_map,
+        reencode=request.reencode,
+    )
+
+
+def measure_here(request: AuditRequest, run: AuditedRun, codec: Codec) -> Iterator[ShardFindings]:
+    """Measure in this process and its score processes."""
+    settings = shard_settings(request, run)
+    audit = ShardAudit(settings, codec)
+    with ScorePool(request.processes, request.groups, request.sim_model) as pool:
+        yield from measure_shards(run.manifests, settings, audit, pool)

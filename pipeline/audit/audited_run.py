@@ -1,0 +1,98 @@
+"""The run an audit looks at: its record, its finished shards, and the codec that made it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.audit.token_checks import CodeShape
+from pipeline.codec_request import CodecRequest
+from pipeline.decode import DECODER, RESAMPLER
+from pipeline.errors import IdentityError, InputError
+from pipeline.location import join, normalise
+from pipeline.manifest import Manifest, read_manifests
+from pipeline.run_record import read_run_record
+from pipeline.storage import Storage
+from xy_codec.contract import Codec
+
+# Beside these, codes may differ in rounding only, and the recorded flip rate is the yardstick.
+_PLATFORM = ("precision", "pack_geometry", "platform")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedRun:
+    """One output folder as it was when the audit began; only finished shards count."""
+
+    output: str
+    identity: Mapping[str, Any]
+    manifests: tuple[Manifest, ...]
+    unfinished_shards: int
+    expected_flip_rate: tuple[float, ...] | None
+
+    @property
+    def codec(self) -> Mapping[str, Any]:
+        """The identity of the codec that made the codes."""
+        return dict(self.identity["codec"])
+
+    @property
+    def shape(self) -> CodeShape:
+        """What its codes look like."""
+        return CodeShape.of(self.codec)
+
+    def codec_request(self, source: str | None, config: str | None, device: str) -> CodecRequest:
+        """The same codec again, from where the user has it or by its own name."""
+        codec = self.codec
+        return CodecRequest(
+            source=source or str(codec["name"]),
+            config=config,
+            precision=str(codec["precision"]),
+            device=device,
+            overlap_seconds=float(codec["overlap_seconds"]),
+        )
+
+    def check_codec(self, codec: Codec) -> None:
+        """Refuse to judge codes by another checkpoint than theirs."""
+        theirs, ours = self.codec["checkpoint_sha256"], codec.identity.checkpoint_sha256
+        if theirs != ours:
+            raise IdentityError(
+                f"Output `{self.output}` was made with checkpoint `{theirs[:12]}…`, this is "
+                f"`{ours[:12]}…`; expected the same to re-encode with; pass it with `--codec`"
+            )
+
+    def same_platform(self, codec: Codec) -> bool:
+        """Whether re-encoding here must give the very same codes."""
+        ours = codec.identity.to_dict()
+        same = all(self.codec.get(name) == ours[name] for name in _PLATFORM)
+        tools = (self.identity.get("resampler"), self.identity.get("decoder"))
+        return same and tools == (RESAMPLER, DECODER)
+
+
+def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> AuditedRun:
+    """Read the record and the manifests of an output.
+
+    Args:
+        only: parts of shard paths; with some, only shards that have one of them in their path.
+    """
+    output = normalise(output)
+    record = read_run_record(storage, output)
+    manifests = {
+        manifest.shard: manifest
+        for manifest in read_manifests(storage, output)
+        if manifest.identity8 == record.identity8
+        and (not only or any(word in manifest.shard for word in only))
+    }
+    if not manifests:
+        raise InputError(
+            f"Output `{output}` has no finished shard{' that fits `--shards`' if only else ''}; "
+            "expected at least one manifest of its run. Wait for one, or look at `xytok status`."
+        )
+    finished = {manifest.part.path for manifest in manifests.values()}
+    parts = storage.list_files(join(output, "tokens"))
+    waiting = sum(part.url.removeprefix(output).lstrip("/") not in finished for part in parts)
+    rate = record.provenance.get("flip_rate")
+    return AuditedRun(
+        output=output,
+        identity=record.identity,
+        manifests=tuple(manifests[shard] for shard in sorted(manifests)),
+        unfinished_shards=0 if only else waiting,
+        expected_flip_rate=tuple(float(value) for value in rate) if rate else None,
+    )
