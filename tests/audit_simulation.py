@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,24 @@ from pipeline.audit.findings import (
     TokenReport,
 )
 
-CLEAN_METRICS = Path(__file__).parent / "audit" / "clean_metrics.csv"
+POOLS = Path(__file__).parent / "audit"
 NUM_CODEBOOKS, CODEBOOK_SIZE = 8, 1024
 
 
-def real_scores() -> list[Scores]:
-    """Scores of a real clean run, in the order they were measured."""
+@cache
+def read_scores(name: str) -> tuple[Scores, ...]:
+    """Scores of real clips through a real codec, in the order they were measured."""
     names = {item.name for item in fields(Scores)}
-    with CLEAN_METRICS.open(newline="") as file:
-        return [
+    with (POOLS / name).open(newline="") as file:
+        return tuple(
             Scores(**{name: float(row[name]) if row.get(name) else None for name in names})
             for row in csv.DictReader(file)
-        ]
+        )
+
+
+def pool() -> tuple[Scores, ...]:
+    """Scores of a clean run."""
+    return read_scores("clean_metrics.csv")
 
 
 def equal_codes(frames: int) -> Drift:
@@ -67,11 +74,11 @@ def clip(shard: str, number: int, scores: Scores, drift: Drift | None = None) ->
 
 
 def clean_shard(
-    shard: str, pool: Sequence[Scores], rng: np.random.Generator, num_clips: int = 20
+    shard: str, scores: Sequence[Scores], rng: np.random.Generator, num_clips: int = 20
 ) -> list[ClipFinding]:
     """A shard of clips drawn from the pool."""
-    picks = rng.integers(0, len(pool), num_clips)
-    return [clip(shard, number, pool[pick]) for number, pick in enumerate(picks)]
+    picks = rng.integers(0, len(scores), num_clips)
+    return [clip(shard, number, scores[pick]) for number, pick in enumerate(picks)]
 
 
 def clean_tokens(shard: str, rows: int = 1000) -> TokenReport:

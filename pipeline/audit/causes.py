@@ -6,7 +6,7 @@ the hypotheses that were re-encoded tell the causes apart.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,6 +29,8 @@ _CASCADE = 1.5
 _FOREIGN_STOI = -0.05
 _FOREIGN_LOG_MEL_DB = 2.0
 _MOST = 0.5
+# Clips of a shard for which the audit tries to explain the difference.
+_TRIED = 4
 
 
 def flip_rate(drift: Drift) -> float:
@@ -94,14 +96,26 @@ def drift_faults(clips: Sequence[ClipFinding], allowed_rate: float) -> tuple[Fau
         cause = cause_of(drift, allowed_rate)
         if cause:
             members.setdefault(cause, []).append(drift)
-    if not members:
-        return ()
-    most = max(members, key=lambda cause: len(members[cause]))
-    if len(members[most]) > _MOST * len(drifts):
-        # A fault of a whole shard looks different on a few of its clips; they are no second fault.
-        members = {most: [drift for group in members.values() for drift in group]}
+    main = _main_cause(members, len(drifts))
+    if main:
+        members = {main: [drift for group in members.values() for drift in group]}
     found = [_described(cause, group, len(drifts)) for cause, group in members.items()]
     return tuple(sorted(found, key=lambda item: (-item.num_clips, item.name)))
+
+
+def _main_cause(members: Mapping[str, Sequence[Drift]], num_compared: int) -> str | None:
+    """The cause of a whole shard: it looks different on a few clips, which are no second fault."""
+    drifting = sum(len(group) for group in members.values())
+    explained = {
+        cause: sum(drift.explained_by is not None for drift in group)
+        for cause, group in members.items()
+    }
+    # Only a few clips of a shard are explained; they speak for the rest when most of them agree.
+    named = max(explained, key=lambda cause: explained[cause], default=None)
+    if named and 2 * explained[named] >= min(_TRIED, drifting):
+        return named
+    most = max(members, key=lambda cause: len(members[cause]), default=None)
+    return most if most and len(members[most]) > _MOST * num_compared else None
 
 
 def _fault_name(cause: str, drifts: Sequence[Drift], share: float) -> str:

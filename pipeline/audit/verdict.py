@@ -46,6 +46,7 @@ def judge(
         members, report = clips.get(shard, []), tokens.get(shard)
         found = token_faults(report, usual, thresholds) if report else ()
         found += drift_faults(members, allowed) if _drifts(members, allowed, thresholds) else ()
+        found = _heard(found, members, allowed)
         found += _content_faults(members, changes.get(shard, {}), thresholds)
         shards.append(_shard_verdict(shard, members, found, changes.get(shard, {}), thresholds))
     groups = _groups(findings.clips, baseline, thresholds)
@@ -78,6 +79,21 @@ def _drifts(clips: Sequence[ClipFinding], allowed: float, thresholds: Thresholds
         return bool((rates > allowed).any())
     # Far beyond the yardstick no rounding explains a clip; nearer to it the shard's mean decides.
     return bool((rates > max(0.2, 5 * allowed)).any()) or mean_interval(rates).low > allowed
+
+
+def _heard(
+    found: tuple[Fault, ...], clips: Sequence[ClipFinding], allowed: float
+) -> tuple[Fault, ...]:
+    """Repeated frames are no damage where the audio repeats them too, as silence does."""
+    rates = [flip_rate(clip.drift) for clip in clips if clip.drift is not None]
+    if not rates or max(rates) > allowed:
+        return found
+    return tuple(
+        fault("silence", f"{item.evidence}, as their audio does", item.num_clips)
+        if item.name == "stuck frames"
+        else item
+        for item in found
+    )
 
 
 def _content_faults(

@@ -1,7 +1,8 @@
 """Measure `clean_metrics.csv`: real clips through a codec, the pool simulated shards draw from.
 
 Run as `python tests/audit/measure_clean_metrics.py SHARD.tar ...`; clips spread over the shards.
-With `--codec NAME` through that codec, without it through Opus at 8 kbit/s.
+With `--noise 0.1` a pool of noisy originals; with `--codec NAME` through that codec, without it
+through Opus at its lowest rate.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pipeline.audit.scores import score_pair
 from pipeline.audit.speaker_similarity import load_speaker_model
 from xy_codec.audio import mono, resample
 
-TARGET = Path(__file__).parent / "clean_metrics.csv"
+FOLDER = Path(__file__).parent
 
 
 def clips(path: str, count: int) -> Iterator[np.ndarray]:
@@ -47,6 +48,8 @@ def main() -> None:
     parser.add_argument("shards", nargs="+")
     parser.add_argument("--codec")
     parser.add_argument("--count", type=int, default=240)
+    parser.add_argument("--noise", type=float, default=0.0, help="white noise over the clip's RMS")
+    parser.add_argument("--target", default="clean_metrics.csv")
     args = parser.parse_args()
     codec = None
     if args.codec:
@@ -57,11 +60,14 @@ def main() -> None:
     rows = []
     for path in args.shards:
         for waveform in clips(path, -(-args.count // len(args.shards)) * 2):
+            level = float(np.sqrt(np.mean(waveform**2)))
+            noise = np.random.default_rng(len(rows)).normal(0, args.noise * level, len(waveform))
+            waveform = (waveform + noise).astype(np.float32)
             decoded = codec.decode(codec.encode([waveform]))[0] if codec else through_opus(waveform)
             scores = score_pair(waveform, decoded, speaker=speaker).scores
             rows.append({name: getattr(scores, name) for name in METRIC_NAMES})
             print(len(rows), file=sys.stderr)
-    with TARGET.open("w", newline="") as file:
+    with (FOLDER / args.target).open("w", newline="") as file:
         writer = csv.DictWriter(file, METRIC_NAMES)
         writer.writeheader()
         for row in rows:
