@@ -6,6 +6,7 @@ import math
 import random
 import tarfile
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ SOURCE_RATE_HZ = 24_000
 _SCALE_SECONDS = 7.76
 # libsndfile's level for 56 kbit/s at 24 kHz: Emilia's 2.3 TiB over 101,000 hours.
 _MP3_LEVEL = 0.7
+_VOICE_SECONDS = 60
 
 
 def emilia_lengths(count: int, seed: int = 0) -> list[float]:
@@ -34,16 +36,23 @@ def emilia_lengths(count: int, seed: int = 0) -> list[float]:
 
 
 def speech_like(seconds: float, rate_hz: int, seed: int) -> NDArray[np.float32]:
-    """Harmonics of a gliding pitch under a syllable envelope, with breath; peaks below 0.5."""
-    random_numbers = np.random.default_rng(seed)
-    time = np.arange(round(seconds * rate_hz), dtype=np.float64) / rate_hz
-    pitch_hz = random_numbers.uniform(90, 220)
-    wobble = 3.0 * np.sin(2 * np.pi * 0.7 * time + seed)
-    phase = 2 * np.pi * pitch_hz * time + wobble
-    voice = sum(np.sin(k * phase) / k for k in range(1, 13))
+    """Harmonics of a gliding pitch under a syllable envelope, with breath; peaks below 0.6."""
+    num_samples = round(seconds * rate_hz)
+    voice = _voice(rate_hz)
+    start = 7919 * seed % (len(voice) // 2)
+    gain = 0.5 + 0.1 * (seed % 6)
+    return np.resize(voice[start:], num_samples) * np.float32(gain)
+
+
+@lru_cache
+def _voice(rate_hz: int) -> NDArray[np.float32]:
+    random_numbers = np.random.default_rng(rate_hz)
+    time = np.arange(_VOICE_SECONDS * rate_hz, dtype=np.float64) / rate_hz
+    pitch_phase = 2 * np.pi * 140 * time + 40.0 * np.sin(2 * np.pi * 0.3 * time)
+    harmonics = sum(np.sin(k * pitch_phase) / k for k in range(1, 13))
     envelope = np.clip(np.sin(2 * np.pi * 2.1 * time) + 0.4, 0.0, None)
     breath = random_numbers.standard_normal(len(time)) * 0.05
-    return np.asarray(0.12 * envelope * (voice + breath), dtype=np.float32)
+    return np.asarray(0.2 * envelope * (harmonics + breath), dtype=np.float32)
 
 
 def waveforms(lengths: Sequence[float], rate_hz: int, seed: int = 0) -> list[NDArray[np.float32]]:

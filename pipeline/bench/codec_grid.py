@@ -1,0 +1,80 @@
+"""Encode and decode speed of a codec over clip lengths, clips given together, and precisions."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.bench.clips import MEAN_SECONDS, emilia_lengths, waveforms
+from pipeline.bench.figures import CodecFigure
+from pipeline.bench.interleaving import repeat_for, time_once
+from pipeline.bench.matrix_work import record, synchronised
+from xy_codec.contract import Codec, Codes, Waveform
+
+LENGTHS_SECONDS = (3.0, 10.0, 30.0)
+# So that a cell with clips together says something on a slow machine and ends on a fast one.
+_FEWEST, _MOST = 4, 256
+
+
+@dataclass(frozen=True, slots=True)
+class GridPlan:
+    """What to measure, and how long each cell may take."""
+
+    lengths_seconds: Sequence[float] = LENGTHS_SECONDS
+    cell_seconds: float = 2.0
+    decode: bool = True
+
+
+def measure_grid(codec: Codec, plan: GridPlan, matmul_flops: float) -> Iterator[CodecFigure]:
+    """Every length alone and in company, then Emilia's mix of lengths, as figures come in."""
+    rate_hz = codec.identity.input_rate_hz
+    for seconds in plan.lengths_seconds:
+        (clip,) = waveforms([seconds], rate_hz)
+        alone = time_once(synchronised(lambda clip=clip: codec.encode([clip])))  # type: ignore[misc]
+        yield from _cells(codec, [clip], plan, matmul_flops)
+        count = int(plan.cell_seconds / max(alone, 1e-6))
+        if count >= _FEWEST:
+            yield from _cells(codec, [clip] * min(count, _MOST), plan, matmul_flops)
+    yield from _cells(codec, emilia_clips(codec, plan.cell_seconds), plan, matmul_flops)
+
+
+def emilia_clips(codec: Codec, seconds: float) -> list[Waveform]:
+    """Clips of Emilia's lengths, as many as this codec encodes in about `seconds`."""
+    rate_hz = codec.identity.input_rate_hz
+    (clip,) = waveforms([MEAN_SECONDS], rate_hz)
+    alone = time_once(synchronised(lambda: codec.encode([clip])))
+    count = min(max(int(seconds / max(alone, 1e-6)), _FEWEST), _MOST)
+    return waveforms(emilia_lengths(count), rate_hz)
+
+
+def _cells(
+    codec: Codec, clips: list[Waveform], plan: GridPlan, matmul_flops: float
+) -> Iterator[CodecFigure]:
+    codes: list[Codes] = []
+    yield _cell("encode", codec, clips, lambda: codec.encode(clips), plan, matmul_flops)
+    if plan.decode:
+        codes = codec.encode(clips)
+        yield _cell("decode", codec, clips, lambda: codec.decode(codes), plan, matmul_flops)
+
+
+def _cell(
+    direction: str,
+    codec: Codec,
+    clips: list[Waveform],
+    action: Callable[[], object],
+    plan: GridPlan,
+    matmul_flops: float,
+) -> CodecFigure:
+    # The recorded run is slower than others and serves as their warm-up.
+    flops = record(action).flops
+    seconds = repeat_for(synchronised(action), plan.cell_seconds).median
+    lengths = np.array([len(clip) for clip in clips]) / codec.identity.input_rate_hz
+    return CodecFigure(
+        direction=direction,
+        precision=codec.identity.precision,
+        clip_seconds=float(lengths.mean()),
+        clips_together=len(clips),
+        times_realtime=float(lengths.sum()) / seconds,
+        gflops=flops / seconds / 1e9,
+        share_of_matmul=flops / seconds / matmul_flops,
+    )

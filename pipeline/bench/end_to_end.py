@@ -1,0 +1,83 @@
+"""Tar to Parquet with the real codec against the codec alone, on the same clips, in turn."""
+
+import tarfile
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+from pipeline.bench.clips import MEAN_SECONDS, waveforms, write_shards
+from pipeline.bench.figures import EndToEndFigures
+from pipeline.bench.interleaving import interleave, paired_ratio, time_once
+from pipeline.bench.matrix_work import synchronised
+from pipeline.bench.trial_run import run_trial
+from pipeline.decode import Bounds, DecodedClip, decode_clip
+from pipeline.settings import Tuning
+from xy_codec.contract import Codec, Waveform
+
+_SHARDS = 3
+_FEWEST_CLIPS = 4
+# What the host path of one core does; a faster codec waits for it.
+_HOST_CLIPS_PER_SECOND = 150
+
+
+def measure_end_to_end(
+    codec: Codec,
+    folder: Path,
+    tuning: Tuning,
+    *,
+    run_seconds: float = 6.0,
+    repetitions: int = 3,
+    start_up_seconds: float = 0.0,
+) -> EndToEndFigures:
+    """Three shards through a worker and their clips through the codec alone, by turns."""
+    shards = write_shards(folder / "shards", _SHARDS, _clips_per_shard(codec, run_seconds))
+    clips = decoded_clips(shards, codec.identity.input_rate_hz)
+    audio_seconds = sum(map(len, clips)) / codec.identity.input_rate_hz
+    attempts = count()
+    timings = interleave(
+        {
+            "pure": synchronised(lambda: encode_all(codec, clips)),
+            "whole": lambda: run_trial(shards, folder / f"out{next(attempts)}", codec, tuning),
+        },
+        repetitions,
+        warm_up=False,
+    )
+    return EndToEndFigures(
+        times_realtime=audio_seconds / timings["whole"].median,
+        pure_encode_times_realtime=audio_seconds / timings["pure"].median,
+        share_of_pure_encode=paired_ratio(timings["pure"], timings["whole"]).median,
+        start_up_seconds=start_up_seconds,
+    )
+
+
+def encode_all(codec: Codec, clips: Sequence[Waveform]) -> None:
+    """The clips through the codec as a worker feeds them, and nothing else."""
+    for _ in codec.encode_stream(enumerate(clips)):
+        pass
+
+
+def decoded_clips(shards: Sequence[Path], rate_hz: int) -> list[Waveform]:
+    """The waveforms of every clip; those of equal bytes are one array."""
+    seen: dict[bytes, Waveform] = {}
+    clips = []
+    for path in shards:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                payload = tar.extractfile(member)
+                if payload is None or not member.name.endswith(".mp3"):
+                    continue
+                content = payload.read()
+                if content not in seen:
+                    decoded = decode_clip(content, rate_hz, Bounds())
+                    if isinstance(decoded, DecodedClip):
+                        seen[content] = decoded.waveform
+                clips.append(seen[content])
+    return clips
+
+
+def _clips_per_shard(codec: Codec, run_seconds: float) -> int:
+    (clip,) = waveforms([MEAN_SECONDS], codec.identity.input_rate_hz)
+    encode_all(codec, [clip])
+    one = time_once(synchronised(lambda: encode_all(codec, [clip] * 4))) / 4
+    rate = min(1 / one, _HOST_CLIPS_PER_SECOND)
+    return max(round(run_seconds * rate / _SHARDS), _FEWEST_CLIPS)

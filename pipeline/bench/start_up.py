@@ -1,0 +1,58 @@
+"""What a worker's start costs: interpreter and imports, weights, first pack; in a fresh process."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from pipeline.codec_request import CodecRequest
+from pipeline.errors import PipelineError
+
+_SCRIPT = """
+import json, sys, time
+import numpy
+import torch
+import pipeline.shard_worker
+from pipeline.codec_request import CodecRequest
+times = [time.time()]
+codec = CodecRequest(**json.loads(sys.argv[1])).load()
+times.append(time.time())
+codec.encode([numpy.zeros(10 * codec.identity.input_rate_hz, numpy.float32)])
+times.append(time.time())
+print(json.dumps(times))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StartUpFigures:
+    """Seconds from nothing to the first codes."""
+
+    imports_seconds: float
+    load_seconds: float
+    first_pack_seconds: float
+
+    @property
+    def total_seconds(self) -> float:
+        """All of it."""
+        return self.imports_seconds + self.load_seconds + self.first_pack_seconds
+
+
+def measure_start_up(request: CodecRequest) -> StartUpFigures:
+    """Start a process as a worker starts and take the time of each step."""
+    arguments = {name: getattr(request, name) for name in CodecRequest.__slots__}
+    began = time.time()
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise PipelineError(
+            f"A worker process with codec `{request.source}` did not start ({last}); expected "
+            "codes of ten seconds of silence; run `xytok doctor --codec CODEC`"
+        )
+    imported, loaded, encoded = json.loads(done.stdout.splitlines()[-1])
+    return StartUpFigures(imported - began, loaded - imported, encoded - loaded)

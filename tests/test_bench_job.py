@@ -1,0 +1,84 @@
+"""`xytok bench` as a user runs it, on a machine without a GPU."""
+
+import json
+
+import pytest
+
+from jobs.cli import run
+from pipeline.bench.tuning_profile import read_profile
+
+SHORT = ("--seconds", "1", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, request):
+    """One short run with the codec that costs nothing."""
+    folder = tmp_path_factory.mktemp("bench")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    profile, output = folder / "profile.json", folder / "report.json"
+    with capture.global_and_fixture_disabled(), output.open("w") as file:
+        import contextlib
+
+        with contextlib.redirect_stdout(file):
+            code = run(["bench", "--codec", "fake", *SHORT, "--json", "--profile", str(profile)])
+    assert code == 0
+    return json.loads(output.read_text()), profile
+
+
+def test_report_has_every_section_and_states_the_overlap(report):
+    figures, _ = report
+    assert figures["overlap_seconds"] == 10.0
+    assert figures["machine"]["matmul_gflops"] > 0
+    assert figures["host"]["times_realtime_per_core"] > 0
+    assert figures["storage"]["read_mb_per_second"] > 0
+    assert figures["end_to_end"]["times_realtime"] > 0
+    assert figures["start_up"]["imports_seconds"] > 0
+
+
+def test_grid_covers_encode_and_decode_alone_and_together(report):
+    grid = report[0]["grid"]
+    assert {cell["direction"] for cell in grid} == {"encode", "decode"}
+    assert {cell["clip_seconds"] for cell in grid} >= {3.0, 10.0, 30.0}
+    assert min(cell["clips_together"] for cell in grid) == 1
+    assert max(cell["clips_together"] for cell in grid) > 1
+
+
+def test_stages_of_the_host_path_are_named(report):
+    stages = {stage["stage"] for stage in report[0]["host"]["stages"]}
+    assert stages >= {"read", "decode", "encode", "write"}
+
+
+def test_profile_is_written_for_this_machine(report):
+    figures, path = report
+    profile = read_profile(path)
+    assert profile.fits(figures["machine"]["cpu"], figures["machine"]["cores"])
+    assert 1 <= profile.decode_threads <= figures["machine"]["cores"]
+
+
+def test_cost_is_computed_from_the_measured_speed(report):
+    cost = report[0]["cost"]
+    assert not cost["speed_is_assumed"]
+    assert cost["speeds"]["encode"] == report[0]["end_to_end"]["times_realtime"]
+    assert cost["corpus"]["hours"] == 101_000
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--hours", "0"), ("--workers", "-1"), ("--gpu-speed", "0")]
+)
+def test_impossible_numbers_are_refused_before_anything_is_measured(capsys, flag, value):
+    assert run(["bench", "--codec", "fake", flag, value]) == 2
+    captured = capsys.readouterr()
+    assert f"`{flag} {value}`; expected more than 0" in captured.err
+    assert "measuring" not in captured.err
+
+
+@pytest.mark.slow
+def test_bench_prints_a_table_for_the_bundled_codec(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code = run(["bench", *SHORT, "--storage", str(tmp_path), "--gpu-speed", "10000"])
+    printed = capsys.readouterr().out
+    assert code == 0
+    assert "overlap 10 s" in printed
+    assert "10,000.0 × real time, assumed" in printed
+    assert "decode" in printed
+    assert (tmp_path / "xytok" / "profile.json").exists()
