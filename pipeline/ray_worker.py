@@ -57,15 +57,10 @@ class RayWorker:
         started = time.perf_counter()
         import xy_codec
 
-        loader = xy_codec.load_codec
+        # Naming the loader imports torch; only then the weights are left to load.
+        _ = xy_codec.load_codec
         imported = time.perf_counter()
-        self._codec = loader(
-            request.source,
-            config=request.config,
-            precision=request.precision,
-            device=request.device,
-            overlap_seconds=request.overlap_seconds,
-        )
+        self._codec = request.load()
         return WorkerStart(
             identity=self._codec.identity,
             node_id=self._node_id,
