@@ -67,7 +67,7 @@ class TarReader:
             if header is not None:
                 yield from self._release()
                 self._follow(header)
-            elif block == ZERO_BLOCK:
+            elif block == ZERO_BLOCK and not self._has_swallowed():
                 yield from self._release()
                 if self._pass_zeros(start):
                     return
@@ -143,6 +143,14 @@ class TarReader:
         if self._stream.offset - start < _END_BLOCKS * BLOCK:
             self._add_hole(start, "no_end")
         return True
+
+    def _has_swallowed(self) -> bool:
+        """Whether the member before lost bytes and took headers for its own, up to the end.
+
+        A header at its very beginning is a tar within the tar, and no damage.
+        """
+        waiting = self._waiting
+        return waiting is not None and find_header(waiting.payload or b"") > 0
 
     def _resync(self, start: int, block: bytes) -> bool:
         """Find the next valid header after damage at `start`; False when there is none."""
