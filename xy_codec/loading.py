@@ -40,11 +40,6 @@ def load_codec(
     """
     if str(source) == "fake":
         return FakeCodec(overlap_seconds)
-    if precision not in PRECISIONS:
-        raise ConfigError(
-            f"Precision is `{precision}`; expected one of {', '.join(PRECISIONS)}. "
-            "Use `exact` if in doubt."
-        )
     files = find_files(str(source), None if config is None else str(config))
     checkpoint = read_checkpoint(files.weights)
     sizes = (
@@ -71,9 +66,31 @@ def assemble(
         overlap_seconds,
     )
     identity = _identity(config, checkpoint, where, precision, overlap_seconds)
+    dtype = _products_dtype(precision, where)
     model = build_model(config, checkpoint).to(where)
-    model.freeze(torch.float32)
+    model.freeze(dtype)
     return NeuralCodec(model, identity, plan, where)
+
+
+def _products_dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"Precision is `{precision}`; expected one of {', '.join(PRECISIONS)}. "
+            "Use `exact` if in doubt."
+        )
+    if device.type == "cuda":
+        # Torch's switches are global; a codec whose bits are promised sets them.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    if precision == "exact":
+        return torch.float32
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        raise ConfigError(
+            "Precision is `fast`, but this CPU has no float16 arithmetic, without which it would "
+            "be slow. Expected a GPU or a CPU with AVX512-FP16 or AMX-FP16. Use `exact`."
+        )
+    return torch.float16
 
 
 def _identity(

@@ -40,12 +40,21 @@ class XYTokenizer(nn.Module):
         self.vocos = Vocoder(config.vocos_kwargs)
 
     def freeze(self, dtype: torch.dtype = torch.float32) -> None:
-        """Make the model fit for inference only, its products in `dtype` but the quantiser's."""
-        freeze_products(self.quantizer, torch.float32)
-        for module in self.modules():
-            if isinstance(module, Projections):
-                module.freeze(dtype)
-        freeze_products(self, dtype)
+        """Make the model fit for inference only.
+
+        The products of everything before the quantiser run in `dtype`; sums, norms, the quantiser
+        and the whole decoder stay in float32.
+        """
+        encoding = (
+            self.semantic_encoder,
+            self.semantic_encoder_adapter,
+            self.acoustic_encoder,
+            self.pre_rvq_adapter,
+            self.downsample,
+        )
+        for module in encoding:
+            _freeze_all(module, dtype)
+        _freeze_all(self, torch.float32)
 
     def embed(self, mel: Tensor, tokens: Layout) -> Tensor:
         """Mel rows at 100 Hz to the rows at 12.5 Hz that the quantiser codes."""
@@ -72,3 +81,10 @@ class XYTokenizer(nn.Module):
         features = self.acoustic_decoder(spread, tokens)
         spectrum: Tensor = self.vocos(features, tokens.faster(2))
         return spectrum
+
+
+def _freeze_all(module: nn.Module, dtype: torch.dtype) -> None:
+    for part in module.modules():
+        if isinstance(part, Projections) and part.joined is None:
+            part.freeze(dtype)
+    freeze_products(module, dtype)
