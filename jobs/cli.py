@@ -14,6 +14,7 @@ JOBS: dict[str, tuple[str, str]] = {
     "bench": ("jobs.bench_job", "measure this machine and say what a corpus would cost on it"),
     "audit": ("jobs.audit_job", "prove that the codes of a run still sound like the speech"),
     "doctor": ("jobs.doctor_job", "check this machine, storage and cluster, and say what to do"),
+    "train": ("jobs.train_job", "train the codec: pre-training or post-training by a recipe"),
     "completion": ("jobs.completion_job", "print a completion script for bash, zsh or fish"),
 }
 

@@ -1,0 +1,92 @@
+"""`xytok train`: one stage of a training recipe, resumed by running the same command again."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xy_codec.training.evaluation import Scorer, Wave
+    from xy_codec.training.trainer import Progress
+
+EXAMPLE = (
+    "xytok train --config nano_pretrain --out runs/nano "
+    "--set speech.shards='shards/train/*/*.tar' --set model.whisper=tiny.en/model.bin"
+)
+# What the paper reports for one H100, to compare our speed with.
+_PAPER = {"pretrain": 136.7, "posttrain": 46.6}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the job's arguments."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        help="a YAML file, or nano_pretrain, nano_posttrain, full_pretrain or full_posttrain",
+    )
+    parser.add_argument("--out", required=True, type=Path, help="the run's folder")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change one value of the recipe, e.g. speech.shards=s3://bucket/*.tar (repeatable)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train to the recipe's last step."""
+    import torch
+
+    from xy_codec.training.recipe import load_recipe
+    from xy_codec.training.trainer import Trainer
+
+    recipe = load_recipe(args.config, dict(_setting(each) for each in args.set))
+    device = args.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(
+        f"Paper, one H100: {_PAPER[recipe.stage]} s of audio per second ({recipe.stage}).",
+        file=sys.stderr,
+    )
+    scorers = _scorers() if recipe.speech.held_out else []
+    Trainer(recipe, args.out, device=device, scorers=scorers, show=_show).run()
+    print(args.out / "best")
+    return 0
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    import yaml
+
+    from xy_codec.errors import ConfigError
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"`--set {text}` has no `=`; expected NAME=VALUE. Add the value.")
+    return name, yaml.safe_load(value)
+
+
+def _show(progress: "Progress") -> None:
+    minutes = progress.seconds_left / 60
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
+    print(
+        f"step {progress.step}/{progress.steps}: {losses}; {progress.audio_per_second:.1f} s of "
+        f"audio per second, {minutes:.0f} min left",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _scorers() -> "list[Scorer]":
+    from pipeline.audit.scores import score_pair
+
+    def score(original: "Wave", made: "Wave", rate_hz: int) -> "Mapping[str, float]":
+        groups = ("stoi", "pesq")
+        figures = asdict(score_pair(original, made, rate_hz, groups=groups).scores)
+        return {name: value for name, value in figures.items() if value is not None}
+
+    return [score]

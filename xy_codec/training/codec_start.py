@@ -1,0 +1,62 @@
+"""Building the codec that a recipe trains, from a configuration and from weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from xy_codec.checkpoint import build_model, read_checkpoint
+from xy_codec.config import CodecConfig
+from xy_codec.model import XYTokenizer
+from xy_codec.source import find_files, read_config
+from xy_codec.training.recipe import RECIPES, Recipe
+from xy_codec.training.training_codec import TrainingCodec
+from xy_codec.training.whisper_weights import load_whisper, whisper_encoder_state
+
+
+def codec_config_path(recipe: Recipe) -> Path:
+    """The YAML of the codec: a path, a YAML beside the recipes, or a bundled checkpoint's."""
+    name = recipe.model.codec
+    if Path(name).exists():
+        return Path(name)
+    if (RECIPES / f"{name}.yaml").exists():
+        return RECIPES / f"{name}.yaml"
+    return find_files(name).config or Path(name)
+
+
+def codec_config(recipe: Recipe) -> CodecConfig:
+    """The sizes of the codec that a recipe trains."""
+    return CodecConfig.from_mapping(read_config(codec_config_path(recipe)))
+
+
+def start_codec(recipe: Recipe, expected_rows: float) -> TrainingCodec:
+    """The codec at the start of a run: random, from Whisper, or warm from a checkpoint."""
+    torch.manual_seed(recipe.seed)
+    config = codec_config(recipe)
+    if recipe.model.warm_start:
+        weights = find_files(recipe.model.warm_start).weights
+        model = build_model(config, read_checkpoint(weights)).requires_grad_(True)
+        rescale_counts(model, expected_rows)
+    else:
+        model = XYTokenizer(config)
+    if recipe.model.whisper:
+        state = whisper_encoder_state(recipe.model.whisper)
+        load_whisper(model.semantic_encoder, state)
+        load_whisper(model.acoustic_encoder, state)
+    return TrainingCodec(
+        model,
+        replace(recipe.codebooks, expected_rows=expected_rows),
+        relative_commit=recipe.losses.relative_commit,
+        seed=recipe.seed,
+    )
+
+
+def rescale_counts(model: XYTokenizer, expected_rows: float) -> None:
+    """Fit the moving counts of codebooks to this run's batches.
+
+    A checkpoint for inference leaves the counts out, and another run had other batches.
+    """
+    for book in model.quantizer.codebooks():
+        total = book.cluster_size.sum().clamp(min=1e-6)
+        book.cluster_size.mul_(expected_rows / total)
+        book.embed_avg.copy_(book.codebook * book.cluster_size[:, None])

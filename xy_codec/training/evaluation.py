@@ -1,0 +1,80 @@
+"""Scores on held-out speakers while training: the averaged weights, a fixed choice of clips."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xy_codec.training.recipe import SpeechConfig
+from xy_codec.training.shard_audio import list_shards, load_shard
+from xy_codec.training.training_codec import TrainingCodec
+
+Wave = npt.NDArray[np.float32]
+# Reference and reconstruction at a sample rate to scores by name, NaN where one has no value.
+Scorer = Callable[[Wave, Wave, int], Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutClip:
+    """A piece of held-out speech, a whole number of frames long."""
+
+    speaker: str
+    wave: Wave
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Mean scores, usage of each codebook, and a few reconstructions to listen to."""
+
+    scores: Mapping[str, float]
+    usage: tuple[float, ...]
+    samples: tuple[tuple[HeldOutClip, Wave], ...]
+
+
+def held_out_clips(
+    config: SpeechConfig, rate_hz: int, frame_samples: int, *, per_speaker: int = 2
+) -> list[HeldOutClip]:
+    """Up to five seconds from the same clips of every held-out speaker, each time."""
+    found: dict[str, list[Wave]] = defaultdict(list)
+    for url in list_shards(config.held_out):
+        audio = load_shard(url, rate_hz, config.cache)
+        for number, speaker in enumerate(audio.speakers):
+            wave = audio.clip(number, 0, 5 * rate_hz)
+            whole = wave[: len(wave) // frame_samples * frame_samples]
+            if len(whole) >= 2 * rate_hz:
+                found[speaker].append(whole)
+    chosen = []
+    for speaker, waves in sorted(found.items()):
+        step = max(1, len(waves) // per_speaker)
+        chosen += [HeldOutClip(speaker, wave) for wave in waves[::step][:per_speaker]]
+    return chosen
+
+
+@torch.no_grad()
+def evaluate(
+    codec: TrainingCodec, clips: list[HeldOutClip], scorers: list[Scorer], rate_hz: int
+) -> Evaluation:
+    """Reconstruct and score every clip alone, in float32."""
+    codec.eval()
+    device = next(codec.parameters()).device
+    scores: dict[str, list[float]] = defaultdict(list)
+    chosen: list[torch.Tensor] = []
+    samples: list[tuple[HeldOutClip, Wave]] = []
+    for clip in clips:
+        waves = torch.from_numpy(clip.wave)[None].to(device)
+        made = codec(waves, torch.tensor([waves.shape[1]], device=device))
+        wave = made.waves[0].float().cpu().numpy()
+        if made.indices is not None:
+            chosen.append(made.indices.cpu())
+        for scorer in scorers:
+            for name, value in scorer(clip.wave, wave, rate_hz).items():
+                scores[name].append(value)
+        if len(samples) < 4:
+            samples.append((clip, wave))
+    means = {name: float(np.nanmean(values)) for name, values in scores.items()}
+    size = codec.model.config.quantizer_kwargs.codebook_size
+    usage = tuple(len(row.unique()) / size for row in torch.cat(chosen, dim=1)) if chosen else ()
+    return Evaluation(means, usage, tuple(samples))

@@ -1,0 +1,135 @@
+"""Batches of speech: step n of a run is the same batch whenever and however often it is asked for.
+
+Shards are taken in an order shuffled anew every epoch, a pool of them at a time; within a pool,
+clips and pieces are drawn at random. Every draw depends on seed, step and rank only, so resuming
+needs no state but the step.
+"""
+
+from collections import defaultdict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xy_codec.training.recipe import SpeechConfig
+from xy_codec.training.shard_audio import ShardAudio, list_shards, load_shard
+from xy_codec.training.speech_change import change_batch, change_pitch
+
+Random = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Waves `[B, L]`, the samples of each that are not padding, and what is said where known."""
+
+    waves: Tensor
+    lengths: Tensor
+    texts: tuple[str, ...]  # empty where unknown, or where the clip was cut
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This process among those that train together."""
+
+    rank: int = 0
+    world: int = 1
+
+
+class SpeechStream:
+    """Batches by step number."""
+
+    def __init__(
+        self, config: SpeechConfig, rate_hz: int, frame_samples: int, seed: int, place: Place
+    ) -> None:
+        self.config = config
+        self.rate_hz = rate_hz
+        self.seed = seed
+        self.place = place
+        frames = max(1, int(config.crop_seconds * rate_hz) // frame_samples)
+        self.crop_samples = frames * frame_samples
+        self.shards = list_shards(config.shards)
+        self._loader = ThreadPoolExecutor(1, "shard-pool")
+        self._pools: dict[int, Future[Pool]] = {}
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Seconds of audio in a batch of one process."""
+        return self.config.batch_clips * self.crop_samples / self.rate_hz
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step; the next pool is loaded meanwhile."""
+        pool = self._pool(step // self.config.batches_per_pool)
+        random = np.random.default_rng([self.seed, step, self.place.rank])
+        waves = np.zeros((self.config.batch_clips, self.crop_samples), np.float32)
+        lengths, texts = [], []
+        for row in waves:
+            piece, text = self._piece(pool, random)
+            row[: len(piece)] = piece
+            lengths.append(len(piece))
+            texts.append(text)
+        changed = change_batch(torch.from_numpy(waves), self.config, random)
+        return Batch(changed, torch.tensor(lengths), tuple(texts))
+
+    def close(self) -> None:
+        """Stop loading ahead."""
+        self._loader.shutdown(cancel_futures=True)
+
+    def _piece(self, pool: "Pool", random: Random) -> tuple[npt.NDArray[np.float32], str]:
+        audio, number = pool.draw(random)
+        pitch = float(random.choice(self.config.pitches))
+        size = int(self.crop_samples * pitch) + self.rate_hz // 100
+        total = int(audio.bounds[number + 1] - audio.bounds[number])
+        start = int(random.integers(total - size)) if total > size else 0
+        piece = change_pitch(audio.clip(number, start, size), pitch)[: self.crop_samples]
+        return piece, audio.texts[number] if total <= size else ""
+
+    def _pool(self, number: int) -> "Pool":
+        if len(self.shards) <= self.config.pool_shards:
+            number = 0
+        for wanted in (number, number + 1) if len(self.shards) > self.config.pool_shards else (0,):
+            if wanted not in self._pools:
+                self._pools[wanted] = self._loader.submit(self._load, wanted)
+        for old in [each for each in self._pools if each < number]:
+            del self._pools[old]
+        return self._pools[number].result()
+
+    def _load(self, number: int) -> "Pool":
+        mine = self.shards[self.place.rank :: self.place.world] or self.shards
+        size = min(self.config.pool_shards, len(mine))
+        first = number * size
+        chosen = []
+        for position in range(first, first + size):
+            epoch, offset = divmod(position, len(mine))
+            order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(mine))
+            chosen.append(mine[order[offset]])
+        audios = [load_shard(url, self.rate_hz, self.config.cache) for url in sorted(set(chosen))]
+        return Pool(audios, balance=self.config.balance_speakers)
+
+
+class Pool:
+    """Decoded shards to draw clips from, by hours or evened out over speakers."""
+
+    def __init__(self, audios: list[ShardAudio], *, balance: bool) -> None:
+        self.clips: dict[str, list[tuple[ShardAudio, int]]] = defaultdict(list)
+        samples: dict[str, list[int]] = defaultdict(list)
+        for audio in audios:
+            for number, speaker in enumerate(audio.speakers):
+                self.clips[speaker].append((audio, number))
+                samples[speaker].append(int(audio.bounds[number + 1] - audio.bounds[number]))
+        self.speakers = sorted(self.clips)
+        hours = np.asarray([sum(samples[each]) for each in self.speakers], np.float64)
+        weights = np.sqrt(hours) if balance else hours
+        self._speaker_chances = weights / weights.sum()
+        self._clip_chances: dict[str, Any] = {
+            each: np.asarray(samples[each]) / sum(samples[each]) for each in self.speakers
+        }
+
+    def draw(self, random: Random) -> tuple[ShardAudio, int]:
+        """A clip: first its speaker, then among the speaker's clips by their length."""
+        speaker = self.speakers[random.choice(len(self.speakers), p=self._speaker_chances)]
+        clips = self.clips[speaker]
+        return clips[random.choice(len(clips), p=self._clip_chances[speaker])]

@@ -1,0 +1,179 @@
+"""The training loop: steps, logs, evaluations, checkpoints; it resumes exactly where it stopped."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xy_codec.errors import CheckpointError, XYCodecError
+from xy_codec.training.codec_start import codec_config, codec_config_path, start_codec
+from xy_codec.training.evaluation import Scorer, evaluate, held_out_clips
+from xy_codec.training.export import export_codec
+from xy_codec.training.posttrain_stage import PosttrainStage
+from xy_codec.training.pretrain_stage import PretrainStage
+from xy_codec.training.recipe import Recipe
+from xy_codec.training.speech_stream import Place, SpeechStream
+from xy_codec.training.stage import Stage
+from xy_codec.training.training_log import TrainingLog
+
+logger = logging.getLogger(__name__)
+_FREE = {"steps", "log_every", "evaluate_every", "save_every", "threads"}
+
+
+class TrainingDivergedError(XYCodecError):
+    """A loss or gradient is no longer a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is, for whoever shows it."""
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    audio_per_second: float  # seconds of audio learned from per second, all processes together
+    seconds_left: float
+
+
+class Trainer:
+    """One stage of a recipe in one folder, on one device; several processes each have one."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        scorers: list[Scorer] | None = None,
+        place: Place | None = None,
+        show: Callable[[Progress], None] | None = None,
+    ) -> None:
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        self.recipe = recipe
+        self.folder = folder
+        self.place = place or Place()
+        self.scorers = scorers or []
+        self.show = show or (lambda _: None)
+        config = codec_config(recipe)
+        self.rate_hz = config.input_sample_rate
+        frame = config.encoder_downsample_rate
+        self.stream = SpeechStream(recipe.speech, self.rate_hz, frame, recipe.seed, self.place)
+        rows = recipe.speech.batch_clips * self.stream.crop_samples / frame * self.place.world
+        codec = start_codec(recipe, rows).to(device)
+        kind = PretrainStage if recipe.stage == "pretrain" else PosttrainStage
+        self.stage: Stage = kind(codec, recipe, torch.device(device))
+        self.step = 0
+        self.best = -math.inf
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = TrainingLog(folder, self.rate_hz, codec.model.mel)
+        if self.checkpoint.exists():
+            self._resume()
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a run goes on from."""
+        return self.folder / "last.pt"
+
+    @property
+    def audio_seconds_per_step(self) -> float:
+        """Seconds of audio in a step, all processes together."""
+        return self.stream.seconds_per_step * self.recipe.accumulate * self.place.world
+
+    def run(self) -> None:
+        """Train to the recipe's last step, then save, evaluate and export."""
+        clock, since = time.monotonic(), self.step
+        while self.step < self.recipe.steps:
+            losses = self._one_step()
+            if self.step % self.recipe.log_every == 0:
+                self.log.losses(self.step, losses)
+                self._report(losses, time.monotonic() - clock, self.step - since)
+            if self.step % self.recipe.evaluate_every == 0:
+                self.evaluate()
+            if self.step % self.recipe.save_every == 0:
+                self.save()
+        self.save()
+        self.evaluate()
+        self.log.close()
+        self.stream.close()
+
+    def save(self) -> None:
+        """Write everything a later process needs to go on bit for bit."""
+        if self.place.rank:
+            return
+        state = {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "best": self.best,
+            "stage": self.stage.state(),
+            "torch_random": torch.get_rng_state(),
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+    def evaluate(self) -> dict[str, float]:
+        """Score the averaged weights on held-out speakers; export them if they are the best yet."""
+        if not self.recipe.speech.held_out or self.place.rank:
+            self._export("best")
+            return {}
+        frame = self.stage.codec.frame_samples
+        clips = held_out_clips(self.recipe.speech, self.rate_hz, frame)
+        with self.stage.average.applied():
+            found = evaluate(self.stage.codec, clips, self.scorers, self.rate_hz)
+        hours = self.step * self.audio_seconds_per_step / 3600
+        self.log.evaluation(self.step, hours, found)
+        logger.info("step %d: %s", self.step, found.scores)
+        rank = found.scores.get("stoi", 0.0) + 0.1 * found.scores.get("pesq_nb", 0.0)
+        if rank >= self.best:
+            self.best = rank
+            self._export("best")
+        self._export("latest")
+        return dict(found.scores)
+
+    def _one_step(self) -> dict[str, float]:
+        first = self.step * self.recipe.accumulate
+        numbers = range(first, first + self.recipe.accumulate)
+        losses = self.stage.step((self.stream.batch(each) for each in numbers), self.step)
+        wrong = [name for name, value in losses.items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingDivergedError(
+                f"At step {self.step} {', '.join(wrong)} is no longer a number ({losses}); "
+                f"expected finite losses. `{self.checkpoint}` holds an earlier step: lower "
+                "`optimizer.learning_rate` or use `precision: float32`, and run the command again."
+            )
+        self.step += 1
+        return losses
+
+    def _report(self, losses: dict[str, float], seconds: float, steps: int) -> None:
+        speed = steps * self.audio_seconds_per_step / max(seconds, 1e-9)
+        left = (self.recipe.steps - self.step) * seconds / max(steps, 1)
+        self.show(Progress(self.step, self.recipe.steps, losses, speed, left))
+
+    def _export(self, name: str) -> None:
+        if self.place.rank == 0 and self.stage.codec.is_initialized:
+            with self.stage.average.applied():
+                export_codec(
+                    self.stage.codec.model, codec_config_path(self.recipe), self.folder / name
+                )
+
+    def _resume(self) -> None:
+        state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        changed = [
+            name
+            for name, value in asdict(self.recipe).items()
+            if name not in _FREE and state["recipe"][name] != value
+        ]
+        if changed:
+            raise CheckpointError(
+                f"`{self.checkpoint}` was made with other values of {', '.join(changed)}; expected "
+                "the same recipe. Use a new folder, with `model.warm_start` for the weights alone."
+            )
+        self.step, self.best = state["step"], state["best"]
+        self.stage.restore(state["stage"])
+        torch.set_rng_state(state["torch_random"])
