@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the job's arguments."""
     parser.add_argument("url", nargs="*", help="folders to list, for instance your bucket")
     parser.add_argument("--write", action="store_true", help="also write and remove a small file")
+    parser.add_argument("--storage-options", metavar="@FILE", help="endpoint and credentials")
     parser.add_argument("--address", help="a Ray cluster to join, `auto` for RAY_ADDRESS's")
     parser.add_argument("--codec", help="a checkpoint to load and try")
     parser.add_argument("--json", action="store_true", help="findings as JSON on stdout")
@@ -35,10 +36,11 @@ def run(args: argparse.Namespace) -> int:
 def _checks(args: argparse.Namespace) -> "list[Check]":
     from pipeline import machine
     from pipeline.storage import Storage
+    from pipeline.storage_options import read_storage_options
 
     checks = list(machine.check_machine())
     if args.url:
-        storage = Storage()
+        storage = Storage(read_storage_options(args.storage_options))
         checks += [machine.check_storage(url, storage, args.write) for url in args.url]
     if args.codec:
         checks.append(machine.check_codec(args.codec))
