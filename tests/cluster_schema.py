@@ -13,7 +13,7 @@ RAY_JOB_FIELDS = {
     "ttlSecondsAfterFinished", "activeDeadlineSeconds", "runtimeEnvYAML", "rayClusterSpec",
 }  # fmt: skip
 RAY_CLUSTER_FIELDS = {
-    "rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec",
+    "rayVersion", "authOptions", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec",
     "workerGroupSpecs",
 }  # fmt: skip
 AUTOSCALER_FIELDS = {"version", "upscalingMode", "idleTimeoutSeconds"}
