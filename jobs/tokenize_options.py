@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pipeline.bench.tuning_profile import find_profile
 from pipeline.errors import UsageError
 from pipeline.fleet_size import RayOptions
 from pipeline.settings import ReadRules, Tuning
@@ -54,6 +55,9 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("run")
     group.add_argument("--engine", choices=("ray", "inline"), default="ray")
     group.add_argument("--decode-threads", type=int, default=0, metavar="N", help="0: by the cores")
+    group.add_argument(
+        "--profile", type=Path, metavar="FILE", help="settings that `xytok bench` found fastest"
+    )
     group.add_argument("--storage-options", metavar="@FILE", help="endpoint and credentials")
     group.add_argument("--redo-changed", action="store_true", help="redo shards that were replaced")
     group.add_argument("--allow-damaged", action="store_true", help="damaged tars are no failure")
@@ -141,5 +145,13 @@ def ray_options_of(args: argparse.Namespace) -> RayOptions:
 
 
 def tuning_of(args: argparse.Namespace) -> Tuning:
-    """Threads and queues."""
-    return Tuning(decode_threads=args.decode_threads)
+    """Threads and queues: as given, else by `--profile`, else by what bench found here."""
+    # Several Ray workers share a machine, so a profile has to be asked for there.
+    profile = find_profile(args.profile, use_default=args.engine == "inline")
+    if profile is None:
+        return Tuning(decode_threads=args.decode_threads)
+    return Tuning(
+        decode_threads=args.decode_threads or profile.decode_threads,
+        ahead_seconds=profile.ahead_seconds,
+        packs_in_flight=profile.buffers_in_flight,
+    )

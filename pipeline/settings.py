@@ -45,12 +45,16 @@ class ReadRules:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Threads and queues of one worker; 0 decode threads means one less than there are cores."""
+    """Threads and queues of one worker; 0 decode threads means one less than there are cores.
+
+    `packs_in_flight` is for codecs on an accelerator; 0 leaves it to the codec.
+    """
 
     decode_threads: int = 0
     ahead_seconds: float = 1800.0
     ahead_bytes: int = 64 << 20
     flush_after_seconds: float = 1.0
+    packs_in_flight: int = 0
 
     @property
     def num_decode_threads(self) -> int:

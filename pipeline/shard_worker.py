@@ -33,6 +33,8 @@ class ShardWorker:
     def __init__(self, settings: WorkerSettings, codec: Codec) -> None:
         self._settings = settings
         self._codec = codec
+        if settings.tuning.packs_in_flight and getattr(codec, "packs_in_flight", 0):
+            codec.packs_in_flight = settings.tuning.packs_in_flight  # type: ignore[attr-defined]
         self._stages: list[Callable[[], StageTime]] = []
 
     def run(self, shards: Iterator[Shard]) -> Iterator[ShardOutcome]:

@@ -1,12 +1,18 @@
 """Projections, profiles and storage figures."""
 
+import argparse
+from dataclasses import replace
+
 import pytest
 
+from jobs.tokenize_options import add_tokenize_options, tuning_of
+from pipeline.bench.machine_figures import cpu_name, num_cores
 from pipeline.bench.projection import Corpus, Speeds, project
 from pipeline.bench.storage_figures import measure_storage
 from pipeline.bench.tuning_profile import (
     TuningProfile,
     default_path,
+    find_profile,
     read_profile,
     write_profile,
 )
@@ -81,6 +87,39 @@ def test_profile_fits_only_its_own_machine():
 def test_default_profile_follows_the_cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_path() == tmp_path / "xytok" / "profile.json"
+
+
+def test_kept_profile_is_used_only_where_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert find_profile(None, use_default=True) is None
+    write_profile(default_path(), PROFILE)
+    assert find_profile(None, use_default=True) is None
+    here = replace(PROFILE, cpu=cpu_name(), cores=num_cores())
+    write_profile(default_path(), here)
+    assert find_profile(None, use_default=True) == here
+    assert find_profile(None, use_default=False) is None
+
+
+def test_named_profile_is_used_wherever_it_was_measured(tmp_path):
+    write_profile(tmp_path / "p.json", PROFILE)
+    assert find_profile(tmp_path / "p.json", use_default=False) == PROFILE
+
+
+def test_damaged_kept_profile_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    default_path().parent.mkdir()
+    default_path().write_text("{")
+    assert find_profile(None, use_default=True) is None
+
+
+def test_flag_wins_over_profile_and_profile_over_default(tmp_path):
+    write_profile(tmp_path / "p.json", PROFILE)
+    parser = argparse.ArgumentParser()
+    add_tokenize_options(parser)
+    named = ["in", "out", "--profile", str(tmp_path / "p.json")]
+    assert tuning_of(parser.parse_args(named)).decode_threads == PROFILE.decode_threads
+    flagged = parser.parse_args([*named, "--decode-threads", "7"])
+    assert tuning_of(flagged).decode_threads == 7
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,10 @@ from pipeline.bench.clips import (
     speech_like,
     write_shards,
 )
+from pipeline.bench.figures import HostFigures
 from pipeline.bench.interleaving import Timings, interleave, paired_ratio, repeat_for
 from pipeline.bench.matrix_work import matmul_peak, record
+from pipeline.bench.trial_run import enough_threads, thread_counts
 
 
 @pytest.mark.parametrize("count", [8, 32, 1000])
@@ -98,3 +100,16 @@ def test_matmul_peak_is_a_rate_of_this_machine():
     peak = matmul_peak()
     assert math.isfinite(peak)
     assert peak > 1e9
+
+
+def host_figures(threads, rate):
+    return HostFigures(threads, rate, rate / threads, ())
+
+
+def test_fewest_threads_that_feed_the_codec_twice_over_are_chosen():
+    figures = [host_figures(1, 1000.0), host_figures(2, 1900.0), host_figures(4, 2000.0)]
+    assert enough_threads(figures, codec_rate=10.0).decode_threads == 1
+    assert enough_threads(figures, codec_rate=800.0).decode_threads == 2
+    assert enough_threads(figures, codec_rate=9000.0).decode_threads == 2
+    assert thread_counts(2) == [1, 2]
+    assert thread_counts(12) == [1, 2, 4, 8, 12]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xy_codec.contract import Codec, CodecIdentity, Codes, Tag, Waveform
 from xy_codec.geometry import geometry_for
-from xy_codec.inputs import check_codes, check_waveform
+from xy_codec.inputs import check_codes, check_depth, check_waveform
 from xy_codec.model import XYTokenizer
 from xy_codec.packing import PackedLayout, lay_out
 from xy_codec.windows import DecodeWindow, EncodeWindow, WindowPlan
@@ -84,7 +84,7 @@ class NeuralCodec(Codec):
         self.geometry = geometry_for(device)
         self._identity = identity
         # The host prepares one pack while the accelerator runs the one before it.
-        self._packs_in_flight = 0 if device.type == "cpu" else 1
+        self.packs_in_flight = 0 if device.type == "cpu" else 1
 
     @property
     def identity(self) -> CodecIdentity:
@@ -107,6 +107,7 @@ class NeuralCodec(Codec):
         """
         for position, waveform in enumerate(waveforms):
             check_waveform(waveform, self._identity, rate_hz, f"Waveform {position}")
+        check_depth(num_codebooks, self._identity)
         done = dict(self._encode_stream(enumerate(waveforms), num_codebooks))
         return [done[position] for position in range(len(waveforms))]
 
@@ -140,7 +141,7 @@ class NeuralCodec(Codec):
                 if self.geometry.is_full(pack.rows, job.rows):
                     running.append(self._launch(pack, depth))
                     pack = _Pack()
-                    while len(running) > self._packs_in_flight:
+                    while len(running) > self.packs_in_flight:
                         yield from running.popleft().collect()
                 pack.add(job)
         if pack.jobs:

@@ -19,7 +19,7 @@ from pipeline.bench.figures import (
 from pipeline.bench.machine_figures import cpu_name, measure_machine, num_cores
 from pipeline.bench.start_up import StartUpFigures, measure_start_up
 from pipeline.bench.storage_figures import measure_storage
-from pipeline.bench.trial_run import fewest_good_threads, measure_host, thread_counts
+from pipeline.bench.trial_run import enough_threads, measure_host, thread_counts
 from pipeline.bench.tuning_profile import TuningProfile
 from pipeline.codec_request import CodecRequest
 from pipeline.errors import UsageError
@@ -79,13 +79,13 @@ def run_suite(plan: BenchPlan, say: Callable[[str], None]) -> BenchReport:
         machine = measure_machine(device)
         say("host path")
         hosts = _measure_hosts(folder / "host", plan.seconds * 0.15)
-        host = fewest_good_threads(hosts)
         say("storage")
         storage = measure_storage(plan.storage, plan.storage_url or str(folder / "storage"))
         say("start of a worker")
         start_up = measure_start_up(plan.request)
         say("codec")
         grid, skipped = _measure_codecs(plan, codec, machine.matmul_gflops * 1e9)
+        host = enough_threads(hosts, max(f.times_realtime for f in grid if f.direction == "encode"))
         in_flight = tune_in_flight(codec, plan.seconds * 0.05)
         profile = TuningProfile(
             cpu=cpu_name(),

@@ -80,8 +80,14 @@ def thread_counts(cores: int) -> list[int]:
     return [*doubled, cores]
 
 
-def fewest_good_threads(figures: Sequence[HostFigures], tolerance: float = 0.05) -> HostFigures:
-    """The figure with the fewest threads among those that are nearly the fastest."""
+def enough_threads(
+    figures: Sequence[HostFigures], codec_rate: float, tolerance: float = 0.05
+) -> HostFigures:
+    """The figure with the fewest threads that feed this codec, with as much again to spare.
+
+    Where none does: with the fewest among those that are nearly the fastest.
+    """
     best = max(figure.times_realtime for figure in figures)
-    good = [f for f in figures if f.times_realtime >= best * (1 - tolerance)]
+    wanted = min(2 * codec_rate, best * (1 - tolerance))
+    good = [figure for figure in figures if figure.times_realtime >= wanted]
     return min(good, key=lambda figure: figure.decode_threads)

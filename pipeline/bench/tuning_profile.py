@@ -4,12 +4,15 @@ Tuning changes no byte of any output, so a profile is free to be old, missing or
 """
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline.bench.machine_figures import cpu_name, num_cores
 from pipeline.errors import InputError
 
+logger = logging.getLogger(__name__)
 _FORMAT = 1
 
 
@@ -33,6 +36,20 @@ def default_path() -> Path:
     """Where a profile lies when nobody says otherwise."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "xytok" / "profile.json"
+
+
+def find_profile(path: Path | None, *, use_default: bool) -> TuningProfile | None:
+    """The profile to tune by: the named one, else, if wanted, the one kept for this machine."""
+    if path is not None:
+        return read_profile(path)
+    if not use_default or not default_path().exists():
+        return None
+    try:
+        profile = read_profile(default_path())
+    except InputError as error:
+        logger.warning("%s", error)
+        return None
+    return profile if profile.fits(cpu_name(), num_cores()) else None
 
 
 def write_profile(path: Path, profile: TuningProfile) -> None:
