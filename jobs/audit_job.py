@@ -46,7 +46,7 @@ def add_measuring_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--codec-config", metavar="FILE")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.add_argument("--no-reencode", action="store_true", help="skip the check for drift")
-    group.add_argument("--processes", type=int, metavar="N", help="default: one a core")
+    group.add_argument("--processes", type=int, metavar="N", help="default: one a core; 0: none")
     group.add_argument(
         "--source-map", action="append", default=[], metavar="OLD=NEW", help="shards moved"
     )

@@ -35,7 +35,7 @@ class Pair(Generic[Tag]):
 
 
 class ScorePool:
-    """Processes that score pairs; use it as a context."""
+    """Processes that score pairs; use it as a context. None at all scores in this process."""
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class ScorePool:
         groups: tuple[str, ...] = GROUPS,
         sim_model: str | None = None,
     ) -> None:
-        self._processes = processes or os.cpu_count() or 1
+        self._processes = (os.cpu_count() or 1) if processes is None else processes
         self._groups = groups
         self._sim_model = sim_model if "sim" in groups else None
         # Loaded here as well, so that a wrong name is found before any work.
-        self.sim_name = load_speaker_model(self._sim_model).name if self._sim_model else ""
-        self._executor = self._start(self._processes)
+        self._model = load_speaker_model(self._sim_model) if self._sim_model else None
+        self._executor = self._start(max(self._processes, 1))  # starts no process before work
 
     def __enter__(self) -> "ScorePool":
         return self
@@ -56,8 +56,16 @@ class ScorePool:
     def __exit__(self, *error: object) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
+    @property
+    def sim_name(self) -> str:
+        """The name SIM carries; empty where it is not asked for."""
+        return self._model.name if self._model else ""
+
     def scores(self, pairs: Iterable[Pair[Tag]]) -> Iterator[tuple[Tag, PairScores]]:
         """Scores as they are ready; pairs are drawn only as fast as they are scored."""
+        if self._processes == 0:
+            yield from ((pair.tag, _score_with(pair, self._groups, self._model)) for pair in pairs)
+            return
         source = iter(pairs)
         waiting: dict[Future[PairScores], Pair[Tag]] = {}
         exhausted = False
@@ -120,6 +128,12 @@ def _prepare(sim_model: str | None) -> None:
 
 
 def _score(pair: Pair[Tag], groups: tuple[str, ...]) -> PairScores:
+    return _score_with(pair, groups, _speaker)
+
+
+def _score_with(
+    pair: Pair[Tag], groups: tuple[str, ...], speaker: SpeakerModel | None
+) -> PairScores:
     return score_pair(
-        pair.original, pair.reconstruction, pair.rate_hz, groups=groups, speaker=_speaker
+        pair.original, pair.reconstruction, pair.rate_hz, groups=groups, speaker=speaker
     )
