@@ -118,8 +118,6 @@ class RunSummary:
         ]
         if self.done:
             lines += self._work_lines()
-        lines += [f"damaged   {url}: {holes} holes" for url, holes in self.damaged]
-        lines += [f"failed    {url}: {error}" for url, error in self.failed]
         return lines
 
     def _work_lines(self) -> list[str]:

@@ -22,6 +22,8 @@ from pipeline.shard_listing import list_shards
 from pipeline.shard_outcome import ShardOutcome
 from pipeline.storage import Storage
 
+_SHOWN = 10
+
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
@@ -85,15 +87,22 @@ def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
     """Raise when shards failed or were damaged, so that the command's exit code says so."""
     if summary.failed:
         raise InputError(
-            f"{len(summary.failed)} of {summary.shards_total} shards failed (listed above); "
-            "expected all to finish; run the same command again to try only them"
+            f"{len(summary.failed)} of {summary.shards_total} shards failed:\n"
+            + _listed([f"{url}: {error}" for url, error in summary.failed])
+            + "\nexpected all to finish; run the same command again to try only them"
         )
     if summary.damaged and not allow_damaged:
         raise DamageError(
-            f"{len(summary.damaged)} shards are damaged (listed above); what could be read is in "
-            "their parts and the holes are in their manifests; expected whole tars; replace them "
-            "and pass `--redo-changed`, or pass `--allow-damaged`"
+            f"{len(summary.damaged)} shards are damaged:\n"
+            + _listed([f"{url}: {holes} holes" for url, holes in summary.damaged])
+            + "\nwhat could be read is in their parts, the holes are in their manifests; expected "
+            "whole tars; replace them and pass `--redo-changed`, or pass `--allow-damaged`"
         )
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([*(f"  {line}" for line in lines[:_SHOWN]), *more])
 
 
 def _work(
