@@ -1,0 +1,84 @@
+"""Measures both sides of a comparison: two runs as they are, or two checkpoints on the same shards.
+
+Two checkpoints become two small runs first, so that there is one way to measure and to listen.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.audit.audit import AuditProgress, AuditRequest, Measure, open_audit, run_audit
+from pipeline.audit.comparison import ClipPair, Comparison, compare
+from pipeline.audit.playback import Playback
+from pipeline.audit.worst_clips import Side
+from pipeline.codec_request import CodecRequest
+from pipeline.errors import InputError
+from pipeline.inline_engine import InlineEngine
+from pipeline.settings import ReadRules, Tuning
+from pipeline.storage import Storage
+from pipeline.tokenize_run import RunRequest, check_finished, run_tokenize
+
+Watch = Callable[[AuditProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A finished comparison and the sounds of its clips."""
+
+    comparison: Comparison
+    play_a: Playback
+    play_b: Playback
+
+    def sides(self, pair: ClipPair) -> list[Side] | None:
+        """Original, A and B of one clip; None where they cannot be read."""
+        a, b = self.play_a(pair.a), self.play_b(pair.b)
+        if a is None or b is None:
+            return None
+        return [
+            Side("Original", a.original, a.rate_hz),
+            Side("A", a.reconstruction, a.rate_hz),
+            Side("B", b.reconstruction, b.rate_hz),
+        ]
+
+
+def compare_runs(
+    request: AuditRequest,
+    outputs: tuple[str, str],
+    labels: tuple[str, str],
+    measure: Measure | None = None,
+    watch: Watch | None = None,
+) -> Measured:
+    """Sample the same clips of two runs, measure both, and compare."""
+    findings, players = [], []
+    for output, label in zip(outputs, labels, strict=True):
+        # Codes are compared with the originals only: which codec made them is the question.
+        side = replace(request, output=output, reencode=False)
+        run, codec = open_audit(side)
+        measured = run_audit(side, run, codec, measure, watch)
+        findings.append(replace(measured, output=label))
+        players.append(Playback(run, codec, side.storage, side.source_map))
+    comparison = compare(findings[0], findings[1])
+    if not comparison.pairs:
+        raise InputError(
+            f"`{labels[0]}` and `{labels[1]}` have no sampled clip in common; expected runs over "
+            "the same shards. Compare runs of the same input, or raise `--per-shard`"
+        )
+    return Measured(comparison, players[0], players[1])
+
+
+def trial_runs(
+    codecs: Sequence[CodecRequest], shards: Sequence[str], folder: str, limit: int
+) -> tuple[str, ...]:
+    """Tokenize the first clips of some shards with every codec; the outputs, in order."""
+    outputs = []
+    for number, codec in enumerate(codecs):
+        output = f"{folder}/{'ab'[number]}"
+        request = RunRequest(
+            tuple(shards), output, ReadRules(limit=limit), Storage(), Tuning(), quiet=True
+        )
+        engine = InlineEngine(codec)
+        try:
+            check_finished(run_tokenize(request, engine), allow_damaged=True)
+        finally:
+            engine.close()
+        outputs.append(output)
+    return tuple(outputs)
