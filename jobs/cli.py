@@ -13,6 +13,8 @@ JOBS: dict[str, tuple[str, str]] = {
     "tokenize": ("jobs.tokenize_job", "turn shards of speech into parts of codes"),
     "bench": ("jobs.bench_job", "measure this machine and say what a corpus would cost on it"),
     "audit": ("jobs.audit_job", "prove that the codes of a run still sound like the speech"),
+    "compare": ("jobs.compare_job", "hear and measure two runs or checkpoints on the same clips"),
+    "score": ("jobs.score_job", "score decoded audio against its originals, for any codec"),
     "doctor": ("jobs.doctor_job", "check this machine, storage and cluster, and say what to do"),
     "train": ("jobs.train_job", "train the codec: pre-training or post-training by a recipe"),
     "completion": ("jobs.completion_job", "print a completion script for bash, zsh or fish"),

@@ -1,0 +1,80 @@
+"""`xytok score`: the audit's metrics of any two audio files or folders, for any codec."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.audit.scores import PairScores
+
+EXAMPLE = "xytok score original.wav reconstruction.wav"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("original", type=Path, help="an audio file, or a folder of them")
+    parser.add_argument("reconstruction", type=Path, help="the same, decoded")
+    parser.add_argument("--metrics", metavar="LIST", help="of sim,stoi,pesq,acoustics,dnsmos")
+    parser.add_argument(
+        "--sim-model",
+        default="campplus",
+        metavar="MODEL",
+        help="campplus, wavlm:FOLDER_OR_ID or verifier:CHECKPOINT",
+    )
+    parser.add_argument("--processes", type=int, metavar="N", help="default: one a core; 0: none")
+    parser.add_argument("--json", action="store_true", help="one JSON object a pair and line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score all pairs; 1 if one of them has a missing figure that was asked for."""
+    from pipeline.audit.score_files import match_files, read_pairs
+    from pipeline.audit.score_pool import ScorePool
+    from pipeline.audit.scores import check_groups
+
+    groups = check_groups(args.metrics)
+    pairs = match_files(args.original, args.reconstruction)
+    processes = args.processes if args.processes is not None or len(pairs) > 1 else 1
+    with ScorePool(processes, groups, args.sim_model) as pool:
+        found = []
+        for name, scored in pool.scores(read_pairs(pairs)):
+            found.append(scored)
+            if args.json:
+                print(_json_line(name, scored, pool.sim_name), flush=True)
+    if not args.json:
+        print("\n".join(_table(found, pool.sim_name)))
+    return int(any(_missing(scored) for scored in found))
+
+
+def _missing(scored: "PairScores") -> dict[str, str]:
+    return {name: reason for name, reason in scored.reasons.items() if reason != "not_asked"}
+
+
+def _json_line(name: str, scored: "PairScores", sim_name: str) -> str:
+    from dataclasses import asdict
+
+    figures = {key: value for key, value in asdict(scored.scores).items() if value is not None}
+    reasons = _missing(scored)
+    return json.dumps({"pair": name, "sim_model": sim_name, **figures, "reasons": reasons})
+
+
+def _table(found: "Sequence[PairScores]", sim_name: str) -> list[str]:
+    """One line a metric: mean, smallest, largest, and how many pairs have it."""
+    from pipeline.audit.findings import METRICS
+
+    lines = [f"{'':36}{'mean':>9}{'lowest':>9}{'highest':>9}{'pairs':>7}"]
+    for metric in METRICS:
+        values = [getattr(scored.scores, metric.name) for scored in found]
+        known = sorted(value for value in values if value is not None)
+        label = f"{metric.label} ({sim_name})" if metric.name == "sim" else metric.label
+        label += f", {metric.unit}" if metric.unit else ""
+        if known:
+            mean = sum(known) / len(known)
+            lines.append(f"{label:36}{mean:9.3f}{known[0]:9.3f}{known[-1]:9.3f}{len(known):7d}")
+    reasons: dict[str, int] = {}
+    for scored in found:
+        for name, reason in _missing(scored).items():
+            reasons[f"{name}: {reason}"] = reasons.get(f"{name}: {reason}", 0) + 1
+    lines += [f"missing  {what} ({count} pairs)" for what, count in sorted(reasons.items())]
+    return lines
