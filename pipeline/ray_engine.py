@@ -13,8 +13,9 @@ from pipeline.codec_request import CodecRequest
 from pipeline.errors import DrainedError, OutputError, UsageError, WorkerError
 from pipeline.fleet_size import FleetSize, RayOptions, check_fits, fleet_size
 from pipeline.ray_fleet import Loaded, RayFleet, Returned
+from pipeline.ray_worker import WorkerStart
 from pipeline.retries import describe
-from pipeline.scheduler import Loss, Scheduler, Verdict
+from pipeline.scheduler import Loss, Policy, Scheduler, Verdict
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
@@ -25,23 +26,29 @@ logger = logging.getLogger(__name__)
 _REPORT_SECONDS = 1.0
 _RESIZE_SECONDS = 5.0
 _MAX_FAILED_STARTS = 3
+_MAX_BROKEN = 3
 
 
 class RayEngine:
     """Runs shards on the workers of a Ray cluster; without one it starts Ray on this machine."""
 
-    def __init__(self, request: CodecRequest, options: RayOptions) -> None:
+    def __init__(
+        self, request: CodecRequest, options: RayOptions, policy: Policy | None = None
+    ) -> None:
         faults = options.faults()
         if faults:
             raise UsageError("\n".join(["Some options cannot be used:", *faults]))
         self._options = options
+        self._policy = policy
         self._fleet = RayFleet(request)
         self._is_connected = False
         self._identity: CodecIdentity | None = None
         self._failed_starts = 0
+        self._broken = 0
         self._unfit = 0
         self._resized = 0.0
         self._is_draining = False
+        self.verdicts: list[tuple[str, Verdict]] = []
 
     def identity(self) -> CodecIdentity:
         """The identity of the codec as a worker loaded it; the driver may have no GPU."""
@@ -58,14 +65,24 @@ class RayEngine:
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish."""
         self.identity()
-        scheduler = Scheduler(shards)
+        scheduler = Scheduler(shards, self._policy)
         for worker in self._fleet.starts:
             scheduler.add_worker(worker)
         with self._draining_on_sigterm():
             yield from self._work(self._tuned(settings), scheduler)
 
+    @property
+    def worker_starts(self) -> list[WorkerStart]:
+        """The workers that are ready now, and what their start-up took."""
+        return list(self._fleet.starts.values())
+
+    def stop_workers(self) -> None:
+        """End every worker and stay connected."""
+        self._fleet.retire_all()
+
     def close(self) -> None:
         """End every worker, and Ray if it was started here."""
+        self.stop_workers()
         if self._is_connected:
             ray_cluster.disconnect()
             self._is_connected = False
@@ -157,6 +174,7 @@ class RayEngine:
         if report.outcome is not None:
             if report.outcome.is_done:
                 scheduler.finish(report.worker, report.shard.path)
+                self._broken = 0
             else:
                 scheduler.fail(report.worker, report.shard.path, final=True)
             yield report.outcome
@@ -179,9 +197,19 @@ class RayEngine:
             loss = self._fleet.loss_of(report.worker, cause)
         else:
             loss = Loss.DRAINED
+            self._count_broken(cause)
             if scheduler.fail(report.worker, report.shard.path) is Verdict.FAILED:
                 yield ShardOutcome(report.shard, None, 0.0, describe(cause), report.worker)
         yield from self._lose(report.worker, loss, describe(cause), scheduler)
+
+    def _count_broken(self, cause: BaseException) -> None:
+        # Every worker breaking on every shard is no fault of shards: stop before all are tried.
+        self._broken += 1
+        if self._broken > _MAX_BROKEN + 2 * self._fleet.num_members:
+            raise WorkerError(
+                f"{self._broken} shards in a row broke their workers (last: {describe(cause)}); "
+                "expected some to finish; try `--engine inline --max-shards 1` to see why"
+            ) from cause
 
     def _lose(
         self, worker: str, loss: Loss, why: str, scheduler: Scheduler[Shard]
@@ -189,7 +217,9 @@ class RayEngine:
         self._fleet.retire(worker)
         self._resized = 0.0
         for shard, verdict in scheduler.lose(worker, loss):
-            logger.warning("%s is gone (%s): `%s` is %s", worker, loss.value, shard.path, verdict)
+            logger.warning("%s is gone (%s): %s %s", worker, loss.value, shard.path, verdict.value)
+            if verdict is not Verdict.AGAIN:
+                self.verdicts.append((shard.path, verdict))
             if verdict is Verdict.QUARANTINED:
                 error = f"quarantined: every worker that took it died, also decoding apart; {why}"
                 yield ShardOutcome(shard, None, 0.0, error, worker)

@@ -103,6 +103,11 @@ class RayFleet:
         self.starts.pop(worker, None)
         ray.kill(self._actors.pop(worker), no_restart=True)
 
+    def retire_all(self) -> None:
+        """End every worker."""
+        for worker in list(self._actors):
+            self.retire(worker)
+
     def loss_of(self, worker: str, error: BaseException) -> Loss:
         """Why a worker is gone: its own death, or that of what it ran on."""
         from ray.exceptions import ActorDiedError

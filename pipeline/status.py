@@ -1,0 +1,124 @@
+"""What the output folder alone says about a run: done, left, failed, rejected by reason."""
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.events import EVENTS
+from pipeline.location import join, normalise
+from pipeline.manifest import Manifest, ManifestName, list_manifests, read_manifest
+from pipeline.run_record import RunRecord, read_run_record
+from pipeline.storage import Storage
+
+_READERS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """The state of a run; `left` is None when no event log tells how much there was to do."""
+
+    done: int
+    left: int | None
+    failed: dict[str, str]
+    damaged: list[str]
+    clips: int
+    codes: int
+    filtered: int
+    hours: float
+    rejects: dict[str, int]
+    identity8: str
+    codec: str
+    last_event: str | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is known to be left or failed."""
+        return not self.failed and not self.left
+
+    def lines(self) -> list[str]:
+        """The status for people."""
+        left = "an unknown number" if self.left is None else self.left
+        lines = [
+            f"run       {self.identity8}, codec {self.codec}",
+            f"shards    {self.done} done, {left} left, {len(self.failed)} failed, "
+            f"{len(self.damaged)} damaged",
+            f"clips     {self.codes} codes, {sum(self.rejects.values())} rejects, "
+            f"{self.filtered} filtered, {self.hours:.3f} h of speech",
+        ]
+        lines += [f"rejects   {count} {reason}" for reason, count in self.rejects.items()]
+        lines += [f"damaged   {shard}" for shard in self.damaged]
+        lines += [f"failed    {shard}: {error}" for shard, error in self.failed.items()]
+        return lines
+
+
+@dataclass(slots=True)
+class _History:
+    left: int | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    last_event: str | None = None
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Follow one event."""
+        kind, shard = event.get("event"), str(event.get("shard"))
+        self.last_event = f"{kind} at {event.get('time')}"
+        if kind == "run_started":
+            # The last driver listed what was left; those before it were interrupted.
+            self.left, self.failed = int(event["shards"]), {}
+        elif kind == "shard_done":
+            self.left = None if self.left is None else self.left - 1
+        elif kind == "shard_failed":
+            self.left = None if self.left is None else self.left - 1
+            self.failed[shard] = str(event.get("error"))
+
+
+def read_status(output: str, storage: Storage) -> RunStatus:
+    """The status of an output folder."""
+    output = normalise(output)
+    record = read_run_record(storage, output)
+    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    manifests = read_all(names, output, storage)
+    history = _read_history(output, storage)
+    rejects: Counter[str] = Counter()
+    for manifest in manifests:
+        rejects.update(manifest.rejects_by_reason)
+    return RunStatus(
+        done=len(manifests),
+        left=history.left,
+        failed=history.failed,
+        damaged=[manifest.url for manifest in manifests if manifest.is_damaged],
+        clips=sum(manifest.clips_seen for manifest in manifests),
+        codes=sum(manifest.codes for manifest in manifests),
+        filtered=sum(manifest.filtered for manifest in manifests),
+        hours=sum(manifest.source_seconds for manifest in manifests) / 3600,
+        rejects=dict(rejects.most_common()),
+        identity8=record.identity8,
+        codec=codec_name(record),
+        last_event=history.last_event,
+    )
+
+
+def codec_name(record: RunRecord) -> str:
+    """The codec of a run in one line."""
+    codec = record.identity["codec"]
+    return f"{codec['name']} ({codec['checkpoint_sha256'][:12]}, {codec['precision']})"
+
+
+def read_all(names: list[ManifestName], output: str, storage: Storage) -> list[Manifest]:
+    """Manifests read side by side, in the order of their names."""
+    urls = [join(output, name.path) for name in names]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(lambda url: read_manifest(storage, url), urls))
+
+
+def _read_history(output: str, storage: Storage) -> _History:
+    history = _History()
+    logs = [f.url for f in storage.list_files(join(output, EVENTS)) if f.url.endswith(".jsonl")]
+    for url in sorted(logs):
+        for line in storage.read_bytes(url).decode("utf-8", "replace").splitlines():
+            try:
+                history.take(json.loads(line))
+            except ValueError:
+                continue  # a driver that was killed leaves half a line
+    return history

@@ -1,0 +1,43 @@
+"""Decoders and codecs for tests of death: slow enough to be met at work, or deadly on purpose."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aborting_decoder import decode_or_abort
+
+from pipeline.codec_request import CodecRequest
+from xy_codec.contract import Codec, Codes, Tag, Waveform
+from xy_codec.fake_codec import FakeCodec
+
+CLIP_SECONDS = 0.05
+DEADLY_SECONDS = 1.7
+
+
+def decode_slowly(payload: bytes, *rest: Any) -> Any:
+    """Decode like the real one, at 20 clips a second, and abort on marked clips."""
+    time.sleep(CLIP_SECONDS)
+    return decode_or_abort(payload, *rest)
+
+
+class DeadlyCodec(FakeCodec):
+    """Ends its process when it meets a clip of a certain length."""
+
+    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Codes]]:
+        return super().encode_stream(self._survivors(clips))
+
+    def _survivors(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Waveform]]:
+        for tag, waveform in clips:
+            if abs(len(waveform) / 16000 - DEADLY_SECONDS) < 0.05:
+                os._exit(9)
+            yield tag, waveform
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlyRequest(CodecRequest):
+    """Asks for the deadly codec."""
+
+    def load(self) -> Codec:
+        return DeadlyCodec()

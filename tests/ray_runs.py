@@ -1,0 +1,134 @@
+"""Runs on a real Ray cluster of several nodes on this machine, and what they leave behind."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from inline_run import worker_settings
+from shard_maker import pairs, write_shard
+
+from pipeline.codec_request import CodecRequest
+from pipeline.fleet_size import RayOptions
+from pipeline.ray_engine import RayEngine
+from pipeline.run_summary import RunSummary
+from pipeline.scheduler import Policy
+from pipeline.settings import ReadRules, Tuning
+from pipeline.shard_listing import list_shards
+from pipeline.shard_worker import ShardWorker
+from pipeline.storage import Storage
+from pipeline.tokenize_run import RunRequest, run_tokenize
+from xy_codec.fake_codec import FakeCodec
+
+T = TypeVar("T")
+RULES = ReadRules(decoder="paced_decoder:decode_slowly")
+# Ray refuses an object store below 75 MiB; nothing of ours goes through it.
+NODE: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 << 20}
+FOLDERS = ("tokens", "rejects", "manifests")
+
+
+@contextmanager
+def ray_cluster_of(num_cpus: int) -> Iterator[Any]:
+    """A private cluster with one node; ends with the block, whatever else runs on this machine."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    before = os.environ.get("PYTHONPATH")
+    # Decoders of the tests are named in the rules and imported by the workers.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE})
+    ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+        os.environ["PYTHONPATH"] = before or ""
+
+
+def make_shards(folder: Path, num_shards: int, num_clips: int = 20) -> Path:
+    for number in range(num_shards):
+        write_shard(folder / f"{number:03d}.tar", pairs(num_clips, 0.4, prefix=f"s{number}-"))
+    return folder
+
+
+def snapshot(output: Path) -> dict[str, bytes]:
+    """Every byte that two equal runs must have in common."""
+    files = (path for name in FOLDERS for path in (output / name).rglob("*") if path.is_file())
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
+
+
+def undisturbed(inputs: Path, output: Path) -> dict[str, bytes]:
+    """The same shards through one worker in this process, without Ray."""
+    settings = worker_settings(output, RULES)
+    shards = list_shards([str(inputs)], Storage())
+    assert all(o.is_done for o in ShardWorker(settings, FakeCodec()).run(iter(shards)))
+    return snapshot(output)
+
+
+def request_for(inputs: Path, output: Path) -> RunRequest:
+    return RunRequest((str(inputs),), str(output), RULES, Storage(), Tuning(1), quiet=True)
+
+
+class RayRun:
+    """A run on its own thread, so that a test can disturb it meanwhile."""
+
+    def __init__(
+        self,
+        inputs: Path,
+        output: Path,
+        workers: int = 2,
+        codec: CodecRequest | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        options = RayOptions(workers=workers, cpus_per_worker=1)
+        self.engine = RayEngine(codec or CodecRequest("fake"), options, policy)
+        self.request = request_for(inputs, output)
+        self.output = output
+        self.summary: RunSummary | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self.summary = run_tokenize(self.request, self.engine)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self.engine.stop_workers()
+
+    def start(self) -> "RayRun":
+        self._thread.start()
+        return self
+
+    def finish(self, timeout: float = 120.0) -> RunSummary:
+        self._thread.join(timeout)
+        assert not self._thread.is_alive(), "the run does not end"
+        if self._error is not None:
+            raise self._error
+        assert self.summary is not None
+        return self.summary
+
+    @property
+    def worker_pids(self) -> list[int]:
+        return [start.pid for start in list(self.engine.worker_starts)]
+
+    def num_done(self) -> int:
+        return len(list((self.output / "manifests").rglob("*.json")))
+
+    def kill_worker(self, sign: int = signal.SIGKILL) -> None:
+        pids = wait_for(lambda: self.worker_pids, "a worker")
+        os.kill(pids[-1], sign)
+
+
+def wait_for(condition: Callable[[], T], what: str, timeout: float = 60.0) -> T:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout:.0f} s for {what}")

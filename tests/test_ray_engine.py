@@ -1,0 +1,100 @@
+"""Ray workers may die in any way: the output equals that of a run that nothing disturbed."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aborting_decoder import ABORT
+from paced_decoder import DEADLY_SECONDS, DeadlyRequest
+from ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed, wait_for
+from shard_maker import pair, pairs, write_shard
+
+from pipeline.scheduler import Policy
+
+NUM_SHARDS = 8
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Real Ray on this machine, to which nodes can be added and from which they can be torn."""
+    with ray_cluster_of(num_cpus=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("ray-in"), NUM_SHARDS)
+
+
+@pytest.fixture(scope="module")
+def expected(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return undisturbed(inputs, tmp_path_factory.mktemp("ray-undisturbed"))
+
+
+def test_ray_and_inline_runs_are_equal_and_a_second_run_does_nothing(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert RayRun(inputs, tmp_path).start().finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+    again = RayRun(inputs, tmp_path).start().finish()
+    assert (again.done, again.shards_skipped) == (0, NUM_SHARDS)
+
+
+def test_a_killed_worker_costs_no_clip(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = RayRun(inputs, tmp_path).start()
+    wait_for(run.num_done, "the first shard")
+    run.kill_worker()
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+
+
+def test_a_worker_with_a_spot_notice_finishes_what_it_has(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = RayRun(inputs, tmp_path).start()
+    wait_for(run.num_done, "the first shard")
+    run.kill_worker(signal.SIGTERM)
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+
+
+def test_a_lost_node_costs_no_clip_and_blames_no_shard(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    node = cluster.add_node(num_cpus=1, **NODE)
+    run = RayRun(inputs, tmp_path, workers=3).start()
+    wait_for(lambda: len(run.worker_pids) == 3, "three workers")
+    wait_for(run.num_done, "the first shard")
+    cluster.remove_node(node, allow_graceful=False)
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+    assert not run.engine.verdicts
+
+
+def test_a_clip_that_kills_its_process_is_one_reject_and_its_neighbours_are_codes(
+    cluster: Any, tmp_path: Path
+) -> None:
+    bad = [("bad.mp3", ABORT)]
+    write_shard(tmp_path / "in" / "0.tar", [*pairs(3, 0.4), *bad, *pairs(3, 0.4, prefix="z")])
+    write_shard(tmp_path / "in" / "1.tar", pairs(4, 0.4, prefix="y"))
+    summary = RayRun(tmp_path / "in", tmp_path / "out").start().finish()
+    assert (summary.done, summary.codes) == (2, 10)
+    assert dict(summary.rejects) == {"crashed_decoder": 1}
+
+
+def test_a_shard_that_kills_every_worker_is_named_and_the_others_are_done(
+    cluster: Any, tmp_path: Path
+) -> None:
+    make_shards(tmp_path / "in", 3, num_clips=3)
+    write_shard(tmp_path / "in" / "deadly.tar", pair("deadly", DEADLY_SECONDS))
+    strict = Policy(isolate_at_strike=1, quarantine_at_strike=2)
+    run = RayRun(tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("fake"), strict).start()
+    summary = run.finish()
+    assert summary.done == 3
+    (failed,) = summary.failed
+    assert failed[0].endswith("deadly.tar")
+    assert "quarantined" in failed[1]
