@@ -102,12 +102,12 @@ def _read_pickle(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"Checkpoint `{path}` is refused: loading it would run code from the file or it is no "
-            f"pickle ({str(error).splitlines()[0]}). Expected plain tensors; convert it to "
+            f"pickle ({_first_line(error)}). Expected plain tensors; convert it to "
             "safetensors where you trust it."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"Checkpoint `{path}` is damaged: {str(error).splitlines()[0]}. Expected a complete "
+            f"Checkpoint `{path}` is damaged: {_first_line(error)}. Expected a complete "
             "torch checkpoint; download it again."
         ) from error
     state = loaded.get("generator", loaded) if isinstance(loaded, dict) else None
@@ -117,6 +117,10 @@ def _read_pickle(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
             "tensors by name, or such a dict under `generator`."
         )
     return state, {}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _released_name(key: str) -> str:

@@ -51,3 +51,12 @@ def check_codes(codes: object, identity: CodecIdentity, what: str) -> None:
             f"{what} contains {worst}; expected 0 to {identity.codebook_size - 1}. "
             "Remove offsets, padding ids and special tokens first."
         )
+
+
+def check_depth(num_codebooks: int | None, identity: CodecIdentity) -> None:
+    """Refuse a number of codebooks that the codec does not have."""
+    if num_codebooks is not None and not 1 <= num_codebooks <= identity.num_codebooks:
+        raise CodesError(
+            f"Asked for {num_codebooks} codebooks; expected 1 to {identity.num_codebooks}. "
+            "Leave it out for all of them."
+        )
