@@ -42,7 +42,7 @@ def add_measuring_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("measuring")
     group.add_argument("--metrics", metavar="LIST", help="of sim,stoi,pesq,acoustics,dnsmos")
     group.add_argument("--sim-model", default="campplus", metavar="MODEL")
-    group.add_argument("--codec", metavar="SOURCE", help="default: the run's codec by its name")
+    group.add_argument("--codec", metavar="SOURCE", help="default: where the run had it")
     group.add_argument("--codec-config", metavar="FILE")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.add_argument("--no-reencode", action="store_true", help="skip the check for drift")

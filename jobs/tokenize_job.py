@@ -36,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
     args = apply_config(args, _defaults)
     inputs, output = split_paths(args)
+    codec = CodecRequest(
+        args.codec, args.codec_config, args.precision, args.device, args.overlap_seconds
+    )
     request = RunRequest(
         inputs=inputs,
         output=output,
@@ -47,9 +50,7 @@ def run(args: argparse.Namespace) -> int:
         redo_changed=args.redo_changed,
         allow_damaged=args.allow_damaged,
         quiet=args.quiet,
-    )
-    codec = CodecRequest(
-        args.codec, args.codec_config, args.precision, args.device, args.overlap_seconds
+        codec=codec,
     )
     engine: Engine = InlineEngine(codec)
     if args.engine == "ray":

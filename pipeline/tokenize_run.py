@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 
 from pipeline.backlog import admit_changed, find_backlog
+from pipeline.codec_request import CodecRequest
 from pipeline.engine import Engine
 from pipeline.errors import DamageError, InputError, UsageError
 from pipeline.events import EventLog
@@ -39,6 +40,7 @@ class RunRequest:
     redo_changed: bool = False
     allow_damaged: bool = False
     quiet: bool = False
+    codec: CodecRequest | None = None
 
     def check(self) -> None:
         """Refuse wrong options, all of them at once, before anything is listed or loaded."""
@@ -59,7 +61,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     # Listed before a codec is loaded: a wrong path is told within a second.
     shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
     identity = build_identity(engine.identity(), request.rules)
-    claim_output(request.storage, output, identity, provenance(), asdict(request.tuning))
+    claim_output(request.storage, output, identity, provenance(request), asdict(request.tuning))
     manifests = list_manifests(request.storage, output)
     backlog = find_backlog(shards, manifests, identity.identity8)
     left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
@@ -74,9 +76,11 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     return summary
 
 
-def provenance() -> dict[str, str]:
-    """Who started a run, where and when; recorded once and never compared."""
+def provenance(request: RunRequest) -> dict[str, str | None]:
+    """Who started a run, where, when and with which codec; recorded once and never compared."""
     return {
+        "codec_source": request.codec.source if request.codec else None,
+        "codec_config": request.codec.config if request.codec else None,
         "xytok": metadata.version("xytok"),
         "host": socket.gethostname(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

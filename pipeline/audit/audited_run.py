@@ -27,6 +27,8 @@ class AuditedRun:
     manifests: tuple[Manifest, ...]
     unfinished_shards: int
     expected_flip_rate: tuple[float, ...] | None
+    codec_source: str | None = None
+    codec_config: str | None = None
 
     @property
     def codec(self) -> Mapping[str, Any]:
@@ -39,11 +41,11 @@ class AuditedRun:
         return CodeShape.of(self.codec)
 
     def codec_request(self, source: str | None, config: str | None, device: str) -> CodecRequest:
-        """The same codec again, from where the user has it or by its own name."""
+        """The same codec again, from where the user has it or from where the run had it."""
         codec = self.codec
         return CodecRequest(
-            source=source or str(codec["name"]),
-            config=config,
+            source=source or self.codec_source or str(codec["name"]),
+            config=config or (None if source else self.codec_config),
             precision=str(codec["precision"]),
             device=device,
             overlap_seconds=float(codec["overlap_seconds"]),
@@ -95,4 +97,6 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
         manifests=tuple(manifests[shard] for shard in sorted(manifests)),
         unfinished_shards=0 if only else waiting,
         expected_flip_rate=tuple(float(value) for value in rate) if rate else None,
+        codec_source=record.provenance.get("codec_source"),
+        codec_config=record.provenance.get("codec_config"),
     )
