@@ -10,11 +10,15 @@ from typing import NoReturn, Protocol, cast
 # verb → (module, one line of help); a module is imported only when its verb is used, so that
 # `xytok --help`, `status` and `plan` start without torch or Ray.
 JOBS: dict[str, tuple[str, str]] = {
+    "encode": ("jobs.encode_job", "turn audio files into codes"),
+    "decode": ("jobs.decode_job", "turn codes back into wav files"),
     "tokenize": ("jobs.tokenize_job", "turn shards of speech into parts of codes"),
     "bench": ("jobs.bench_job", "measure this machine and say what a corpus would cost on it"),
     "audit": ("jobs.audit_job", "prove that the codes of a run still sound like the speech"),
     "compare": ("jobs.compare_job", "hear and measure two runs or checkpoints on the same clips"),
     "score": ("jobs.score_job", "score decoded audio against its originals, for any codec"),
+    "plan": ("jobs.plan_job", "say what tokenize would do and take, without doing it"),
+    "submit": ("jobs.submit_job", "run tokenize on a remote Ray cluster and follow it"),
     "status": ("jobs.status_job", "say what is done, left, failed and rejected in an output"),
     "verify": ("jobs.verify_job", "check an output against its manifests and its sources"),
     "show": ("jobs.show_job", "print one row; decode it, or fetch the clip it was made from"),

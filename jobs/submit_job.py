@@ -1,0 +1,43 @@
+"""`xytok submit`: `xytok tokenize` on a remote Ray cluster, followed to its end."""
+
+import argparse
+
+EXAMPLE = (
+    "xytok submit --cluster http://head:8265 -- 's3://bucket/Emilia/**/*.tar' s3://bucket/out "
+    "--codec fdugyt/XY_Tokenizer"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the cluster, what travels, and the arguments of the run."""
+    parser.add_argument(
+        "--cluster", metavar="URL", help="job server; default: RAY_API_SERVER_ADDRESS"
+    )
+    parser.add_argument(
+        "--pip",
+        action="store_true",
+        help="install the dependencies on the cluster; without it, its image has them",
+    )
+    parser.add_argument("--no-wait", action="store_true", help="print the job's id and return")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME", help="pass it on")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- IN … OUT [options]")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the arguments here, submit, follow the log, and return the run's exit code."""
+    from jobs.tokenize_options import add_tokenize_options, rules_of, split_paths
+    from pipeline.errors import UsageError
+    from pipeline.ray_submission import Submission, submit
+
+    words = [word for word in args.arguments if word != "--"]
+    parser = argparse.ArgumentParser(prog="xytok submit --", allow_abbrev=False)
+    add_tokenize_options(parser)
+    tokenize = parser.parse_args(words)
+    split_paths(tokenize)
+    faults = rules_of(tokenize).check()
+    if tokenize.engine == "inline":
+        faults.append("`--engine inline` would use one process of the head; expected `ray`")
+    if faults:
+        raise UsageError("\n".join(["Some options cannot be used:", *faults]))
+    submission = Submission(tuple(words), args.pip, tuple(args.env), wait=not args.no_wait)
+    return submit(args.cluster, submission, write=lambda text: print(text, end="", flush=True))

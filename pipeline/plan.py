@@ -1,0 +1,110 @@
+"""What a run would do: shards, bytes, hours, cost and size, from listings and samples alone."""
+
+from dataclasses import dataclass
+
+from pipeline.backlog import find_backlog
+from pipeline.errors import InputError
+from pipeline.location import join, normalise, redact
+from pipeline.manifest import list_manifests
+from pipeline.run_record import RUN_RECORD, read_run_record
+from pipeline.shard_listing import list_shards
+from pipeline.shard_sample import ShardSample, sample_shards
+from pipeline.storage import Storage
+
+# 12.5 frames a second, 8 codebooks of 10 bits, 2 % for Parquet.
+_CODE_BYTES_PER_SECOND = 12.5 * 8 * 10 / 8 * 1.02
+# Key, text, place and hash of a clip, compressed.
+_ROW_BYTES = 120
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is there, what is done, and what the rest would take."""
+
+    shards: int
+    size_bytes: int
+    done: int
+    changed: tuple[str, ...]
+    left: int
+    left_bytes: int
+    clips: float
+    hours: float
+    speed: float
+    gpus: int
+    largest_hours: float
+    run: str | None
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of one GPU at the assumed speed."""
+        return self.hours / self.speed
+
+    @property
+    def wall_hours(self) -> float:
+        """Hours with all GPUs; the largest shard is the least it takes."""
+        return max(self.gpu_hours / self.gpus, self.largest_hours / self.speed)
+
+    @property
+    def output_bytes(self) -> float:
+        """The size of the parts."""
+        return self.hours * 3600 * _CODE_BYTES_PER_SECOND + self.clips * _ROW_BYTES
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        run = "a new run" if self.run is None else f"resumes run {self.run}"
+        return [
+            f"shards    {self.shards:,} ({self.size_bytes / _GIB:,.2f} GiB), {self.done:,} done, "
+            f"{self.left:,} left ({self.left_bytes / _GIB:,.2f} GiB); {run}",
+            f"speech    about {self.hours:,.2f} h in {self.clips:,.0f} clips are left",
+            f"cost      {self.gpu_hours:,.2f} GPU-hours, {self.wall_hours * 60:,.1f} minutes on "
+            f"{self.gpus} workers, at {self.speed:,.0f} x real time each (an assumption: "
+            "`--speed`; `xytok bench` measures it); start-up comes on top",
+            f"output    about {self.output_bytes / _GIB:,.3f} GiB",
+            *(f"changed   {url} was replaced; needs `--redo-changed`" for url in self.changed),
+        ]
+
+
+def make_plan(
+    inputs: tuple[str, ...],
+    output: str,
+    storage: Storage,
+    *,
+    root: str = "",
+    max_shards: int | None = None,
+    speed: float,
+    gpus: int,
+) -> Plan:
+    """List, compare and sample; nothing is written and no codec is loaded."""
+    output = normalise(output)
+    shards = list_shards(inputs, storage, root)[:max_shards]
+    run = _run_of(output, storage)
+    manifests = list_manifests(storage, output) if run else []
+    backlog = find_backlog(shards, manifests, run or "")
+    left = [*backlog.left, *backlog.changed]
+    sample = sample_shards(left, storage) if left else ShardSample()
+    left_bytes = sum(max(0, shard.size_bytes) for shard in left)
+    largest = max((shard.size_bytes for shard in left), default=0)
+    return Plan(
+        shards=len(shards),
+        size_bytes=sum(max(0, shard.size_bytes) for shard in shards),
+        done=len(backlog.done),
+        changed=tuple(redact(shard.url) for shard in backlog.changed),
+        left=len(left),
+        left_bytes=left_bytes,
+        clips=sample.clips_in(left_bytes),
+        hours=sample.seconds_in(left_bytes) / 3600,
+        speed=speed,
+        gpus=gpus,
+        largest_hours=sample.seconds_in(largest) / 3600,
+        run=run,
+    )
+
+
+def _run_of(output: str, storage: Storage) -> str | None:
+    try:
+        if not storage.exists(join(output, RUN_RECORD)):
+            return None
+    except InputError:
+        return None
+    return read_run_record(storage, output).identity8
