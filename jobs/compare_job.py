@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="another seed, another sample")
     parser.add_argument("--shards", nargs="+", default=[], metavar="TEXT", help="in their paths")
     add_measuring_options(parser)
+    parser.add_argument("--codec-b", metavar="SOURCE", help="of B; default: as `--codec`")
     parser.add_argument("--report", metavar="FILE", default="compare.html")
     parser.add_argument("--engine", choices=("inline", "ray"), default="inline")
     parser.add_argument("--quiet", action="store_true", help="no progress")
@@ -54,19 +55,19 @@ def _measure(args: argparse.Namespace, folder: str) -> "Measured":
     from pipeline.errors import UsageError
 
     labels = (args.a, args.b)
-    outputs = labels
+    outputs, sources = labels, (args.codec, args.codec_b or args.codec)
     if args.clips:
-        if args.codec or args.codec_config:
+        if args.codec or args.codec_b:
             raise UsageError(
                 "`--codec` and `--clips` do not go together: with `--clips`, A and B are the "
-                "checkpoints. Leave `--codec` out"
+                "checkpoints. Leave `--codec` and `--codec-b` out"
             )
-        codecs = [CodecRequest(source, device=args.device) for source in labels]
+        codecs = [CodecRequest(source, args.codec_config, device=args.device) for source in labels]
         a, b = trial_runs(codecs, args.clips, folder, args.per_shard)
-        outputs = (a, b)
+        outputs, sources = (a, b), labels
     watch = None if args.quiet else show_progress
     request = audit_request(argparse.Namespace(**{**vars(args), "output": outputs[0]}))
-    return compare_runs(request, outputs, labels, measure_with(args.engine), watch)
+    return compare_runs(request, outputs, labels, sources, measure_with(args.engine), watch)
 
 
 def _differences(comparison: "Comparison") -> dict[str, object]:

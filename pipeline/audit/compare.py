@@ -44,14 +44,19 @@ def compare_runs(
     request: AuditRequest,
     outputs: tuple[str, str],
     labels: tuple[str, str],
+    codecs: tuple[str | None, str | None],
     measure: Measure | None = None,
     watch: Watch | None = None,
 ) -> Measured:
-    """Sample the same clips of two runs, measure both, and compare."""
+    """Sample the same clips of two runs, measure both, and compare.
+
+    Args:
+        codecs: what decodes either side; None finds the codec by the name in its `run.json`.
+    """
     findings, players = [], []
-    for output, label in zip(outputs, labels, strict=True):
+    for output, label, source in zip(outputs, labels, codecs, strict=True):
         # Codes are compared with the originals only: which codec made them is the question.
-        side = replace(request, output=output, reencode=False)
+        side = replace(request, output=output, codec=source, reencode=False)
         run, codec = open_audit(side)
         measured = run_audit(side, run, codec, measure, watch)
         findings.append(replace(measured, output=label))

@@ -99,6 +99,17 @@ class Judgement:
         return 0 if self.verdict in ("ok", "too few clips") else 1
 
     @property
+    def sounds_poor(self) -> bool:
+        """Whether speech is hardly intelligible after the codec, whatever it is compared with."""
+        stoi = self.run_changes.get("stoi")
+        return stoi is not None and stoi.mean.high < self.thresholds.poor_stoi
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether content was compared with a baseline, not only shard with shard."""
+        return any(change.difference is not None for change in self.run_changes.values())
+
+    @property
     def run_changes(self) -> Mapping[str, Change]:
         """The metrics of the whole run."""
         return next((group.changes for group in self.groups if group.level == "run"), {})

@@ -24,9 +24,12 @@ _TILES = ("sim", "stoi", "pesq_wb")
 def verdict_block(findings: AuditFindings, judgement: Judgement) -> str:
     """The answer, its reason and the figures that matter most."""
     words = headline(judgement)
+    style = STYLES[judgement.verdict]
+    if judgement.verdict == "ok" and judgement.sounds_poor:
+        style = STYLES["drift"]
     return (
         f'<p class="kicker">xytok audit of <code>{escape(findings.output)}</code></p>'
-        f'<div class="verdict {STYLES[judgement.verdict]}"><h1>{escape(words.answer)}</h1>'
+        f'<div class="verdict {style}"><h1>{escape(words.answer)}</h1>'
         f"<p>{prose(words.reason)}</p></div>{_tiles(findings, judgement)}"
     )
 

@@ -40,6 +40,8 @@ class Thresholds:
         silent_share: a clip with more silence than this is silent.
         silent_clips: a shard with a larger share of silent clips holds silence.
         stuck_share: a shard with more rows than this that repeat one frame is broken.
+        poor_stoi: a run whose mean STOI is below this is called poor on the page; no baseline says
+            so, hence it is no finding.
         duplicate_share: a shard with more duplicate rows than this is unusual content.
     """
 
@@ -54,6 +56,7 @@ class Thresholds:
     silent_clips: float = 0.2
     stuck_share: float = 0.02
     duplicate_share: float = 0.01
+    poor_stoi: float = 0.6
 
     def minimum_effect(self, metric: str) -> float | None:
         """The smallest difference of means that counts; None for a metric that judges nothing."""

@@ -69,6 +69,12 @@ def headline(judgement: Judgement) -> Headline:
             "Nothing wrong was seen, but no shard has enough measured clips. "
             "Audit again with a larger `--per-shard`.",
         )
+    if judgement.sounds_poor:
+        return Headline(
+            "The codes are right, but they sound poor",
+            f"{_good_reason(judgement)} Yet their mean STOI is "
+            f"{judgement.run_changes['stoi'].mean.estimate:.2f}: speech is hardly intelligible.",
+        )
     return Headline("Good to train on", _good_reason(judgement))
 
 
@@ -93,7 +99,12 @@ def _good_reason(judgement: Judgement) -> str:
         else f"{equal:,} of {compared:,} re-encoded clips give exactly the stored codes, the rest "
         "differ no more than expected on another platform"
     )
-    return f"No shard stands out: {same}, and they sound as the reference does."
+    sound = (
+        "and they sound as the baseline does."
+        if judgement.has_baseline
+        else "and no shard sounds unlike the others. No baseline was given: judge by ear as well."
+    )
+    return f"No shard stands out: {same}, {sound}"
 
 
 def next_steps(judgement: Judgement) -> tuple[Step, ...]:
@@ -130,6 +141,15 @@ def _run_steps(judgement: Judgement) -> list[Step]:
                 f"Audit again with `--per-shard {2 * judgement.thresholds.min_clips}` or more; "
                 "the reasons for missing figures are listed at the end.",
                 tuple(few),
+            )
+        )
+    if judgement.sounds_poor:
+        steps.append(
+            Step(
+                "poor sound",
+                "The codec itself loses most of this speech: stored and fresh codes are alike.",
+                "Listen to the clips below; check that this is the checkpoint you meant, and that "
+                "it was trained.",
             )
         )
     if not steps and judgement.exit_code == 0:
