@@ -1,0 +1,230 @@
+"""The host path without a model: real time per core, seconds per stage, the GIL's share, Parquet.
+
+Real speech (MP3 at 24 kHz) goes from a tar to a part with the shipped fake codec. Figures are in
+processor seconds, which other jobs on the machine disturb less than wall time. Run it by
+`make bench-host`; `--json FILE` keeps the figures.
+"""
+
+import argparse
+import io
+import json
+import os
+import statistics
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import soundfile
+import torch
+
+from pipeline.identity import build_identity
+from pipeline.location import normalise
+from pipeline.metadata import NO_METADATA
+from pipeline.part import PartWriter
+from pipeline.rows import PartRow
+from pipeline.settings import ReadRules, Tuning, WorkerSettings
+from pipeline.shard import Shard
+from pipeline.shard_listing import list_shards
+from pipeline.shard_worker import ShardWorker
+from pipeline.stage_clock import StageTime
+from pipeline.storage import Storage
+from xy_codec.audio import resample
+from xy_codec.fake_codec import FakeCodec
+
+SPEECH = Path(__file__).parent.parent / "speech"
+WANTED_GIL_MICROSECONDS = 300
+WANTED_CODES_RATIO = 1.02
+CLIP_SECONDS = 10.0
+
+
+@dataclass
+class NativeTime:
+    """Processor seconds inside calls that do not hold the GIL, by name."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent = time.thread_time() - began
+                self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+        return timed
+
+
+class TimedLibrary:
+    """libsndfile's functions, timed: cffi lets the GIL go around each of them."""
+
+    def __init__(self, library: Any, native: NativeTime) -> None:
+        self._library, self._native = library, native
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._library, name)
+        return self._native.wrap("libsndfile", value) if callable(value) else value
+
+
+@contextmanager
+def timed_native_calls(native: NativeTime) -> Iterator[None]:
+    """Time what is known to let the GIL go; everything else counts as holding it."""
+    spots: list[tuple[Any, str, str]] = [
+        (torch.nn.functional, "conv1d", "resample"),
+        (torch.nn.functional, "pad", "resample"),
+        (pq.ParquetWriter, "write_table", "parquet"),
+        (os, "write", "memfd"),
+    ]
+    saved = [(owner, name, getattr(owner, name)) for owner, name, _ in spots]
+    library = soundfile._snd
+    try:
+        for owner, name, label in spots:
+            setattr(owner, name, native.wrap(label, getattr(owner, name)))
+        soundfile._snd = TimedLibrary(library, native)
+        yield
+    finally:
+        soundfile._snd = library
+        for owner, name, function in saved:
+            setattr(owner, name, function)
+
+
+def speech_shard(folder: Path, hours: float) -> Shard:
+    """The bundled speech again and again, under new keys."""
+    members = []
+    for tar in sorted(SPEECH.rglob("*.tar")):
+        with tarfile.open(tar) as source:
+            members += [(m.name, source.extractfile(m).read()) for m in source]  # type: ignore[union-attr]
+    seconds = sum(json.loads(d)["duration"] for name, d in members if name.endswith(".json"))
+    path = folder / "speech.tar"
+    with tarfile.open(path, "w") as target:
+        for turn in range(max(1, round(hours * 3600 / seconds))):
+            for name, payload in members:
+                info = tarfile.TarInfo(f"turn{turn:04d}/{name}")
+                info.size = len(payload)
+                target.addfile(info, io.BytesIO(payload))
+    return list_shards([str(path)], Storage())[0]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One run of the shard."""
+
+    clips: int
+    source_seconds: float
+    wall_seconds: float
+    cpu_seconds: float
+    stages: list[StageTime]
+
+    @property
+    def per_core(self) -> float:
+        return self.source_seconds / self.cpu_seconds
+
+
+def run_once(shard: Shard, output: Path, threads: int) -> Turn:
+    codec, rules = FakeCodec(), ReadRules()
+    identity = build_identity(codec.identity, rules)
+    settings = WorkerSettings(normalise(str(output)), identity, rules, Storage(), Tuning(threads))
+    worker = ShardWorker(settings, codec)
+    wall, cpu = time.perf_counter(), time.process_time()
+    (outcome,) = worker.run(iter([shard]))
+    assert outcome.manifest is not None, outcome.error
+    return Turn(
+        outcome.manifest.codes,
+        outcome.manifest.source_seconds,
+        time.perf_counter() - wall,
+        time.process_time() - cpu,
+        worker.stage_times(),
+    )
+
+
+def print_stages(turn: Turn, native: NativeTime) -> float:
+    """The table of stages; returns the microseconds a clip that may hold the GIL."""
+    hours = turn.source_seconds / 3600
+    print(f"\n{'stage':<12}{'cpu s per hour':>16}{'us per clip':>14}{'share':>9}")
+    for stage in turn.stages:
+        share = stage.cpu_seconds / turn.cpu_seconds
+        each = stage.cpu_seconds / turn.clips * 1e6
+        print(f"{stage.name:<12}{stage.cpu_seconds / hours:>16.3f}{each:>14.0f}{share:>9.1%}")
+    for name, seconds in sorted(native.seconds.items(), key=lambda item: -item[1]):
+        each = seconds / turn.clips * 1e6
+        share = seconds / turn.cpu_seconds
+        print(f"  {name:<10}{seconds / hours:>16.3f}{each:>14.0f}{share:>9.1%}  without the GIL")
+    held = sum(s.cpu_seconds for s in turn.stages) - sum(native.seconds.values())
+    return held / turn.clips * 1e6
+
+
+def codes_ratio(folder: Path, hours: float) -> float:
+    """Bytes of uniformly random codes in a part, over ten bits each: the worst case there is."""
+    rng = np.random.default_rng(0)
+    frames = int(CLIP_SECONDS * 12.5)
+    shard = Shard("/none.tar", "none.tar", 0, "")
+    codec, rules = FakeCodec(), ReadRules()
+    writer = PartWriter(shard, build_identity(codec.identity, rules))
+    clips = int(hours * 3600 / CLIP_SECONDS)
+    for start in range(0, clips, 512):
+        rows = [random_row(n, frames, rng) for n in range(start, min(clips, start + 512))]
+        writer.add_row_group(rows)
+    written = writer.publish(Storage(), str(folder))
+    writer.discard()
+    meta = pq.read_metadata(folder / written.path)
+    column = [meta.row_group(g).column(c) for g in range(meta.num_row_groups) for c in (1,)]
+    size = sum(c.total_compressed_size for c in column)
+    return size / (clips * frames * 8 * 10 / 8)
+
+
+def random_row(number: int, frames: int, rng: np.random.Generator) -> PartRow:
+    codes = rng.integers(0, 1024, (8, frames), dtype=np.int16)
+    samples = int(CLIP_SECONDS * 24000)
+    return PartRow(f"clip{number}", codes, samples, 24000, NO_METADATA, number, 40000, number)
+
+
+def machine_note() -> str:
+    loads = "/".join(f"{load:.1f}" for load in os.getloadavg())
+    return f"{os.cpu_count()} cores, load {loads}, Python {sys.version.split()[0]}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=1.0, help="speech in the shard")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="keep the figures here")
+    args = parser.parse_args()
+    # The first call pays for imports and the resampling kernel.
+    resample(np.zeros(24000, np.float32), 24000, 16000)
+    with tempfile.TemporaryDirectory(prefix="xytok-bench-") as name:
+        folder = Path(name)
+        shard = speech_shard(folder, args.hours)
+        run_once(shard, folder / "warm", 1)
+        turns = [run_once(shard, folder / f"out{n}", 1) for n in range(args.turns)]
+        native = NativeTime()
+        with timed_native_calls(native):
+            profiled = run_once(shard, folder / "profiled", 1)
+        held = print_stages(profiled, native)
+        ratio = codes_ratio(folder, max(1.0, args.hours))
+    per_core = statistics.median(turn.per_core for turn in turns)
+    best = max(turn.per_core for turn in turns)
+    wall = statistics.median(turn.source_seconds / turn.wall_seconds for turn in turns)
+    print(f"\n{machine_note()}; {profiled.clips} clips, {profiled.source_seconds / 3600:.2f} h")
+    print(
+        f"host path    {per_core:,.0f} x real time per core, best {best:,.0f} (want 1,200)"
+    )
+    print(f"wall         {wall:,.0f} x real time with one decoding thread")
+    print(f"cores for a GPU at 10,000 x real time: {10_000 / per_core:.1f} (want 9 at most)")
+    print(f"GIL held     {held:.0f} us per clip at most (want {WANTED_GIL_MICROSECONDS})")
+    print(f"codes        {ratio:.4f} x ten bits each (want {WANTED_CODES_RATIO})")
+    figures = {"per_core": per_core, "best": best, "wall": wall, "gil_us": held, "codes": ratio}
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
