@@ -15,8 +15,10 @@ from pipeline.audit.shard_audit import ShardAudit
 from pipeline.audit.shard_source import ShardAuditSettings
 from pipeline.audit.speaker_similarity import DEFAULT_MODEL
 from pipeline.audit.token_checks import with_duplicates
+from pipeline.errors import UsageError
 from pipeline.storage import Storage
 from xy_codec.contract import Codec
+from xy_codec.errors import XYCodecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,16 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
     """The run of a request, and the codec that made it, checked against each other."""
     request.plan.check()
     run = open_run(request.storage, request.output, request.only)
-    codec = run.codec_request(request.codec, request.codec_config, request.device).load()
+    wanted = run.codec_request(request.codec, request.codec_config, request.device)
+    try:
+        codec = wanted.load()
+    except XYCodecError as error:
+        if request.codec is not None:
+            raise
+        raise UsageError(
+            f"Output `{run.output}` was made with codec `{wanted.source}`, which is not there; "
+            f"expected its checkpoint to re-encode with. Pass `--codec SOURCE`. ({error})"
+        ) from error
     run.check_codec(codec)
     return run, codec
 
