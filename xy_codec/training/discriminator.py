@@ -71,9 +71,9 @@ class ScaleDiscriminator(nn.Module):
         self.factor = factor
         layers: list[nn.Module] = [
             nn.Conv1d(1, width, 15, padding=7),
-            nn.Conv1d(width, 4 * width, 41, 4, 20, groups=4),
-            nn.Conv1d(4 * width, 16 * width, 41, 4, 20, groups=16),
-            nn.Conv1d(16 * width, 16 * width, 41, 4, 20, groups=16),
+            nn.Conv1d(width, 4 * width, 41, 4, 20, groups=width),
+            nn.Conv1d(4 * width, 16 * width, 41, 4, 20, groups=4 * width),
+            nn.Conv1d(16 * width, 16 * width, 41, 4, 20, groups=4 * width),
             nn.Conv1d(16 * width, 16 * width, 5, padding=2),
         ]
         self.chain = ConvolutionChain(layers, nn.Conv1d(16 * width, 1, 3, padding=1))

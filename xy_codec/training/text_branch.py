@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.errors import ConfigError
+from xy_codec.torchaudio_import import import_torchaudio
 from xy_codec.training.recipe import TextConfig
 
 _CHARACTERS = 256  # bytes of UTF-8, with 0 as CTC's blank
@@ -71,15 +72,13 @@ class LanguageModelBranch(nn.Module):
         if not usable:
             return rows.new_zeros(())
         tokens = [self._tokens(texts[number]) for number in usable]
-        heard = self.project(rows[usable])
+        heard, visible = _against_the_end(self.project(rows[usable]), frames[usable])
         longest = max(len(each) for each in tokens)
         ids = torch.zeros(len(usable), longest, dtype=torch.long, device=rows.device)
         labels = torch.full_like(ids, _IGNORED)
         for row, each in enumerate(tokens):
             ids[row, : len(each)] = labels[row, : len(each)] = torch.tensor(each)
         said = self.model.get_input_embeddings()(ids).to(heard.dtype)
-        steps = torch.arange(heard.shape[1], device=rows.device)
-        visible = steps < frames[usable].to(rows.device)[:, None]
         mask = torch.cat((visible, labels != _IGNORED), dim=1).long()
         before = torch.full(heard.shape[:2], _IGNORED, device=rows.device)
         inputs = torch.cat((heard, said), dim=1).to(self.model.dtype)
@@ -100,6 +99,7 @@ def build_text_branch(config: TextConfig, width: int) -> nn.Module | None:
         return None
     if config.kind == "ctc":
         return CtcBranch(width)
+    import_torchaudio()  # transformers imports it too, and fails where it cannot be loaded whole
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
@@ -112,3 +112,12 @@ def build_text_branch(config: TextConfig, width: int) -> nn.Module | None:
             "model; check the network, or set `text.kind` to `ctc` or `none`."
         ) from error
     return LanguageModelBranch(width, model, tokenizer)
+
+
+def _against_the_end(rows: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Move each clip's rows to the end, next to its text: the last row guesses its first token."""
+    steps = torch.arange(rows.shape[1], device=rows.device)
+    padding = rows.shape[1] - frames.to(rows.device)[:, None]
+    visible = steps >= padding
+    source = (steps - padding).clamp(min=0)[..., None].expand_as(rows)
+    return rows.gather(1, source) * visible[..., None], visible

@@ -24,7 +24,7 @@ class TrainingLayout(PaddedLayout):
         batch, steps, _ = qkv.shape
         split = qkv.view(batch, steps, 3, num_heads, -1).permute(2, 0, 3, 1, 4)
         query, key, value = split.reshape(3, batch * num_heads, steps, -1)
-        scores = torch.bmm(query, key.transpose(1, 2)).float()
+        scores = torch.bmm(query * query.shape[-1] ** -0.5, key.transpose(1, 2)).float()
         if not self.is_full:
             hidden = ~self.valid[:, None, None, :]
             scores = scores.view(batch, num_heads, steps, steps).masked_fill(hidden, _FAR)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xy_codec.encoder import Encoder
 from xy_codec.errors import CheckpointError
+from xy_codec.torchaudio_import import import_torchaudio
 
 _DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 _NORMS = {
@@ -24,6 +25,7 @@ def whisper_encoder_state(source: str) -> dict[str, Tensor]:
     """The encoder's weights under this codec's names, from a `model.bin` or a transformers id."""
     if source.endswith("model.bin"):
         return from_ctranslate2(Path(source))
+    import_torchaudio()  # transformers imports it too, and fails where it cannot be loaded whole
     from transformers import WhisperModel
 
     return from_transformers(WhisperModel.from_pretrained(source))

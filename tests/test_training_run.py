@@ -1,0 +1,96 @@
+"""`xytok train`: the same seed gives the same run, also when it was interrupted."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from training_case import SPEECH, load_tiny, tiny_recipe
+
+from jobs.cli import run
+from xy_codec import load_codec
+from xy_codec.errors import CheckpointError
+from xy_codec.training.trainer import Trainer, TrainingDivergedError
+
+
+def losses(folder: Path) -> str:
+    return (folder / "losses.csv").read_text()
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "best" / "model.safetensors").read_bytes()
+
+
+def train(recipe: Path, out: Path, *settings: str) -> int:
+    changes = [word for each in settings for word in ("--set", each)]
+    return run(["train", "--config", str(recipe), "--out", str(out), "--device", "cpu", *changes])
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "posttrain"])
+def test_a_seed_gives_the_same_losses_bit_for_bit(tmp_path: Path, stage: str):
+    recipe = tiny_recipe(tmp_path, stage, codebooks__start_step=0)
+    if stage == "posttrain":
+        first = tiny_recipe(tmp_path / "first", codebooks__start_step=0)
+        assert train(first, tmp_path / "start") == 0
+        recipe = tiny_recipe(tmp_path, stage, model__warm_start=str(tmp_path / "start/best"))
+    for name in ("a", "b"):
+        assert train(recipe, tmp_path / name) == 0
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert train(recipe, tmp_path / "c", "seed=5") == 0
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path):
+    recipe = tiny_recipe(tmp_path)
+    straight = Trainer(load_tiny(tmp_path), tmp_path / "straight")
+    straight.run()
+    stopped = Trainer(load_tiny(tmp_path), tmp_path / "resumed")
+    for _ in range(3):
+        values = stopped._one_step()
+        stopped.log.losses(stopped.step, values)
+    stopped.save()
+    assert train(recipe, tmp_path / "resumed") == 0
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
+    assert weights(tmp_path / "resumed") == weights(tmp_path / "straight")
+
+
+def test_training_lowers_the_loss_and_the_result_is_a_codec(tmp_path: Path):
+    trainer = Trainer(load_tiny(tmp_path, steps=40, codebooks__start_step=10), tmp_path / "run")
+    trainer.run()
+    rows = [line.split(",") for line in losses(tmp_path / "run").splitlines()]
+    recon = [float(row[rows[0].index("recon")]) for row in rows[1:]]
+    assert sum(recon[-5:]) < 0.8 * sum(recon[:5])
+    codec = load_codec(str(tmp_path / "run/best"))
+    wave = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0)).numpy()
+    codes = codec.encode([wave])[0]
+    assert codes.shape == (4, 12)
+
+
+def test_another_recipe_does_not_go_on_with_an_old_run(tmp_path: Path):
+    Trainer(load_tiny(tmp_path), tmp_path / "run").save()
+    with pytest.raises(CheckpointError, match="optimizer"):
+        Trainer(load_tiny(tmp_path, optimizer__learning_rate=0.5), tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(tmp_path: Path):
+    trainer = Trainer(load_tiny(tmp_path), tmp_path / "run")
+    with torch.no_grad():
+        trainer.stage.codec.model.vocos.head.out.bias.fill_(float("nan"))
+    with pytest.raises(TrainingDivergedError, match=r"step 0 .*learning_rate"):
+        trainer.run()
+
+
+def test_accumulated_batches_count_as_one_step(tmp_path: Path):
+    trainer = Trainer(load_tiny(tmp_path, accumulate=3), tmp_path / "run")
+    assert trainer.audio_seconds_per_step == pytest.approx(3 * 2 * 0.64)
+    assert trainer._one_step()["recon"] > 0
+
+
+def test_held_out_speakers_are_scored_and_heard_on_tensorboard(tmp_path: Path):
+    held_out = str(SPEECH / "Emilia-YODAS/RU/*.tar")
+    recipe = tiny_recipe(tmp_path, steps=3, speech__held_out=held_out)
+    assert train(recipe, tmp_path / "run") == 0
+    header, scores = (tmp_path / "run/scores.csv").read_text().splitlines()
+    assert {"stoi", "pesq_nb", "pesq_wb", "usage_0"} <= set(header.split(","))
+    assert float(scores.split(",")[header.split(",").index("pesq_nb")]) >= 1.0
+    assert list((tmp_path / "run/tensorboard").iterdir())
