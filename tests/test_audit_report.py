@@ -30,6 +30,7 @@ def findings(num_shards: int = 6) -> AuditFindings:
     clips = [clip for name in names for clip in clean_shard(name, pool(), rng)]
     hurt = {"differing_codes": (3,) * 8, "differing_frames": 22, "one_bit_flips": 24}
     clips[20:40] = [with_drift(clip, **hurt) for clip in clips[20:40]]
+    clips[20] = with_drift(clips[20], differing_codes=(5,) * 8, differing_frames=33)
     clips[20] = replace(clips[20], text=SCRIPT, key=f"{SCRIPT}-1", speaker='" onload="x')
     clips[21] = replace(clips[21], reasons={"pesq_wb": "no_speech"})
     return audit_of(clips, [clean_tokens(name) for name in names])

@@ -8,6 +8,7 @@ through Opus at its lowest rate.
 import argparse
 import csv
 import io
+import itertools
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -57,21 +58,30 @@ def main() -> None:
 
         codec = load_codec(args.codec)
     speaker = load_speaker_model()
-    rows = []
-    for path in args.shards:
-        for waveform in clips(path, -(-args.count // len(args.shards)) * 2):
-            level = float(np.sqrt(np.mean(waveform**2)))
-            noise = np.random.default_rng(len(rows)).normal(0, args.noise * level, len(waveform))
-            waveform = (waveform + noise).astype(np.float32)
-            decoded = codec.decode(codec.encode([waveform]))[0] if codec else through_opus(waveform)
-            scores = score_pair(waveform, decoded, speaker=speaker).scores
-            rows.append({name: getattr(scores, name) for name in METRIC_NAMES})
-            print(len(rows), file=sys.stderr)
     with (FOLDER / args.target).open("w", newline="") as file:
         writer = csv.DictWriter(file, METRIC_NAMES)
         writer.writeheader()
-        for row in rows:
+        for number, waveform in enumerate(spread(args.shards, args.count)):
+            waveform = noisy(waveform, args.noise, number)
+            decoded = codec.decode(codec.encode([waveform]))[0] if codec else through_opus(waveform)
+            scores = score_pair(waveform, decoded, speaker=speaker).scores
+            row = {name: getattr(scores, name) for name in METRIC_NAMES}
             writer.writerow({k: "" if v is None else f"{v:.5g}" for k, v in row.items()})
+            file.flush()
+            print(number + 1, file=sys.stderr)
+
+
+def spread(shards: list[str], count: int) -> Iterator[np.ndarray]:
+    """Clips of all shards in turn."""
+    sources = [clips(path, -(-count // len(shards))) for path in shards]
+    for turn in itertools.zip_longest(*sources):
+        yield from (waveform for waveform in turn if waveform is not None)
+
+
+def noisy(waveform: np.ndarray, share: float, seed: int) -> np.ndarray:
+    level = share * float(np.sqrt(np.mean(waveform**2)))
+    noise = np.random.default_rng(seed).normal(0, level, len(waveform))
+    return (waveform + noise).astype(np.float32)
 
 
 if __name__ == "__main__":
