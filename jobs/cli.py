@@ -24,6 +24,10 @@ JOBS: dict[str, tuple[str, str]] = {
     "show": ("jobs.show_job", "print one row; decode it, or fetch the clip it was made from"),
     "card": ("jobs.card_job", "write a dataset card for an output"),
     "doctor": ("jobs.doctor_job", "check this machine, storage and cluster, and say what to do"),
+    "prepare-speech": (
+        "jobs.prepare_speech_job",
+        "gather the speech that xy-nano is trained and scored on",
+    ),
     "train": ("jobs.train_job", "train the codec: pre-training or post-training by a recipe"),
     "completion": ("jobs.completion_job", "print a completion script for bash, zsh or fish"),
 }
