@@ -31,11 +31,10 @@ step "check storage and codec"
 xytok doctor "$OUT" --write --codec xy-nano
 
 step "tokenize on the cluster"
-ray job submit --address "$RAY_API_SERVER_ADDRESS" -- \
-  xytok tokenize "$OUT/speech/*/*/*.tar" "$OUT/codes" --codec xy-nano --workers "${WORKERS:-auto}"
+xytok submit --cluster "$RAY_API_SERVER_ADDRESS" -- "$OUT/speech/*/*/*.tar" "$OUT/codes" --codec xy-nano
 
 step "look at it"
 xytok status "$OUT/codes"
 xytok verify "$OUT/codes"
-xytok audit "$OUT/codes"
+xytok audit "$OUT/codes" --per-shard 2 --metrics stoi --quiet
 step "done"

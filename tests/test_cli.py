@@ -24,7 +24,7 @@ def test_version_is_the_distribution_s():
 
 def test_help_lists_every_verb():
     out = run_xytok("-h").stdout
-    assert set(re.findall(r"^    ([a-z]+)\b", out, re.M)) == set(cli.JOBS)
+    assert set(re.findall(r"^    ([a-z-]+)\b", out, re.M)) == set(cli.JOBS)
 
 
 @pytest.mark.parametrize("verb", sorted(cli.JOBS))

@@ -58,12 +58,11 @@ def _dist_info(names: set[str]) -> str:
 
 READ_CODES = """
 import sys
-from pipeline.dataset import read_clips
-clips = list(read_clips(sys.argv[1]))
-assert clips and len(clips[0].codes) == 8, clips[:1]
-loaded = {name.split(".")[0] for name in sys.modules}
-assert not loaded & {"torch", "ray", "numpy_not", "transformers"}, loaded
-print(len(clips))
+from pipeline.dataset import open_dataset
+rows = list(open_dataset(sys.argv[1]))
+assert {row.codes.shape[0] for row in rows} == {8}
+assert not {"torch", "ray", "numpy", "transformers"} & set(sys.modules)
+print(len(rows))
 """
 
 
