@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -17,6 +17,8 @@ from pipeline.audit.significance import (
     shard_spread,
 )
 
+# A busy machine draws examples slowly; that says nothing about the rule.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=50)
 P_VALUES = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
 
 
@@ -101,6 +103,7 @@ def test_paired_test_of_equal_sides_finds_nothing() -> None:
     assert np.mean([paired_test(draw) <= 0.05 for draw in draws]) < 0.08
 
 
+@PATIENT
 @given(P_VALUES)
 def test_corrections_never_make_a_p_value_smaller(p_values: np.ndarray) -> None:
     for correct in (holm, benjamini_hochberg):
@@ -109,6 +112,7 @@ def test_corrections_never_make_a_p_value_smaller(p_values: np.ndarray) -> None:
         assert (adjusted <= 1).all()
 
 
+@PATIENT
 @given(P_VALUES)
 def test_holm_is_at_least_as_strict_as_benjamini_hochberg(p_values: np.ndarray) -> None:
     assert (holm(p_values) >= benjamini_hochberg(p_values) - 1e-12).all()

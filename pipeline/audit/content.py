@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.audit.baseline import WHOLE, Baseline, by_shard, references_of
+from pipeline.audit.baseline import WHOLE, Baseline, Group, by_shard, references_of
 from pipeline.audit.findings import METRICS, Better, ClipFinding
 from pipeline.audit.intervals import Values, mean_interval
 from pipeline.audit.judgement import Change
@@ -29,11 +29,8 @@ _LEAVE_OUT_SHARDS = 60
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """One metric of some clips: values, and where they stand in their references."""
+    """Where one metric of some clips stands in their references."""
 
-    values: Values
-    ranks: Values
-    residuals: Values
     test: RankTest
     reference_mean: float
 
@@ -77,13 +74,20 @@ def group_changes(
 ) -> Changes:
     """Every metric some of `clips` have, with its mean and, against a baseline, its raw test."""
     changes = {}
+    groups = [baseline.group_of(clip) for clip in clips] if baseline else []
     for metric in METRICS:
         values, positions = _column(clips, metric.name)
         if not len(values):
             continue
         change = Change(metric.name, mean_interval(values))
-        standing = baseline and _standing(values, positions, metric.name, clips, baseline, spread)
-        changes[metric.name] = _compared(change, standing) if standing else change
+        same_model = (
+            metric.name != "sim" or not baseline or clips[0].sim_model == baseline.sim_model
+        )
+        if baseline and same_model:
+            own = [groups[position] for position in positions]
+            standing = _standing(values, own, metric.name, baseline, spread)
+            change = _compared(change, standing) if standing else change
+        changes[metric.name] = change
     return changes
 
 
@@ -97,30 +101,23 @@ def _column(clips: Sequence[ClipFinding], metric: str) -> tuple[Values, list[int
 
 
 def _standing(
-    values: Values,
-    positions: Sequence[int],
-    metric: str,
-    clips: Sequence[ClipFinding],
-    baseline: Baseline,
-    spread: bool,
+    values: Values, groups: Sequence[Group], metric: str, baseline: Baseline, spread: bool
 ) -> _Standing | None:
     whole = baseline.reference(WHOLE, metric)
-    same_model = metric != "sim" or clips[0].sim_model == baseline.sim_model
-    if whole is None or not same_model:
+    if whole is None:
         return None
-    groups = [baseline.group_of(clips[position]) for position in positions]
     ranks, expected = np.empty(len(values)), np.empty(len(values))
     smallest, between = whole.num_clips, whole.spread
     for group in set(groups):
         reference = baseline.reference(group, metric) or whole
-        inside = np.array([own == group for own in groups])
+        inside = np.array([own == group for own in groups], dtype=np.bool_)
         ranks[inside] = ranks_in(values[inside], reference.values)
         expected[inside] = reference.mean
         smallest = min(smallest, reference.num_clips)
         if reference.spread.num_shards >= 3:
             between = reference.spread
     test = rank_test(ranks, smallest, between if spread else None)
-    return _Standing(values, ranks, values - expected, test, float(expected.mean()))
+    return _Standing(test, float(expected.mean()))
 
 
 def _compared(change: Change, standing: _Standing) -> Change:
