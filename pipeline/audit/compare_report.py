@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.audit.comparison import ClipPair, Comparison, MetricComparison, paired_values
 from pipeline.audit.findings import METRICS, ClipFinding
-from pipeline.audit.page import interval_cell, render_page, section, table, tile
+from pipeline.audit.page import interval_cell, prose, render_page, section, table, tile
 from pipeline.audit.plots import distribution_plot, number
 from pipeline.audit.wording import Headline, plural
 from pipeline.audit.worst_clips import Listening, Side, clip_card, scores_line
@@ -28,6 +28,11 @@ def compare_headline(comparison: Comparison) -> Headline:
         )
     sides = {side for _, side in comparison.winners}
     over = f"over the same {plural(len(comparison.pairs), 'clip')}"
+    if comparison.too_few:
+        return Headline(
+            "Too few clips to say",
+            f"Only {plural(len(comparison.pairs), 'clip')} on both sides; raise `--per-shard`.",
+        )
     if not sides:
         return Headline(
             "No difference that matters",
@@ -53,7 +58,7 @@ def render_comparison(comparison: Comparison, audio: PairSource | None = None) -
         f'<p class="kicker">xytok compare · A <code>{escape(comparison.label_a)}</code> '
         f"· B <code>{escape(comparison.label_b)}</code></p>"
         f'<div class="verdict"><h1>{escape(words.answer)}</h1>'
-        f"<p>{escape(words.reason)}</p></div>{_tiles(comparison)}"
+        f"<p>{prose(words.reason)}</p></div>{_tiles(comparison)}"
     )
     content = [head, _metrics_section(comparison), _clips_section(comparison, audio)]
     content.append(_method_section(comparison))

@@ -56,6 +56,12 @@ class Comparison:
     thresholds: Thresholds
 
     @property
+    def too_few(self) -> bool:
+        """Whether so few clips were paired that no difference at all could be told from chance."""
+        judged = sum(_is_judged(name, self.thresholds) for name in self.metrics)
+        return 2.0 ** (1 - len(self.pairs)) * judged > self.thresholds.false_alarms
+
+    @property
     def winners(self) -> tuple[tuple[str, Winner], ...]:
         """Metrics where one side is better, with that side."""
         return tuple(
@@ -102,9 +108,12 @@ def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, Me
         left, right = paired_values(pairs, metric.name)
         if len(left):
             found[metric.name] = (left, right, paired_test(right - left))
-    adjusted = holm(np.array([p_value for _, _, p_value in found.values()]))
+    judged = [name for name in found if _is_judged(name, thresholds)]
+    adjusted = holm(np.array([found[name][2] for name in judged]))
+    corrections = dict(zip(judged, adjusted, strict=True))
     compared = {}
-    for (name, (left, right, p_value)), corrected in zip(found.items(), adjusted, strict=True):
+    for name, (left, right, p_value) in found.items():
+        corrected = corrections.get(name, 1.0)
         change = PairedChange(name, mean_interval(right - left), p_value)
         compared[name] = MetricComparison(
             metric=name,
@@ -115,6 +124,10 @@ def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, Me
             winner=_winner(name, left, right, float(corrected), thresholds),
         )
     return compared
+
+
+def _is_judged(metric: str, thresholds: Thresholds) -> bool:
+    return _BETTER[metric] != "neutral" and thresholds.minimum_effect(metric) is not None
 
 
 def _winner(
