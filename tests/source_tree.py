@@ -32,6 +32,13 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
             yield str(node.module)
 
 
+def imported_names(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """The module and name of every `from module import name`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
 def modules_at_start(path: Path) -> set[str]:
     """The modules imported as soon as this one is: not in functions, not for type checkers."""
     found: set[str] = set()
