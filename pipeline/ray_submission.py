@@ -40,7 +40,7 @@ def submit(cluster: str | None, submission: Submission, write: Callable[[str], N
     with tempfile.TemporaryDirectory(prefix="xytok-submit-") as folder:
         pack_code(Path(folder))
         job = client.submit_job(
-            entrypoint=f"python -m jobs.cli tokenize {shlex.join(submission.arguments)}",
+            entrypoint=f"python -m jobs tokenize {shlex.join(submission.arguments)}",
             runtime_env=_runtime_env(Path(folder), submission),
         )
     write(f"job {job}\n")

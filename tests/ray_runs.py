@@ -1,7 +1,9 @@
 """Runs on a real Ray cluster of several nodes on this machine, and what they leave behind."""
 
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from inline_run import worker_settings
+from paced_decoder import GATE
 from shard_maker import pairs, write_shard
 
 from pipeline.codec_request import CodecRequest
@@ -37,9 +40,13 @@ def ray_cluster_of(num_cpus: int) -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    before = os.environ.get("PYTHONPATH")
+    before = dict(os.environ)
+    # Short, because sockets lie in it; private, because Ray keeps the last cluster's address there.
+    folder = tempfile.mkdtemp(prefix="xr")
+    os.environ |= {"RAY_TMPDIR": folder, GATE: f"{folder}/gate"}
     # Decoders of the tests are named in the rules and imported by the workers.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
+    paths = [str(Path(__file__).parent), before.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE})
     ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
     try:
@@ -47,7 +54,9 @@ def ray_cluster_of(num_cpus: int) -> Iterator[Any]:
     finally:
         ray.shutdown()
         cluster.shutdown()
-        os.environ["PYTHONPATH"] = before or ""
+        os.environ.clear()
+        os.environ |= before
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_shards(folder: Path, num_shards: int, num_clips: int = 20) -> Path:
@@ -57,8 +66,8 @@ def make_shards(folder: Path, num_shards: int, num_clips: int = 20) -> Path:
 
 
 def snapshot(output: Path) -> dict[str, bytes]:
-    """Every byte that two equal runs must have in common."""
-    files = (path for name in FOLDERS for path in (output / name).rglob("*") if path.is_file())
+    """Every byte that two equal runs must have in common; a kill may leave a temporary file."""
+    files = (path for name in FOLDERS for path in (output / name).rglob("[!.]*") if path.is_file())
     return {str(path.relative_to(output)): path.read_bytes() for path in files}
 
 
@@ -87,6 +96,7 @@ class RayRun:
     ) -> None:
         options = RayOptions(workers=workers, cpus_per_worker=1)
         self.engine = RayEngine(codec or CodecRequest("fake"), options, policy)
+        self.workers = workers
         self.request = request_for(inputs, output)
         self.output = output
         self.summary: RunSummary | None = None
@@ -105,13 +115,25 @@ class RayRun:
         self._thread.start()
         return self
 
-    def finish(self, timeout: float = 120.0) -> RunSummary:
+    def finish(self, timeout: float = 300.0) -> RunSummary:
         self._thread.join(timeout)
         assert not self._thread.is_alive(), "the run does not end"
         if self._error is not None:
             raise self._error
         assert self.summary is not None
         return self.summary
+
+    def start_together(self) -> "RayRun":
+        """Start, and let no clip be decoded before all workers are there."""
+        gate = Path(os.environ[GATE])
+        gate.touch()
+        try:
+            self.start()
+            wait_for(lambda: len(self.worker_pids) == self.workers, "all workers")
+        finally:
+            gate.unlink()
+        wait_for(self.num_done, "the first shard")
+        return self
 
     @property
     def worker_pids(self) -> list[int]:
@@ -125,7 +147,7 @@ class RayRun:
         os.kill(pids[-1], sign)
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout: float = 60.0) -> T:
+def wait_for(condition: Callable[[], T], what: str, timeout: float = 240.0) -> T:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if value := condition():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aborting_decoder import ABORT
 from paced_decoder import DEADLY_SECONDS, DeadlyRequest
-from ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed, wait_for
+from ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed
 from shard_maker import pair, pairs, write_shard
 
 from pipeline.scheduler import Policy
@@ -45,8 +45,7 @@ def test_ray_and_inline_runs_are_equal_and_a_second_run_does_nothing(
 def test_a_killed_worker_costs_no_clip(
     cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    run = RayRun(inputs, tmp_path).start()
-    wait_for(run.num_done, "the first shard")
+    run = RayRun(inputs, tmp_path).start_together()
     run.kill_worker()
     assert run.finish().done == NUM_SHARDS
     assert snapshot(tmp_path) == expected
@@ -55,8 +54,7 @@ def test_a_killed_worker_costs_no_clip(
 def test_a_worker_with_a_spot_notice_finishes_what_it_has(
     cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    run = RayRun(inputs, tmp_path).start()
-    wait_for(run.num_done, "the first shard")
+    run = RayRun(inputs, tmp_path).start_together()
     run.kill_worker(signal.SIGTERM)
     assert run.finish().done == NUM_SHARDS
     assert snapshot(tmp_path) == expected
@@ -66,9 +64,7 @@ def test_a_lost_node_costs_no_clip_and_blames_no_shard(
     cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     node = cluster.add_node(num_cpus=1, **NODE)
-    run = RayRun(inputs, tmp_path, workers=3).start()
-    wait_for(lambda: len(run.worker_pids) == 3, "three workers")
-    wait_for(run.num_done, "the first shard")
+    run = RayRun(inputs, tmp_path, workers=3).start_together()
     cluster.remove_node(node, allow_graceful=False)
     assert run.finish().done == NUM_SHARDS
     assert snapshot(tmp_path) == expected

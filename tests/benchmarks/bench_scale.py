@@ -1,0 +1,230 @@
+"""How the driver scales: scheduling, Ray calls, resuming over S3, and the start of a worker.
+
+Run it with `make bench-scale`; every figure is printed with what it is measured on.
+"""
+
+import argparse
+import hashlib
+import heapq
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from s3_server import s3_server
+
+from pipeline.backlog import find_backlog
+from pipeline.codec_request import CodecRequest
+from pipeline.fleet_size import FleetSize
+from pipeline.manifest import Manifest, ManifestName, WrittenFile, list_manifests, source_hash
+from pipeline.ray_fleet import Loaded, RayFleet, Returned
+from pipeline.scheduler import Scheduler
+from pipeline.settings import WorkerSettings
+from pipeline.shard import Shard
+from pipeline.shard_listing import list_shards
+from pipeline.shard_outcome import ShardOutcome
+from pipeline.storage import Storage
+
+IDENTITY8 = "0123abcd"
+
+
+@dataclass(frozen=True)
+class Figure:
+    what: str
+    value: str
+    limit: str = ""
+
+    def __str__(self) -> str:
+        return f"| {self.what} | {self.value} | {self.limit} |"
+
+
+def make_shards(count: int) -> list[Shard]:
+    return [Shard(f"s3://b/{n}.tar", f"{n}.tar", n * 7919 % 10_007, "e") for n in range(count)]
+
+
+def bench_scheduler(num_shards: int, num_workers: int) -> Figure:
+    """Hand out and take back every shard; workers take as long as their shard is large."""
+    scheduler = Scheduler(make_shards(num_shards))
+    due: list[tuple[float, str, str]] = []
+    spent, now = 0.0, 0.0
+    for number in range(num_workers):
+        started = time.perf_counter()
+        scheduler.add_worker(f"w{number}")
+        spent += time.perf_counter() - started
+    idle = [f"w{number}" for number in range(num_workers)] * 2
+    while scheduler.num_left:
+        for worker in idle:
+            started = time.perf_counter()
+            assignment = scheduler.take(worker)
+            spent += time.perf_counter() - started
+            if assignment:
+                ends = now + 1 + assignment.shard.size_bytes
+                heapq.heappush(due, (ends, worker, assignment.shard.path))
+        now, worker, path = heapq.heappop(due)
+        started = time.perf_counter()
+        scheduler.finish(worker, path)
+        spent += time.perf_counter() - started
+        idle = [worker]
+    each = spent / num_shards * 1000
+    what = f"scheduler alone, {num_shards:,} shards x {num_workers:,} simulated workers"
+    return Figure(what, f"{each:.4f} ms a shard", "< 1 ms")
+
+
+class IdleWorker:
+    """Stands where `RayWorker` stands and does nothing, so that only Ray is measured."""
+
+    def load(self, request: CodecRequest) -> object:
+        """Start like a worker."""
+        return request
+
+    def tokenize(self, settings: WorkerSettings, shard: Shard) -> ShardOutcome:
+        """Answer like a worker."""
+        return ShardOutcome(shard, _manifest(shard), 0.0, worker="idle")
+
+
+def bench_ray_calls(num_workers: int, num_shards: int) -> list[Figure]:
+    """Submit, wait and schedule on real actors that answer at once."""
+    import pipeline.ray_fleet as fleet_module
+
+    real, fleet_module.RayWorker = fleet_module.RayWorker, IdleWorker  # type: ignore[misc,assignment]
+    try:
+        fleet = RayFleet(CodecRequest("fake"))
+        started = time.perf_counter()
+        fleet.grow(FleetSize(0, 0.01, 0), num_workers)
+        scheduler = Scheduler(make_shards(num_shards))
+        ready = 0
+        while ready < num_workers:
+            report = fleet.next_report(60)
+            assert isinstance(report, Loaded), report
+            scheduler.add_worker(report.worker)
+            ready += 1
+        up = time.perf_counter() - started
+        spent = _drive(fleet, scheduler, num_workers)
+        fleet.retire_all()
+    finally:
+        fleet_module.RayWorker = real  # type: ignore[misc]
+    each = spent / num_shards * 1000
+    return [
+        Figure(
+            f"submit and wait, {num_workers} real actors, {num_shards:,} calls",
+            f"{each:.2f} ms a shard",
+        ),
+        Figure(f"{num_workers} empty actors until all answer", f"{up:.1f} s"),
+    ]
+
+
+def _drive(fleet: RayFleet, scheduler: Scheduler[Shard], num_workers: int) -> float:
+    settings = _settings()
+    started = time.perf_counter()
+    workers = list(fleet.starts) * 2
+    while scheduler.num_left:
+        for worker in workers:
+            assignment = scheduler.take(worker)
+            if assignment:
+                fleet.submit(worker, settings, assignment.shard)
+        report = fleet.next_report(60)
+        assert isinstance(report, Returned), report
+        assert report.outcome is not None, report.error
+        scheduler.finish(report.worker, report.shard.path)
+        workers = [report.worker]
+    return time.perf_counter() - started
+
+
+def _settings() -> WorkerSettings:
+    from inline_run import worker_settings
+
+    from pipeline.settings import ReadRules
+
+    return worker_settings(Path("/nowhere"), ReadRules())
+
+
+def _manifest(shard: Shard) -> Manifest:
+    file = WrittenFile("x", 1, hashlib.sha256(b"").hexdigest(), 1)
+    return Manifest(
+        shard.path, shard.url, shard.size_bytes, shard.etag, IDENTITY8, 2, 1, 1, 0, 0, 9, 9, 9.0,
+        file, file,
+    )  # fmt: skip
+
+
+def bench_resume(num_manifests: int, folder: Path) -> Figure:
+    """List inputs and manifests of a finished run on S3 and find the shards that are left."""
+    with s3_server(folder) as server:
+        storage = Storage({"s3": server.storage_options()})
+        fs, _ = storage.filesystem("s3://corpus")
+        fs.mkdir("corpus")
+        _fill(fs, num_manifests)
+        started, cpu = time.perf_counter(), time.process_time()
+        shards = list_shards(["s3://corpus/in/*.tar"], storage)
+        manifests = list_manifests(storage, "s3://corpus/out")
+        backlog = find_backlog(shards, manifests, IDENTITY8)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    assert (len(backlog.done), len(backlog.left)) == (num_manifests - 1, 1)
+    what = f"resume with {num_manifests:,} manifests on S3 until the first shard is known"
+    return Figure(what, f"{seconds:.2f} s ({cpu:.2f} s of one core)", "< 10 s")
+
+
+def _fill(fs: object, count: int) -> None:
+    shard_bytes = b"x"
+    fs.pipe({f"corpus/in/{n:05d}.tar": shard_bytes for n in range(count)})  # type: ignore[attr-defined]
+    etag = hashlib.md5(shard_bytes, usedforsecurity=False).hexdigest()
+    source8 = source_hash(len(shard_bytes), etag)
+    names = [ManifestName(f"in/{n:05d}", IDENTITY8, source8) for n in range(count - 1)]
+    fs.pipe({f"corpus/out/{name.path}": b"{}" for name in names})  # type: ignore[attr-defined]
+
+
+def bench_worker_start(codec: str, rounds: int) -> list[Figure]:
+    """From asking for an actor until it is ready to take shards."""
+    totals, imports, loads = [], [], []
+    for _ in range(rounds):
+        fleet = RayFleet(CodecRequest(codec))
+        started = time.perf_counter()
+        fleet.grow(FleetSize(0, 1, 1), 1)
+        report = fleet.next_report(300)
+        totals.append(time.perf_counter() - started)
+        assert isinstance(report, Loaded)
+        assert report.start is not None, report.error
+        imports.append(report.start.import_seconds)
+        loads.append(report.start.load_seconds)
+        fleet.retire_all()
+    named = zip(("in all", "imports", "codec"), (totals, imports, loads), strict=True)
+    return [
+        Figure(f"worker start with `{codec}`, {name}", f"{statistics.median(values):.2f} s")
+        for name, values in named
+    ]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shards", type=int, default=10_000)
+    parser.add_argument("--workers", type=int, default=1000, help="simulated")
+    parser.add_argument("--actors", type=int, default=4, help="real")
+    parser.add_argument("--calls", type=int, default=1000)
+    parser.add_argument("--manifests", type=int, default=10_000)
+    parser.add_argument("--codec", default="xy-nano")
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_arguments()
+    print("| what | measured | limit |\n|---|---|---|", flush=True)
+    print(bench_scheduler(args.shards, args.workers), flush=True)
+    with tempfile.TemporaryDirectory(prefix="xytok-scale-") as folder:
+        print(bench_resume(args.manifests, Path(folder)), flush=True)
+    from ray_runs import ray_cluster_of
+
+    with ray_cluster_of(num_cpus=2):
+        for figure in bench_worker_start(args.codec, args.rounds):
+            print(figure, flush=True)
+        for figure in bench_ray_calls(args.actors, args.calls):
+            print(figure, flush=True)
+    print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end")
+
+
+if __name__ == "__main__":
+    main()
