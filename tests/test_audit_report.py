@@ -221,6 +221,6 @@ def test_comparing_finds_the_better_side_on_the_same_clips() -> None:
 
 
 def test_a_handful_of_clips_is_too_few_to_compare() -> None:
-    found = findings(1)
+    found = findings(2)
     few = replace(found, clips=found.clips[:6])
     assert compare_headline(compare(few, few)).answer == "Too few clips to say"
