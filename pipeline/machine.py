@@ -24,7 +24,7 @@ from pipeline.storage import Storage
 
 # A worker spills parts that outgrow memory here, and Ray its objects: a few parts' worth.
 MIN_FREE_BYTES = 5 * 10**9
-METRIC_PACKAGES = ("pesq", "pystoi", "onnxruntime", "kaldi_native_fbank")
+METRIC_PACKAGES = ("pesq", "scipy", "onnxruntime", "kaldi_native_fbank", "speechmos")
 
 
 @dataclass(frozen=True, slots=True)
