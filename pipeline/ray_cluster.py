@@ -28,6 +28,8 @@ def connect(address: str | None) -> bool:
                 "running one; check `--address` and `RAY_ADDRESS`, or leave out both to start one"
             ) from error
         return True
+    # That a token guards it is as it should be, and no news to the user.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     ray.init(
         address="local",
         include_dashboard=False,
