@@ -136,11 +136,15 @@ def _read_long(file: Any, rate_hz: int, bounds: Bounds) -> tuple[Waveform, int]:
     source_hz = file.samplerate
     most = int((bounds.hard_max_seconds if bounds.max_seconds is None else bounds.max_seconds) + 1)
     counter = _Counter()
-    pieces = list(
-        resample_blocks(counter.count(_mono_blocks(file, most * source_hz)), source_hz, rate_hz)
-    )
-    waveform = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    return waveform, counter.samples
+    declared = min(file.frames, most * source_hz)
+    # Hours of audio are held once; pages that a false length declares are never touched.
+    waveform = np.empty(-(-declared * rate_hz // source_hz), np.float32)
+    blocks = counter.count(_mono_blocks(file, most * source_hz))
+    filled = 0
+    for piece in resample_blocks(blocks, source_hz, rate_hz):
+        waveform[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return waveform[:filled], counter.samples
 
 
 @dataclass(slots=True)
@@ -176,7 +180,7 @@ def resample_blocks(blocks: Iterator[Waveform], source_hz: int, rate_hz: int) ->
         resampled = resample(np.concatenate([before, current, after]), source_hz, rate_hz)
         start = len(before) // source_hz * rate_hz
         count = -(-len(current) * rate_hz // source_hz)
-        yield resampled[start : start + count].copy()
+        yield resampled[start : start + count]
         before, current = current[-context:], following
 
 

@@ -65,6 +65,9 @@ class PartWriter:
 
     def discard(self) -> None:
         """Give back memory and disk, published or not."""
+        # Else the writer would write its footer into a closed file when it is collected.
+        if self._writer.is_open:
+            self._writer.close()
         self._spill.discard()
 
 

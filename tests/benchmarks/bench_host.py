@@ -14,31 +14,35 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile
 import torch
+import xxhash
+from native_time import NativeTime, resample_overhead_seconds, timed_native_calls
 
+from pipeline.byte_stream import open_shard
+from pipeline.decode import Bounds, DecodedClip, decode_clip
 from pipeline.identity import build_identity
 from pipeline.location import normalise
 from pipeline.metadata import NO_METADATA
+from pipeline.pairing import FoundClip, Pairing
 from pipeline.part import PartWriter
 from pipeline.rows import PartRow
 from pipeline.settings import ReadRules, Tuning, WorkerSettings
 from pipeline.shard import Shard
+from pipeline.shard_ledger import ShardLedger
 from pipeline.shard_listing import list_shards
 from pipeline.shard_worker import ShardWorker
 from pipeline.stage_clock import StageTime
 from pipeline.storage import Storage
+from pipeline.tar_reader import TarReader
 from xy_codec.audio import resample
 from xy_codec.fake_codec import FakeCodec
-from xy_codec.torchaudio_import import import_torchaudio
 
 SPEECH = Path(__file__).parent.parent / "speech"
 WANTED_GIL_MICROSECONDS = 300
@@ -47,71 +51,6 @@ CLIP_SECONDS = 10.0
 SHORT_CLIPS = 3000
 SHORT_JSON = b"""{"id": "x", "wav": "x/y/z.mp3", "text": " What the speaker says, in full.",
  "duration": 9.9, "speaker": "EN_B00000_S00000", "language": "en", "dnsmos": 3.3}"""
-
-
-@dataclass
-class NativeTime:
-    """Processor seconds inside calls that do not hold the GIL, by name."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            began = time.thread_time()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent = time.thread_time() - began
-                self.seconds[name] = self.seconds.get(name, 0.0) + spent
-
-        return timed
-
-
-class TimedLibrary:
-    """libsndfile's functions, timed: cffi lets the GIL go around each of them."""
-
-    def __init__(self, library: Any, native: NativeTime) -> None:
-        self._library, self._native = library, native
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._library, name)
-        return self._native.wrap("libsndfile", value) if callable(value) else value
-
-
-@contextmanager
-def timed_native_calls(native: NativeTime) -> Iterator[None]:
-    """Time what is known to let the GIL go; everything else counts as holding it."""
-    spots: list[tuple[Any, str, str]] = [
-        (resampler_module(), "_apply_sinc_resample_kernel", "resample"),
-        (pq.ParquetWriter, "write_table", "parquet"),
-        (os, "write", "memfd"),
-    ]
-    saved = [(owner, name, getattr(owner, name)) for owner, name, _ in spots]
-    library = soundfile._snd
-    try:
-        for owner, name, label in spots:
-            setattr(owner, name, native.wrap(label, getattr(owner, name)))
-        soundfile._snd = TimedLibrary(library, native)
-        yield
-    finally:
-        soundfile._snd = library
-        for owner, name, function in saved:
-            setattr(owner, name, function)
-
-
-def resampler_module() -> Any:
-    """The module whose kernel the codec calls."""
-    return import_torchaudio().functional.functional
-
-
-def resample_overhead_seconds() -> float:
-    """What resampling costs whatever the length: Python and dispatch, which hold the GIL."""
-    short = np.zeros(30, np.float32)
-    calls = 200
-    began = time.thread_time()
-    for _ in range(calls):
-        resample(short, 24000, 16000)
-    return (time.thread_time() - began) / calls
 
 
 def speech_shard(folder: Path, hours: float) -> Shard:
@@ -209,14 +148,45 @@ def python_microseconds(folder: Path) -> float:
                 info = tarfile.TarInfo(f"clip{number:06d}.{kind}")
                 info.size = len(payload)
                 target.addfile(info, io.BytesIO(payload))
-    shard = list_shards([str(path)], Storage())[0]
+    return min(one_thread_microseconds(list_shards([str(path)], Storage())[0]) for _ in range(5))
+
+
+def one_thread_microseconds(shard: Shard) -> float:
+    """All stages in one thread: what they cost without native calls and without hand-overs."""
+    codec, rules = FakeCodec(), ReadRules()
+    writer = PartWriter(shard, build_identity(codec.identity, rules))
+    groups: list[list[PartRow]] = []
+    ledger = ShardLedger(shard, rules, lambda _, rows: groups.append(rows))
     native = NativeTime()
     with timed_native_calls(native):
-        turn = run_once(shard, folder / "short", 1)
-    # Resampling three thousand samples is all dispatch: leave it in.
+        began = time.thread_time()
+        pairing = Pairing()
+        stream = open_shard(shard, Storage())
+        reader = TarReader(stream, size_bytes=shard.size_bytes, max_member_bytes=1 << 29)
+        for event in chain.from_iterable(chain(map(pairing.feed, reader), [pairing.finish()])):
+            encode_found(event, ledger, codec)
+        ledger.finish_reading((), reader.members, limited=False)
+        for rows in groups[:-1]:
+            writer.add_row_group(rows)
+        spent = time.thread_time() - began
+    writer.discard()
+    # Resampling clips this short is all dispatch, which holds the GIL: leave it in.
     native.seconds.pop("resample")
-    held = sum(stage.cpu_seconds for stage in turn.stages) - sum(native.seconds.values())
-    return held / turn.clips * 1e6
+    return (spent - sum(native.seconds.values())) / ledger.codes * 1e6
+
+
+def encode_found(event: object, ledger: ShardLedger, codec: FakeCodec) -> None:
+    """What the decoding and encoding threads do with one clip."""
+    assert isinstance(event, FoundClip)
+    clip = ledger.add_clip(event.files)
+    assert clip is not None
+    assert event.files.audio is not None
+    assert event.files.audio.payload is not None
+    clip.audio_xxh64 = xxhash.xxh64_intdigest(event.files.audio.payload)
+    decoded = decode_clip(event.files.audio.payload, codec.identity.input_rate_hz, Bounds())
+    assert isinstance(decoded, DecodedClip)
+    clip.num_samples, clip.sample_rate = decoded.num_samples, decoded.sample_rate
+    ledger.set_codes(clip, codec.encode([decoded.waveform])[0])
 
 
 def random_row(number: int, frames: int, rng: np.random.Generator) -> PartRow:
@@ -249,7 +219,7 @@ def main() -> int:
         torch.set_num_threads(1)
         native.seconds["resample"] -= profiled.clips * resample_overhead_seconds()
         most = print_stages(profiled, native)
-        held = min(python_microseconds(folder) for _ in range(args.turns))
+        held = python_microseconds(folder)
         ratio = codes_ratio(folder, max(1.0, args.hours))
     per_core = statistics.median(turn.per_core for turn in turns)
     best = max(turn.per_core for turn in turns)
