@@ -12,6 +12,7 @@ from pipeline import ray_cluster
 from pipeline.codec_request import CodecRequest
 from pipeline.errors import DrainedError, OutputError, UsageError, WorkerError
 from pipeline.fleet_size import FleetSize, RayOptions, check_fits, fleet_size
+from pipeline.metrics import RunMetrics
 from pipeline.ray_fleet import Loaded, RayFleet, Returned
 from pipeline.ray_worker import WorkerStart
 from pipeline.retries import describe
@@ -68,8 +69,12 @@ class RayEngine:
         scheduler = Scheduler(shards, self._policy)
         for worker in self._fleet.starts:
             scheduler.add_worker(worker)
+        metrics = RunMetrics(settings.identity.identity8)
         with self._draining_on_sigterm():
-            yield from self._work(self._tuned(settings), scheduler)
+            for outcome in self._work(self._tuned(settings), scheduler):
+                metrics.take(outcome)
+                metrics.show(len(self._fleet.starts), scheduler.num_left)
+                yield outcome
 
     @property
     def worker_starts(self) -> list[WorkerStart]:

@@ -35,7 +35,7 @@ FOLDERS = ("tokens", "rejects", "manifests")
 
 
 @contextmanager
-def ray_cluster_of(num_cpus: int) -> Iterator[Any]:
+def ray_cluster_of(num_cpus: int, **head: Any) -> Iterator[Any]:
     """A private cluster with one node; ends with the block, whatever else runs on this machine."""
     import ray
     from ray.cluster_utils import Cluster
@@ -47,7 +47,7 @@ def ray_cluster_of(num_cpus: int) -> Iterator[Any]:
     # Decoders of the tests are named in the rules and imported by the workers.
     paths = [str(Path(__file__).parent), before.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE, **head})
     ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
     try:
         yield cluster
