@@ -1,13 +1,14 @@
 """Tar to Parquet with the real codec against the codec alone, on the same clips, in turn."""
 
 import tarfile
+import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
 from pipeline.bench.clips import MEAN_SECONDS, waveforms, write_shards
 from pipeline.bench.figures import EndToEndFigures
-from pipeline.bench.interleaving import interleave, paired_ratio, time_once
+from pipeline.bench.interleaving import Clock, interleave, paired_ratio, time_once
 from pipeline.bench.matrix_work import synchronised
 from pipeline.bench.trial_run import run_trial
 from pipeline.decode import Bounds, DecodedClip, decode_clip
@@ -28,6 +29,7 @@ def measure_end_to_end(
     run_seconds: float = 6.0,
     repetitions: int = 3,
     start_up_seconds: float = 0.0,
+    clock: Clock = time.perf_counter,
 ) -> EndToEndFigures:
     """Three shards through a worker and their clips through the codec alone, by turns."""
     shards = write_shards(folder / "shards", _SHARDS, _clips_per_shard(codec, run_seconds))
@@ -41,6 +43,7 @@ def measure_end_to_end(
         },
         repetitions,
         warm_up=False,
+        clock=clock,
     )
     return EndToEndFigures(
         times_realtime=audio_seconds / timings["whole"].median,

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+Clock = Callable[[], float]
+
 
 @dataclass(frozen=True, slots=True)
 class Timings:
@@ -36,9 +38,16 @@ class Ratio:
 
 
 def interleave(
-    actions: Mapping[str, Callable[[], object]], repetitions: int, *, warm_up: bool = True
+    actions: Mapping[str, Callable[[], object]],
+    repetitions: int,
+    *,
+    warm_up: bool = True,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Timings]:
-    """Run every action once per round, so that what else runs on the machine hits all alike."""
+    """Run every action once per round, so that what else runs on the machine hits all alike.
+
+    With one thread, `time.process_time` as clock leaves out what others did to the machine.
+    """
     if warm_up:
         for action in actions.values():
             action()
@@ -46,7 +55,7 @@ def interleave(
     for round_number in range(repetitions):
         names = list(actions)[:: 1 if round_number % 2 == 0 else -1]
         for name in names:
-            seconds[name].append(time_once(actions[name]))
+            seconds[name].append(time_once(actions[name], clock))
     return {name: Timings(tuple(values)) for name, values in seconds.items()}
 
 
@@ -56,11 +65,11 @@ def paired_ratio(slow: Timings, fast: Timings) -> Ratio:
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
 
-def time_once(action: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
-    started = time.perf_counter()
+def time_once(action: Callable[[], object], clock: Clock = time.perf_counter) -> float:
+    """Seconds of one call."""
+    started = clock()
     action()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def repeat_for(action: Callable[[], object], seconds: float, at_most: int = 9) -> Timings:

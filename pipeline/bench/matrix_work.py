@@ -4,6 +4,7 @@ Replaying a model's own matrix shapes and nothing else gives the speed it could 
 machine; no other code of it can make it faster than that.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.bench.interleaving import time_once
+from pipeline.bench.interleaving import Clock, time_once
 
 _aten = torch.ops.aten
 _ATTENTION = {
@@ -70,14 +71,14 @@ class MatrixWork:
         """Floating point operations of all of them."""
         return sum(call.flops * times for call, times in self.calls.items())
 
-    def replay_seconds(self, repetitions: int = 2) -> float:
+    def replay_seconds(self, repetitions: int = 2, clock: Clock = time.perf_counter) -> float:
         """Seconds that the operations take with nothing between them: best of a few each."""
         total = 0.0
         with torch.inference_mode():
             for call, times in self.calls.items():
                 action = synchronised(call.replay())
                 action()
-                best = min(time_once(action) for _ in range(repetitions))
+                best = min(time_once(action, clock) for _ in range(repetitions))
                 total += best * times
         return total
 
@@ -125,7 +126,11 @@ def synchronised(action: Callable[[], object]) -> Callable[[], object]:
     return run
 
 
-def matmul_peak(device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+def matmul_peak(
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    clock: Clock = time.perf_counter,
+) -> float:
     """The best FLOP/s of a few large matrix products on this device, at its thread count."""
     shapes = [(1024, 1024, 1024), (1024, 768, 3072), (2048, 2048, 2048)]
     if device != "cpu":
@@ -137,7 +142,7 @@ def matmul_peak(device: str = "cpu", dtype: torch.dtype = torch.float32) -> floa
             right = torch.randn(k, n, device=device).to(dtype)
             action = synchronised(lambda a=left, b=right: a @ b)  # type: ignore[misc]
             action()
-            rates.append(2 * m * k * n / min(time_once(action) for _ in range(5)))
+            rates.append(2 * m * k * n / min(time_once(action, clock) for _ in range(5)))
     return max(rates)
 
 
