@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jobs.storage_argument import add_storage_argument, storage_of
 
-EXAMPLE = "xytok card s3://bucket/out --licence cc-by-4.0 --title 'Emilia codes' > README.md"
+EXAMPLE = "xytok card s3://bucket/out --licence cc-by-4.0 --title Codes --save README.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

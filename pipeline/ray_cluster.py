@@ -21,7 +21,7 @@ def connect(address: str | None) -> bool:
         return False
     if wanted:
         try:
-            ray.init(address=wanted, logging_level=logging.WARNING)
+            ray.init(address=wanted, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"No Ray cluster answers at `{wanted}` ({error}); expected the address of a "
@@ -34,7 +34,7 @@ def connect(address: str | None) -> bool:
         address="local",
         include_dashboard=False,
         object_store_memory=_OBJECT_STORE_BYTES,
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
     )
     return True
 
