@@ -82,7 +82,9 @@ class Storage:
                 found = fs.find(path, detail=True)
             except FileNotFoundError:
                 return []
-            return [_stored_file(_url_in(folder, name), info) for name, info in found.items()]
+            # Some object stores keep an emptied folder as an object of its own name.
+            files = {n: i for n, i in found.items() if n.strip("/") != path.strip("/")}
+            return [_stored_file(_url_in(folder, name), info) for name, info in files.items()]
 
         files = self._attempt(
             find, f"listing `{redact(folder)}`", is_local(folder), stall_factor=10
