@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,8 @@ def ray_cluster_of(num_cpus: int, **head: Any) -> Iterator[Any]:
     # Short, because sockets lie in it; private, because Ray keeps the last cluster's address there.
     folder = tempfile.mkdtemp(prefix="xr")
     os.environ |= {"RAY_TMPDIR": folder, GATE: f"{folder}/gate"}
+    # Whatever else fills this machine's memory, only the tests shall kill workers.
+    os.environ |= {"RAY_memory_monitor_refresh_ms": "0"}
     # Decoders of the tests are named in the rules and imported by the workers.
     paths = [str(Path(__file__).parent), before.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -79,8 +81,8 @@ def undisturbed(inputs: Path, output: Path) -> dict[str, bytes]:
     return snapshot(output)
 
 
-def request_for(inputs: Path, output: Path) -> RunRequest:
-    return RunRequest((str(inputs),), str(output), RULES, Storage(), Tuning(1), quiet=True)
+def request_for(inputs: Path, output: Path, rules: ReadRules) -> RunRequest:
+    return RunRequest((str(inputs),), str(output), rules, Storage(), Tuning(1), quiet=True)
 
 
 class RayRun:
@@ -93,11 +95,12 @@ class RayRun:
         workers: int = 2,
         codec: CodecRequest | None = None,
         policy: Policy | None = None,
+        rules: ReadRules = RULES,
     ) -> None:
         options = RayOptions(workers=workers, cpus_per_worker=1)
         self.engine = RayEngine(codec or CodecRequest("fake"), options, policy)
         self.workers = workers
-        self.request = request_for(inputs, output)
+        self.request = request_for(inputs, output, rules)
         self.output = output
         self.summary: RunSummary | None = None
         self._error: BaseException | None = None
@@ -144,7 +147,9 @@ class RayRun:
 
     def kill_worker(self, sign: int = signal.SIGKILL) -> None:
         pids = wait_for(lambda: self.worker_pids, "a worker")
-        os.kill(pids[-1], sign)
+        # Between two reports it may have died already.
+        with suppress(ProcessLookupError):
+            os.kill(pids[-1], sign)
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout: float = 240.0) -> T:

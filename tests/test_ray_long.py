@@ -15,19 +15,24 @@ from typing import Any
 
 import pytest
 import ray
+from full_size_codec import FullSizeRequest
 from ray_runs import (
     NODE,
     RayRun,
     make_shards,
     ray_cluster_of,
+    request_for,
     snapshot,
     undisturbed,
     wait_for,
 )
 
 from jobs import cli
+from pipeline.inline_engine import InlineEngine
 from pipeline.manifest import list_manifests
+from pipeline.settings import ReadRules
 from pipeline.storage import Storage
+from pipeline.tokenize_run import run_tokenize
 
 pytestmark = pytest.mark.slow
 NUM_SHARDS = 16
@@ -127,6 +132,17 @@ def test_a_submitted_job_is_followed_and_its_exit_code_returned(
     assert cli.run(["submit", "--cluster", url, *words, "--cpus-per-worker", "1"]) == code
     assert len(list_manifests(Storage(), str(output))) == 2
     assert "clips" in capfd.readouterr().out
+
+
+def test_the_full_size_codec_gives_the_same_parts_through_ray(cluster: Any, tmp_path: Path) -> None:
+    inputs = Path(__file__).parent / "speech" / "Emilia" / "IT"
+    rules = ReadRules(limit=2)
+    codec = FullSizeRequest("full-size")
+    request = request_for(inputs, tmp_path / "inline", rules)
+    assert run_tokenize(request, InlineEngine(codec)).codes == 2
+    run = RayRun(inputs, tmp_path / "ray", 1, codec, rules=rules).start()
+    assert run.finish(600).codes == 2
+    assert snapshot(tmp_path / "ray") == snapshot(tmp_path / "inline")
 
 
 def test_rays_prometheus_endpoint_has_the_counters(
