@@ -9,6 +9,7 @@ from pipeline.audit.measure import ShardFindings, measure_shards
 from pipeline.audit.score_pool import ScorePool
 from pipeline.audit.shard_audit import ShardAudit
 from pipeline.manifest import Manifest
+from pipeline.ray_cluster import connect, disconnect
 from xy_codec.contract import Codec
 
 # A task loads codec and metrics once; so many shards make that cheap and still spread well.
@@ -22,8 +23,15 @@ def measure_on_ray(
     """Measure on the cluster of `RAY_ADDRESS`, or one started here; tasks load their own codec."""
     import ray
 
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False)
+    is_ours = connect(None)
+    try:
+        yield from _measure(ray, request, run)
+    finally:
+        if is_ours:
+            disconnect()
+
+
+def _measure(ray: Any, request: AuditRequest, run: AuditedRun) -> Iterator[ShardFindings]:
     resources = ray.cluster_resources()
     cores = max(min(int(request.processes or _CORES_PER_TASK), int(resources.get("CPU", 1))), 1)
     gpus = 1 if resources.get("GPU", 0) >= 1 and request.device != "cpu" else 0
