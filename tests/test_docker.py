@@ -11,6 +11,8 @@ import yaml
 from cluster_schema import cluster_spec, faults_in
 from source_tree import ROOT
 
+from jobs import cli
+
 DOCKER = ROOT / "docker"
 MANIFESTS = ["rayjob.yaml", "raycluster.yaml"]
 SCRIPTS = ["install.sh", "smoke.sh", "drain.sh", "slurm.sbatch"]
@@ -119,6 +121,18 @@ def test_no_pod_runs_as_root(name):
     spec = cluster_spec(load(name))
     for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
         assert group["template"]["spec"]["securityContext"]["runAsNonRoot"] is True
+
+
+def test_job_asks_for_workers_that_fit_their_pods():
+    manifest = load("rayjob.yaml")
+    words = manifest["spec"]["entrypoint"].split()
+    assert words[:2] == ["xytok", "tokenize"]
+    args = cli.build_parser(["tokenize"]).parse_args(words[1:])
+    (group,) = cluster_spec(manifest)["workerGroupSpecs"]
+    limits = container(group)["resources"]["limits"]
+    assert args.gpus_per_worker <= float(limits["nvidia.com/gpu"])
+    assert args.cpus_per_worker <= float(limits["cpu"])
+    assert int(args.workers) <= group["maxReplicas"]
 
 
 def test_job_and_standing_cluster_are_the_same_cluster():
