@@ -50,7 +50,7 @@ wheel: setup ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist .
 
 system-packages: ## install what tests need beyond pip (root on Debian), else name it
-	@.ci/system-packages compiler chromium ffmpeg
+	@.ci/system-packages compiler chromium
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build $(DEMO_OUT)
