@@ -10,7 +10,7 @@ from audit_simulation import clean_shard, clean_tokens, clip, pool, read_scores
 
 from pipeline.audit.findings import ClipFinding, Scores, TokenReport
 
-QUICK_DRAWS, DRAWS = 4, 50
+QUICK_DRAWS, DRAWS = 3, 50
 Draw = Callable[[np.random.Generator], tuple[list[ClipFinding], TokenReport | None]]
 
 
@@ -82,7 +82,7 @@ def power(draw: Draw, name: str, verdict: str, draws: int) -> tuple[float, float
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_by_its_name(fault: str) -> None:
     found, alarms = power(*FAULTS[fault], QUICK_DRAWS)
-    assert found >= 0.75
+    assert found >= 0.66
     assert alarms == 0
 
 
