@@ -14,14 +14,20 @@ step "upload the shards to $OUT/speech"
 python3 - "$SPEECH" "$OUT" <<'PYTHON'
 import pathlib
 import sys
+import time
 
 import fsspec
 
 speech, out = sys.argv[1:]
 fs, folder = fsspec.url_to_fs(out)
 bucket = folder.split("/")[0]
-if not fs.exists(bucket):
-    fs.mkdir(bucket)
+for attempt in range(60):  # an S3 server that just started may refuse at first
+    try:
+        if not fs.exists(bucket):
+            fs.mkdir(bucket)
+        break
+    except OSError:
+        time.sleep(1)
 for shard in sorted(pathlib.Path(speech).rglob("*.tar")):
     fs.put_file(str(shard), f"{folder}/speech/{shard.relative_to(speech)}")
     print(shard.relative_to(speech))
