@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_case import SPEECH, load_tiny, tiny_recipe
@@ -9,6 +10,7 @@ from training_case import SPEECH, load_tiny, tiny_recipe
 from jobs.cli import run
 from xy_codec import load_codec
 from xy_codec.errors import CheckpointError
+from xy_codec.training.codec_start import start_codec
 from xy_codec.training.trainer import Trainer, TrainingDivergedError
 
 
@@ -60,10 +62,17 @@ def test_training_lowers_the_loss_and_the_result_is_a_codec(tmp_path: Path):
     rows = [line.split(",") for line in losses(tmp_path / "run").splitlines()]
     recon = [float(row[rows[0].index("recon")]) for row in rows[1:]]
     assert sum(recon[-5:]) < 0.8 * sum(recon[:5])
-    codec = load_codec(str(tmp_path / "run/best"))
-    wave = 0.1 * torch.randn(16000, generator=torch.Generator().manual_seed(0)).numpy()
-    codes = codec.encode([wave])[0]
+    best = str(tmp_path / "run/best")
+    codec = load_codec(best)
+    wave = 0.1 * torch.randn(12 * 1280, generator=torch.Generator().manual_seed(0))
+    codes = codec.encode([wave.numpy()])[0]
     assert codes.shape == (4, 12)
+    # Training and inference are two implementations of one codec.
+    trained = start_codec(load_tiny(tmp_path, model__warm_start=best), expected_rows=16).eval()
+    with torch.no_grad():
+        made = trained(wave[None], torch.tensor([len(wave)]))
+    assert made.indices.tolist() == codes.tolist()
+    np.testing.assert_allclose(made.waves[0], codec.decode([codes])[0], atol=1e-4)
 
 
 def test_another_recipe_does_not_go_on_with_an_old_run(tmp_path: Path):

@@ -1,0 +1,171 @@
+"""Scores a codec on held-out real speech beside two baselines of its rate; prints the card's table.
+
+    python tests/benchmarks/score_nano.py 'shards/held_out/*/*.tar' 'shards/train/*/*.tar' \
+        --whisper tiny.en/model.bin --minutes 24
+
+Clips are taken in turn from every speaker until the minutes are full. Metrics are the audit's; the
+interval is a bootstrap over clips.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pipeline.audit.scores import score_pair
+from pipeline.audit.speaker_similarity import load_speaker_model
+from tests.benchmarks.nano_baselines import FRAME, MelKMeans, RandomEncoder
+from xy_codec import load_codec
+from xy_codec.training.shard_audio import list_shards, load_shard
+
+Wave = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int64]
+System = Callable[[Wave], tuple[Wave, Codes]]
+RATE_HZ = 16_000
+METRICS = ("stoi", "pesq_nb", "pesq_wb", "sim")
+
+
+@dataclass
+class Result:
+    """What a system got, clip by clip."""
+
+    scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    codes: list[Codes] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def usage(self) -> list[float]:
+        """The share of each codebook's entries that occurred."""
+        joined = np.concatenate(self.codes, axis=1)
+        return [len(np.unique(row)) / 1024 for row in joined]
+
+    def interval(self, name: str) -> tuple[float, float, float]:
+        """Mean and 95 % interval over clips."""
+        values = np.asarray(self.scores[name])
+        drawn = np.random.default_rng(0).integers(len(values), size=(1000, len(values)))
+        low, high = np.percentile(values[drawn].mean(1), [2.5, 97.5])
+        return float(values.mean()), float(low), float(high)
+
+
+def clips_in_turn(pattern: str, cache: str, minutes: float) -> Iterator[tuple[str, Wave]]:
+    """Held-out clips of at least two seconds, one of every speaker after the other."""
+    by_speaker: dict[str, list[Wave]] = defaultdict(list)
+    for url in list_shards(pattern):
+        audio = load_shard(url, RATE_HZ, cache)
+        for number, speaker in enumerate(audio.speakers):
+            wave = audio.clip(number, 0, 12 * RATE_HZ)
+            if len(wave) >= 2 * RATE_HZ:
+                by_speaker[speaker].append(wave[: len(wave) // FRAME * FRAME])
+    left = minutes * 60
+    for turn in zip_longest(*by_speaker.values()):
+        for speaker, wave in zip(by_speaker, turn, strict=True):
+            if wave is not None and left > 0:
+                left -= len(wave) / RATE_HZ
+                yield speaker, wave
+
+
+def training_waves(pattern: str, cache: str, minutes: float) -> list[Wave]:
+    """Training clips for the baselines, spread over all shards."""
+    shards = list_shards(pattern)
+    waves = []
+    for url in shards:
+        audio, left = load_shard(url, RATE_HZ, cache), minutes * 60 / len(shards)
+        for number in np.random.default_rng(0).permutation(len(audio)):
+            if left > 0:
+                waves.append(audio.clip(int(number), 0, 12 * RATE_HZ))
+                left -= len(waves[-1]) / RATE_HZ
+    return waves
+
+
+def codec_system(name: str) -> System:
+    """A codec as `load_codec` finds it."""
+    codec = load_codec(name, device="cpu")
+
+    def reconstruct(wave: Wave) -> tuple[Wave, Codes]:
+        codes = codec.encode([wave])[0]
+        return codec.decode([codes])[0], np.asarray(codes, np.int64)
+
+    return reconstruct
+
+
+def score(systems: dict[str, System], clips: list[tuple[str, Wave]]) -> dict[str, Result]:
+    """Run every system on every clip."""
+    speaker_model = load_speaker_model()
+    results = {name: Result() for name in systems}
+    for number, (_, wave) in enumerate(clips):
+        for name, system in systems.items():
+            started = time.process_time()
+            made, codes = system(wave)
+            results[name].seconds += time.process_time() - started
+            results[name].codes.append(codes)
+            found = score_pair(
+                wave, made, RATE_HZ, groups=("sim", "stoi", "pesq"), speaker=speaker_model
+            ).scores
+            for metric in METRICS:
+                if (value := getattr(found, metric)) is not None:
+                    results[name].scores[metric].append(value)
+        if number % 20 == 19:
+            means = {m: round(float(np.mean(v)), 3) for m, v in results["xy-nano"].scores.items()}
+            print(f"{number + 1}/{len(clips)} {means}", file=sys.stderr, flush=True)
+    return results
+
+
+def table(results: dict[str, Result]) -> str:
+    """The card's table."""
+    lines = [
+        "| | STOI | PESQ-NB | PESQ-WB | SIM (CAM++) | usage of the codebooks, % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, result in results.items():
+        cells = []
+        for metric in METRICS:
+            mean, low, high = result.interval(metric)
+            cells.append(f"{mean:.3f} ({low:.3f}–{high:.3f})")
+        usage = " ".join(f"{100 * share:.0f}" for share in result.usage())
+        lines.append(f"| {name} | {' | '.join(cells)} | {usage} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Score, print the table, and keep the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("held_out")
+    parser.add_argument("train")
+    parser.add_argument("--whisper", type=Path, required=True, help="tiny.en as `model.bin`")
+    parser.add_argument("--codec", default="xy-nano")
+    parser.add_argument("--cache", default="")
+    parser.add_argument("--minutes", type=float, default=24.0)
+    parser.add_argument("--baseline-minutes", type=float, default=40.0)
+    parser.add_argument("--json", type=Path, help="where every clip's scores are kept")
+    args = parser.parse_args()
+    torch.set_num_threads(2)
+    clips = list(clips_in_turn(args.held_out, args.cache, args.minutes))
+    speakers = {speaker for speaker, _ in clips}
+    minutes = sum(len(wave) for _, wave in clips) / RATE_HZ / 60
+    print(f"{len(clips)} clips, {minutes:.1f} min, {len(speakers)} speakers", file=sys.stderr)
+    waves = training_waves(args.train, args.cache, args.baseline_minutes)
+    systems: dict[str, System] = {
+        "xy-nano": codec_system(args.codec),
+        MelKMeans.name: MelKMeans(waves),
+        RandomEncoder.name: RandomEncoder(waves, args.whisper),
+    }
+    results = score(systems, clips)
+    print(f"{len(clips)} clips, {minutes:.1f} minutes, {len(speakers)} speakers\n")
+    print(table(results))
+    if args.json:
+        kept = {name: {"scores": r.scores, "usage": r.usage()} for name, r in results.items()}
+        args.json.write_text(json.dumps({"clips": [s for s, _ in clips], "systems": kept}))
+
+
+if __name__ == "__main__":
+    main()
