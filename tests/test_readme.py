@@ -61,6 +61,11 @@ def run_block(block: Block, folder: Path, environment: dict[str, str]) -> Outcom
     return Outcome(out.returncode, out.stdout)
 
 
+def allowed_exits(block: Block) -> set[int]:
+    """An audit may have findings, and says so with 1."""
+    return {0, 1} if block.text.startswith("xytok audit") else {0}
+
+
 @pytest.fixture(scope="module")
 def outcomes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """Every block to run, run in order in one folder, as a reader would."""
@@ -73,7 +78,7 @@ def outcomes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     done: dict[str, Outcome] = {}
     for block in TO_RUN:
         done[block.name] = run_block(block, folder, environment)
-        if done[block.name].exit_code:
+        if done[block.name].exit_code not in allowed_exits(block):
             break
     return done
 
@@ -82,7 +87,8 @@ def outcomes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def test_block_runs(block, outcomes):
     if block.name not in outcomes:
         pytest.fail("a block before it failed")
-    assert outcomes[block.name].exit_code == 0, outcomes[block.name].output[-3000:]
+    outcome = outcomes[block.name]
+    assert outcome.exit_code in allowed_exits(block), outcome.output[-3000:]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
