@@ -5,6 +5,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from jobs.threshold_options import add_threshold_options, thresholds_of
+
 if TYPE_CHECKING:
     from pipeline.audit.audit import AuditProgress, AuditRequest, Measure
     from pipeline.audit.findings import AuditFindings
@@ -26,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     judging = parser.add_argument_group("judging")
     judging.add_argument("--baseline", metavar="FILE", help="what to compare content with")
     judging.add_argument("--save-baseline", metavar="FILE", help="write one out of this audit")
-    judging.add_argument("--false-alarms", type=float, default=0.01, metavar="SHARE")
-    judging.add_argument("--min-clips", type=int, default=8, metavar="N")
-    judging.add_argument("--effect-scale", type=float, default=1.0, metavar="FACTOR")
-    judging.add_argument("--max-flip-rate", type=float, default=0.0, metavar="RATE")
+    add_threshold_options(judging)
     run = parser.add_argument_group("run")
     run.add_argument("--report", metavar="FOLDER", help="default: OUT/audit/<audit id>")
     run.add_argument("--engine", choices=("inline", "ray"), default="inline")
@@ -46,6 +45,12 @@ def add_measuring_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--codec-config", metavar="FILE")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.add_argument("--no-reencode", action="store_true", help="skip the check for drift")
+    group.add_argument(
+        "--flip-rate",
+        type=float,
+        metavar="RATE",
+        help="expected between the run's platform and here",
+    )
     group.add_argument("--processes", type=int, metavar="N", help="default: one a core; 0: none")
     group.add_argument(
         "--source-map", action="append", default=[], metavar="OLD=NEW", help="shards moved"
@@ -61,17 +66,11 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.audit.playback import Playback
     from pipeline.audit.report import render_report
     from pipeline.audit.summary import summarize
-    from pipeline.audit.thresholds import Thresholds
     from pipeline.audit.verdict import judge
 
     request = audit_request(args)
     baseline = load_baseline(args.baseline) if args.baseline else None
-    thresholds = Thresholds(
-        false_alarms=args.false_alarms,
-        min_clips=args.min_clips,
-        effect_scale=args.effect_scale,
-        max_flip_rate=args.max_flip_rate,
-    )
+    thresholds = thresholds_of(args)
     audited, codec = open_audit(request)
     watch = None if args.quiet else show_progress
     findings = run_audit(request, audited, codec, measure_with(args.engine), watch)
@@ -108,6 +107,7 @@ def audit_request(args: argparse.Namespace) -> "AuditRequest":
         only=tuple(args.shards),
         reencode=not args.no_reencode,
         processes=args.processes,
+        expected_flip_rate=args.flip_rate,
     )
 
 
