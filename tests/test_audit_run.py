@@ -156,6 +156,13 @@ def test_another_checkpoint_is_refused(run):
         audit_run(run, codec="xy-nano")
 
 
+def test_recorded_or_given_flip_rate_is_the_expectation(clean_run):
+    plan = SamplePlan(per_shard=1)
+    assert audit_run(clean_run, plan=plan).expected_flip_rate is None
+    given = audit_run(clean_run, plan=plan, expected_flip_rate=0.002)
+    assert given.expected_flip_rate == (0.002,) * 8
+
+
 def test_only_named_shards_are_audited(run):
     findings = audit_run(run, only=("B000001",))
     assert len(findings.tokens) == 1

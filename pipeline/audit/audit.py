@@ -37,6 +37,7 @@ class AuditRequest:
     only: tuple[str, ...] = ()
     reencode: bool = True
     processes: int | None = None
+    expected_flip_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,19 @@ def run_audit(
         sim_model=next((clip.sim_model for shard in found for clip in shard.clips), ""),
         codec=run.codec,
         same_platform=run.same_platform(codec),
-        expected_flip_rate=run.expected_flip_rate,
+        expected_flip_rate=_expected_flip_rate(request, run),
         clips=tuple(clip for shard in found for clip in shard.clips),
         tokens=tuple(with_duplicates([shard.checked for shard in found])),
         unfinished_shards=run.unfinished_shards,
         seconds=time.perf_counter() - started,
     )
+
+
+def _expected_flip_rate(request: AuditRequest, run: AuditedRun) -> tuple[float, ...] | None:
+    """What the user measured between both platforms, or else what the run recorded."""
+    if request.expected_flip_rate is None:
+        return run.expected_flip_rate
+    return (request.expected_flip_rate,) * run.shape.num_codebooks
 
 
 def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
