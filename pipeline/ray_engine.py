@@ -49,6 +49,7 @@ class RayEngine:
         self._unfit = 0
         self._resized = 0.0
         self._is_draining = False
+        self._hungry: set[str] = set()
         self.verdicts: list[tuple[str, Verdict]] = []
 
     def identity(self) -> CodecIdentity:
@@ -69,6 +70,7 @@ class RayEngine:
         scheduler = Scheduler(shards, self._policy)
         for worker in self._fleet.starts:
             scheduler.add_worker(worker)
+        self._hungry = set(self._fleet.starts)
         metrics = RunMetrics(settings.identity.identity8)
         with self._draining_on_sigterm():
             for outcome in self._work(self._tuned(settings), scheduler):
@@ -110,6 +112,7 @@ class RayEngine:
             elif self._take_start(report):
                 assert report is not None
                 scheduler.add_worker(report.worker)
+                self._hungry.add(report.worker)
 
     def _size(self) -> FleetSize:
         nodes = ray_cluster.live_nodes()
@@ -131,9 +134,11 @@ class RayEngine:
             self._fleet.retire(worker)
 
     def _hand_out(self, settings: WorkerSettings, scheduler: Scheduler[Shard]) -> None:
-        # Two rounds, so that no worker gets a second shard while another has none.
+        # Only workers for which something changed: with a thousand of them, asking all costs more
+        # than the rest. Two rounds, so that none gets a second shard while another has none.
+        hungry, self._hungry = [w for w in self._hungry if w in self._fleet.starts], set()
         for _ in range(2):
-            for worker in list(self._fleet.starts):
+            for worker in hungry:
                 assignment = scheduler.take(worker)
                 if assignment:
                     shard = replace(assignment.shard, isolate_decoding=assignment.isolated)
@@ -176,6 +181,7 @@ class RayEngine:
             ) from error
 
     def _take_back(self, report: Returned, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
+        self._hungry.add(report.worker)
         if report.outcome is not None:
             if report.outcome.is_done:
                 scheduler.finish(report.worker, report.shard.path)
@@ -201,10 +207,14 @@ class RayEngine:
         if isinstance(cause, RayActorError):
             loss = self._fleet.loss_of(report.worker, cause)
         else:
-            loss = Loss.DRAINED
             self._count_broken(cause)
-            if scheduler.fail(report.worker, report.shard.path) is Verdict.FAILED:
-                yield ShardOutcome(report.shard, None, 0.0, describe(cause), report.worker)
+            # Either of two shards may have broken the worker: like after a death, each is tried
+            # alone, and only what fails alone is to blame.
+            loss = Loss.DIED if len(scheduler.in_hand(report.worker)) > 1 else Loss.DRAINED
+            if loss is Loss.DRAINED:
+                verdict = scheduler.fail(report.worker, report.shard.path)
+                if verdict is Verdict.FAILED:
+                    yield ShardOutcome(report.shard, None, 0.0, describe(cause), report.worker)
         yield from self._lose(report.worker, loss, describe(cause), scheduler)
 
     def _count_broken(self, cause: BaseException) -> None:
@@ -221,6 +231,7 @@ class RayEngine:
     ) -> Iterator[ShardOutcome]:
         self._fleet.retire(worker)
         self._resized = 0.0
+        self._hungry |= set(self._fleet.starts)
         for shard, verdict in scheduler.lose(worker, loss):
             logger.warning("%s is gone (%s): %s %s", worker, loss.value, shard.path, verdict.value)
             if verdict is not Verdict.AGAIN:

@@ -28,7 +28,9 @@ def decode_slowly(payload: bytes, *rest: Any) -> Any:
 
 
 class DeadlyCodec(FakeCodec):
-    """Ends its process when it meets a clip of a certain length."""
+    """Ends its process, or only raises, when it meets a clip of a certain length."""
+
+    raises = False
 
     def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Codes]]:
         return super().encode_stream(self._survivors(clips))
@@ -36,13 +38,17 @@ class DeadlyCodec(FakeCodec):
     def _survivors(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Waveform]]:
         for tag, waveform in clips:
             if abs(len(waveform) / 16000 - DEADLY_SECONDS) < 0.05:
+                if self.raises:
+                    raise RuntimeError("this clip breaks the codec")
                 os._exit(9)
             yield tag, waveform
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlyRequest(CodecRequest):
-    """Asks for the deadly codec."""
+    """Asks for the deadly codec; `raises` as its source asks for the milder form."""
 
     def load(self) -> Codec:
-        return DeadlyCodec()
+        codec = DeadlyCodec()
+        codec.raises = self.source == "raises"
+        return codec

@@ -94,3 +94,16 @@ def test_a_shard_that_kills_every_worker_is_named_and_the_others_are_done(
     (failed,) = summary.failed
     assert failed[0].endswith("deadly.tar")
     assert "quarantined" in failed[1]
+
+
+def test_a_shard_that_breaks_its_worker_fails_and_its_companions_are_done(
+    cluster: Any, tmp_path: Path
+) -> None:
+    make_shards(tmp_path / "in", 4, num_clips=3)
+    write_shard(tmp_path / "in" / "breaking.tar", pair("breaking", DEADLY_SECONDS))
+    run = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("raises")).start()
+    summary = run.finish()
+    assert summary.done == 4
+    (failed,) = summary.failed
+    assert failed[0].endswith("breaking.tar")
+    assert "this clip breaks the codec" in failed[1]

@@ -89,6 +89,11 @@ def driver(cluster: Any, inputs: Path, output: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"TERM": "dumb"})
 
 
+def ended(process: subprocess.Popen[bytes]) -> int:
+    process.communicate(timeout=300)
+    return process.returncode
+
+
 def plain(inputs: Path, output: Path) -> dict[str, bytes]:
     words = ["tokenize", str(inputs), str(output), "--codec", "fake", "--engine", "inline"]
     assert cli.run([*words, "--quiet"]) == 0
@@ -108,18 +113,19 @@ def test_a_stopped_driver_resumes_to_the_same_bytes(
     if sign == signal.SIGTERM:
         assert process.returncode == 143
         assert b"the same command resumes" in error
-    rerun = driver(cluster, inputs, output)
-    assert rerun.wait(300) == 0
+    assert ended(driver(cluster, inputs, output)) == 0
     assert snapshot(output) == plain(inputs, tmp_path / "plain")
 
 
 def test_two_ray_drivers_on_one_output_leave_the_same_bytes(cluster: Any, tmp_path: Path) -> None:
     inputs, output = make_shards(tmp_path / "in", 6), tmp_path / "out"
     drivers = [driver(cluster, inputs, output) for _ in range(2)]
-    assert [process.wait(300) for process in drivers] == [0, 0]
+    assert [ended(process) for process in drivers] == [0, 0]
     assert snapshot(output) == plain(inputs, tmp_path / "plain")
 
 
+# Ray's job client opens its log socket the way aiohttp has begun to advise against.
+@pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_submitted_job_is_followed_and_its_exit_code_returned(
     cluster: Any, tmp_path: Path, code: int, capfd: Any
