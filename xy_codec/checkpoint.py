@@ -37,7 +37,7 @@ class Checkpoint:
     """The tensors of one file under the released names, and what its bytes hash to."""
 
     path: Path
-    state: Mapping[str, Tensor]
+    state: dict[str, Tensor]
     metadata: Mapping[str, str]
     sha256: str
 
@@ -66,17 +66,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def build_model(config: CodecConfig, checkpoint: Checkpoint) -> XYTokenizer:
-    """The frozen float32 model with the checkpoint's weights; every key must match."""
+    """The float32 model with the checkpoint's weights; every key must match.
+
+    The tensors move out of the checkpoint one by one, so that they are never in memory twice.
+    """
     with torch.device("meta"):
         model = XYTokenizer(config)
-    state = dict(checkpoint.state)
+    state = checkpoint.state
     expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
     if checkpoint.metadata.get("format") == INFERENCE_FORMAT:
-        state = _recomputed(expected, state) | state
+        for key, tensor in _recomputed(expected, state).items():
+            state.setdefault(key, tensor)
     _check_keys(checkpoint.path, expected, state)
     # Copies are aligned as torch aligns; tensors mapped from a file are not, and that can show
     # in the last bit of a product.
-    copies = {key: _as_stored(key, tensor) for key, tensor in state.items()}
+    copies = {key: _as_stored(key, state.pop(key)) for key in list(state)}
     model.load_state_dict(copies, assign=True)
     model.mel = LogMel(config.feature_extractor_kwargs)
     return model.eval().requires_grad_(False)
