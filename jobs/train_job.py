@@ -1,6 +1,7 @@
 """`xytok train`: one stage of a training recipe, resumed by running the same command again."""
 
 import argparse
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xy_codec.training.evaluation import Scorer, Wave
+    from xy_codec.training.speech_stream import Place
     from xy_codec.training.trainer import Progress
 
 EXAMPLE = (
@@ -48,15 +50,29 @@ def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.config, dict(_setting(each) for each in args.set))
     device = args.device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        number = os.environ.get("LOCAL_RANK", "0")
+        device = f"cuda:{number}" if torch.cuda.is_available() else "cpu"
+    place = _place(device)
     print(
         f"Paper, one H100: {_PAPER[recipe.stage]} s of audio per second ({recipe.stage}).",
         file=sys.stderr,
     )
     scorers = _scorers() if recipe.speech.held_out else []
-    Trainer(recipe, args.out, device=device, scorers=scorers, show=_show).run()
+    Trainer(recipe, args.out, device=device, scorers=scorers, place=place, show=_show).run()
     print(args.out / "best")
     return 0
+
+
+def _place(device: str) -> "Place":
+    """This process among those that `torchrun` started; alone without it."""
+    import torch.distributed as dist
+
+    from xy_codec.training.speech_stream import Place
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Place()
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return Place(dist.get_rank(), dist.get_world_size())
 
 
 def _setting(text: str) -> tuple[str, Any]:

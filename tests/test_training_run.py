@@ -5,12 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from training_case import SPEECH, load_tiny, tiny_recipe
 
 from jobs.cli import run
 from xy_codec import load_codec
 from xy_codec.errors import CheckpointError
 from xy_codec.training.codec_start import start_codec
+from xy_codec.training.recipe import load_recipe
+from xy_codec.training.speech_stream import Place
 from xy_codec.training.trainer import Trainer, TrainingDivergedError
 
 
@@ -73,6 +77,26 @@ def test_training_lowers_the_loss_and_the_result_is_a_codec(tmp_path: Path):
         made = trained(wave[None], torch.tensor([len(wave)]))
     assert made.indices.tolist() == codes.tolist()
     np.testing.assert_allclose(made.waves[0], codec.decode([codes])[0], atol=1e-4)
+
+
+def train_in_group(rank: int, world: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    store = dist.FileStore(f"{folder}/store", world)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    recipe = load_recipe(f"{folder}/recipe.yaml")
+    trainer = Trainer(recipe, Path(folder) / f"run{rank}", place=Place(rank, world))
+    trainer.run()
+    torch.save(trainer.stage.codec.state_dict(), f"{folder}/weights{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_that_train_together_hold_the_same_weights(tmp_path: Path):
+    tiny_recipe(tmp_path, text__kind="ctc")
+    mp.spawn(train_in_group, args=(2, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"weights{rank}.pt") for rank in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not (tmp_path / "run1/last.pt").exists()
 
 
 def test_another_recipe_does_not_go_on_with_an_old_run(tmp_path: Path):

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from pipeline.audit.scores import score_pair
 from pipeline.audit.speaker_similarity import load_speaker_model
 from tests.benchmarks.nano_baselines import FRAME, MelKMeans, RandomEncoder
+from tests.benchmarks.transcripts import Transcribe, error_rates, recogniser
 from xy_codec import load_codec
 from xy_codec.training.shard_audio import list_shards, load_shard
 
@@ -43,6 +44,7 @@ class Result:
     scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     codes: list[Codes] = field(default_factory=list)
     seconds: float = 0.0
+    texts: list[tuple[str, str]] = field(default_factory=list)
 
     def usage(self) -> list[float]:
         """The share of each codebook's entries that occurred."""
@@ -98,16 +100,21 @@ def codec_system(name: str) -> System:
     return reconstruct
 
 
-def score(systems: dict[str, System], clips: list[tuple[str, Wave]]) -> dict[str, Result]:
+def score(
+    systems: dict[str, System], clips: list[tuple[str, Wave]], transcribe: Transcribe | None
+) -> dict[str, Result]:
     """Run every system on every clip."""
     speaker_model = load_speaker_model()
     results = {name: Result() for name in systems}
     for number, (_, wave) in enumerate(clips):
+        reference = transcribe(wave) if transcribe else ""
         for name, system in systems.items():
             started = time.process_time()
             made, codes = system(wave)
             results[name].seconds += time.process_time() - started
             results[name].codes.append(codes)
+            if transcribe and len(reference) >= 10:
+                results[name].texts.append((reference, transcribe(made)))
             found = score_pair(
                 wave, made, RATE_HZ, groups=("sim", "stoi", "pesq"), speaker=speaker_model
             ).scores
@@ -120,17 +127,28 @@ def score(systems: dict[str, System], clips: list[tuple[str, Wave]]) -> dict[str
     return results
 
 
+def seam_jump(system: System, clips: list[tuple[str, Wave]]) -> float:
+    """How far samples jump where windows of 20 s meet, beside the largest jumps elsewhere."""
+    made, _ = system(np.concatenate([wave for _, wave in clips])[: 70 * RATE_HZ])
+    jumps = np.abs(np.diff(made))
+    seams = [20 * RATE_HZ * k - 1 for k in range(1, len(made) // (20 * RATE_HZ) + 1)]
+    at_seams = max((jumps[seam] for seam in seams if seam < len(jumps)), default=0.0)
+    return float(at_seams / np.percentile(jumps, 99.9))
+
+
 def table(results: dict[str, Result]) -> str:
     """The card's table."""
     lines = [
-        "| | STOI | PESQ-NB | PESQ-WB | SIM (CAM++) | usage of the codebooks, % |",
-        "|---|---|---|---|---|---|",
+        "| | STOI | PESQ-NB | PESQ-WB | SIM (CAM++) | CER increase | usage of the codebooks, % |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, result in results.items():
         cells = []
         for metric in METRICS:
             mean, low, high = result.interval(metric)
             cells.append(f"{mean:.3f} ({low:.3f}–{high:.3f})")
+        rates = error_rates(result.texts) if result.texts else None
+        cells.append(f"{rates[0]:.2f} ({rates[1]:.2f}–{rates[2]:.2f})" if rates else "not measured")
         usage = " ".join(f"{100 * share:.0f}" for share in result.usage())
         lines.append(f"| {name} | {' | '.join(cells)} | {usage} |")
     return "\n".join(lines)
@@ -146,6 +164,7 @@ def main() -> None:
     parser.add_argument("--cache", default="")
     parser.add_argument("--minutes", type=float, default=24.0)
     parser.add_argument("--baseline-minutes", type=float, default=40.0)
+    parser.add_argument("--asr", type=Path, help="a CTranslate2 Whisper, to count lost characters")
     parser.add_argument("--json", type=Path, help="where every clip's scores are kept")
     args = parser.parse_args()
     torch.set_num_threads(2)
@@ -159,9 +178,15 @@ def main() -> None:
         MelKMeans.name: MelKMeans(waves),
         RandomEncoder.name: RandomEncoder(waves, args.whisper),
     }
-    results = score(systems, clips)
+    results = score(systems, clips, recogniser(args.asr) if args.asr else None)
     print(f"{len(clips)} clips, {minutes:.1f} minutes, {len(speakers)} speakers\n")
     print(table(results))
+    spoken = sum(len(wave) for _, wave in clips) / RATE_HZ
+    print(
+        f"\nEncode and decode: {spoken / results['xy-nano'].seconds:.0f} s of audio per CPU second"
+    )
+    jump = seam_jump(systems["xy-nano"], clips)
+    print(f"Largest jump at a seam of windows: {jump:.2f} of the 99.9th percentile elsewhere")
     if args.json:
         kept = {name: {"scores": r.scores, "usage": r.usage()} for name, r in results.items()}
         args.json.write_text(json.dumps({"clips": [s for s, _ in clips], "systems": kept}))

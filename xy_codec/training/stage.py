@@ -85,9 +85,11 @@ class Learner:
         """Apply the gradients that have gathered; return their norm."""
         if dist.is_available() and dist.is_initialized():
             for parameter in self.parameters:
-                if parameter.grad is not None:
-                    dist.all_reduce(parameter.grad)
-                    parameter.grad /= dist.get_world_size()
+                # A process without a transcript in its batch has no gradient for the text branch.
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm))
         rate = self.config.learning_rate * rate_share(number, self.steps, self.config)
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
