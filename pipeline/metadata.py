@@ -10,6 +10,8 @@ _TYPED = ("text", "speaker", "language", "dnsmos", "phone_count", "duration")
 # Emilia and Emilia-YODAS repeat the key under these names.
 _ID_FIELDS = ("id", "_id")
 _MAX_INT64 = 2**63 - 1
+# Built once: `json.dumps` with options builds one for every clip.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def to_metadata(key: str, fields: Mapping[str, Any] | None, text: str | None) ->
     }
     if not rest:
         return typed
-    extra = json.dumps(rest, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    extra = _ENCODER.encode(rest)
     return Metadata(
         typed.text,
         typed.speaker,
