@@ -106,7 +106,13 @@ class ScorePool:
         return PairScores.missing(Reason.CRASHED)
 
     def _submit(self, pair: Pair[Tag]) -> "Future[PairScores]":
-        return self._executor.submit(_score, pair, self._groups)
+        try:
+            return self._executor.submit(_score, pair, self._groups)
+        except BrokenProcessPool as error:
+            # A process died since the last look; the pair is recovered with those under way.
+            refused: Future[PairScores] = Future()
+            refused.set_exception(error)
+            return refused
 
     def _start(self, processes: int) -> ProcessPoolExecutor:
         # Spawned, because fsspec, torch and Arrow run threads that a fork would cut off.
