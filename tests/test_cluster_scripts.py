@@ -33,6 +33,7 @@ def cluster_environment(tmp_path: Path, server: S3Server | None = None) -> dict[
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
     # Ray would kill our workers for what other processes of the machine hold.
     environment["RAY_memory_monitor_refresh_ms"] = "0"
+    environment["RAY_worker_niceness"] = "0"  # nor starve them
     return environment | {"RAY_TMPDIR": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
 
 

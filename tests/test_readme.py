@@ -75,6 +75,9 @@ def outcomes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, **s3.environment(), "PATH": path}
     environment["TMPDIR"] = environment["RAY_TMPDIR"] = str(tmp_path_factory.mktemp("t"))
+    # Ray would kill our workers for what other processes of the machine hold.
+    environment["RAY_memory_monitor_refresh_ms"] = "0"
+    environment["RAY_worker_niceness"] = "0"  # nor starve them
     done: dict[str, Outcome] = {}
     for block in TO_RUN:
         done[block.name] = run_block(block, folder, environment)
