@@ -16,6 +16,7 @@ from pipeline.bench.tuning_profile import (
     read_profile,
     write_profile,
 )
+from pipeline.byte_stream import BLOCK_BYTES
 from pipeline.errors import InputError
 from pipeline.storage import Storage
 
@@ -63,6 +64,11 @@ def test_start_up_is_paid_by_every_worker_and_once_on_the_clock():
 def test_all_codes_of_emilia_take_46_gigabytes():
     projection = project(Corpus.of_hours(101_000), speeds())
     assert projection.output_bytes == pytest.approx(46e9, rel=0.02)
+
+
+def test_a_shard_takes_one_request_per_block_and_three_to_write():
+    corpus = Corpus("c", 10, 1, shards=10, size_bytes=10 * 5 * BLOCK_BYTES)
+    assert project(corpus, speeds()).requests == 10 * (5 + 3) + 2
 
 
 def test_corpus_of_hours_has_emilias_clips_and_bytes():

@@ -6,13 +6,13 @@ A speed that was not measured stays a variable that the caller names.
 import math
 from dataclasses import dataclass
 
+from pipeline.byte_stream import BLOCK_BYTES
+
 SECONDS_PER_HOUR = 3600.0
 # 8 codebooks of 10 bits, 12.5 frames a second, and Parquet's 0.6 % over the information limit.
 _CODE_BYTES_PER_SECOND = 12.5 * 8 * 10 / 8 * 1.006
 _MP3_BITS_PER_SECOND = 56_000
-# A part and a reject file and a manifest; one more to read the shard in blocks of this size.
-_WRITES_PER_SHARD = 3
-_READ_BLOCK_BYTES = 8 << 20
+_WRITES_PER_SHARD = 3  # a part, a reject file and a manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def project(corpus: Corpus, speeds: Speeds) -> Projection:
 
 
 def _requests(corpus: Corpus) -> int:
-    reads = math.ceil(corpus.size_bytes / corpus.shards / _READ_BLOCK_BYTES) * corpus.shards
+    reads = math.ceil(corpus.size_bytes / corpus.shards / BLOCK_BYTES) * corpus.shards
     # Listings return up to 1,000 names; of the inputs, of the manifests.
     listings = 2 * math.ceil(corpus.shards / 1000)
     return reads + _WRITES_PER_SHARD * corpus.shards + listings
