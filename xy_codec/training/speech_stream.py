@@ -53,7 +53,9 @@ class SpeechStream:
         self.crop_samples = frames * frame_samples
         self.shards = list_shards(config.shards)
         self._loader = ThreadPoolExecutor(1, "shard-pool")
+        self._maker = ThreadPoolExecutor(1, "batch")
         self._pools: dict[int, Future[Pool]] = {}
+        self._ahead: dict[int, Future[Batch]] = {}
 
     @property
     def seconds_per_step(self) -> float:
@@ -74,8 +76,16 @@ class SpeechStream:
         changed = change_batch(torch.from_numpy(waves), self.config, random)
         return Batch(changed, torch.tensor(lengths), tuple(texts))
 
+    def next(self, step: int) -> Batch:
+        """The batch of a step, made while the one before it was learned from."""
+        batch = self._ahead.pop(step, None)
+        found = batch.result() if batch is not None else self.batch(step)
+        self._ahead = {step + 1: self._maker.submit(self.batch, step + 1)}
+        return found
+
     def close(self) -> None:
         """Stop loading ahead."""
+        self._maker.shutdown(cancel_futures=True)
         self._loader.shutdown(cancel_futures=True)
 
     def _piece(self, pool: "Pool", random: Random) -> tuple[npt.NDArray[np.float32], str]:

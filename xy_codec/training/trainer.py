@@ -71,7 +71,7 @@ class Trainer:
         self.step = 0
         self.best = -math.inf
         folder.mkdir(parents=True, exist_ok=True)
-        self.log = TrainingLog(folder, self.rate_hz, codec.model.mel)
+        self.log = TrainingLog(folder, config)
         if self.checkpoint.exists():
             self._resume()
 
@@ -139,7 +139,7 @@ class Trainer:
     def _one_step(self) -> dict[str, float]:
         first = self.step * self.recipe.accumulate
         numbers = range(first, first + self.recipe.accumulate)
-        losses = self.stage.step((self.stream.batch(each) for each in numbers), self.step)
+        losses = self.stage.step((self.stream.next(each) for each in numbers), self.step)
         wrong = [name for name, value in losses.items() if not math.isfinite(value)]
         if wrong:
             raise TrainingDivergedError(

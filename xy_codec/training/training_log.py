@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xy_codec.config import CodecConfig
 from xy_codec.mel import LogMel
 from xy_codec.training.evaluation import Evaluation
 
@@ -13,10 +14,10 @@ from xy_codec.training.evaluation import Evaluation
 class TrainingLog:
     """Appends to `losses.csv`, `scores.csv` and `tensorboard/` of a run's folder."""
 
-    def __init__(self, folder: Path, rate_hz: int, mel: LogMel) -> None:
+    def __init__(self, folder: Path, config: CodecConfig) -> None:
         self.folder = folder
-        self.rate_hz = rate_hz
-        self.mel = mel
+        self.rate_hz = config.output_sample_rate
+        self.mel = LogMel(config.feature_extractor_kwargs)
         self._board = _board(folder)
 
     def losses(self, step: int, values: dict[str, float]) -> None:
@@ -51,7 +52,7 @@ class TrainingLog:
         import torch
 
         samples = torch.from_numpy(wave)[None]
-        mel = self.mel.cpu()(samples)[0].T.flip(0)
+        mel = self.mel(samples)[0].T.flip(0)
         return ((mel + 1.5) / 3.0).clamp(0, 1)[None]
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
