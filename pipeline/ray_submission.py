@@ -55,6 +55,10 @@ def pack_code(folder: Path) -> None:
     root = Path(__file__).resolve().parent.parent
     for name in _PACKAGES:
         shutil.copytree(root / name, folder / name, ignore=_IGNORED)
+    # Without its metadata the code does not know its own version there.
+    about = folder / f"xytok-{metadata.version('xytok')}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(metadata.distribution("xytok").read_text("METADATA") or "")
 
 
 def dependencies() -> list[str]:
