@@ -1,0 +1,72 @@
+"""The same audit on Ray, over S3 and with a real codec gives what it gives on a laptop."""
+
+import json
+
+import pytest
+from audit_run import ENGLISH, audit_run, change_codes, copy_run, make_run
+from ray_runs import ray_cluster_of
+from speech_pairs import SPEECH
+from test_audit_run import flip_one_percent
+
+from jobs.cli import run as xytok
+from pipeline.audit.audit import AuditRequest, open_audit, run_audit
+from pipeline.audit.ray_map import measure_on_ray
+from pipeline.audit.sampling import SamplePlan
+from pipeline.audit.verdict import judge
+from pipeline.storage import Storage
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def fake_run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("anywhere") / "run")
+
+
+@pytest.fixture(scope="module")
+def real_run(tmp_path_factory):
+    shard = str(SPEECH / "Emilia/EN/EN-B000000.tar")
+    return make_run(tmp_path_factory.mktemp("real") / "run", shard, codec="xy-nano")
+
+
+def test_audit_on_ray_equals_the_inline_one(fake_run):
+    request = AuditRequest(
+        str(fake_run), plan=SamplePlan(4), groups=("acoustics",), processes=1, device="cpu"
+    )
+    audited, codec = open_audit(request)
+    with ray_cluster_of(num_cpus=2):
+        found = run_audit(request, audited, codec, measure_on_ray)
+    expected = run_audit(request, audited, codec)
+    assert [clip.key for clip in found.clips] == [clip.key for clip in expected.clips]
+    assert [clip.scores for clip in found.clips] == [clip.scores for clip in expected.clips]
+    assert [report.rows for report in found.tokens] == [17, 12]
+
+
+def test_audit_over_a_bucket_reads_ranges_and_writes_the_page_there(s3, fake_run, tmp_path):
+    options = {"s3": s3.storage_options()}
+    storage = Storage(options)
+    fs, _ = storage.filesystem("s3://audit/x")
+    fs.mkdir("audit")
+    fs.put(str(fake_run), "audit/out", recursive=True)
+    fs.put(f"{ENGLISH}/", "audit/in/", recursive=True)
+    (tmp_path / "options.json").write_text(json.dumps(options))
+    words = ["audit", "s3://audit/out", "--metrics", "acoustics", "--processes", "0"]
+    words += ["--source-map", f"{ENGLISH}=s3://audit/in", "--quiet", "--device", "cpu"]
+    assert xytok([*words, "--storage-options", f"@{tmp_path / 'options.json'}"]) == 0
+    written = {file.url.rsplit("/", 1)[1] for file in storage.list_files("s3://audit/out/audit")}
+    assert written == {"findings.parquet", "summary.json", "report.html"}
+
+
+def test_clean_run_of_the_real_codec_has_no_drift_and_no_alarm(real_run):
+    findings = audit_run(real_run, plan=SamplePlan(9))
+    assert findings.same_platform
+    assert all(clip.drift is not None and clip.drift.equal for clip in findings.clips)
+    assert judge(findings).verdict == "ok"
+
+
+def test_flipped_codes_of_the_real_codec_are_named(real_run, tmp_path):
+    run = copy_run(real_run, tmp_path / "run")
+    change_codes(run, flip_one_percent)
+    (shard,) = judge(audit_run(run, plan=SamplePlan(9))).shards
+    assert "flipped bits" in [fault.name for fault in shard.faults]
+    assert shard.paired["log_mel_distance_db"].difference.num_values > 0
