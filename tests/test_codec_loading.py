@@ -224,4 +224,6 @@ def test_a_repository_is_read_from_the_cache(folder: Path, monkeypatch: pytest.M
 
 
 def test_the_bundled_checkpoint_loads_by_name() -> None:
-    assert load_codec("xy-nano", device="cpu").encode([WAVE])[0].shape == (8, 15)
+    codec = load_codec("xy-nano", device="cpu")
+    assert codec.identity.name == "xy-nano"
+    assert codec.encode([WAVE])[0].shape == (8, 15)

@@ -14,7 +14,7 @@ from xy_codec.fake_codec import FakeCodec
 from xy_codec.geometry import geometry_for
 from xy_codec.neural_codec import NeuralCodec
 from xy_codec.released import VARIANTS, released_config
-from xy_codec.source import find_files, read_config
+from xy_codec.source import BUNDLED, find_files, read_config
 from xy_codec.windows import WindowPlan
 
 PRECISIONS = ("exact", "fast")
@@ -119,6 +119,8 @@ def _identity(
 def _name(config: CodecConfig, checkpoint: Checkpoint) -> str:
     if "name" in checkpoint.metadata:
         return checkpoint.metadata["name"]
+    if checkpoint.path.parent.parent == BUNDLED:
+        return checkpoint.path.parent.name
     rows = checkpoint.head_rows
     if rows in VARIANTS and config == released_config(rows):
         return VARIANTS[rows][0]
