@@ -13,12 +13,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, WorkerError
 
 _PACKAGES = ("xy_codec", "pipeline", "jobs")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 _SECRET = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
 _POLL_SECONDS = 0.5
+_AGENT_SECONDS = 120.0
 # Ray itself must be the cluster's; a second one would not talk to it.
 _NOT_INSTALLED = ("ray",)
 
@@ -39,15 +40,32 @@ def submit(cluster: str | None, submission: Submission, write: Callable[[str], N
     client = _client(cluster)
     with tempfile.TemporaryDirectory(prefix="xytok-submit-") as folder:
         pack_code(Path(folder))
-        job = client.submit_job(
-            entrypoint=f"python -m jobs tokenize {shlex.join(submission.arguments)}",
-            runtime_env=_runtime_env(Path(folder), submission),
-        )
+        job = _submit(client, Path(folder), submission)
     write(f"job {job}\n")
     if not submission.wait:
         return 0
     asyncio.run(_follow(client, job, write))
     return _exit_code(client, job)
+
+
+def _submit(client: Any, folder: Path, submission: Submission) -> str:
+    deadline = time.monotonic() + _AGENT_SECONDS
+    while True:
+        try:
+            return str(
+                client.submit_job(
+                    entrypoint=f"python -m jobs tokenize {shlex.join(submission.arguments)}",
+                    runtime_env=_runtime_env(folder, submission),
+                )
+            )
+        except RuntimeError as error:
+            # A cluster that has just started has its job server before its agents.
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise WorkerError(
+                    f"The job server refused the job ({error}); expected it to be accepted; look "
+                    "at the cluster's dashboard"
+                ) from error
+            time.sleep(_POLL_SECONDS)
 
 
 def pack_code(folder: Path) -> None:
