@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline.bench.suite import BenchPlan, BenchReport
 
 EXAMPLE = "xytok bench --codec xy-nano --hours 101000 --workers 8"
-# Ten thousand shards through the scheduler; `make bench-scale` measures it.
+# Submitting a shard to real actors and waiting for it; `make bench-scale` measures it.
 _DRIVER_SECONDS_PER_SHARD = 1e-3
 
 

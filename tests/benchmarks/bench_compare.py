@@ -50,6 +50,8 @@ class Wish:
     host_clips: int
     clock_name: str
     encode_only: bool
+    others: str
+    loop_only: bool
 
     @property
     def clock(self) -> Clock:
@@ -66,9 +68,11 @@ def compare_codecs(wish: Wish) -> Iterator[str]:
         "ours": lambda: codec.encode(clips),
         "reference's way": lambda: encode_as_reference(codec, clips),
     }
-    for other in other_codecs():
+    for other in other_codecs([name for name in wish.others.split(",") if name]):
         own = waveforms(lengths, other.rate_hz)
         ways[f"{other.name}, loop"] = lambda o=other, c=own: o.loop(c)
+        if wish.loop_only:
+            continue
         ways[f"{other.name}, padded 8"] = lambda o=other, c=own: o.padded(c)
     yield from _ways_table("encode", codec, ways, sum(lengths), wish)
     if wish.encode_only:
@@ -176,6 +180,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--host-clips", type=int, default=1200)
     parser.add_argument("--encode-only", action="store_true")
+    parser.add_argument("--others", default="mimi,dac,encodec", help="codecs to compare with")
+    parser.add_argument("--loop-only", action="store_true", help="the others without batches")
     parser.add_argument("--clock", choices=("wall time", "processor time"), default="wall time")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -187,6 +193,8 @@ def main() -> None:
         args.host_clips,
         args.clock,
         args.encode_only,
+        args.others,
+        args.loop_only,
     )
     print(
         f"{date.today()}, {cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}"
