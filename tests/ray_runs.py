@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -48,6 +49,8 @@ def ray_cluster_of(num_cpus: int, **head: Any) -> Iterator[Any]:
     os.environ |= {"RAY_memory_monitor_refresh_ms": "0"}
     # Decoders of the tests are named in the rules and imported by the workers.
     paths = [str(Path(__file__).parent), before.get("PYTHONPATH", "")]
+    # Submitted jobs run the `python` of the cluster's path.
+    os.environ |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{before.get('PATH', '')}"}
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE, **head})
     ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
