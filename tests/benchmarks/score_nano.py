@@ -164,6 +164,7 @@ def main() -> None:
     parser.add_argument("--cache", default="")
     parser.add_argument("--minutes", type=float, default=24.0)
     parser.add_argument("--baseline-minutes", type=float, default=40.0)
+    parser.add_argument("--codec-only", action="store_true", help="leave the baselines out")
     parser.add_argument("--asr", type=Path, help="a CTranslate2 Whisper, to count lost characters")
     parser.add_argument("--json", type=Path, help="where every clip's scores are kept")
     args = parser.parse_args()
@@ -172,12 +173,11 @@ def main() -> None:
     speakers = {speaker for speaker, _ in clips}
     minutes = sum(len(wave) for _, wave in clips) / RATE_HZ / 60
     print(f"{len(clips)} clips, {minutes:.1f} min, {len(speakers)} speakers", file=sys.stderr)
-    waves = training_waves(args.train, args.cache, args.baseline_minutes)
-    systems: dict[str, System] = {
-        "xy-nano": codec_system(args.codec),
-        MelKMeans.name: MelKMeans(waves),
-        RandomEncoder.name: RandomEncoder(waves, args.whisper),
-    }
+    systems: dict[str, System] = {"xy-nano": codec_system(args.codec)}
+    if not args.codec_only:
+        waves = training_waves(args.train, args.cache, args.baseline_minutes)
+        systems[MelKMeans.name] = MelKMeans(waves)
+        systems[RandomEncoder.name] = RandomEncoder(waves, args.whisper)
     results = score(systems, clips, recogniser(args.asr) if args.asr else None)
     print(f"{len(clips)} clips, {minutes:.1f} minutes, {len(speakers)} speakers\n")
     print(table(results))
