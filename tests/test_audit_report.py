@@ -132,7 +132,7 @@ def test_missing_figures_are_listed_with_their_reason() -> None:
 def test_published_figures_stand_only_beside_the_released_checkpoint() -> None:
     found = findings(2)
     assert "Published" not in page()
-    released = replace(found, codec={"name": "fdugyt/XY_Tokenizer"})
+    released = replace(found, codec={"name": "xy-tokenizer-16k"})
     assert "Published" in render_report(released, judge(released))
 
 
