@@ -21,7 +21,7 @@ def test_demo_ends_with_scores_and_a_page(tmp_path):
         check=False,
     )
     assert out.returncode == 0, out.stdout[-2000:] + out.stderr[-2000:]
-    assert len(re.findall(r"^\w+_W\d+ +(?:[a-z]{2}) ", out.stdout, re.M)) == 7
+    assert len(re.findall(r"^\S+_W\d+ +[a-z]{2} ", out.stdout, re.M)) == 7
     page = re.search(r"76 clips are codes in .*; open (.*/report\.html)", out.stdout)
     assert page is not None
     assert Path(page[1]).stat().st_size > 10_000
