@@ -74,7 +74,7 @@ class LossConfig:
     asr: float = 1.0
     feature: float = 1.0
     adversarial: float = 1.0
-    relative_commit: bool = False  # to the mean magnitude of what is coded
+    relative_commit: bool = False  # to the spread of what is coded
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
 
 

@@ -124,15 +124,14 @@ class TrainingCodec(nn.Module):
             entry = book.lookup(chosen).clone()
             if learn:
                 replaced += update(book, residual.detach(), chosen, self.rule, self.random)
-            commitment = commitment + self._commitment(residual, entry)
+            commitment = commitment + (residual - entry).abs().mean()
             residual, total = residual - entry, total + entry
             indices.append(chosen)
         through = latents + (total - latents).detach()
         commitment = commitment / len(indices)
-        return Reconstruction(latents, through, latents, torch.stack(indices), commitment, replaced)
-
-    def _commitment(self, residual: Tensor, entry: Tensor) -> Tensor:
-        distance = (residual - entry).abs().mean()
         if self.relative_commit:
-            distance = distance / residual.detach().abs().mean().clamp(min=1e-6)
-        return distance
+            # One scale for all codebooks: each relative to its own small residual, the last ones
+            # would pull at the encoder hardest.
+            spread = (latents - latents.mean(0)).detach().abs().mean()
+            commitment = commitment / spread.clamp(min=1e-6)
+        return Reconstruction(latents, through, latents, torch.stack(indices), commitment, replaced)
