@@ -30,6 +30,8 @@ def connect(address: str | None) -> bool:
         return True
     # That a token guards it is as it should be, and no news to the user.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
+    # Ray would run workers at niceness 15, behind everything else on the machine.
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own spelling
     ray.init(
         address="local",
         include_dashboard=False,
