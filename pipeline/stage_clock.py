@@ -48,7 +48,7 @@ class StageClock:
         try:
             yield clock
         finally:
-            clock.report()
+            clock.pause()
 
     def add(self, busy: float, cpu: float) -> None:
         """Add what one thread did."""
@@ -65,24 +65,25 @@ class StageClock:
 class ThreadClock:
     """The clock of one thread; `pause` and `resume` around every wait."""
 
-    __slots__ = ("_busy", "_cpu_start", "_since", "_stage")
+    __slots__ = ("_cpu_start", "_since", "_stage")
 
     def __init__(self, stage: StageClock) -> None:
         self._stage = stage
-        self._busy = 0.0
-        self._since = time.perf_counter()
-        self._cpu_start = time.thread_time()
+        self._since: float | None = None
+        self._cpu_start = 0.0
+        self.resume()
 
     def pause(self) -> None:
-        """The thread begins to wait."""
-        self._busy += time.perf_counter() - self._since
+        """The thread begins to wait, or ends; what it did until now counts at once."""
+        if self._since is not None:
+            self._stage.add(time.perf_counter() - self._since, time.thread_time() - self._cpu_start)
+            self._since = None
 
     def resume(self) -> None:
         """The thread has something to do."""
-        self._since = time.perf_counter()
+        self._since, self._cpu_start = time.perf_counter(), time.thread_time()
 
     def report(self) -> None:
-        """Hand the sums to the stage and start again; call while not paused."""
-        now, cpu = time.perf_counter(), time.thread_time()
-        self._stage.add(self._busy + now - self._since, cpu - self._cpu_start)
-        self._busy, self._since, self._cpu_start = 0.0, now, cpu
+        """Count what was done until now; call while not paused."""
+        self.pause()
+        self.resume()

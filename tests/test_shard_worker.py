@@ -112,6 +112,24 @@ def test_the_next_shard_is_asked_for_before_this_one_is_done(tmp_path: Path) -> 
     assert len(list(outcomes)) == 2
 
 
+def test_the_work_of_threads_that_go_on_counts_with_every_outcome(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, 1)
+    go_on = threading.Event()
+
+    def endless() -> Iterator[Shard]:
+        yield from shards
+        go_on.wait(60)
+
+    worker = ShardWorker(worker_settings(tmp_path / "out", ReadRules()), FakeCodec())
+    outcomes = worker.run(endless())
+    busy = {stage.name: stage.busy_seconds for stage in next(outcomes).stages}
+    go_on.set()
+    outcomes.close()
+    # Six MP3 clips take longer than this to decode, and a tar to read, on any machine.
+    assert busy["decode"] > 1e-3
+    assert busy["read"] > 1e-4
+
+
 def test_a_codec_that_fails_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
     worker = ShardWorker(worker_settings(tmp_path / "out", ReadRules()), BrokenCodec())
     with pytest.raises(RuntimeError, match="no kernel image"):
