@@ -13,6 +13,7 @@ import pytest
 from shard_maker import Member, audio, pair, pairs, tar_bytes, write_shard
 
 from jobs import cli
+from xy_codec import load_codec
 
 INLINE = ("--codec", "fake", "--engine", "inline")
 SPEECH = Path(__file__).parent / "speech"
@@ -110,6 +111,20 @@ def test_another_identity_is_refused_before_work_with_both_values(
     before = tree(corpus / "out")
     assert tokenize(corpus / "in", corpus / "out", flag, value) == 1
     assert shown in capsys.readouterr().err
+    assert tree(corpus / "out") == before
+
+
+def test_another_checkpoint_is_refused_before_work_with_both_values(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenize(corpus / "in", corpus / "out")
+    before = tree(corpus / "out")
+    assert tokenize(corpus / "in", corpus / "out", codec="xy-nano") == 1
+    message = capsys.readouterr().err
+    checkpoint = load_codec("xy-nano").identity.checkpoint_sha256
+    assert (
+        f"codec.checkpoint_sha256: output has `{'0' * 64}`, this run has `{checkpoint}`" in message
+    )
     assert tree(corpus / "out") == before
 
 
