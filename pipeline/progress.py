@@ -16,12 +16,12 @@ class Progress:
     """Shows a summary as it grows; used as a context manager around the run."""
 
     def __init__(
-        self, summary: RunSummary, *, quiet: bool = False, stream: TextIO = sys.stderr
+        self, summary: RunSummary, *, quiet: bool = False, stream: TextIO | None = None
     ) -> None:
         self._summary = summary
         self._quiet = quiet
-        self._stream = stream
-        self._is_live = stream.isatty()
+        self._stream = stream or sys.stderr
+        self._is_live = self._stream.isatty()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, daemon=True, name="xytok-progress")
 
