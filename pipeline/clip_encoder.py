@@ -51,7 +51,6 @@ class ClipEncoder:
                         clip.ledger.set_fault(clip.clip, Stage.ENCODE, Reason.TOO_SHORT, detail)
                     else:
                         clip.ledger.set_codes(clip.clip, codes)
-                clock.report()
 
     def _clips(self, clock: ThreadClock) -> Iterator[tuple[_Tag, Waveform]]:
         while True:

@@ -55,7 +55,6 @@ class ShardReader:
                 if shard is None:
                     break
                 self._read_shard(shard, clock)
-                clock.report()
         self._tasks.put(None)
         self._writer.finish()
 

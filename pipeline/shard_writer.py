@@ -80,7 +80,6 @@ class ShardWriter:
                     if item is None:
                         break
                     self._take(*item)
-                    clock.report()
         finally:
             for shard in self._open.values():
                 if shard.part is not None:

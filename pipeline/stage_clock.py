@@ -82,8 +82,3 @@ class ThreadClock:
     def resume(self) -> None:
         """The thread has something to do."""
         self._since, self._cpu_start = time.perf_counter(), time.thread_time()
-
-    def report(self) -> None:
-        """Count what was done until now; call while not paused."""
-        self.pause()
-        self.resume()
