@@ -12,10 +12,12 @@ from xy_codec.errors import CheckpointError, ConfigError
 from xy_codec.layout import PaddedLayout
 from xy_codec.model import XYTokenizer
 from xy_codec.torchaudio_import import import_torchaudio
-from xy_codec.training.codec_start import codec_config
+from xy_codec.training.codec_start import codec_config, start_codec
 from xy_codec.training.pretrain_stage import PretrainStage
 from xy_codec.training.recipe import RECIPES, CodebookRule, load_recipe
-from xy_codec.training.speech_stream import Batch
+from xy_codec.training.scaled_start import scale_start
+from xy_codec.training.speech_stream import Batch, Place, SpeechStream
+from xy_codec.training.spread_loss import spread_loss
 from xy_codec.training.text_branch import CtcBranch, LanguageModelBranch
 from xy_codec.training.training_codec import TrainingCodec
 from xy_codec.training.training_layout import TrainingLayout
@@ -163,3 +165,46 @@ def test_the_full_width_takes_a_training_step_at_reduced_depth():
     found = stage.step([batch], 0)
     assert found["asr"] > 0
     assert not torch.equal(before, stage.codec.model.vocos.head.out.weight)
+
+
+def test_a_scaled_start_makes_content_louder_than_positions(tmp_path: Path):
+    recipe = load_tiny(tmp_path, model__scaled_start=True)
+    plain = start_codec(recipe, 16.0)
+    scaled = start_codec(recipe, 16.0)
+    stream = SpeechStream(recipe.speech, 16000, 1280, recipe.seed, Place())
+    batch = stream.batch(0)
+    stream.close()
+    scale_start(scaled, batch, whisper=False)
+    frames = -(-batch.lengths // 1280)
+    spread = [codec.embed(batch.waves, frames).std() for codec in (plain, scaled)]
+    assert spread[0] < 0.6
+    assert spread[1].item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_scaled_start_leaves_whispers_encoders_alone(tmp_path: Path):
+    recipe = load_tiny(tmp_path)
+    codec = start_codec(recipe, 16.0)
+    before = {name: each.clone() for name, each in codec.model.named_parameters()}
+    stream = SpeechStream(recipe.speech, 16000, 1280, recipe.seed, Place())
+    scale_start(codec, stream.batch(0), whisper=True)
+    stream.close()
+    kept = {name for name, each in codec.model.named_parameters() if each.equal(before[name])}
+    encoders = {
+        name for name in before if name.startswith(("semantic_encoder.", "acoustic_encoder."))
+    }
+    assert encoders <= kept
+    assert "upsample.up_conv.weight" not in kept
+
+
+def test_latents_that_use_all_directions_lose_nothing():
+    torch.manual_seed(0)
+    even = torch.randn(5000, 8)
+    few = even * torch.tensor([3.0, 1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
+    assert spread_loss(even).abs() < 0.1
+    assert spread_loss(few) > 1.0
+    assert spread_loss(10 * few).item() == pytest.approx(spread_loss(few).item(), rel=1e-3)
+    few.requires_grad_(True)
+    spread_loss(few).backward()
+    assert few.grad is not None
+    # A step down the gradient widens the narrow directions.
+    assert spread_loss(few - 1e3 * few.grad) < spread_loss(few)

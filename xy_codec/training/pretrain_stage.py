@@ -10,6 +10,7 @@ from torch import Tensor
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.spectral_loss import SpectralLoss
 from xy_codec.training.speech_stream import Batch
+from xy_codec.training.spread_loss import spread_loss
 from xy_codec.training.stage import AverageWeights, Learner, precision
 from xy_codec.training.text_branch import build_text_branch
 from xy_codec.training.training_codec import TrainingCodec
@@ -67,6 +68,9 @@ class PretrainStage:
         recon = self.spectral(made.waves, waves, lengths)
         loss = weights.recon * recon + weights.commit * made.commitment
         losses = {"recon": recon, "commit": made.commitment}
+        if weights.spread:
+            losses["spread"] = spread_loss(made.latents)
+            loss = loss + weights.spread * losses["spread"]
         if self.text is not None:
             frames = -(-lengths // self.codec.frame_samples)
             losses["asr"] = self.text(made.rows, frames, batch.texts)

@@ -39,6 +39,7 @@ class ModelConfig:
     codec: str  # a YAML as codecs are loaded with, or the name of a bundled one
     whisper: str = ""  # a transformers model id or folder, or a CTranslate2 `model.bin`
     warm_start: str = ""  # a codec checkpoint: weights only
+    scaled_start: bool = False  # fit what starts at random to the first batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class LossConfig:
     feature: float = 1.0
     adversarial: float = 1.0
     relative_commit: bool = False  # to the spread of what is coded
+    spread: float = 0.0  # weight of the loss for latents in all their directions
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
 
 

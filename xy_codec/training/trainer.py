@@ -17,6 +17,7 @@ from xy_codec.training.export import export_codec
 from xy_codec.training.posttrain_stage import PosttrainStage
 from xy_codec.training.pretrain_stage import PretrainStage
 from xy_codec.training.recipe import Recipe
+from xy_codec.training.scaled_start import scale_start
 from xy_codec.training.speech_stream import Place, SpeechStream
 from xy_codec.training.stage import Stage
 from xy_codec.training.training_log import TrainingLog
@@ -66,6 +67,8 @@ class Trainer:
         self.stream = SpeechStream(recipe.speech, self.rate_hz, frame, recipe.seed, self.place)
         rows = recipe.speech.batch_clips * self.stream.crop_samples / frame * self.place.world
         codec = start_codec(recipe, rows).to(device)
+        if recipe.model.scaled_start and not recipe.model.warm_start:
+            scale_start(codec, self.stream.batch(0), whisper=bool(recipe.model.whisper))
         kind = PretrainStage if recipe.stage == "pretrain" else PosttrainStage
         self.stage: Stage = kind(codec, recipe, torch.device(device))
         self.step = 0
