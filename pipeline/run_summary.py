@@ -2,11 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.location import redact
+from pipeline.manifest import Manifest
 from pipeline.shard_outcome import ShardOutcome
 from pipeline.stage_clock import StageTime
 
@@ -30,6 +31,8 @@ class RunSummary:
     bytes_done: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     damaged: list[tuple[str, int]] = field(default_factory=list)
+    judged_before: int = 0
+    rejects_before: Counter[str] = field(default_factory=Counter)
     stages_by_worker: dict[str, Sequence[StageTime]] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
@@ -48,8 +51,18 @@ class RunSummary:
         self.filtered += manifest.filtered
         self.rejects.update(manifest.rejects_by_reason)
         self.source_seconds += manifest.source_seconds
+        self._note_damage(manifest)
+
+    def recall(self, manifests: Iterable[Manifest]) -> None:
+        """Let shards that were done before count for how the run ends: damage and rejects."""
+        for manifest in manifests:
+            self.judged_before += manifest.clips_seen - manifest.filtered
+            self.rejects_before.update(manifest.rejects_by_reason)
+            self._note_damage(manifest)
+
+    def _note_damage(self, manifest: Manifest) -> None:
         if manifest.is_damaged:
-            self.damaged.append((redact(outcome.shard.url), len(manifest.holes)))
+            self.damaged.append((redact(manifest.url), len(manifest.holes)))
 
     @property
     def wall_seconds(self) -> float:
@@ -63,8 +76,9 @@ class RunSummary:
 
     def reject_rate(self) -> float:
         """Rejects among the clips that were not filtered; 0 while there are too few to say."""
-        judged = self.clips - self.filtered
-        return self.rejects.total() / judged if judged >= _MIN_CLIPS_FOR_RATE else 0.0
+        judged = self.clips - self.filtered + self.judged_before
+        rejects = self.rejects.total() + self.rejects_before.total()
+        return rejects / judged if judged >= _MIN_CLIPS_FOR_RATE else 0.0
 
     def stages(self) -> list[StageTime]:
         """Seconds per stage over all workers."""
@@ -112,6 +126,11 @@ class RunSummary:
 
     def lines(self) -> list[str]:
         """The summary for people."""
+        if self.shards_skipped == self.shards_total:
+            return [
+                f"shards    nothing is left: all {self.shards_total} were done before, "
+                f"{len(self.damaged)} damaged"
+            ]
         lines = [
             f"shards    {self.done} done, {self.shards_skipped} were done before, "
             f"{len(self.failed)} failed, {len(self.damaged)} damaged"

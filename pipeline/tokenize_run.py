@@ -15,6 +15,7 @@ from pipeline.identity import build_identity
 from pipeline.location import check_no_secret, normalise, redact
 from pipeline.manifest import list_manifests
 from pipeline.progress import Progress
+from pipeline.recorded_run import read_done, read_finished
 from pipeline.run_record import claim_output
 from pipeline.run_summary import RunSummary
 from pipeline.settings import ReadRules, Tuning, WorkerSettings
@@ -60,6 +61,9 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     output = normalise(request.output)
     # Listed before a codec is loaded: a wrong path is told within a second.
     shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
+    finished = _summary_if_finished(request, output, shards)
+    if finished is not None:
+        return finished
     identity = build_identity(engine.identity(), request.rules)
     claim_output(request.storage, output, identity, provenance(request), asdict(request.tuning))
     manifests = list_manifests(request.storage, output)
@@ -73,6 +77,22 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     if left:
         settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
         _work(request, engine, settings, left, summary)
+    summary.recall(read_done(request.storage, output, identity.identity8, backlog.done))
+    _check_reject_rate(summary, request.max_reject_rate)
+    return summary
+
+
+def _summary_if_finished(
+    request: RunRequest, output: str, shards: Sequence[Shard]
+) -> RunSummary | None:
+    if request.codec is None:
+        return None
+    manifests = read_finished(request.storage, output, request.codec, request.rules, shards)
+    if manifests is None:
+        return None
+    summary = RunSummary(shards_total=len(shards), shards_skipped=len(shards), bytes_total=0)
+    summary.recall(manifests)
+    _check_reject_rate(summary, request.max_reject_rate)
     return summary
 
 
@@ -158,7 +178,8 @@ def _record(write: Callable[..., None], outcome: ShardOutcome) -> None:
 def _check_reject_rate(summary: RunSummary, allowed: float) -> None:
     rate = summary.reject_rate()
     if rate > allowed:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in summary.rejects.most_common(5))
+        rejects = summary.rejects + summary.rejects_before
+        reasons = ", ".join(f"{n} {reason}" for reason, n in rejects.most_common(5))
         raise DamageError(
             f"{rate:.1%} of the clips so far are rejects ({reasons}); at most {allowed:.1%} are "
             "allowed; look at `rejects/` in the output, then mend the input or pass a higher "

@@ -5,7 +5,6 @@ may be in float16 and may leave out what can be recomputed: positional tables, t
 inverse STFT and the quantiser's training buffers.
 """
 
-import hashlib
 import pickle
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from xy_codec.config import CodecConfig
 from xy_codec.errors import CheckpointError
 from xy_codec.mel import LogMel
 from xy_codec.model import XYTokenizer
+from xy_codec.source import file_sha256
 from xy_codec.transformer import sinusoids
 
 INFERENCE_FORMAT = "xytok-inference"
@@ -62,7 +62,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     read = _read_safetensors if path.suffix == ".safetensors" else _read_pickle
     tensors, metadata = read(path)
     renamed = {_released_name(key): _plain(key, tensor) for key, tensor in tensors.items()}
-    return Checkpoint(path, renamed, metadata, _sha256(path))
+    return Checkpoint(path, renamed, metadata, file_sha256(path))
 
 
 def build_model(config: CodecConfig, checkpoint: Checkpoint) -> XYTokenizer:
@@ -180,8 +180,3 @@ def _check_keys(
             f"Checkpoint `{path}` does not match its configuration ({'; '.join(faults)}). "
             "Expected every key of the model and no other; pass the YAML that belongs to it."
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,7 @@ import numpy as np
 
 from xy_codec.contract import Codec, CodecIdentity, Codes, Tag, Waveform
 
+NO_CHECKPOINT = "0" * 64
 _SAMPLES_PER_FRAME = 1280
 _NUM_CODEBOOKS = 8
 _CODEBOOK_SIZE = 1024
@@ -15,10 +16,10 @@ _STRIDE = _SAMPLES_PER_FRAME // _NUM_CODEBOOKS
 class FakeCodec(Codec):
     """Codes are the ten high bits of every 160th sample, so damage to the audio shows in them."""
 
-    def __init__(self, overlap_seconds: float = 10.0) -> None:
+    def __init__(self, overlap_seconds: float = 10.0, precision: str = "exact") -> None:
         self._identity = CodecIdentity(
             name="fake",
-            checkpoint_sha256="0" * 64,
+            checkpoint_sha256=NO_CHECKPOINT,
             input_rate_hz=16000,
             output_rate_hz=16000,
             samples_per_frame=_SAMPLES_PER_FRAME,
@@ -26,7 +27,7 @@ class FakeCodec(Codec):
             codebook_size=_CODEBOOK_SIZE,
             window_seconds=30.0,
             overlap_seconds=overlap_seconds,
-            precision="exact",
+            precision=precision,
             pack_geometry="none",
             platform="any",
         )

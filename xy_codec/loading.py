@@ -39,7 +39,7 @@ def load_codec(
         overlap_seconds: Right context of windows in clips that need several.
     """
     if str(source) == "fake":
-        return FakeCodec(overlap_seconds)
+        return FakeCodec(overlap_seconds, precision)
     files = find_files(str(source), None if config is None else str(config))
     checkpoint = read_checkpoint(files.weights)
     sizes = (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.fake_codec import NO_CHECKPOINT
 
 BUNDLED = Path(__file__).parent / "checkpoints"
 _WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -36,6 +37,17 @@ def find_files(source: str, config: str | None = None) -> CodecFiles:
     if config is None:
         return files
     return CodecFiles(files.weights, _fetch(config) if "://" in config else Path(config))
+
+
+def checkpoint_sha256(source: str) -> str:
+    """The hash of the weights behind `source`, without loading them."""
+    return NO_CHECKPOINT if source == "fake" else file_sha256(find_files(source).weights)
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_config(path: Path) -> dict[str, Any]:
