@@ -73,6 +73,9 @@ def _add_ray_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gpus-per-worker", type=float, metavar="N", help="1 where GPUs are")
     group.add_argument("--cpus-per-worker", type=float, metavar="N", help="by the nodes")
     group.add_argument("--drain-seconds", type=float, default=300.0, metavar="S")
+    group.add_argument(
+        "--hang-minutes", type=float, default=15.0, metavar="M", help="replace workers that stall"
+    )
 
 
 def _count_or_auto(text: str) -> int | None:
@@ -141,6 +144,7 @@ def ray_options_of(args: argparse.Namespace) -> RayOptions:
         cpus_per_worker=args.cpus_per_worker,
         address=args.address,
         drain_seconds=args.drain_seconds,
+        hang_minutes=args.hang_minutes,
     )
 
 

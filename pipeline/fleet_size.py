@@ -27,6 +27,7 @@ class RayOptions:
     cpus_per_worker: float | None = None
     address: str | None = None
     drain_seconds: float = 300.0
+    hang_minutes: float = 15.0
 
     def faults(self) -> list[str]:
         """Every fault of the options, for one message."""
@@ -34,6 +35,7 @@ class RayOptions:
             "--workers": self.workers,
             "--cpus-per-worker": self.cpus_per_worker,
             "--drain-seconds": self.drain_seconds,
+            "--hang-minutes": self.hang_minutes,
         }
         faults = [
             f"`{flag} {value:g}`; expected more than 0"

@@ -12,8 +12,9 @@ from pipeline import ray_cluster
 from pipeline.codec_request import CodecRequest
 from pipeline.errors import DrainedError, OutputError, UsageError, WorkerError
 from pipeline.fleet_size import FleetSize, RayOptions, check_fits, fleet_size
+from pipeline.hang_watch import HangWatch
 from pipeline.metrics import RunMetrics
-from pipeline.ray_fleet import Loaded, RayFleet, Returned
+from pipeline.ray_fleet import Loaded, RayFleet, Returned, Steps
 from pipeline.ray_worker import WorkerStart
 from pipeline.retries import describe
 from pipeline.scheduler import Loss, Policy, Scheduler, Verdict
@@ -42,6 +43,7 @@ class RayEngine:
         self._options = options
         self._policy = policy
         self._fleet = RayFleet(request)
+        self._hangs = HangWatch(options.hang_minutes * 60)
         self._is_connected = False
         self._identity: CodecIdentity | None = None
         self._failed_starts = 0
@@ -106,13 +108,26 @@ class RayEngine:
             else:
                 self._resize(scheduler)
                 self._hand_out(settings, scheduler)
+            yield from self._end_hung(scheduler)
             report = self._fleet.next_report(_REPORT_SECONDS)
             if isinstance(report, Returned):
                 yield from self._take_back(report, scheduler)
+            elif isinstance(report, Steps):
+                self._hangs.note(report.worker, report.steps)
             elif self._take_start(report):
                 assert report is not None
                 scheduler.add_worker(report.worker)
                 self._hungry.add(report.worker)
+
+    def _end_hung(self, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
+        if not self._hangs.is_due:
+            return
+        hung, to_ask = self._hangs.look([w for w in self._fleet.starts if scheduler.in_hand(w)])
+        for worker in to_ask:
+            self._fleet.ask_steps(worker)
+        for worker in hung:
+            why = f"no progress for {self._options.hang_minutes:g} minutes"
+            yield from self._lose(worker, Loss.DIED, why, scheduler)
 
     def _size(self) -> FleetSize:
         nodes = ray_cluster.live_nodes()
@@ -233,7 +248,11 @@ class RayEngine:
         self._resized = 0.0
         self._hungry |= set(self._fleet.starts)
         for shard, verdict in scheduler.lose(worker, loss):
-            logger.warning("%s is gone (%s): %s %s", worker, loss.value, shard.path, verdict.value)
+            logger.warning(
+                "%s is gone (%s): %s %s%s",
+                *(worker, loss.value, shard.path, verdict.value),
+                f"; {why}" if why else "",
+            )
             if verdict is not Verdict.AGAIN:
                 self.verdicts.append((shard.path, verdict))
             if verdict is Verdict.QUARANTINED:

@@ -38,7 +38,15 @@ class Returned:
     error: BaseException | None
 
 
-Report = Loaded | Returned
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How far a worker is; None when it could not say."""
+
+    worker: str
+    steps: int | None
+
+
+Report = Loaded | Returned | Steps
 
 
 class RayFleet:
@@ -83,6 +91,11 @@ class RayFleet:
         """Give a worker one shard; it reports `Returned`."""
         reference = self._actors[worker].tokenize.remote(settings, shard)
         self._watch(reference, lambda value, error: Returned(worker, shard, value, error))
+
+    def ask_steps(self, worker: str) -> None:
+        """Ask how far a worker is; it reports `Steps`."""
+        reference = self._actors[worker].num_steps.remote()
+        self._watch(reference, lambda value, _: Steps(worker, value))
 
     def next_report(self, timeout_seconds: float) -> Report | None:
         """The next report of a member; None after the timeout, or when it is of a retired one."""

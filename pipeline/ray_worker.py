@@ -37,6 +37,7 @@ class RayWorker:
 
     def __init__(self) -> None:
         self._codec: Codec | None = None
+        self._shard_worker: ShardWorker | None = None
         self._node_id = ""
         self._feed: queue.SimpleQueue[Shard | None] = queue.SimpleQueue()
         self._waiting: dict[str, Future[ShardOutcome]] = {}
@@ -84,11 +85,16 @@ class RayWorker:
             self._feed.put(shard)
         return outcome.result()
 
+    def num_steps(self) -> int:
+        """A count that stands still only when this worker does nothing."""
+        return self._shard_worker.num_steps() if self._shard_worker else 0
+
     def _work(self, settings: WorkerSettings) -> None:
         assert self._codec is not None, "load() comes before tokenize()"
         name = f"{self._node_id[:8]}-{os.getpid()}"
         try:
-            for outcome in ShardWorker(settings, self._codec).run(self._shards()):
+            self._shard_worker = ShardWorker(settings, self._codec)
+            for outcome in self._shard_worker.run(self._shards()):
                 self._waiting.pop(outcome.shard.path).set_result(replace(outcome, worker=name))
         except BaseException as error:
             self._fail_all(error)

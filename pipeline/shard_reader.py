@@ -77,6 +77,7 @@ class ShardReader:
         pairing = Pairing()
         limit = self._settings.rules.limit
         for member in reader:
+            clock.step()
             for event in pairing.feed(member):
                 self._follow(event, ledger, clock)
             if limit is not None and ledger.clips_seen >= limit:

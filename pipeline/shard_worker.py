@@ -20,7 +20,7 @@ from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
 from pipeline.shard_reader import ShardReader
 from pipeline.shard_writer import ShardWriter
-from pipeline.stage_clock import StageTime
+from pipeline.stage_clock import StageClock, StageTime
 from xy_codec.contract import Codec
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class ShardWorker:
         self._codec = codec
         if settings.tuning.packs_in_flight and getattr(codec, "packs_in_flight", 0):
             codec.packs_in_flight = settings.tuning.packs_in_flight  # type: ignore[attr-defined]
-        self._stages: list[Callable[[], StageTime]] = []
+        self._clocks: list[StageClock] = []
 
     def run(self, shards: Iterator[Shard]) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish; an error that no shard caused is raised.
@@ -52,7 +52,7 @@ class ShardWorker:
         writer = ShardWriter(self._settings, outcomes)
         encoder = ClipEncoder(self._codec, ready, pool, self._settings.tuning)
         reader = ShardReader(self._settings, shards, pool.tasks, payload_bytes, writer)
-        self._stages = [s.clock.time for s in (reader, pool, encoder, writer)]
+        self._clocks = [stage.clock for stage in (reader, pool, encoder, writer)]
         bodies = {"read": reader.run_thread, "encode": encoder.run_thread}
         bodies |= {f"decode-{n}": pool.run_thread for n in range(pool.num_threads)}
         writer_thread = _start("write", writer.run_thread, outcomes)
@@ -72,7 +72,11 @@ class ShardWorker:
 
     def stage_times(self) -> list[StageTime]:
         """Busy seconds per stage of the current or last run."""
-        return [stage() for stage in self._stages]
+        return [clock.time() for clock in self._clocks]
+
+    def num_steps(self) -> int:
+        """A count that grows while anything is done; a long clip is many packs, but one step."""
+        return sum(clock.steps for clock in self._clocks) + getattr(self._codec, "packs_run", 0)
 
 
 def _start(

@@ -37,6 +37,8 @@ class StageClock:
 
     name: str
     threads: int = 1
+    # Grows with every piece of work; a sum that stands still tells a worker that hangs.
+    steps: int = 0
     _busy: float = 0.0
     _cpu: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,6 +57,7 @@ class StageClock:
         with self._lock:
             self._busy += busy
             self._cpu += cpu
+            self.steps += 1
 
     def time(self) -> StageTime:
         """The sums so far."""
@@ -78,6 +81,10 @@ class ThreadClock:
         if self._since is not None:
             self._stage.add(time.perf_counter() - self._since, time.thread_time() - self._cpu_start)
             self._since = None
+
+    def step(self) -> None:
+        """The thread got on without a wait."""
+        self._stage.add(0.0, 0.0)
 
     def resume(self) -> None:
         """The thread has something to do."""

@@ -28,9 +28,9 @@ def decode_slowly(payload: bytes, *rest: Any) -> Any:
 
 
 class DeadlyCodec(FakeCodec):
-    """Ends its process, or only raises, when it meets a clip of a certain length."""
+    """Ends its process, raises or hangs when it meets a clip of a certain length."""
 
-    raises = False
+    way = "ends"
 
     def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Codes]]:
         return super().encode_stream(self._survivors(clips))
@@ -38,17 +38,19 @@ class DeadlyCodec(FakeCodec):
     def _survivors(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Waveform]]:
         for tag, waveform in clips:
             if abs(len(waveform) / 16000 - DEADLY_SECONDS) < 0.05:
-                if self.raises:
+                if self.way == "raises":
                     raise RuntimeError("this clip breaks the codec")
+                if self.way == "hangs":
+                    time.sleep(3600)
                 os._exit(9)
             yield tag, waveform
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlyRequest(CodecRequest):
-    """Asks for the deadly codec; `raises` as its source asks for the milder form."""
+    """Asks for the deadly codec; `raises` or `hangs` as its source asks for the other forms."""
 
     def load(self) -> Codec:
         codec = DeadlyCodec()
-        codec.raises = self.source == "raises"
+        codec.way = self.source
         return codec

@@ -99,8 +99,9 @@ class RayRun:
         codec: CodecRequest | None = None,
         policy: Policy | None = None,
         rules: ReadRules = RULES,
+        hang_minutes: float = 15.0,
     ) -> None:
-        options = RayOptions(workers=workers, cpus_per_worker=1)
+        options = RayOptions(workers=workers, cpus_per_worker=1, hang_minutes=hang_minutes)
         self.engine = RayEngine(codec or CodecRequest("fake"), options, policy)
         self.workers = workers
         self.request = request_for(inputs, output, rules)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aborting_decoder import ABORT
+from aborting_decoder import ABORT, HANG
 from paced_decoder import DEADLY_SECONDS, DeadlyRequest
 from ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed
 from shard_maker import pair, pairs, write_shard
@@ -107,3 +107,42 @@ def test_a_shard_that_breaks_its_worker_fails_and_its_companions_are_done(
     (failed,) = summary.failed
     assert failed[0].endswith("breaking.tar")
     assert "this clip breaks the codec" in failed[1]
+
+
+def test_an_encoder_that_never_returns_is_ended_and_its_shard_named(
+    cluster: Any, tmp_path: Path
+) -> None:
+    make_shards(tmp_path / "in", 3, num_clips=3)
+    write_shard(tmp_path / "in" / "hanging.tar", pair("hanging", DEADLY_SECONDS))
+    strict = Policy(isolate_at_strike=1, quarantine_at_strike=2)
+    run = RayRun(
+        tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("hangs"), strict, hang_minutes=0.05
+    ).start()
+    summary = run.finish()
+    assert summary.done == 3
+    (failed,) = summary.failed
+    assert failed[0].endswith("hanging.tar")
+    assert "no progress for 0.05 minutes" in failed[1]
+
+
+@pytest.mark.slow
+def test_a_decoder_that_never_returns_costs_its_worker_and_then_one_clip(
+    cluster: Any, tmp_path: Path
+) -> None:
+    bad = [("bad.mp3", HANG)]
+    write_shard(tmp_path / "in" / "0.tar", [*pairs(3, 0.4), *bad, *pairs(3, 0.4, prefix="z")])
+    # Longer than the two minutes that a decoding process gets for a clip.
+    isolating = Policy(isolate_at_strike=1)
+    run = RayRun(tmp_path / "in", tmp_path / "out", 1, policy=isolating, hang_minutes=2.2).start()
+    summary = run.finish(600)
+    assert (summary.done, summary.codes) == (1, 6)
+    assert dict(summary.rejects) == {"crashed_decoder": 1}
+
+
+def test_a_stopped_worker_process_is_replaced(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = RayRun(inputs, tmp_path, hang_minutes=0.05).start_together()
+    run.kill_worker(signal.SIGSTOP)
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected

@@ -1,0 +1,46 @@
+"""Which workers hold shards and get nowhere; pure logic, told by counts of their steps."""
+
+import time
+from collections.abc import Callable, Iterable
+
+_LONGEST_PAUSE_SECONDS = 15.0
+
+
+class HangWatch:
+    """Adds up how long each busy worker has stood still.
+
+    A worker that cannot answer stands still too. Silence counts only as long as this process looks,
+    so that a driver that was stopped for an hour blames nobody.
+    """
+
+    def __init__(self, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit_seconds
+        self._pause = min(_LONGEST_PAUSE_SECONDS, limit_seconds / 10)
+        self._clock = clock
+        self._looked = clock()
+        self._silent: dict[str, float] = {}
+        self._steps: dict[str, int] = {}
+        self._asked: set[str] = set()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look again."""
+        return self._clock() - self._looked >= self._pause
+
+    def look(self, busy: Iterable[str]) -> tuple[list[str], list[str]]:
+        """The workers that hang, and those to ask for their steps."""
+        now = self._clock()
+        elapsed, self._looked = min(now - self._looked, 2 * self._pause), now
+        self._silent = {worker: self._silent.get(worker, -elapsed) + elapsed for worker in busy}
+        self._steps = {w: steps for w, steps in self._steps.items() if w in self._silent}
+        self._asked &= set(self._silent)
+        hung = [worker for worker, seconds in self._silent.items() if seconds >= self._limit]
+        to_ask = [worker for worker in self._silent if worker not in {*self._asked, *hung}]
+        self._asked |= set(to_ask)
+        return hung, to_ask
+
+    def note(self, worker: str, steps: int | None) -> None:
+        """Take a worker's answer."""
+        self._asked.discard(worker)
+        if steps is not None and steps != self._steps.get(worker) and worker in self._silent:
+            self._steps[worker], self._silent[worker] = steps, 0.0
