@@ -34,12 +34,14 @@ class RunSummary:
     judged_before: int = 0
     rejects_before: Counter[str] = field(default_factory=Counter)
     stages_by_worker: dict[str, Sequence[StageTime]] = field(default_factory=dict)
+    out_of_memory_by_worker: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     def take(self, outcome: ShardOutcome) -> None:
         """Add one outcome."""
         if outcome.stages:
             self.stages_by_worker[outcome.worker] = outcome.stages
+            self.out_of_memory_by_worker[outcome.worker] = outcome.times_out_of_memory
         self.bytes_done += max(0, outcome.shard.size_bytes)
         manifest = outcome.manifest
         if manifest is None:
@@ -96,6 +98,11 @@ class RunSummary:
             return None
         return max(0.0, 1.0 - encode.busy_seconds / (self.wall_seconds * encode.threads))
 
+    @property
+    def times_out_of_memory(self) -> int:
+        """How often an accelerator had no memory for one more buffer in flight."""
+        return sum(self.out_of_memory_by_worker.values())
+
     def slowest_stage(self) -> str | None:
         """The stage whose threads were busiest."""
         stages = self.stages()
@@ -117,6 +124,7 @@ class RunSummary:
             "wall_seconds": round(self.wall_seconds, 3),
             "real_time_factor": round(self.real_time_factor, 2),
             "idle_share": self.idle_share(),
+            "times_out_of_memory": self.times_out_of_memory,
             "slowest_stage": self.slowest_stage(),
             "stages": [
                 {"name": s.name, "threads": s.threads, "busy_seconds": round(s.busy_seconds, 3)}
@@ -143,10 +151,16 @@ class RunSummary:
         reasons = ", ".join(f"{n} {reason}" for reason, n in self.rejects.most_common())
         stages = self.stages()
         table = ", ".join(f"{s.name} {s.busy_seconds:.1f} s / {s.threads}" for s in stages)
-        return [
+        lines = [
             f"clips     {self.codes} codes, {self.rejects.total()} rejects, "
             f"{self.filtered} filtered" + (f" ({reasons})" if reasons else ""),
             f"speech    {self.source_seconds / 3600:.3f} h in {self.wall_seconds:.1f} s, "
             f"{self.real_time_factor:,.0f} x real time",
             f"stages    {table} (busy seconds / threads); slowest: {self.slowest_stage()}",
         ]
+        if self.times_out_of_memory:
+            lines.append(
+                f"memory    GPU memory ran out ({self.times_out_of_memory} x): fewer buffers were "
+                "kept in flight; codes are the same"
+            )
+        return lines

@@ -11,7 +11,7 @@ from pipeline.stage_clock import StageTime
 class ShardOutcome:
     """A finished shard with its manifest, or a failed one with the reason.
 
-    `stages` are the sums of the whole worker so far, not of this shard alone.
+    `stages` and `times_out_of_memory` are sums of the whole worker so far, not of this shard alone.
     """
 
     shard: Shard
@@ -20,6 +20,7 @@ class ShardOutcome:
     error: str | None = None
     worker: str = ""
     stages: tuple[StageTime, ...] = ()
+    times_out_of_memory: int = 0
 
     @property
     def is_done(self) -> bool:

@@ -59,7 +59,11 @@ class ShardWorker:
         threads = [_start(name, body, outcomes) for name, body in bodies.items()]
         try:
             for outcome in _until_done(outcomes):
-                yield replace(outcome, stages=tuple(self.stage_times()))
+                yield replace(
+                    outcome,
+                    stages=tuple(self.stage_times()),
+                    times_out_of_memory=getattr(self._codec, "times_out_of_memory", 0),
+                )
         finally:
             for budget in (payload_bytes, pool.seconds):
                 budget.stop()

@@ -172,6 +172,7 @@ def _record(write: Callable[..., None], outcome: ShardOutcome) -> None:
         filtered=manifest.filtered,
         source_seconds=manifest.source_seconds,
         holes=len(manifest.holes),
+        worker_times_out_of_memory=outcome.times_out_of_memory,
     )
 
 

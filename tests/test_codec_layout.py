@@ -9,7 +9,8 @@ from xy_codec.checkpoint import build_model
 from xy_codec.config import CodecConfig
 from xy_codec.geometry import CPU, CUDA, Geometry
 from xy_codec.layout import PaddedLayout, merge_steps, split_steps
-from xy_codec.packing import lay_out
+from xy_codec.neural_codec import NeuralCodec
+from xy_codec.packing import PackedLayout, lay_out
 
 CONFIG = CodecConfig.from_mapping(Group("small_xy").info["params"])
 RNG = np.random.default_rng(8)
@@ -65,7 +66,7 @@ def test_merging_and_splitting_steps_are_inverse() -> None:
 
 
 @pytest.mark.parametrize("in_flight", [0, 1, 3])
-def testpacks_in_flight_are_tuning(in_flight: int) -> None:
+def test_packs_in_flight_are_tuning(in_flight: int) -> None:
     codec = small_codec("small_xy", 10.0)
     waves = clips(*RNG.integers(1280, 60_000, 20).tolist(), 0)
     expected = codec.encode(waves)
@@ -77,6 +78,44 @@ def testpacks_in_flight_are_tuning(in_flight: int) -> None:
     finally:
         codec.geometry, codec.packs_in_flight = before
     assert all(np.array_equal(got[i], codes) for i, codes in enumerate(expected))
+
+
+def test_out_of_memory_means_fewer_packs_in_flight_and_the_same_codes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codec = small_codec("small_xy", 10.0)
+    waves = clips(*[100_000] * 24)
+    expected = codec.encode(waves)
+    shapes = fail_to_embed(codec, monkeypatch, calls={3, 6})
+    monkeypatch.setattr(codec, "packs_in_flight", 2)
+    monkeypatch.setattr(codec, "times_out_of_memory", 0)
+    monkeypatch.setattr(codec, "geometry", Geometry(CPU.tile_rows, CPU.tile_rows))
+    got = dict(codec.encode_stream(enumerate(waves)))
+    assert all(np.array_equal(got[i], codes) for i, codes in enumerate(expected))
+    assert (codec.times_out_of_memory, codec.packs_in_flight) == (2, 0)
+    assert shapes[2] == shapes[3]
+
+
+def test_memory_that_is_too_small_for_one_pack_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = small_codec("small_xy", 10.0)
+    fail_to_embed(codec, monkeypatch, calls={1, 2})
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        codec.encode(clips(20_000))
+
+
+def fail_to_embed(codec: NeuralCodec, monkeypatch: pytest.MonkeyPatch, calls: set[int]) -> list:
+    """Let some calls of the encoder find no memory; the shapes of all calls are returned."""
+    shapes: list = []
+    embed = codec.model.embed
+
+    def short_of_memory(rows: torch.Tensor, layout: PackedLayout) -> torch.Tensor:
+        shapes.append(rows.shape)
+        if len(shapes) in calls:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return embed(rows, layout)
+
+    monkeypatch.setattr(codec.model, "embed", short_of_memory)
+    return shapes
 
 
 def test_the_geometry_of_gpus_gives_the_same_codes_here() -> None:

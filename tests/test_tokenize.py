@@ -5,15 +5,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from shard_maker import Member, audio, pair, pairs, tar_bytes, write_shard
 
 from jobs import cli
 from xy_codec import load_codec
+from xy_codec.model import XYTokenizer
 
 INLINE = ("--codec", "fake", "--engine", "inline")
 SPEECH = Path(__file__).parent / "speech"
@@ -257,3 +260,27 @@ def test_audio_of_every_kind_in_one_shard(tmp_path: Path) -> None:
     assert tokenize(tmp_path / "in", tmp_path / "out") == 0
     (part,) = tmp_path.glob("out/tokens/**/*.parquet")
     assert pq.read_table(part)["key"].to_pylist() == list(kinds)
+
+
+def test_times_out_of_memory_are_in_the_summary_and_the_event_log(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failures = iter([True])
+    embed = XYTokenizer.embed
+
+    def short_of_memory(model: XYTokenizer, *rest: Any) -> Any:
+        if next(failures, False):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return embed(model, *rest)
+
+    tokenize(corpus / "in", corpus / "out", codec="xy-nano")
+    monkeypatch.setattr(XYTokenizer, "embed", short_of_memory)
+    capsys.readouterr()
+    words = ["tokenize", str(corpus / "in"), str(corpus / "out2"), "--codec", "xy-nano"]
+    assert cli.run([*words, "--engine", "inline"]) == 0
+    assert "GPU memory ran out (1 x)" in capsys.readouterr().out
+    (log,) = corpus.glob("out2/events/*.jsonl")
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert events[-1]["times_out_of_memory"] == 1
+    assert {e["worker_times_out_of_memory"] for e in events if e["event"] == "shard_done"} == {1}
+    assert tree(corpus / "out2") == tree(corpus / "out")

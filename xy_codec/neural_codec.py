@@ -85,6 +85,8 @@ class NeuralCodec(Codec):
         self._identity = identity
         # The host prepares one pack while the accelerator runs the one before it.
         self.packs_in_flight = 0 if device.type == "cpu" else 1
+        self.packs_run = 0
+        self.times_out_of_memory = 0
 
     @property
     def identity(self) -> CodecIdentity:
@@ -139,15 +141,34 @@ class NeuralCodec(Codec):
                 yield tag, np.empty((depth, 0), np.int16)
             for job in jobs:
                 if self.geometry.is_full(pack.rows, job.rows):
-                    running.append(self._launch(pack, depth))
+                    yield from self._add_running(running, pack, depth)
                     pack = _Pack()
                     while len(running) > self.packs_in_flight:
                         yield from running.popleft().collect()
                 pack.add(job)
         if pack.jobs:
-            running.append(self._launch(pack, depth))
+            yield from self._add_running(running, pack, depth)
         while running:
             yield from running.popleft().collect()
+
+    def _add_running(
+        self, running: deque[_Pack[Tag]], pack: _Pack[Tag], depth: int
+    ) -> Iterator[tuple[Tag, Codes]]:
+        """Launch a pack; when memory runs out, end those before it and launch the same one again.
+
+        Never in another shape: the rows of a buffer are part of what codes depend on.
+        """
+        try:
+            running.append(self._launch(pack, depth))
+            return
+        except torch.cuda.OutOfMemoryError:
+            self.times_out_of_memory += 1
+        # Outside of `except`, whose traceback would keep the failed attempt's memory.
+        while running:
+            yield from running.popleft().collect()
+        torch.cuda.empty_cache()
+        self.packs_in_flight = max(0, self.packs_in_flight - 1)
+        running.append(self._launch(pack, depth))
 
     def _jobs(self, tag: Tag, waveform: Waveform, depth: int) -> list[_Job[Tag]]:
         windows = list(self.plan.encode_windows(len(waveform)))
@@ -181,6 +202,7 @@ class NeuralCodec(Codec):
         rows = self.model.embed(torch.cat([*mels, padding]), layout)
         codes = self.model.quantize(rows, layout, num_codebooks).short()
         pack.codes = codes.to("cpu", non_blocking=True)
+        self.packs_run += 1
         if self.device.type == "cuda":
             pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             pack.done.record()
