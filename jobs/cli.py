@@ -31,6 +31,8 @@ JOBS: dict[str, tuple[str, str]] = {
     "train": ("jobs.train_job", "train the codec: pre-training or post-training by a recipe"),
     "completion": ("jobs.completion_job", "print a completion script for bash, zsh or fish"),
 }
+# Verbs whose `--config FILE` holds options of a run.
+_CONFIGURED = ("tokenize", "plan")
 
 
 class Job(Protocol):
@@ -87,14 +89,22 @@ def _expected_errors() -> tuple[type[Exception], ...]:
 def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
     verbs = [word for word in argv if word in JOBS][:1]
-    args = build_parser(verbs).parse_args(argv)
+    verb = "".join(verbs)
     try:
+        if verb in _CONFIGURED:
+            from jobs.run_config import expand_config
+
+            start = argv.index(verb) + 1
+            argv = [*argv[:start], *expand_config(argv[start:])]
+        args = build_parser(verbs).parse_args(argv)
         return load_job(args.verb).run(args)
+    except SystemExit:
+        raise  # argparse's; to compare it with our errors would import them and numpy
     except _expected_errors() as error:
-        print(f"xytok {args.verb}: {error}", file=sys.stderr)
+        print(f"xytok {verb}: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
-        print(f"xytok {args.verb}: interrupted; the same command resumes", file=sys.stderr)
+        print(f"xytok {verb}: interrupted; the same command resumes", file=sys.stderr)
         return 130
 
 

@@ -25,15 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check the arguments here, submit, follow the log, and return the run's exit code."""
+    from jobs.run_config import expand_config
     from jobs.tokenize_options import add_tokenize_options, rules_of, split_paths
     from pipeline.errors import UsageError
+    from pipeline.location import check_no_secret
     from pipeline.ray_submission import Submission, submit
+    from pipeline.storage_options import check_storage_argument
 
-    words = [word for word in args.arguments if word != "--"]
+    # The cluster has no such file: its options travel.
+    words = expand_config([word for word in args.arguments if word != "--"])
     parser = argparse.ArgumentParser(prog="xytok submit --", allow_abbrev=False)
     add_tokenize_options(parser)
     tokenize = parser.parse_args(words)
-    split_paths(tokenize)
+    inputs, output = split_paths(tokenize)
+    # Before anything shows in the job API.
+    check_storage_argument(tokenize.storage_options or "@")
+    for url in (*inputs, output):
+        check_no_secret(url)
     faults = rules_of(tokenize).check()
     if tokenize.engine == "inline":
         faults.append("`--engine inline` would use one process of the head; expected `ray`")

@@ -5,7 +5,6 @@ import json
 
 from jobs.tokenize_options import (
     add_tokenize_options,
-    apply_config,
     ray_options_of,
     rules_of,
     split_paths,
@@ -15,15 +14,10 @@ from jobs.tokenize_options import (
 
 EXAMPLE = "xytok tokenize 's3://bucket/Emilia/EN/*.tar' s3://bucket/out --codec fdugyt/XY_Tokenizer"
 
-_defaults: dict[str, object] = {}
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_tokenize_options(parser)
-    _defaults.update(
-        {action.dest: action.default for action in parser._actions if action.dest != "help"}
-    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +28,6 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.ray_engine import RayEngine
     from pipeline.tokenize_run import RunRequest, check_finished, run_tokenize
 
-    args = apply_config(args, _defaults)
     inputs, output = split_paths(args)
     codec = CodecRequest(
         args.codec, args.codec_config, args.precision, args.device, args.overlap_seconds

@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from pipeline.bench.tuning_profile import find_profile
 from pipeline.errors import UsageError
@@ -80,32 +79,6 @@ def _add_ray_options(parser: argparse.ArgumentParser) -> None:
 
 def _count_or_auto(text: str) -> int | None:
     return None if text == "auto" else int(text)
-
-
-def apply_config(args: argparse.Namespace, parser_defaults: dict[str, Any]) -> argparse.Namespace:
-    """Fill options that were not given from `--config`; unknown names are refused."""
-    if args.config is None:
-        return args
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(args.config).read_text("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"`--config {args.config}` cannot be read ({type(error).__name__}); expected a YAML "
-            "mapping of option names; check the file"
-        ) from error
-    names = {name.replace("-", "_"): value for name, value in dict(values).items()}
-    unknown = sorted(set(names) - set(parser_defaults) - {"config", "paths"})
-    if unknown:
-        raise UsageError(
-            f"`--config {args.config}` has unknown options {', '.join(unknown)}; expected names of "
-            "flags without dashes; see `xytok tokenize -h`"
-        )
-    for name, value in names.items():
-        if getattr(args, name) == parser_defaults[name]:
-            setattr(args, name, value)
-    return args
 
 
 def split_paths(args: argparse.Namespace) -> tuple[tuple[str, ...], str]:

@@ -16,16 +16,21 @@ def read_storage_options(argument: str | None) -> dict[str, Mapping[str, Any]]:
     """The options by protocol; `argument` is `@FILE` with JSON or YAML, flat or by protocol."""
     if argument is None:
         return {}
+    check_storage_argument(argument)
+    options = _parse(Path(argument[1:]).expanduser())
+    if options and all(name in _PROTOCOLS and isinstance(v, dict) for name, v in options.items()):
+        return dict(options)
+    return {ANY_PROTOCOL: options}
+
+
+def check_storage_argument(argument: str) -> None:
+    """Refuse a literal value, which may be a secret."""
     if not argument.startswith("@"):
         raise UsageError(
             "`--storage-options` got its value on the command line, where it shows in `ps`, in the "
             "dashboard and in the job API; expected `@FILE`; write the options as JSON or YAML "
             "into a file that only you can read, and pass `--storage-options @FILE`"
         )
-    options = _parse(Path(argument[1:]).expanduser())
-    if options and all(name in _PROTOCOLS and isinstance(v, dict) for name, v in options.items()):
-        return dict(options)
-    return {ANY_PROTOCOL: options}
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -202,16 +202,6 @@ def test_lists_ranges_and_max_shards_choose_shards(corpus: Path) -> None:
     assert len(list(corpus.glob("out2/manifests/**/*.json"))) == 1
 
 
-def test_a_config_file_fills_options_and_flags_win(corpus: Path) -> None:
-    (corpus / "run.yaml").write_text("where: dnsmos > 9\nlimit: 2\n")
-    config = ["--config", corpus / "run.yaml", "--where", "dnsmos > 3"]
-    assert tokenize(corpus / "in", corpus / "out", *config) == 0
-    identity = json.loads((corpus / "out/run.json").read_text())["identity"]
-    assert (identity["where"], identity["limit"]) == ("dnsmos > 3", 2)
-    (corpus / "bad.yaml").write_text("wher: x\n")
-    assert tokenize(corpus / "in", corpus / "o", "--config", corpus / "bad.yaml") == 2
-
-
 def test_a_full_disk_is_a_clear_error_without_partial_files(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
