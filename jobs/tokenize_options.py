@@ -57,7 +57,11 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--profile", type=Path, metavar="FILE", help="settings that `xytok bench` found fastest"
     )
-    group.add_argument("--storage-options", metavar="@FILE", help="endpoint and credentials")
+    group.add_argument(
+        "--storage-options",
+        metavar="@FILE",
+        help="endpoint, credentials, `anon`, `requester_pays`, as fsspec names them",
+    )
     group.add_argument("--redo-changed", action="store_true", help="redo shards that were replaced")
     group.add_argument("--allow-damaged", action="store_true", help="damaged tars are no failure")
     group.add_argument("--max-reject-rate", type=float, default=0.5, metavar="RATE")

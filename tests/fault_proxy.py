@@ -3,7 +3,7 @@
 import http.client
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,7 @@ class Faults:
     rule: Callable[[str, str, int], str | None] = lambda method, path, number: None
     count: int = 0
     met: list[str] = field(default_factory=list)
+    seen: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_fault(self, method: str, path: str) -> str | None:
@@ -63,6 +64,8 @@ def fault_proxy(target: str) -> Iterator[FaultProxy]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            faults.seen.append((self.command, self.path, headers))
             fault = faults.next_fault(self.command, self.path)
             if fault == "500":
                 self._answer(500, [], b"<Error><Code>InternalError</Code></Error>")

@@ -17,6 +17,7 @@ from typing import Any
 
 ACCESS_KEY = "xytok-test"
 SECRET_KEY = "xytok-test-secret"
+PUBLIC_BUCKET = "public"  # anyone may read it, nobody may write without keys
 _GRPC_OFFSET = 10000  # SeaweedFS puts each service's gRPC port here unless told otherwise
 _READY_SECONDS = 60.0
 
@@ -107,8 +108,10 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
 def _write_identities(path: Path) -> None:
     credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    identity = {"name": "tester", "credentials": credentials, "actions": actions}
-    path.write_text(json.dumps({"identities": [identity]}))
+    tester = {"name": "tester", "credentials": credentials, "actions": actions}
+    readable = [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]
+    anyone = {"name": "anonymous", "actions": readable}
+    path.write_text(json.dumps({"identities": [tester, anyone]}))
 
 
 def _answers(url: str) -> bool:
