@@ -83,7 +83,7 @@ def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"`--set {text}` has no `=`; expected NAME=VALUE. Add the value.")
-    return name, yaml.safe_load(value)
+    return name, yaml.safe_load(value) if value else ""
 
 
 def _show(progress: "Progress") -> None:

@@ -1,7 +1,7 @@
 """The fenced blocks of README.md: which language, whether to run them, and the commands inside.
 
-A block is run unless its fence says `parse-only` (it needs a hub, a cluster or a container engine)
-or its language is `text` (output, shown for reading).
+A block is run, with the slow tests if its fence says `slow`, unless the fence says what stands
+against it (`parse-only=hub`) or its language is `text` (output, shown for reading).
 """
 
 import re
@@ -20,12 +20,16 @@ class Block:
 
     line: int
     language: str
-    parse_only: bool
+    note: str  # of the fence: `slow`, or `parse-only=` and the reason
     text: str
 
     @property
     def name(self) -> str:
         return f"line-{self.line}-{self.language}"
+
+    @property
+    def runs(self) -> bool:
+        return self.language in ("sh", "python") and not self.note.startswith("parse-only")
 
     def xytok_commands(self) -> list[list[str]]:
         """The arguments of every `xytok …` in a shell block."""
@@ -50,7 +54,7 @@ def read_blocks() -> list[Block]:
         Block(
             line=text[: match.start()].count("\n") + 1,
             language=match[1],
-            parse_only="parse-only" in match[2],
+            note=match[2].strip(),
             text=match[3],
         )
         for match in _FENCE.finditer(text)

@@ -1,8 +1,11 @@
 import json
 from pathlib import Path
 
+import datasets
 import duckdb
 import numpy as np
+import pandas
+import polars
 import pyarrow.parquet as pq
 from inline_run import run_shards, run_tar
 from shard_maker import pairs, write_shard
@@ -64,6 +67,18 @@ def test_codes_come_back_k_major_from_pyarrow_and_duckdb(tmp_path: Path) -> None
     found = duckdb.sql(f"select codes, codes[8][7] from '{part}' order by tar_offset").fetchall()
     assert [codes for codes, _ in found] == wanted
     assert [last for _, last in found] == [codes[7][6] for codes in wanted]
+
+
+def test_datasets_polars_and_pandas_open_a_part_as_it_is(tmp_path: Path) -> None:
+    part = write_part(tmp_path, 3, 7)
+    wanted = pq.read_table(part)["codes"].to_pylist()
+    opened = datasets.load_dataset(
+        "parquet", data_files=str(part), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert opened["codes"][:] == wanted
+    assert polars.read_parquet(part)["codes"].to_list() == wanted
+    frame = pandas.read_parquet(part)
+    assert [[list(book) for book in codes] for codes in frame["codes"]] == wanted
 
 
 def test_every_part_and_reject_file_has_the_same_schema(tmp_path: Path) -> None:
