@@ -15,10 +15,10 @@ from pipeline.manifest import MANIFESTS, Manifest, ManifestName, WrittenFile, li
 from pipeline.run_record import RunRecord, read_run_record
 from pipeline.schema import IDENTITY_KEY
 from pipeline.status import read_all
-from pipeline.storage import Storage, StoredFile
+from pipeline.storage import Storage
 
 _CHECKERS = 8
-_FOLDERS = ("tokens", "rejects", MANIFESTS)
+_FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def verify_output(
     names = list_manifests(storage, output)
     ours = [name for name in names if name.identity8 == record.identity8]
     manifests = read_all(ours, output, storage)
-    listed = {file.url: file for folder in _FOLDERS for file in _list(output, folder, storage)}
+    listed = {file.url for file in storage.list_files(output)}
     check = _Check(output, storage, record, listed, sources)
     with ThreadPoolExecutor(_CHECKERS) as pool:
         faults = [fault for found in pool.map(check.shard, manifests, ours) for fault in found]
@@ -80,7 +80,7 @@ class _Check:
     output: str
     storage: Storage
     record: RunRecord
-    listed: dict[str, StoredFile]
+    listed: set[str]
     sources: bool
 
     def shard(self, manifest: Manifest, name: ManifestName) -> list[Fault]:
@@ -130,17 +130,15 @@ def _files_of(manifest: Manifest) -> Sequence[WrittenFile]:
     return manifest.part, manifest.reject_file
 
 
-def _list(output: str, folder: str, storage: Storage) -> list[StoredFile]:
-    return storage.list_files(join(output, folder))
-
-
 def _leftovers(
     output: str,
-    listed: dict[str, StoredFile],
+    listed: set[str],
     manifests: Sequence[Manifest],
     names: Sequence[ManifestName],
 ) -> tuple[str, ...]:
     known = {file.path for manifest in manifests for file in _files_of(manifest)}
     known |= {name.path for name in names}
     paths = (url.removeprefix(output).lstrip("/") for url in listed)
-    return tuple(sorted(path for path in paths if path not in known))
+    # Elsewhere only what a killed writer left: events and audits have no manifest.
+    ours = (path for path in paths if path.startswith(_FOLDERS) or path.endswith(".tmp"))
+    return tuple(sorted(path for path in ours if path not in known))

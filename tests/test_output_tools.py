@@ -1,7 +1,10 @@
 """Status, verify, show and card tell from the output folder alone what is in it."""
 
 import json
-from pathlib import Path
+import signal
+import subprocess
+import sys
+from pathlib import Path, PurePath
 
 import pytest
 from shard_maker import pair, pairs, write_shard
@@ -14,6 +17,16 @@ from pipeline.storage import Storage
 from pipeline.verify import verify_output
 
 STORAGE = Storage()
+# A command line that is killed at the moment at which a file would get its final name.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from jobs.cli import run
+owner, _, name = sys.argv[1].partition(".")
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+setattr({"os": os, "Path": Path}[owner], name, die)
+run(sys.argv[2:])
+"""
 
 
 def tokenize(folder: Path, *more: str) -> int:
@@ -85,6 +98,35 @@ def test_clean_removes_leftovers_and_nothing_else(output: Path) -> None:
     assert not found.is_clean
     assert verify_output(str(output), STORAGE, clean=True).is_clean
     assert {path for path in output.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("moment", "left"),
+    [
+        ("Path.replace", "in/.a.parquet.*.tmp"),
+        ("os.link", ".run.json.*.tmp"),
+    ],
+)
+def test_what_a_killed_writer_left_is_listed_and_removed(
+    tmp_path: Path, moment: str, left: str
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(3))
+    words = ["tokenize", str(tmp_path / "in"), str(tmp_path / "out"), "--codec", "fake"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, moment, *words, "--engine", "inline"])
+    assert killed.returncode == -signal.SIGKILL
+    assert tokenize(tmp_path) == 0
+    (leftover,) = find_leftovers(tmp_path / "out")
+    assert PurePath(leftover).match(left)
+    assert cli.run(["verify", str(tmp_path / "out")]) == 1
+    assert cli.run(["verify", str(tmp_path / "out"), "--clean"]) == 0
+    assert not find_leftovers(tmp_path / "out")
+    assert cli.run(["verify", str(tmp_path / "out")]) == 0
+
+
+def find_leftovers(output: Path) -> list[str]:
+    found = [str(path.relative_to(output)) for path in output.rglob("*.tmp")]
+    assert verify_output(str(output), STORAGE).leftovers == tuple(found)
+    return found
 
 
 def test_show_finds_the_row_and_its_source_bytes(output: Path) -> None:
