@@ -5,7 +5,7 @@ A `ClipFinding` is one sampled clip, a `TokenReport` is one shard's tokens witho
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import numpy as np
@@ -129,12 +129,8 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipFinding:
-    """One sampled clip: where it is, what it is, how it sounds, whether its codes are its own.
-
-    `reasons` says why a figure is missing, by metric name; the keys `original`, `decode` and
-    `drift` say that the whole group is missing. `seconds` is the time spent, by step.
-    """
+class ClipFacts:
+    """One clip of a part: where it is and what it is."""
 
     shard: str
     key: str
@@ -147,7 +143,20 @@ class ClipFinding:
     duration: float
     num_frames: int
     tar_offset: int | None
-    tar_size: int | None
+    tar_size: int
+
+
+CLIP_FACTS: tuple[str, ...] = tuple(fact.name for fact in fields(ClipFacts))
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFinding(ClipFacts):
+    """One sampled clip: how it sounds, and whether its codes are its own.
+
+    `reasons` says why a figure is missing, by metric name; the keys `original`, `decode` and
+    `drift` say that the whole group is missing. `seconds` is the time spent, by step.
+    """
+
     sim_model: str
     scores: Scores = field(default_factory=Scores)
     drift: Drift | None = None

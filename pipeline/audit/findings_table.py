@@ -7,10 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.audit.findings import METRIC_NAMES, ClipFinding, Drift, Scores
+from pipeline.audit.findings import CLIP_FACTS, METRIC_NAMES, ClipFinding, Drift, Scores
 
-_PLACE = ("shard", "key", "row", "corpus", "language", "speaker", "source_dnsmos", "text")
-_SIZE = ("duration", "num_frames", "tar_offset", "tar_size", "sim_model")
+_CLIP = (*CLIP_FACTS, "sim_model")
 _DRIFT = tuple(f.name for f in dataclasses.fields(Drift) if f.name != "paired")
 
 _FIELDS: list[Any] = [
@@ -60,7 +59,7 @@ def findings_from(table: pa.Table) -> list[ClipFinding]:
 
 
 def _row(finding: ClipFinding) -> dict[str, Any]:
-    row = {name: getattr(finding, name) for name in (*_PLACE, *_SIZE)}
+    row = {name: getattr(finding, name) for name in _CLIP}
     row |= _numbers(finding.scores, "")
     if finding.drift is not None:
         row |= {name: getattr(finding.drift, name) for name in _DRIFT}
@@ -80,7 +79,7 @@ def _finite(value: float | None) -> float | None:
 
 def _finding(row: Mapping[str, Any]) -> ClipFinding:
     return ClipFinding(
-        **{name: row[name] for name in (*_PLACE, *_SIZE)},
+        **{name: row[name] for name in _CLIP},
         scores=Scores(**{name: row[name] for name in METRIC_NAMES}),
         drift=_drift(row) if row["stored_frames"] is not None else None,
         reasons=dict(row["reasons"]),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pipeline.audit.ahead import Ahead
-from pipeline.audit.findings import ClipFinding, Scores
+from pipeline.audit.findings import CLIP_FACTS, ClipFinding, Scores
 from pipeline.audit.score_pool import Pair, ScorePool
 from pipeline.audit.scores import PairScores
 from pipeline.audit.shard_audit import ClipMaterial, ShardAudit, ShardMaterial
@@ -109,18 +109,7 @@ def _finding(
         for name, spent in (scored.seconds if scored else {}).items():
             seconds[name] = seconds.get(name, 0.0) + spent
     return ClipFinding(
-        shard=clip.shard,
-        key=clip.key,
-        row=clip.row,
-        corpus=clip.corpus,
-        language=clip.language,
-        speaker=clip.speaker,
-        source_dnsmos=clip.source_dnsmos,
-        text=clip.text,
-        duration=clip.duration,
-        num_frames=clip.num_frames,
-        tar_offset=clip.tar_offset,
-        tar_size=clip.tar_size,
+        **{name: getattr(clip, name) for name in CLIP_FACTS},
         sim_model="",
         scores=stored.scores if stored else Scores(),
         drift=drift,

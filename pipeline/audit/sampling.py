@@ -8,6 +8,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from pipeline.audit.findings import ClipFacts
 from pipeline.errors import UsageError
 from pipeline.manifest import Manifest
 from xy_codec.contract import Codes
@@ -41,23 +42,11 @@ class SamplePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class SampledClip:
-    """One row of a part, with its codes, and where its original is."""
+class SampledClip(ClipFacts):
+    """One row of a part with its codes, and what its original in the tar at `url` must be."""
 
-    shard: str
     url: str
-    row: int
-    key: str
     codes: Codes
-    corpus: str | None
-    language: str | None
-    speaker: str | None
-    source_dnsmos: float | None
-    text: str | None
-    duration: float
-    num_frames: int
-    tar_offset: int | None
-    tar_size: int
     audio_xxh64: int
 
 
