@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sample.add_argument("--stratify", choices=("language", "speaker", "dnsmos"))
     sample.add_argument("--seed", type=int, default=0, help="another seed, another sample")
     sample.add_argument("--shards", nargs="+", default=[], metavar="TEXT", help="in their paths")
+    sample.add_argument(
+        "--list-sources",
+        action="store_true",
+        help="hold every clip of every tar against rows and rejects; reads the tars whole",
+    )
     add_measuring_options(parser)
     judging = parser.add_argument_group("judging")
     judging.add_argument("--baseline", metavar="FILE", help="what to compare content with")
@@ -108,6 +113,7 @@ def audit_request(args: argparse.Namespace) -> "AuditRequest":
         reencode=not args.no_reencode,
         processes=args.processes,
         expected_flip_rate=args.flip_rate,
+        list_sources=args.list_sources,
     )
 
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("inline", "ray"), default="inline")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
-    parser.set_defaults(fraction=None, stratify=None)
+    parser.set_defaults(fraction=None, stratify=None, list_sources=False)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,16 +27,22 @@ ENGLISH = str(SPEECH / "Emilia/EN")
 Change = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
-def make_run(output: Path, inputs: str = ENGLISH, codec: str = "fake") -> Path:
+def make_run(
+    output: Path,
+    inputs: str = ENGLISH,
+    codec: str = "fake",
+    precision: str = "exact",
+    **rules: object,
+) -> Path:
     request = RunRequest(
         inputs=(inputs,),
         output=str(output),
-        rules=ReadRules(root=str(SPEECH)),
+        rules=ReadRules(**({"root": str(SPEECH)} | rules)),
         storage=Storage(),
         tuning=Tuning(decode_threads=1),
         quiet=True,
     )
-    engine = InlineEngine(CodecRequest(codec, device="cpu"))
+    engine = InlineEngine(CodecRequest(codec, precision=precision, device="cpu"))
     try:
         run_tokenize(request, engine)
     finally:
@@ -81,7 +87,9 @@ def change_part(
     rewrite: Callable[[pa.Table], pa.Table],
     shard: str = FIRST,
     with_manifest: bool = True,
+    **facts: object,
 ) -> None:
+    """Rewrite one shard's part; its manifest follows, with other `facts` where they are given."""
     storage = Storage()
     for name in list_manifests(storage, str(output)):
         manifest = read_manifest(storage, join(str(output), name.path))
@@ -93,7 +101,7 @@ def change_part(
         if with_manifest:
             digest = _sha256(path)
             part = WrittenFile(manifest.part.path, path.stat().st_size, digest, table.num_rows)
-            write_manifest(storage, str(output), name, replace(manifest, part=part))
+            write_manifest(storage, str(output), name, replace(manifest, part=part, **facts))
 
 
 def _sha256(path: Path) -> str:

@@ -38,6 +38,7 @@ class AuditRequest:
     reencode: bool = True
     processes: int | None = None
     expected_flip_rate: float | None = None
+    list_sources: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings
         storage=request.storage,
         source_map=request.source_map,
         reencode=request.reencode,
+        max_member_bytes=int(run.identity["max_member_bytes"]) if request.list_sources else None,
     )
 
 

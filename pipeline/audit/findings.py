@@ -174,13 +174,29 @@ class TokenFault:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceReport:
+    """The tar behind a part as it is now.
+
+    `changes` are sentences, each a difference from what was tokenized. `is_touched` says that only
+    etag or modification time differ. `clips` is None where the tar was not listed; `missing_clips`
+    are in it and are neither row nor reject nor filtered.
+    """
+
+    changes: tuple[str, ...] = ()
+    is_touched: bool = False
+    clips: int | None = None
+    missing_clips: int = 0
+    first_missing: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TokenReport:
     """All rows of one shard's part, checked without decoding a single one.
 
     `counts` is `[K, codebook_size]`; usage, entropy and perplexity per codebook follow from it and
     add up over shards (`sum of counts`). Row counts name rows with at least one such fault.
-    `problems` are faults of the shard as a whole (rows against manifest, changed or short
-    source, part that does not match its checksum), each one sentence; empty is good.
+    `problems` are faults of the shard as a whole (rows against manifest, damaged source, part that
+    does not match its checksum), each one sentence; empty is good.
     """
 
     shard: str
@@ -200,6 +216,7 @@ class TokenReport:
     problems: tuple[str, ...] = ()
     examples: tuple[TokenFault, ...] = ()
     seconds: float = 0.0
+    source: SourceReport = field(default_factory=SourceReport)
 
     @property
     def usage(self) -> NDArray[np.float64]:

@@ -1,12 +1,15 @@
 """What is read of one shard before a codec is asked: tokens checked, clips chosen, originals."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
+from pipeline.audit.findings import SourceReport
 from pipeline.audit.originals import Original, SourceMap, read_originals
 from pipeline.audit.part_file import PartFile
 from pipeline.audit.sampling import SamplePlan, choose_rows, sampled_clips
-from pipeline.audit.token_checks import CheckedPart, CodeShape, check_part, source_problems
+from pipeline.audit.source_checks import check_source, list_source
+from pipeline.audit.token_checks import CheckedPart, CodeShape, check_part
 from pipeline.errors import PipelineError
 from pipeline.manifest import Manifest
 from pipeline.storage import Storage
@@ -14,7 +17,7 @@ from pipeline.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class ShardAuditSettings:
-    """What to look at in each shard."""
+    """What to look at in each shard; `max_member_bytes` as the run had it lists sources as well."""
 
     output: str
     plan: SamplePlan
@@ -22,6 +25,7 @@ class ShardAuditSettings:
     storage: Storage
     source_map: SourceMap = field(default_factory=SourceMap)
     reencode: bool = True
+    max_member_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +39,45 @@ class ShardSource:
 
 
 def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
-    """Check a part, choose clips and fetch their originals; needs no codec."""
+    """Check a part and its tar, choose clips and fetch their originals; needs no codec."""
     started = time.perf_counter()
+    storage, shape = settings.storage, settings.shape
     url = settings.source_map.locate(manifest.url)
-    problems = source_problems(settings.storage, url, manifest)
+    source = check_source(storage, url, manifest)
     try:
-        part = PartFile.read(settings.storage, settings.output, manifest)
+        part = PartFile.read(storage, settings.output, manifest)
     except PipelineError as error:
-        problems.append(f"the part `{manifest.part.path}` cannot be read: {error}")
-        return ShardSource(check_part(None, manifest, settings.shape, problems), None, (), 0.0)
-    checked = check_part(part, manifest, settings.shape, problems)
+        problem = f"the part `{manifest.part.path}` cannot be read: {error}"
+        return ShardSource(check_part(None, manifest, shape, [problem], source), None, (), 0.0)
     table = part.columns_without_codes()
     rows = choose_rows(table, manifest.shard, settings.plan)
     clips = sampled_clips(table, part.codes_of(rows), manifest, url)
-    rate_hz = settings.shape.input_rate_hz
-    originals = tuple(read_originals(clips, settings.storage, rate_hz))
+    originals = tuple(read_originals(clips, storage, shape.input_rate_hz))
+    source = _listed(settings, manifest, part, url, _sampled(source, originals))
+    checked = check_part(part, manifest, shape, source=source)
     return ShardSource(checked, part, originals, time.perf_counter() - started)
+
+
+def _sampled(source: SourceReport, originals: Sequence[Original]) -> SourceReport:
+    """What the bytes of the sampled originals say about their tar."""
+    others = [original.clip.key for original in originals if original.same_audio is False]
+    if not others:
+        return source
+    change = (
+        f"{len(others)} of {len(originals)} sampled originals are not the bytes that were "
+        f"tokenized, the first is `{others[0]}`"
+    )
+    return replace(source, changes=(*source.changes, change))
+
+
+def _listed(
+    settings: ShardAuditSettings, manifest: Manifest, part: PartFile, url: str, source: SourceReport
+) -> SourceReport:
+    """With `--list-sources`, every clip of the tar held against the part."""
+    if settings.max_member_bytes is None:
+        return source
+    where = (settings.storage, settings.output, manifest, part, url)
+    try:
+        return list_source(*where, settings.max_member_bytes, source)
+    except PipelineError:
+        return source

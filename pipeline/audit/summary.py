@@ -33,6 +33,7 @@ def summarize(findings: AuditFindings, judgement: Judgement) -> str:
         "unfinished_shards": findings.unfinished_shards,
         "clips": len(findings.clips),
         "rows": sum(report.rows for report in findings.tokens),
+        "sources_listed": sum(report.source.clips is not None for report in findings.tokens),
         "next_steps": [asdict(step) for step in next_steps(judgement)],
         "reference": judgement.reference,
         "sim_model": findings.sim_model,

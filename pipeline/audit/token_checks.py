@@ -1,4 +1,4 @@
-"""Every row of a part, checked without decoding it, and the part against manifest and source.
+"""Every row of a part, checked without decoding it, and the part against its manifest.
 
 A part is read as bytes, which proves its checksum, then checked row group by row group.
 """
@@ -13,11 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.audit.code_batch import Integers, read_codes
-from pipeline.audit.findings import TokenFault, TokenReport
+from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
 from pipeline.audit.part_file import PartFile
-from pipeline.errors import PipelineError
 from pipeline.manifest import Manifest
-from pipeline.storage import Storage
 
 # Two seconds of one frame: speech never does that, a crashed writer or a dead channel does.
 STUCK_FRAMES = 25
@@ -111,13 +109,18 @@ _DETAILS = {
 
 
 def check_part(
-    part: PartFile | None, manifest: Manifest, shape: CodeShape, problems: Sequence[str] = ()
+    part: PartFile | None,
+    manifest: Manifest,
+    shape: CodeShape,
+    problems: Sequence[str] = (),
+    source: SourceReport | None = None,
 ) -> CheckedPart:
     """Check all rows of one shard's part.
 
     Args:
         part: None where it cannot be read at all; `problems` then says why.
         problems: faults of the shard that are known already.
+        source: what is known of its tar.
     """
     started = time.perf_counter()
     tally = _Tally(shape, np.zeros((shape.num_codebooks, shape.codebook_size), dtype=np.int64))
@@ -142,6 +145,7 @@ def check_part(
         problems=tuple(problems),
         examples=tuple(tally.examples),
         seconds=time.perf_counter() - started,
+        source=source or SourceReport(),
     )
     return CheckedPart(report, tally.all_hashes())
 
@@ -190,14 +194,3 @@ def _manifest_problems(manifest: Manifest) -> list[str]:
             f"the tar had {len(manifest.holes)} unreadable places, {lost:,} bytes in all"
         )
     return problems
-
-
-def source_problems(storage: Storage, url: str, manifest: Manifest) -> list[str]:
-    """Whether the tar is still the one that was read; one that is gone is no fault of tokens."""
-    try:
-        found = storage.file_info(url)
-    except PipelineError:
-        return []
-    if found.size_bytes != manifest.source_size_bytes:
-        return [f"the tar has {found.size_bytes:,} bytes now, {manifest.source_size_bytes:,} then"]
-    return []

@@ -31,7 +31,7 @@ def token_faults(
     report: TokenReport, usual: NDArray[np.float64], thresholds: Thresholds
 ) -> tuple[Fault, ...]:
     """The faults of one shard's tokens, worst first; `usual` holds the run's usual top shares."""
-    found = [*_row_faults(report), *_zeroed(report, usual)]
+    found = [*_row_faults(report), *_source_faults(report), *_zeroed(report, usual)]
     rows = max(report.rows, 1)
     if report.stuck_rows / rows > thresholds.stuck_share:
         found.append(
@@ -71,6 +71,21 @@ def _row_faults(report: TokenReport) -> list[Fault]:
         evidence = f"{report.bad_length_rows:,} rows whose frames do not fit their samples"
         found.append(fault("wrong length", evidence, report.bad_length_rows))
     return found
+
+
+def _source_faults(report: TokenReport) -> list[Fault]:
+    source = report.source
+    if source.changes:
+        # Rows and clips of two different tars do not balance: that is no second fault.
+        return [fault("changed source", "; ".join(source.changes))]
+    if not source.missing_clips:
+        return []
+    such = f", the first is `{source.first_missing}`" if source.first_missing else ""
+    evidence = (
+        f"{source.missing_clips:,} of {source.clips:,} clips of the tar are neither rows nor "
+        f"rejects nor filtered{such}"
+    )
+    return [fault("missing rows", evidence, source.missing_clips)]
 
 
 def _zeroed(report: TokenReport, usual: NDArray[np.float64]) -> list[Fault]:

@@ -9,7 +9,7 @@ from pipeline.audit.baseline import Baseline, by_shard
 from pipeline.audit.causes import drift_faults, flip_rate
 from pipeline.audit.content import Changes, run_changes, shard_changes
 from pipeline.audit.faults import fault
-from pipeline.audit.findings import METRIC_NAMES, METRICS, AuditFindings, ClipFinding
+from pipeline.audit.findings import METRIC_NAMES, METRICS, AuditFindings, ClipFinding, TokenReport
 from pipeline.audit.intervals import mean_interval, share_interval
 from pipeline.audit.judgement import (
     VERDICTS,
@@ -24,6 +24,7 @@ from pipeline.audit.judgement import (
 from pipeline.audit.significance import paired_test
 from pipeline.audit.thresholds import Thresholds
 from pipeline.audit.token_faults import token_faults, usual_top_shares
+from pipeline.audit.wording import plural, shard_list
 
 _LABELS = {metric.name: metric.label for metric in METRICS}
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
@@ -46,6 +47,8 @@ def judge(
         members, report = clips.get(shard, []), tokens.get(shard)
         found = token_faults(report, usual, thresholds) if report else ()
         found += drift_faults(members, allowed) if _drifts(members, allowed, thresholds) else ()
+        # Two checks may come upon the same fault; the first has the better evidence.
+        found = tuple({item.name: item for item in reversed(found)}.values())[::-1]
         found = _heard(found, members, allowed)
         found += _content_faults(members, changes.get(shard, {}), thresholds)
         shards.append(_shard_verdict(shard, members, found, changes.get(shard, {}), thresholds))
@@ -223,6 +226,22 @@ def _notes(findings: AuditFindings, baseline: Baseline | None) -> tuple[str, ...
             "Codes were made on another platform or precision than the audit's: "
             "small flip rates are expected and allowed for."
         )
+    notes += _source_notes(findings.tokens)
     if findings.unfinished_shards:
         notes.append(f"{findings.unfinished_shards:,} shards are not finished and were left out.")
     return tuple(notes)
+
+
+def _source_notes(reports: Sequence[TokenReport]) -> list[str]:
+    notes = []
+    touched = [report.shard for report in reports if report.source.is_touched]
+    if touched:
+        notes.append(
+            f"{plural(len(touched), 'tar')} with another etag or modification time than when "
+            f"tokenized: {shard_list(touched)}. What was read of the audio was compared with the "
+            "stored hashes."
+        )
+    listed = sum(report.source.clips is not None for report in reports)
+    if 0 < listed < len(reports):
+        notes.append(f"{plural(len(reports) - listed, 'tar')} could not be listed.")
+    return notes
