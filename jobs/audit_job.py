@@ -49,6 +49,9 @@ def add_measuring_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--codec", metavar="SOURCE", help="default: where the run had it")
     group.add_argument("--codec-config", metavar="FILE")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    group.add_argument(
+        "--precision", choices=("exact", "fast"), help="to re-encode with; default: as the run"
+    )
     group.add_argument("--no-reencode", action="store_true", help="skip the check for drift")
     group.add_argument(
         "--flip-rate",
@@ -106,6 +109,7 @@ def audit_request(args: argparse.Namespace) -> "AuditRequest":
         codec=args.codec,
         codec_config=args.codec_config,
         device=args.device,
+        precision=args.precision,
         groups=check_groups(args.metrics),
         sim_model=args.sim_model,
         source_map=SourceMap.parse(args.source_map),

@@ -62,7 +62,8 @@ def _measure(args: argparse.Namespace, folder: str) -> "Measured":
                 "`--codec` and `--clips` do not go together: with `--clips`, A and B are the "
                 "checkpoints. Leave `--codec` and `--codec-b` out"
             )
-        codecs = [CodecRequest(source, args.codec_config, device=args.device) for source in labels]
+        precision = args.precision or "exact"
+        codecs = [CodecRequest(each, args.codec_config, precision, args.device) for each in labels]
         a, b = trial_runs(codecs, args.clips, folder, args.per_shard)
         outputs, sources = (a, b), labels
     watch = None if args.quiet else show_progress

@@ -6,6 +6,7 @@ from typing import Protocol
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
+from pipeline.storage import Storage
 from xy_codec.contract import CodecIdentity
 
 
@@ -14,6 +15,10 @@ class Engine(Protocol):
 
     def identity(self) -> CodecIdentity:
         """The identity of the codec that will do the work."""
+        ...
+
+    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+        """How many codes per codebook the precision flips against `exact`, on this shard."""
         ...
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from pipeline.codec_request import CodecRequest
+from pipeline.flip_rate import measure_flip_rate
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
 from pipeline.shard_worker import ShardWorker
+from pipeline.storage import Storage
 from xy_codec.contract import Codec, CodecIdentity
 
 
@@ -25,6 +27,10 @@ class InlineEngine:
     def identity(self) -> CodecIdentity:
         """The identity of the codec that will do the work."""
         return self.codec.identity
+
+    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        return measure_flip_rate(self.codec, self._request, shard, storage)
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
         """Yield the outcome of every shard."""

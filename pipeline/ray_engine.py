@@ -21,6 +21,7 @@ from pipeline.scheduler import Loss, Policy, Scheduler, Verdict
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
+from pipeline.storage import Storage
 from xy_codec.contract import CodecIdentity
 from xy_codec.errors import XYCodecError
 
@@ -65,6 +66,18 @@ class RayEngine:
                 if not self._fleet.num_members:
                     self._fleet.grow(size, 1)
         return self._identity
+
+    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        from ray.exceptions import RayActorError
+
+        self.identity()
+        try:
+            return self._fleet.flip_rate(shard, storage)
+        except RayActorError as error:
+            # A lost worker is replaced when shards are handed out; the run does not wait for one.
+            logger.warning("The flip rate could not be measured: %s", describe(error))
+            return None
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish."""

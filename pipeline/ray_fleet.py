@@ -14,6 +14,7 @@ from pipeline.scheduler import Loss
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
+from pipeline.storage import Storage
 
 # Two shards in hand, one call to load, one to spare.
 _CALLS_AT_ONCE = 4
@@ -86,6 +87,16 @@ class RayFleet:
             self._actors[worker] = actor_class.remote()
             reference = self._actors[worker].load.remote(self._request)
             self._watch(reference, self._loaded(worker))
+
+    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+        """What the first worker that is ready measures; waits for it."""
+        import ray
+
+        actor = self._actors[next(iter(self.starts))]
+        rates: tuple[float, ...] | None = ray.get(
+            actor.flip_rate.remote(self._request, shard, storage)
+        )
+        return rates
 
     def submit(self, worker: str, settings: WorkerSettings, shard: Shard) -> None:
         """Give a worker one shard; it reports `Returned`."""

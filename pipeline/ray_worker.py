@@ -14,10 +14,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from pipeline.codec_request import CodecRequest
+from pipeline.flip_rate import measure_flip_rate
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
 from pipeline.shard_worker import ShardWorker
+from pipeline.storage import Storage
 from xy_codec.contract import Codec, CodecIdentity
 
 
@@ -69,6 +71,13 @@ class RayWorker:
             import_seconds=imported - started,
             load_seconds=time.perf_counter() - imported,
         )
+
+    def flip_rate(
+        self, request: CodecRequest, shard: Shard, storage: Storage
+    ) -> tuple[float, ...] | None:
+        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        assert self._codec is not None, "load() comes before flip_rate()"
+        return measure_flip_rate(self._codec, request, shard, storage)
 
     def tokenize(self, settings: WorkerSettings, shard: Shard) -> ShardOutcome | None:
         """Do one shard; None when this worker is draining and did not begin it."""

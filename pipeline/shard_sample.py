@@ -65,16 +65,26 @@ def sample_shards(shards: Sequence[Shard], storage: Storage) -> ShardSample:
 
 def sample_shard(shard: Shard, storage: Storage) -> ShardSample:
     """What the first two megabytes of one shard hold."""
-    wanted = _SAMPLE_BYTES if shard.size_bytes < 0 else min(_SAMPLE_BYTES, shard.size_bytes)
-    content = storage.read_range(shard.url, 0, wanted) if wanted else b""
-    plain = _inflate(content) if shard.is_compressed else content
+    content, plain = _beginning(shard, storage)
     members = list(_whole_members(plain))
     if not members:
         return ShardSample(read_bytes=len(content))
     # The cut member at the end counts for neither bytes nor clips.
     covered = members[-1].offset + members[-1].size
-    share = min(1.0, covered / len(plain)) if wanted < shard.size_bytes else 1.0
+    share = min(1.0, covered / len(plain)) if len(content) < shard.size_bytes else 1.0
     return _count(members, round(len(content) * share))
+
+
+def first_members(shard: Shard, storage: Storage) -> Iterator[TarMember]:
+    """The whole members in the first two megabytes of a shard."""
+    return _whole_members(_beginning(shard, storage)[1])
+
+
+def _beginning(shard: Shard, storage: Storage) -> tuple[bytes, bytes]:
+    """The first two megabytes of a shard, as stored and uncompressed."""
+    wanted = _SAMPLE_BYTES if shard.size_bytes < 0 else min(_SAMPLE_BYTES, shard.size_bytes)
+    content = storage.read_range(shard.url, 0, wanted) if wanted else b""
+    return content, _inflate(content) if shard.is_compressed else content
 
 
 def _whole_members(content: bytes) -> Iterator[TarMember]:

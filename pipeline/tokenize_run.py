@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from typing import Any
 
 from pipeline.backlog import admit_changed, find_backlog
 from pipeline.codec_request import CodecRequest
@@ -12,11 +13,11 @@ from pipeline.engine import Engine
 from pipeline.errors import DamageError, InputError, UsageError
 from pipeline.events import EventLog
 from pipeline.identity import build_identity
-from pipeline.location import check_no_secret, normalise, redact
+from pipeline.location import check_no_secret, join, normalise, redact
 from pipeline.manifest import list_manifests
 from pipeline.progress import Progress
 from pipeline.recorded_run import read_done, read_finished
-from pipeline.run_record import claim_output
+from pipeline.run_record import RUN_RECORD, claim_output
 from pipeline.run_summary import RunSummary
 from pipeline.settings import ReadRules, Tuning, WorkerSettings
 from pipeline.shard import Shard
@@ -65,7 +66,8 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     if finished is not None:
         return finished
     identity = build_identity(engine.identity(), request.rules)
-    claim_output(request.storage, output, identity, provenance(request), asdict(request.tuning))
+    notes = provenance(request) | _flip_rate(request, engine, output, shards)
+    claim_output(request.storage, output, identity, notes, asdict(request.tuning))
     manifests = list_manifests(request.storage, output)
     backlog = find_backlog(shards, manifests, identity.identity8)
     left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
@@ -96,7 +98,17 @@ def _summary_if_finished(
     return summary
 
 
-def provenance(request: RunRequest) -> dict[str, str | None]:
+def _flip_rate(
+    request: RunRequest, engine: Engine, output: str, shards: Sequence[Shard]
+) -> dict[str, Any]:
+    """What an audit in `exact` must expect; measured once, before a run's first shard."""
+    is_exact = engine.identity().precision == "exact"
+    if is_exact or not shards or request.storage.exists(join(output, RUN_RECORD)):
+        return {}
+    return {"flip_rate": engine.flip_rate(shards[0], request.storage)}
+
+
+def provenance(request: RunRequest) -> dict[str, Any]:
     """Who started a run, where, when and with which codec; recorded once and never compared."""
     return {
         "codec_source": request.codec.source if request.codec else None,

@@ -110,6 +110,7 @@ def audit_of(
         seed=0,
         sim_model="test",
         codec={"name": "test", "checkpoint_sha256": "00"},
+        reencoded_with={},
         same_platform=same_platform,
         expected_flip_rate=None,
         clips=tuple(clips),

@@ -1,19 +1,27 @@
 """The same audit on Ray, over S3 and with a real codec gives what it gives on a laptop."""
 
 import json
+from pathlib import Path
 
 import pytest
 from audit_run import ENGLISH, audit_run, change_codes, copy_run, make_run
-from ray_runs import ray_cluster_of
+from ray_runs import ray_cluster_of, request_for
 from speech_pairs import SPEECH
 from test_audit_run import flip_one_percent
+from test_codec_precision import needs_float16
 
 from jobs.cli import run as xytok
 from pipeline.audit.audit import AuditRequest, open_audit, run_audit
 from pipeline.audit.ray_map import measure_on_ray
 from pipeline.audit.sampling import SamplePlan
 from pipeline.audit.verdict import judge
+from pipeline.codec_request import CodecRequest
+from pipeline.fleet_size import RayOptions
+from pipeline.ray_engine import RayEngine
+from pipeline.run_record import read_run_record
+from pipeline.settings import ReadRules
 from pipeline.storage import Storage
+from pipeline.tokenize_run import run_tokenize
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +48,24 @@ def test_audit_on_ray_equals_the_inline_one(fake_run):
     assert [clip.key for clip in found.clips] == [clip.key for clip in expected.clips]
     assert [clip.scores for clip in found.clips] == [clip.scores for clip in expected.clips]
     assert [report.rows for report in found.tokens] == [17, 12]
+
+
+@needs_float16
+def test_a_fast_run_on_ray_records_the_flip_rate_of_its_workers(tmp_path):
+    inputs = str(SPEECH / "Emilia/EN/EN-B000000.tar")
+    codec = CodecRequest("xy-nano", precision="fast", device="cpu")
+    engine = RayEngine(codec, RayOptions(workers=1, cpus_per_worker=1))
+    with ray_cluster_of(num_cpus=2):
+        try:
+            run_tokenize(request_for(Path(inputs), tmp_path / "ray", ReadRules()), engine)
+        finally:
+            engine.close()
+    make_run(tmp_path / "inline", inputs, "xy-nano", "fast")
+    rates = [
+        read_run_record(Storage(), str(tmp_path / name)).provenance["flip_rate"]
+        for name in ("ray", "inline")
+    ]
+    assert rates[0] == rates[1]
 
 
 def test_audit_over_a_bucket_reads_ranges_and_writes_the_page_there(s3, fake_run, tmp_path):

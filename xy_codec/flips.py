@@ -52,21 +52,29 @@ def measure_flips(reference: Codec, other: Codec, waveforms: Sequence[Waveform])
             "Codes of different checkpoints cannot be compared."
         )
     wanted, got = reference.encode(waveforms), other.encode(waveforms)
-    flipped = np.concatenate([a != b for a, b in zip(wanted, got, strict=True)], axis=1)
-    if flipped.shape[1] == 0:
+    rates = flip_rates(wanted, got)
+    if rates is None:
         raise ConfigError(
             "The audio has no whole frame; expected at least 80 ms. Pass longer clips."
         )
     first, second = _mels(reference, wanted), _mels(reference, got)
     originals = [_mel(waveform) for waveform in waveforms]
     return FlipReport(
-        num_frames=flipped.shape[1],
-        flip_rate=tuple(float(rate) for rate in flipped.mean(axis=1)),
-        overall_flip_rate=float(flipped.mean()),
+        num_frames=sum(codes.shape[1] for codes in wanted),
+        flip_rate=rates,
+        overall_flip_rate=float(np.mean(rates)),
         mel_distance_reference=_distance(originals, first),
         mel_distance_other=_distance(originals, second),
         mel_distance_between=_distance(first, second),
     )
+
+
+def flip_rates(wanted: Sequence[Codes], got: Sequence[Codes]) -> tuple[float, ...] | None:
+    """The share of differing codes per codebook; None without a single frame."""
+    flipped = np.concatenate([a != b for a, b in zip(wanted, got, strict=True)], axis=1)
+    if not flipped.size:
+        return None
+    return tuple(float(rate) for rate in flipped.mean(axis=1))
 
 
 def _mels(codec: Codec, codes: Sequence[Codes]) -> list[Mel]:

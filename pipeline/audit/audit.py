@@ -15,10 +15,11 @@ from pipeline.audit.shard_audit import ShardAudit
 from pipeline.audit.shard_source import ShardAuditSettings
 from pipeline.audit.speaker_similarity import DEFAULT_MODEL
 from pipeline.audit.token_checks import with_duplicates
+from pipeline.codec_request import CodecRequest
 from pipeline.errors import UsageError
 from pipeline.storage import Storage
 from xy_codec.contract import Codec
-from xy_codec.errors import XYCodecError
+from xy_codec.errors import CheckpointError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class AuditRequest:
     codec: str | None = None
     codec_config: str | None = None
     device: str = "auto"
+    precision: str | None = None
     groups: tuple[str, ...] = GROUPS
     sim_model: str = DEFAULT_MODEL
     source_map: SourceMap = field(default_factory=SourceMap)
@@ -84,6 +86,7 @@ def run_audit(
         seed=request.plan.seed,
         sim_model=next((clip.sim_model for shard in found for clip in shard.clips), ""),
         codec=run.codec,
+        reencoded_with=codec.identity.to_dict(),
         same_platform=run.same_platform(codec),
         expected_flip_rate=_expected_flip_rate(request, run),
         clips=tuple(clip for shard in found for clip in shard.clips),
@@ -104,10 +107,10 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
     """The run of a request, and the codec that made it, checked against each other."""
     request.plan.check()
     run = open_run(request.storage, request.output, request.only)
-    wanted = run.codec_request(request.codec, request.codec_config, request.device)
+    wanted = codec_request(request, run)
     try:
         codec = wanted.load()
-    except XYCodecError as error:
+    except CheckpointError as error:
         if request.codec is not None:
             raise
         raise UsageError(
@@ -116,6 +119,11 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
         ) from error
     run.check_codec(codec)
     return run, codec
+
+
+def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:
+    """The codec to re-encode with."""
+    return run.codec_request(request.codec, request.codec_config, request.device, request.precision)
 
 
 def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings:

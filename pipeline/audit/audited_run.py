@@ -40,13 +40,15 @@ class AuditedRun:
         """What its codes look like."""
         return CodeShape.of(self.codec)
 
-    def codec_request(self, source: str | None, config: str | None, device: str) -> CodecRequest:
+    def codec_request(
+        self, source: str | None, config: str | None, device: str, precision: str | None = None
+    ) -> CodecRequest:
         """The same codec again, from where the user has it or from where the run had it."""
         codec = self.codec
         return CodecRequest(
             source=source or self.codec_source or str(codec["name"]),
             config=config or (None if source else self.codec_config),
-            precision=str(codec["precision"]),
+            precision=precision or str(codec["precision"]),
             device=device,
             overlap_seconds=float(codec["overlap_seconds"]),
         )

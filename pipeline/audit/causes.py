@@ -41,6 +41,16 @@ def flip_rate(drift: Drift) -> float:
     return (sum(drift.differing_codes) + missing) / (longest * num_codebooks)
 
 
+def flip_rates(clips: Sequence[ClipFinding]) -> tuple[float, ...]:
+    """The share of differing codes per codebook over all re-encoded clips; empty without one."""
+    drifts = [clip.drift for clip in clips if clip.drift is not None]
+    if not drifts:
+        return ()
+    frames = max(sum(drift.compared_frames for drift in drifts), 1)
+    differing = np.sum([drift.differing_codes for drift in drifts], axis=0)
+    return tuple(float(count) / frames for count in differing)
+
+
 def cause_of(drift: Drift, allowed_rate: float = 0.0) -> str | None:
     """The cause of one clip's drift; None for a clip whose codes are its own.
 

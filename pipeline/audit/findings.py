@@ -263,6 +263,7 @@ class AuditFindings:
     seed: int
     sim_model: str
     codec: Mapping[str, object]
+    reencoded_with: Mapping[str, object]
     same_platform: bool
     expected_flip_rate: tuple[float, ...] | None
     clips: tuple[ClipFinding, ...]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.audit.audit import AuditRequest, shard_settings
+from pipeline.audit.audit import AuditRequest, codec_request, shard_settings
 from pipeline.audit.audited_run import AuditedRun
 from pipeline.audit.measure import ShardFindings, measure_shards
 from pipeline.audit.score_pool import ScorePool
@@ -50,7 +50,7 @@ def measure_batch(
     request: AuditRequest, run: AuditedRun, manifests: tuple[Manifest, ...], cores: int
 ) -> list[ShardFindings]:
     """The body of a task: its own codec, its own score processes."""
-    codec = run.codec_request(request.codec, request.codec_config, request.device).load()
+    codec = codec_request(request, run).load()
     run.check_codec(codec)
     settings = shard_settings(request, run)
     with ScorePool(cores, request.groups, request.sim_model) as pool:

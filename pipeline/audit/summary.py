@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from pipeline.audit.causes import flip_rates
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.intervals import Interval
 from pipeline.audit.judgement import (
@@ -14,6 +15,7 @@ from pipeline.audit.judgement import (
     PairedChange,
     ShardVerdict,
 )
+from pipeline.audit.verdict import allowed_flip_rate
 from pipeline.audit.wording import headline, next_steps
 
 FORMAT = "xytok audit summary 1"
@@ -38,8 +40,11 @@ def summarize(findings: AuditFindings, judgement: Judgement) -> str:
         "reference": judgement.reference,
         "sim_model": findings.sim_model,
         "codec": dict(findings.codec),
+        "reencoded_with": dict(findings.reencoded_with),
         "same_platform": findings.same_platform,
         "expected_flip_rate": findings.expected_flip_rate,
+        "allowed_flip_rate": allowed_flip_rate(findings, judgement.thresholds),
+        "flip_rate": flip_rates(findings.clips),
         "seed": findings.seed,
         "seconds": findings.seconds,
         "groups": [_group(group) for group in judgement.groups],

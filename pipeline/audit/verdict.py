@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.audit.baseline import Baseline, by_shard
-from pipeline.audit.causes import drift_faults, flip_rate
+from pipeline.audit.causes import drift_faults, flip_rate, flip_rates
 from pipeline.audit.content import Changes, run_changes, shard_changes
 from pipeline.audit.faults import fault
 from pipeline.audit.findings import METRIC_NAMES, METRICS, AuditFindings, ClipFinding, TokenReport
@@ -60,7 +60,7 @@ def judge(
         thresholds=thresholds,
         reference=baseline.label if baseline else "the other shards of this run",
         missing=_missing(findings.clips),
-        notes=_notes(findings, baseline),
+        notes=_notes(findings, baseline, allowed),
     )
 
 
@@ -139,8 +139,6 @@ def _shard_verdict(
     drifts = [clip.drift for clip in clips if clip.drift is not None]
     measured = sum(clip.drift is not None or clip.scores.stoi is not None for clip in clips)
     sparse: list[Verdict] = ["too few clips"] if measured < thresholds.min_clips else []
-    frames = sum(drift.compared_frames for drift in drifts)
-    differing = np.sum([drift.differing_codes for drift in drifts], axis=0) if drifts else ()
     return ShardVerdict(
         shard=shard,
         verdict=_worst([item.verdict for item in found] + sparse),
@@ -148,7 +146,7 @@ def _shard_verdict(
         num_clips=len(clips),
         num_compared=len(drifts),
         num_differing=sum(not drift.equal for drift in drifts),
-        flip_rates=tuple(float(count) / max(frames, 1) for count in differing),
+        flip_rates=flip_rates(clips),
         changes=changes,
         paired=paired_changes(clips),
     )
@@ -211,7 +209,7 @@ def _missing(clips: Sequence[ClipFinding]) -> Mapping[str, Mapping[str, int]]:
     return {what: dict(counter.most_common()) for what, counter in sorted(counts.items())}
 
 
-def _notes(findings: AuditFindings, baseline: Baseline | None) -> tuple[str, ...]:
+def _notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) -> tuple[str, ...]:
     notes = []
     if baseline and baseline.sim_model != findings.sim_model:
         notes.append(
@@ -222,14 +220,28 @@ def _notes(findings: AuditFindings, baseline: Baseline | None) -> tuple[str, ...
     if baseline and baseline.checkpoint != checkpoint:
         notes.append("The baseline was made with another checkpoint than this run.")
     if not findings.same_platform:
-        notes.append(
-            "Codes were made on another platform or precision than the audit's: "
-            "small flip rates are expected and allowed for."
-        )
+        notes.append(_platform_note(findings, allowed))
     notes += _source_notes(findings.tokens)
     if findings.unfinished_shards:
         notes.append(f"{findings.unfinished_shards:,} shards are not finished and were left out.")
     return tuple(notes)
+
+
+def _platform_note(findings: AuditFindings, allowed: float) -> str:
+    theirs, ours = (
+        f"`{codec.get('precision')}` on `{codec.get('platform')}`"
+        for codec in (findings.codec, findings.reencoded_with)
+    )
+    rate = findings.expected_flip_rate
+    expected = (
+        f"{np.mean(rate):.2%} of codes were expected to differ" if rate else "no rate is known"
+    )
+    found = flip_rates(findings.clips)
+    measured = f", {np.mean(found):.2%} do" if found else ""
+    return (
+        f"Codes were made with {theirs} and encoded again with {ours}: {expected}, "
+        f"up to {allowed:.2%} are allowed{measured}."
+    )
 
 
 def _source_notes(reports: Sequence[TokenReport]) -> list[str]:

@@ -1,0 +1,52 @@
+"""How many codes the precision of a run flips against `exact`, on its own platform and audio.
+
+Recorded with the run, so that an audit elsewhere, in `exact`, knows what to expect.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pipeline.codec_request import CodecRequest
+from pipeline.decode import Bounds, DecodedClip, decode_clip
+from pipeline.errors import PipelineError
+from pipeline.pairing import AUDIO_EXTENSIONS
+from pipeline.shard import Shard
+from pipeline.shard_sample import first_members
+from pipeline.storage import Storage
+from xy_codec.contract import Codec, Waveform
+
+# 750 frames of 8 codes tell 1 % to about a tenth of it.
+_SECONDS = 60.0
+
+
+def measure_flip_rate(
+    codec: Codec, request: CodecRequest, shard: Shard, storage: Storage
+) -> tuple[float, ...] | None:
+    """The share of differing codes per codebook on the first minute of a shard.
+
+    None where the shard begins with nothing that can be decoded.
+    """
+    from xy_codec.flips import flip_rates
+
+    waveforms = list(_first_minute(shard, storage, codec.identity.input_rate_hz))
+    if not waveforms:
+        return None
+    exact = replace(request, precision="exact").load()
+    return flip_rates(exact.encode(waveforms), codec.encode(waveforms))
+
+
+def _first_minute(shard: Shard, storage: Storage, rate_hz: int) -> Iterator[Waveform]:
+    left = _SECONDS
+    try:
+        members = first_members(shard, storage)
+    except PipelineError:
+        # The run itself will say what is wrong with the shard.
+        return
+    for member in members:
+        if left <= 0:
+            return
+        if member.name.rpartition(".")[2].lower() in AUDIO_EXTENSIONS:
+            clip = decode_clip(member.payload or b"", rate_hz, Bounds())
+            if isinstance(clip, DecodedClip):
+                left -= len(clip.waveform) / rate_hz
+                yield clip.waveform
