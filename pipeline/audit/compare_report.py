@@ -8,7 +8,7 @@ import numpy as np
 from pipeline.audit.comparison import ClipPair, Comparison, MetricComparison, paired_values
 from pipeline.audit.findings import METRICS, ClipFinding
 from pipeline.audit.page import interval_cell, prose, render_page, section, table, tile
-from pipeline.audit.plots import distribution_plot, number
+from pipeline.audit.plots import distribution_plot, number, signed
 from pipeline.audit.wording import Headline, plural
 from pipeline.audit.worst_clips import Listening, Side, clip_card, scores_line
 
@@ -71,9 +71,8 @@ def _tiles(comparison: Comparison) -> str:
         if name in comparison.metrics:
             result = comparison.metrics[name]
             difference = result.change.difference
-            sign = "+" if difference.estimate > 0 else ""
             note = f"A {number(result.mean_a.estimate)}, B {number(result.mean_b.estimate)}"
-            figure = f"{sign}{number(difference.estimate)}"
+            figure = signed(difference.estimate)
             tiles.append(tile(f"{_LABELS[name].label}, B − A", figure, note))
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
 
@@ -96,7 +95,8 @@ def _metrics_section(comparison: Comparison) -> str:
             )
     key = '<ul class="key"><li><i class="own"></i>B</li><li><i class="line"></i>A</li></ul>'
     rows = "".join(_row(result) for result in comparison.metrics.values())
-    head = ["Metric", "#A", "#B", "#B − A, same clips", "#p", "Better", "#Clips"]
+    # What a phone shows without scrolling: which is better, and by how much.
+    head = ["Metric", "Better", "#B − A, same clips", "#A", "#B", "#p", "#Clips"]
     lead = "Every clip is its own control: differences are taken clip by clip, then averaged."
     content = f'{key}<div class="plots main">{"".join(plots)}</div>{table(head, [rows], "Metrics")}'
     return section("Differences", lead, content)
@@ -108,11 +108,11 @@ def _row(result: MetricComparison) -> str:
     winner = f"<strong>{result.winner}</strong>" if result.winner != "neither" else "–"
     p_value = "&lt; 0.001" if result.adjusted_p < 0.001 else number(result.adjusted_p)
     return (
-        f'<tr><th scope="row">{escape(metric.label + unit)}</th>'
+        f'<tr><th scope="row">{escape(metric.label + unit)}</th><td>{winner}</td>'
+        f"{interval_cell(result.change.difference, is_difference=True)}"
         f'<td class="number">{number(result.mean_a.estimate)}</td>'
         f'<td class="number">{number(result.mean_b.estimate)}</td>'
-        f"{interval_cell(result.change.difference, signed=True)}"
-        f'<td class="number">{p_value}</td><td>{winner}</td>'
+        f'<td class="number">{p_value}</td>'
         f'<td class="number">{result.change.difference.num_values:,}</td></tr>'
     )
 

@@ -77,7 +77,7 @@ def _metric_table(judgement: Judgement, released: bool) -> str:
         rows.append(
             f'<tr><th scope="row">{escape(metric.label + unit)}</th>{interval_cell(change.mean)}'
             f'<td class="number">{reference}</td>{published}'
-            f"{interval_cell(change.difference, signed=True)}"
+            f"{interval_cell(change.difference, is_difference=True)}"
             f'<td class="number">{change.mean.num_values:,}</td></tr>'
         )
     note = (

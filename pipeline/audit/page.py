@@ -13,7 +13,7 @@ from string import Template
 
 from pipeline.audit.intervals import Interval
 from pipeline.audit.judgement import Verdict
-from pipeline.audit.plots import number
+from pipeline.audit.plots import number, signed
 
 STYLES: dict[Verdict, str] = {
     "ok": "ok",
@@ -57,16 +57,13 @@ def badge(verdict: Verdict) -> str:
     return f'<span class="badge {STYLES[verdict]}">{escape(verdict)}</span>'
 
 
-def interval_cell(interval: Interval | None, signed: bool = False) -> str:
+def interval_cell(interval: Interval | None, is_difference: bool = False) -> str:
     """An estimate and its bounds as a table cell."""
     if interval is None:
         return '<td class="number">–</td>'
-    sign = "+" if signed and interval.estimate > 0 else ""
+    estimate = (signed if is_difference else number)(interval.estimate)
     bounds = f"{number(interval.low)} to {number(interval.high)}"
-    return (
-        f'<td class="number">{sign}{number(interval.estimate)} '
-        f'<span class="range">{bounds}</span></td>'
-    )
+    return f'<td class="number">{estimate} <span class="range">{bounds}</span></td>'
 
 
 def tile(label: str, figure: str, note: str) -> str:

@@ -28,6 +28,12 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{min(places, 3)}f}".replace("-", "−")
 
 
+def signed(value: float) -> str:
+    """A difference as people read it; one that rounds to nothing has no sign."""
+    text = number(value)
+    return f"+{text}" if value > 0 and text != "0" else text
+
+
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Shares of values between common edges."""
