@@ -40,10 +40,14 @@ def shard_changes(
 ) -> dict[str, Changes]:
     """Every metric of every shard against the baseline, or against the run's other shards."""
     shards = by_shard(clips)
-    run = baseline or (_other_clips(clips, None) if len(shards) > _LEAVE_OUT_SHARDS else None)
+    # A shard of silence says nothing of how speech should sound, and would make speech stand out.
+    heard = [
+        clip for clip in clips if (clip.scores.silent_original or 0) <= thresholds.silent_share
+    ]
+    run = baseline or (_other_clips(heard, None) if len(shards) > _LEAVE_OUT_SHARDS else None)
     changes = {}
     for shard, members in shards.items():
-        reference = run or _other_clips(clips, shard)
+        reference = run or _other_clips(heard, shard)
         tested = len(members) >= thresholds.min_clips
         changes[shard] = group_changes(members, reference if tested else None)
     return _corrected(changes, thresholds, benjamini_hochberg)
