@@ -111,6 +111,15 @@ def test_f0_of_a_pitched_copy_is_off_by_its_interval():
     assert 1200 * np.log2(medians[1] / medians[0]) == pytest.approx(105, abs=25)
 
 
+CLICK = np.pad(0.1 * np.random.default_rng(0).standard_normal(800), (8000, 23200))
+
+
+def test_sound_too_faint_for_pesq_has_a_reason():
+    noise = np.random.default_rng(0).standard_normal(32000).astype(np.float32)
+    scored = score_pair(0.01 * noise, noise * np.float32(1e-30), groups=("pesq",))
+    assert scored.reasons["pesq_nb"] == scored.reasons["pesq_wb"] == "non_finite"
+
+
 @pytest.mark.parametrize(
     ("samples", "reasons"),
     [
@@ -118,6 +127,7 @@ def test_f0_of_a_pitched_copy_is_off_by_its_interval():
         (np.zeros(16000), {"stoi": "silent", "pesq_nb": "silent", "gain_db": "silent"}),
         (np.full(16000, np.nan), {"stoi": "non_finite", "voicing_agreement": "non_finite"}),
         (np.full(3999, 0.1), {"pesq_wb": "too_short", "stoi": "too_short"}),
+        (CLICK, {"pesq_nb": "no_utterance", "pesq_wb": "no_utterance"}),
         (np.eye(1, 16000, 8000)[0], {"f0_error_cents": "no_voiced_frames"}),
     ],
 )

@@ -18,7 +18,7 @@ def pesq(original: Waveform, reconstruction: Waveform, band: Literal["nb", "wb"]
     """MOS-LQO of two 16 kHz waveforms of equal length; `nb` also runs at 16 kHz, as the field does.
 
     Raises:
-        NotMeasurable: less than a quarter second, silence, or no utterance.
+        NotMeasurable: less than a quarter second, silence, no utterance, or NaN.
     """
     try:
         import pesq as package
@@ -34,3 +34,6 @@ def pesq(original: Waveform, reconstruction: Waveform, band: Literal["nb", "wb"]
         raise NotMeasurable(Reason.NO_UTTERANCE) from error
     except package.BufferTooShortError as error:
         raise NotMeasurable(Reason.TOO_SHORT) from error
+    except ValueError as error:
+        # Sound so faint that its power rounds to nothing becomes NaN inside the reference code.
+        raise NotMeasurable(Reason.NON_FINITE) from error
