@@ -58,3 +58,10 @@ def live_nodes() -> Sequence[NodeSize]:
 def _size(node: dict[str, Any]) -> NodeSize:
     resources = node["Resources"]
     return NodeSize(node["NodeID"], resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What a task or an actor's method raised, without Ray's wrapping."""
+    from ray.exceptions import RayTaskError
+
+    return error.cause if isinstance(error, RayTaskError) else error

@@ -69,15 +69,8 @@ class RayEngine:
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
         """How many codes per codebook the precision flips against `exact`, on this shard."""
-        from ray.exceptions import RayActorError
-
         self.identity()
-        try:
-            return self._fleet.flip_rate(shard, storage)
-        except RayActorError as error:
-            # A lost worker is replaced when shards are handed out; the run does not wait for one.
-            logger.warning("The flip rate could not be measured: %s", describe(error))
-            return None
+        return self._fleet.flip_rate(shard, storage)
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish."""
@@ -197,7 +190,7 @@ class RayEngine:
 
     def _count_failed_start(self, worker: str, error: BaseException) -> None:
         self._fleet.retire(worker)
-        cause = _cause_of(error)
+        cause = ray_cluster.cause_of(error)
         if isinstance(cause, XYCodecError):
             raise cause
         self._failed_starts += 1
@@ -229,7 +222,7 @@ class RayEngine:
     ) -> Iterator[ShardOutcome]:
         from ray.exceptions import RayActorError
 
-        cause = _cause_of(error)
+        cause = ray_cluster.cause_of(error)
         if isinstance(cause, OutputError):
             raise cause
         if isinstance(cause, RayActorError):
@@ -294,12 +287,6 @@ class RayEngine:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
-
-
-def _cause_of(error: BaseException) -> BaseException:
-    from ray.exceptions import RayTaskError
-
-    return error.cause if isinstance(error, RayTaskError) else error
 
 
 def _drained(scheduler: Scheduler[Shard]) -> DrainedError:

@@ -1,5 +1,6 @@
 """The workers of a run on Ray: started, called, lost and replaced; reports come over one queue."""
 
+import logging
 import queue
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,12 +11,14 @@ from pipeline.codec_request import CodecRequest
 from pipeline.fleet_size import FleetSize
 from pipeline.ray_cluster import live_nodes
 from pipeline.ray_worker import RayWorker, WorkerStart
+from pipeline.retries import describe
 from pipeline.scheduler import Loss
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
 from pipeline.storage import Storage
 
+logger = logging.getLogger(__name__)
 # Two shards in hand, one call to load, one to spare.
 _CALLS_AT_ONCE = 4
 
@@ -93,9 +96,13 @@ class RayFleet:
         import ray
 
         actor = self._actors[next(iter(self.starts))]
-        rates: tuple[float, ...] | None = ray.get(
-            actor.flip_rate.remote(self._request, shard, storage)
-        )
+        reference = actor.flip_rate.remote(self._request, shard, storage)
+        try:
+            rates: tuple[float, ...] | None = ray.get(reference)
+        except ray.exceptions.RayActorError as error:
+            # A lost worker is replaced when shards are handed out; the run does not wait for one.
+            logger.warning("The flip rate could not be measured: %s", describe(error))
+            return None
         return rates
 
     def submit(self, worker: str, settings: WorkerSettings, shard: Shard) -> None:
