@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import soundfile
 import torch
 import xxhash
-from native_time import NativeTime, resample_overhead_seconds, timed_native_calls, timing_seconds
+from native_time import NativeTime, timed_native_calls, timing_seconds
 
 from pipeline.byte_stream import open_shard
 from pipeline.decode import Bounds, DecodedClip, decode_clip
@@ -174,8 +174,6 @@ def one_thread_microseconds(shard: Shard) -> float:
             writer.add_row_group(rows)
         spent = time.thread_time() - began
     writer.discard()
-    # Resampling clips this short is all dispatch, which holds the GIL: leave it in.
-    native.seconds.pop("resample")
     held = spent - sum(native.seconds.values()) - timing_seconds(native.calls)
     return held / ledger.codes * 1e6
 
@@ -222,7 +220,6 @@ def main() -> int:
         with timed_native_calls(native):
             profiled = run_once(shard, folder / "profiled", 1)
         torch.set_num_threads(1)
-        native.seconds["resample"] -= profiled.clips * resample_overhead_seconds()
         most = print_stages(profiled, native)
         held = python_microseconds(folder)
         ratio = codes_ratio(folder, max(1.0, args.hours))

@@ -7,12 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import soundfile
-
-from xy_codec.audio import resample
-from xy_codec.torchaudio_import import import_torchaudio
+import torch
 
 
 @dataclass
@@ -61,7 +58,7 @@ class TimedLibrary:
 def timed_native_calls(native: NativeTime) -> Iterator[None]:
     """Time what is known to let the GIL go; everything else counts as holding it."""
     spots: list[tuple[Any, str, str]] = [
-        (resampler_module(), "_apply_sinc_resample_kernel", "resample"),
+        (torch.nn.functional, "conv1d", "resample"),  # torch's operators, like cffi's functions
         (pq.ParquetWriter, "write_table", "parquet"),
         (os, "write", "memfd"),
     ]
@@ -76,18 +73,3 @@ def timed_native_calls(native: NativeTime) -> Iterator[None]:
         soundfile._snd = library
         for owner, name, function in saved:
             setattr(owner, name, function)
-
-
-def resampler_module() -> Any:
-    """The module whose kernel the codec calls."""
-    return import_torchaudio().functional.functional
-
-
-def resample_overhead_seconds() -> float:
-    """What resampling costs whatever the length: Python and dispatch, which hold the GIL."""
-    short = np.zeros(30, np.float32)
-    calls = 200
-    began = time.thread_time()
-    for _ in range(calls):
-        resample(short, 24000, 16000)
-    return (time.thread_time() - began) / calls

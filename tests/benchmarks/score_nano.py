@@ -4,7 +4,7 @@
         --whisper tiny.en/model.bin --minutes 24
 
 Clips are taken in turn from every speaker until the minutes are full. Metrics are the audit's; the
-interval is a bootstrap over clips.
+interval is a bootstrap over clips. Systems can be scored one at a time into the same `--json`.
 """
 
 import argparse
@@ -33,8 +33,10 @@ from xy_codec.training.shard_audio import list_shards, load_shard
 Wave = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
 System = Callable[[Wave], tuple[Wave, Codes]]
+Asr = Transcribe | None
 RATE_HZ = 16_000
 METRICS = ("stoi", "pesq_nb", "pesq_wb", "sim")
+NAMES = {"codec": "xy-nano", "kmeans": MelKMeans.name, "random": RandomEncoder.name}
 
 
 @dataclass
@@ -42,14 +44,9 @@ class Result:
     """What a system got, clip by clip."""
 
     scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    codes: list[Codes] = field(default_factory=list)
+    usage: list[float] = field(default_factory=list)  # share of each codebook's entries
     seconds: float = 0.0
     texts: list[tuple[str, str]] = field(default_factory=list)
-
-    def usage(self) -> list[float]:
-        """The share of each codebook's entries that occurred."""
-        joined = np.concatenate(self.codes, axis=1)
-        return [len(np.unique(row)) / 1024 for row in joined]
 
     def interval(self, name: str) -> tuple[float, float, float]:
         """Mean and 95 % interval over clips."""
@@ -100,31 +97,28 @@ def codec_system(name: str) -> System:
     return reconstruct
 
 
-def score(
-    systems: dict[str, System], clips: list[tuple[str, Wave]], transcribe: Transcribe | None
-) -> dict[str, Result]:
-    """Run every system on every clip."""
+def score(system: System, clips: list[tuple[str, Wave]], references: list[str], asr: Asr) -> Result:
+    """Run a system on every clip; the first ones, which have a reference, are transcribed."""
     speaker_model = load_speaker_model()
-    results = {name: Result() for name in systems}
+    result, codes = Result(), []
     for number, (_, wave) in enumerate(clips):
-        reference = transcribe(wave) if transcribe else ""
-        for name, system in systems.items():
-            started = time.process_time()
-            made, codes = system(wave)
-            results[name].seconds += time.process_time() - started
-            results[name].codes.append(codes)
-            if transcribe and len(reference) >= 10:
-                results[name].texts.append((reference, transcribe(made)))
-            found = score_pair(
-                wave, made, RATE_HZ, groups=("sim", "stoi", "pesq"), speaker=speaker_model
-            ).scores
-            for metric in METRICS:
-                if (value := getattr(found, metric)) is not None:
-                    results[name].scores[metric].append(value)
+        started = time.process_time()
+        made, chosen = system(wave)
+        result.seconds += time.process_time() - started
+        codes.append(chosen)
+        if asr and number < len(references) and len(references[number]) >= 10:
+            result.texts.append((references[number], asr(made)))
+        found = score_pair(
+            wave, made, RATE_HZ, groups=("sim", "stoi", "pesq"), speaker=speaker_model
+        ).scores
+        for metric in METRICS:
+            if (value := getattr(found, metric)) is not None:
+                result.scores[metric].append(value)
         if number % 20 == 19:
-            means = {m: round(float(np.mean(v)), 3) for m, v in results["xy-nano"].scores.items()}
+            means = {m: round(float(np.mean(v)), 3) for m, v in result.scores.items()}
             print(f"{number + 1}/{len(clips)} {means}", file=sys.stderr, flush=True)
-    return results
+    result.usage = [len(np.unique(row)) / 1024 for row in np.concatenate(codes, axis=1)]
+    return result
 
 
 def seam_jump(system: System, clips: list[tuple[str, Wave]]) -> float:
@@ -149,9 +143,27 @@ def table(results: dict[str, Result]) -> str:
             cells.append(f"{mean:.3f} ({low:.3f}–{high:.3f})")
         rates = error_rates(result.texts) if result.texts else None
         cells.append(f"{rates[0]:.2f} ({rates[1]:.2f}–{rates[2]:.2f})" if rates else "not measured")
-        usage = " ".join(f"{100 * share:.0f}" for share in result.usage())
+        usage = " ".join(f"{100 * share:.0f}" for share in result.usage)
         lines.append(f"| {name} | {' | '.join(cells)} | {usage} |")
     return "\n".join(lines)
+
+
+def build(name: str, args: argparse.Namespace) -> System:
+    """A system by its name on the command line."""
+    if name == "codec":
+        return codec_system(args.codec)
+    waves = training_waves(args.train, args.cache, args.baseline_minutes)
+    return MelKMeans(waves) if name == "kmeans" else RandomEncoder(waves, args.whisper)
+
+
+def read_results(path: Path | None, speakers: list[str]) -> dict[str, Result]:
+    """What was scored before on the same clips."""
+    if path is None or not path.exists():
+        return {}
+    kept = json.loads(path.read_text())
+    if kept["clips"] != speakers:
+        raise SystemExit(f"`{path}` is of other clips; expected the same. Name another file.")
+    return {name: Result(**each) for name, each in kept["systems"].items()}
 
 
 def main() -> None:
@@ -164,32 +176,29 @@ def main() -> None:
     parser.add_argument("--cache", default="")
     parser.add_argument("--minutes", type=float, default=24.0)
     parser.add_argument("--baseline-minutes", type=float, default=40.0)
-    parser.add_argument("--codec-only", action="store_true", help="leave the baselines out")
+    parser.add_argument("--systems", nargs="+", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--asr", type=Path, help="a CTranslate2 Whisper, to count lost characters")
-    parser.add_argument("--json", type=Path, help="where every clip's scores are kept")
+    parser.add_argument("--asr-clips", type=int, default=60, help="how many clips it reads")
+    parser.add_argument("--json", type=Path, help="where scores are kept, and taken up again")
     args = parser.parse_args()
     torch.set_num_threads(2)
     clips = list(clips_in_turn(args.held_out, args.cache, args.minutes))
-    speakers = {speaker for speaker, _ in clips}
+    speakers = [speaker for speaker, _ in clips]
     minutes = sum(len(wave) for _, wave in clips) / RATE_HZ / 60
-    print(f"{len(clips)} clips, {minutes:.1f} min, {len(speakers)} speakers", file=sys.stderr)
-    systems: dict[str, System] = {"xy-nano": codec_system(args.codec)}
-    if not args.codec_only:
-        waves = training_waves(args.train, args.cache, args.baseline_minutes)
-        systems[MelKMeans.name] = MelKMeans(waves)
-        systems[RandomEncoder.name] = RandomEncoder(waves, args.whisper)
-    results = score(systems, clips, recogniser(args.asr) if args.asr else None)
-    print(f"{len(clips)} clips, {minutes:.1f} minutes, {len(speakers)} speakers\n")
-    print(table(results))
-    spoken = sum(len(wave) for _, wave in clips) / RATE_HZ
-    print(
-        f"\nEncode and decode: {spoken / results['xy-nano'].seconds:.0f} s of audio per CPU second"
-    )
-    jump = seam_jump(systems["xy-nano"], clips)
-    print(f"Largest jump at a seam of windows: {jump:.2f} of the 99.9th percentile elsewhere")
+    results = read_results(args.json, speakers)
+    asr = recogniser(args.asr) if args.asr else None
+    references = [asr(wave) for _, wave in clips[: args.asr_clips]] if asr else []
+    for name in args.systems:
+        system = build(name, args)
+        results[NAMES[name]] = score(system, clips, references, asr)
+        if name == "codec":
+            jump = seam_jump(system, clips)
+            print(f"Largest jump at a seam: {jump:.2f} of the 99.9th percentile elsewhere")
     if args.json:
-        kept = {name: {"scores": r.scores, "usage": r.usage()} for name, r in results.items()}
-        args.json.write_text(json.dumps({"clips": [s for s, _ in clips], "systems": kept}))
+        systems = {name: vars(result) for name, result in results.items()}
+        args.json.write_text(json.dumps({"clips": speakers, "systems": systems}))
+    print(f"{len(clips)} clips, {minutes:.1f} minutes, {len(set(speakers))} speakers\n")
+    print(table({name: results[name] for name in NAMES.values() if name in results}))
 
 
 if __name__ == "__main__":
