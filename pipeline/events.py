@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ from pipeline.storage import Storage
 
 EVENTS = "events"
 _PUT_SECONDS = 30.0
+
+
+def read_events(storage: Storage, output: str) -> Iterator[dict[str, Any]]:
+    """Every event of every driver, drivers in the order of their start."""
+    logs = [f.url for f in storage.list_files(join(output, EVENTS)) if f.url.endswith(".jsonl")]
+    for url in sorted(logs):
+        for line in storage.read_bytes(url).decode("utf-8", "replace").splitlines():
+            try:
+                yield dict(json.loads(line))
+            except ValueError:
+                continue  # a driver that was killed leaves half a line
 
 
 class EventLog:

@@ -6,11 +6,14 @@ from dataclasses import asdict
 from pipeline.backlog import find_backlog
 from pipeline.codec_request import CodecRequest
 from pipeline.errors import InputError
+from pipeline.events import read_events
 from pipeline.identity import build_identity
-from pipeline.manifest import Manifest, list_manifests
+from pipeline.location import redact
+from pipeline.manifest import list_manifests
 from pipeline.run_record import RunIdentity, RunRecord, check_same_identity, read_run_record
 from pipeline.settings import ReadRules
 from pipeline.shard import Shard
+from pipeline.shard_ending import ShardEnding
 from pipeline.status import read_all
 from pipeline.storage import Storage
 from xy_codec.contract import CodecIdentity
@@ -20,8 +23,8 @@ from xy_codec.source import checkpoint_sha256
 
 def read_finished(
     storage: Storage, output: str, codec: CodecRequest, rules: ReadRules, shards: Sequence[Shard]
-) -> list[Manifest] | None:
-    """The manifests of `shards` when all are done, so that neither Ray nor weights are needed.
+) -> list[ShardEnding] | None:
+    """How `shards` ended when all are done, so that neither Ray nor weights are needed.
 
     None when something is left, or when only the loaded codec can tell. The machine may be another
     one than that of the run: it would make no code.
@@ -41,14 +44,27 @@ def read_finished(
         _checked_identity(output, record, codec, rules, checkpoint_sha256(codec.source))
     except (XYCodecError, OSError):
         return None
-    return read_done(storage, output, identity.identity8, shards)
+    return read_endings(storage, output, identity.identity8, shards)
 
 
-def read_done(
+def read_endings(
     storage: Storage, output: str, identity8: str, shards: Sequence[Shard]
-) -> list[Manifest]:
-    """The manifests of shards that are done."""
-    return read_all([shard.manifest_name(identity8) for shard in shards], output, storage)
+) -> list[ShardEnding]:
+    """How shards that are done ended: by the event logs, which are few files.
+
+    Only where a killed driver left no event, by the manifest.
+    """
+    if not shards:
+        return []
+    told: dict[tuple[str, str], ShardEnding] = {}
+    for event in read_events(storage, output):
+        if event.get("event") == "shard_done" and "source8" in event:
+            ending = ShardEnding.of_event(event)
+            told[ending.url, str(event["source8"])] = ending
+    untold = [s for s in shards if (redact(s.url), s.source8) not in told]
+    manifests = read_all([s.manifest_name(identity8) for s in untold], output, storage)
+    known = (told.get((redact(s.url), s.source8)) for s in shards)
+    return [*filter(None, known), *map(ShardEnding.of_manifest, manifests)]
 
 
 def _checked_identity(

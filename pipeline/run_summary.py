@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.location import redact
-from pipeline.manifest import Manifest
+from pipeline.shard_ending import ShardEnding
 from pipeline.shard_outcome import ShardOutcome
 from pipeline.stage_clock import StageTime
 
@@ -32,7 +32,7 @@ class RunSummary:
     failed: list[tuple[str, str]] = field(default_factory=list)
     damaged: list[tuple[str, int]] = field(default_factory=list)
     judged_before: int = 0
-    rejects_before: Counter[str] = field(default_factory=Counter)
+    rejects_before: int = 0
     stages_by_worker: dict[str, Sequence[StageTime]] = field(default_factory=dict)
     out_of_memory_by_worker: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
@@ -53,18 +53,18 @@ class RunSummary:
         self.filtered += manifest.filtered
         self.rejects.update(manifest.rejects_by_reason)
         self.source_seconds += manifest.source_seconds
-        self._note_damage(manifest)
+        self._note_damage(ShardEnding.of_manifest(manifest))
 
-    def recall(self, manifests: Iterable[Manifest]) -> None:
+    def recall(self, endings: Iterable[ShardEnding]) -> None:
         """Let shards that were done before count for how the run ends: damage and rejects."""
-        for manifest in manifests:
-            self.judged_before += manifest.clips_seen - manifest.filtered
-            self.rejects_before.update(manifest.rejects_by_reason)
-            self._note_damage(manifest)
+        for ending in endings:
+            self.judged_before += ending.codes + ending.rejects
+            self.rejects_before += ending.rejects
+            self._note_damage(ending)
 
-    def _note_damage(self, manifest: Manifest) -> None:
-        if manifest.is_damaged:
-            self.damaged.append((redact(manifest.url), len(manifest.holes)))
+    def _note_damage(self, ending: ShardEnding) -> None:
+        if ending.holes:
+            self.damaged.append((ending.url, ending.holes))
 
     @property
     def wall_seconds(self) -> float:
@@ -79,7 +79,7 @@ class RunSummary:
     def reject_rate(self) -> float:
         """Rejects among the clips that were not filtered; 0 while there are too few to say."""
         judged = self.clips - self.filtered + self.judged_before
-        rejects = self.rejects.total() + self.rejects_before.total()
+        rejects = self.rejects.total() + self.rejects_before
         return rejects / judged if judged >= _MIN_CLIPS_FOR_RATE else 0.0
 
     def stages(self) -> list[StageTime]:

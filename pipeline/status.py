@@ -1,12 +1,11 @@
 """What the output folder alone says about a run: done, left, failed, rejected by reason."""
 
-import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.events import EVENTS
+from pipeline.events import read_events
 from pipeline.location import join, normalise
 from pipeline.manifest import Manifest, ManifestName, list_manifests, read_manifest
 from pipeline.run_record import RunRecord, read_run_record
@@ -114,11 +113,6 @@ def read_all(names: list[ManifestName], output: str, storage: Storage) -> list[M
 
 def _read_history(output: str, storage: Storage) -> _History:
     history = _History()
-    logs = [f.url for f in storage.list_files(join(output, EVENTS)) if f.url.endswith(".jsonl")]
-    for url in sorted(logs):
-        for line in storage.read_bytes(url).decode("utf-8", "replace").splitlines():
-            try:
-                history.take(json.loads(line))
-            except ValueError:
-                continue  # a driver that was killed leaves half a line
+    for event in read_events(storage, output):
+        history.take(event)
     return history

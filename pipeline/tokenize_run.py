@@ -16,7 +16,7 @@ from pipeline.identity import build_identity
 from pipeline.location import check_no_secret, join, normalise, redact
 from pipeline.manifest import list_manifests
 from pipeline.progress import Progress
-from pipeline.recorded_run import read_done, read_finished
+from pipeline.recorded_run import read_endings, read_finished
 from pipeline.run_record import RUN_RECORD, claim_output
 from pipeline.run_summary import RunSummary
 from pipeline.settings import ReadRules, Tuning, WorkerSettings
@@ -79,7 +79,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     if left:
         settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
         _work(request, engine, settings, left, summary)
-    summary.recall(read_done(request.storage, output, identity.identity8, backlog.done))
+    summary.recall(read_endings(request.storage, output, identity.identity8, backlog.done))
     _check_reject_rate(summary, request.max_reject_rate)
     return summary
 
@@ -89,11 +89,11 @@ def _summary_if_finished(
 ) -> RunSummary | None:
     if request.codec is None:
         return None
-    manifests = read_finished(request.storage, output, request.codec, request.rules, shards)
-    if manifests is None:
+    endings = read_finished(request.storage, output, request.codec, request.rules, shards)
+    if endings is None:
         return None
     summary = RunSummary(shards_total=len(shards), shards_skipped=len(shards), bytes_total=0)
-    summary.recall(manifests)
+    summary.recall(endings)
     _check_reject_rate(summary, request.max_reject_rate)
     return summary
 
@@ -178,6 +178,7 @@ def _record(write: Callable[..., None], outcome: ShardOutcome) -> None:
     write(
         "shard_done",
         **fields,
+        source8=outcome.shard.source8,
         seconds=round(outcome.seconds, 3),
         codes=manifest.codes,
         rejects=manifest.rejects,
@@ -191,10 +192,11 @@ def _record(write: Callable[..., None], outcome: ShardOutcome) -> None:
 def _check_reject_rate(summary: RunSummary, allowed: float) -> None:
     rate = summary.reject_rate()
     if rate > allowed:
-        rejects = summary.rejects + summary.rejects_before
-        reasons = ", ".join(f"{n} {reason}" for reason, n in rejects.most_common(5))
+        reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
+        if summary.rejects_before:
+            reasons.append(f"{summary.rejects_before} of shards done before")
         raise DamageError(
-            f"{rate:.1%} of the clips so far are rejects ({reasons}); at most {allowed:.1%} are "
-            "allowed; look at `rejects/` in the output, then mend the input or pass a higher "
-            "`--max-reject-rate`"
+            f"{rate:.1%} of the clips so far are rejects ({', '.join(reasons)}); at most "
+            f"{allowed:.1%} are allowed; look at `rejects/` in the output, then mend the input or "
+            "pass a higher `--max-reject-rate`"
         )

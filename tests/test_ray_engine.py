@@ -94,6 +94,8 @@ def test_a_shard_that_kills_every_worker_is_named_and_the_others_are_done(
     (failed,) = summary.failed
     assert failed[0].endswith("deadly.tar")
     assert "quarantined" in failed[1]
+    again = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("fake"), strict).start()
+    assert [url for url, _ in again.finish().failed] == [failed[0]]
 
 
 def test_a_shard_that_breaks_its_worker_fails_and_its_companions_are_done(

@@ -62,6 +62,26 @@ def test_a_rerun_exits_like_the_run_that_met_the_damage(corpus: Path) -> None:
     assert again(corpus, "--allow-damaged").returncode == 0
 
 
+def test_without_event_logs_manifests_tell_the_damage(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(corpus / "in/s1.tar")
+    assert tokenize(corpus) == 1
+    (log,) = corpus.glob("out/events/*.jsonl")
+    log.unlink()
+    capsys.readouterr()
+    assert tokenize(corpus) == 1
+    assert "s1.tar: 1 holes" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_that_was_replaced_and_redone_is_forgotten(corpus: Path) -> None:
+    damage(corpus / "in/s1.tar")
+    assert tokenize(corpus) == 1
+    write_shard(corpus / "in/s1.tar", pairs(4))
+    assert tokenize(corpus, "--redo-changed") == 0
+    assert tokenize(corpus) == 0
+
+
 def test_earlier_damage_counts_when_more_is_done(
     corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,6 +91,16 @@ def test_earlier_damage_counts_when_more_is_done(
     capsys.readouterr()
     assert tokenize(corpus) == 1
     assert "s1.tar: 1 holes" in capsys.readouterr().err
+
+
+def test_a_shard_that_failed_is_tried_again_until_it_is_done(corpus: Path) -> None:
+    lost = corpus / "in/s9.tar"
+    lost.symlink_to(corpus / "nothing.tar")
+    assert [tokenize(corpus), tokenize(corpus)] == [1, 1]
+    lost.unlink()
+    write_shard(lost, pairs(2, prefix="s9-"))
+    assert [tokenize(corpus), tokenize(corpus)] == [0, 0]
+    assert len(list(corpus.glob("out/manifests/**/*.json"))) == 4
 
 
 def test_rejects_of_earlier_runs_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
