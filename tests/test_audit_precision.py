@@ -96,3 +96,6 @@ def test_the_summary_has_the_expected_the_allowed_and_the_measured_rate(fast_run
     assert 0 < np.mean(summary["flip_rate"]) < summary["allowed_flip_rate"]
     assert summary["codec"]["precision"] == "fast"
     assert summary["reencoded_with"]["precision"] == "exact"
+    page = (tmp_path / "report.html").read_text()
+    assert "Codes that differ" in page
+    assert "more than another platform or precision explains" in page

@@ -2,11 +2,13 @@
 
 from html import escape
 
+from pipeline.audit.causes import flip_rates
 from pipeline.audit.findings import METRICS, AuditFindings
 from pipeline.audit.judgement import Judgement, ShardVerdict
 from pipeline.audit.page import STYLES, badge, prose, section, table, tile
 from pipeline.audit.plots import number
 from pipeline.audit.strip import strip_plot
+from pipeline.audit.verdict import allowed_flip_rate
 from pipeline.audit.wording import (
     MEANINGS,
     Step,
@@ -35,8 +37,6 @@ def verdict_block(findings: AuditFindings, judgement: Judgement) -> str:
 
 
 def _tiles(findings: AuditFindings, judgement: Judgement) -> str:
-    compared = sum(shard.num_compared for shard in judgement.shards)
-    equal = compared - sum(shard.num_differing for shard in judgement.shards)
     rows = sum(report.rows for report in findings.tokens)
     tiles = [
         tile(
@@ -44,11 +44,7 @@ def _tiles(findings: AuditFindings, judgement: Judgement) -> str:
             f"{judgement.count('ok'):,} of {len(judgement.shards):,}",
             f"{rows:,} rows, all checked" if rows else "rows were not checked",
         ),
-        tile(
-            "Codes as re-encoded",
-            f"{equal:,} of {compared:,}" if compared else "–",
-            f"{plural(len(findings.clips), 'clip')} sampled",
-        ),
+        _codes_tile(findings, judgement),
     ]
     changes = judgement.run_changes
     labels = {metric.name: metric.label for metric in METRICS}
@@ -61,6 +57,19 @@ def _tiles(findings: AuditFindings, judgement: Judgement) -> str:
                 note += f"; baseline {number(reference)}"
             tiles.append(tile(labels[name], number(mean.estimate), note))
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
+
+
+def _codes_tile(findings: AuditFindings, judgement: Judgement) -> str:
+    compared = sum(shard.num_compared for shard in judgement.shards)
+    equal = compared - sum(shard.num_differing for shard in judgement.shards)
+    rates = flip_rates(findings.clips)
+    if rates and not findings.same_platform:
+        # Hardly a clip is equal there, which is no news: how many codes differ is.
+        allowed = allowed_flip_rate(findings, judgement.thresholds)
+        share = f"{100 * sum(rates) / len(rates):.2f} %"
+        return tile("Codes that differ", share, f"up to {100 * allowed:.2f} % is no drift here")
+    figure = f"{equal:,} of {compared:,}" if compared else "–"
+    return tile("Codes as re-encoded", figure, f"{plural(len(findings.clips), 'clip')} sampled")
 
 
 def steps_section(judgement: Judgement) -> str:
@@ -89,7 +98,7 @@ def shards_section(judgement: Judgement) -> str:
             ("worse-2", "clearly worse"),
             ("worse-3", "worse beyond chance"),
             ("better-2", "better"),
-            ("none", "not measured"),
+            ("none", "nothing to compare with"),
         )
     )
     verdicts = "".join(

@@ -96,8 +96,8 @@ def _good_reason(judgement: Judgement) -> str:
     same = (
         f"all {equal:,} re-encoded clips give exactly the stored codes"
         if equal == compared
-        else f"{equal:,} of {compared:,} re-encoded clips give exactly the stored codes, the rest "
-        "differ no more than expected on another platform"
+        else f"none of {compared:,} re-encoded clips differs from its stored codes by more than "
+        "another platform or precision explains"
     )
     sound = (
         "and they sound as the baseline does."
