@@ -8,6 +8,7 @@ import argparse
 import io
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -21,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from audit_run import SPEECH, make_run
 from speech_pairs import speech_pairs
+from spent_time import family_cpu_seconds
 
 from pipeline.audit import naturalness
-from pipeline.audit.audit import AuditRequest, open_audit, run_audit
+from pipeline.audit.audit import AuditProgress, AuditRequest, open_audit, run_audit
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.part_file import PartFile
 from pipeline.audit.sampling import SamplePlan
@@ -40,13 +42,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--codec", default="xy-nano")
     parser.add_argument("--quick", action="store_true", help="less of everything")
+    parser.add_argument("--copies", type=int, default=8, help="of the bundled shards to audit")
     args = parser.parse_args()
     _metric_costs(1 if args.quick else 3)
     _packages()
     _token_checks(2_000 if args.quick else 10_000)
     _pool(24 if args.quick else 120)
-    _end_to_end("fake", args.quick)
-    _end_to_end(args.codec, args.quick)
+    _end_to_end("fake", args.copies)
+    _end_to_end(args.codec, args.copies)
 
 
 def pair_of(seconds: int) -> tuple[np.ndarray, np.ndarray]:
@@ -172,26 +175,56 @@ def _pool(count: int) -> None:
     )
 
 
-def _end_to_end(codec: str, quick: bool) -> None:
+class Busy:
+    """The share of the cores an audit uses from its first finished shard to its last."""
+
+    def __init__(self) -> None:
+        self._looks: list[tuple[float, float, int, int]] = []
+
+    def __call__(self, _: AuditProgress) -> None:
+        """Look at the clock, the processor time of all own processes, and the machine's."""
+        own = sum(family_cpu_seconds().values())
+        self._looks.append((time.perf_counter(), own, *_machine_ticks()))
+
+    def to_line(self) -> str:
+        """Both shares, and how long they were measured."""
+        first, last = self._looks[0], self._looks[-1]
+        wall, own, idle, ticks = (after - before for before, after in zip(first, last, strict=True))
+        if wall <= 0:
+            return "one shard only: cores busy from the first to the last cannot be told"
+        share = own / (wall * (os.cpu_count() or 1))
+        return (
+            f"from the first shard to the last ({wall:.0f} s) the audit kept the cores {share:.0%} "
+            f"busy, expected at least 90 %; {idle / max(ticks, 1):.0%} were used by nobody"
+        )
+
+
+def _end_to_end(codec: str, copies: int) -> None:
+    busy = Busy()
     with tempfile.TemporaryDirectory() as folder:
-        output = make_run(Path(folder) / "out", str(SPEECH / ("Emilia/EN" if quick else "")), codec)
+        for number in range(copies):
+            shutil.copytree(SPEECH, Path(folder) / f"in/{number}")
+        output = make_run(Path(folder) / "out", f"{folder}/in", codec, root=f"{folder}/in")
         request = AuditRequest(
             str(output), plan=SamplePlan(per_shard=50), codec=codec, device="cpu"
         )
         run, loaded = open_audit(request)
         findings: list[AuditFindings] = []
-        used = measure(lambda: findings.append(run_audit(request, run, loaded)))
+        used = measure(lambda: findings.append(run_audit(request, run, loaded, watch=busy)))
     clips = findings[0].clips
     audio = sum(clip.duration for clip in clips)
     print(
         f"\nAudit with `{codec}`, all metrics: {len(clips)} clips, {audio:.0f} s of audio in "
         f"{used.wall_seconds:.0f} s ({audio / used.wall_seconds:.1f} x real time); {describe(used)}"
     )
+    print(busy.to_line())
     steps: dict[str, float] = {}
     for clip in clips:
         for name, spent in clip.seconds.items():
             steps[name] = steps.get(name, 0.0) + spent
-    print("seconds by step: " + ", ".join(f"{name} {spent:.1f}" for name, spent in steps.items()))
+    print("\n| step of this audit | wall seconds a second of clip |\n|---|---|")
+    for name, spent in sorted(steps.items(), key=lambda step: -step[1]):
+        print(f"| {name} | {spent / audio:.4f} |")
 
 
 def describe(used: Used) -> str:
