@@ -59,7 +59,8 @@ def build_parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xytok",
         description="Turn speech corpora into XY-Tokenizer codes, and prove that they sound right.",
-        epilog="exit codes: 0 all done, 1 work failed or findings, 2 wrong usage",
+        epilog="exit codes: 0 all done, 1 work failed or findings, 2 wrong usage, "
+        "130 interrupted, 143 drained (both resume)",
     )
     version = importlib.metadata.version("xytok")
     parser.add_argument("--version", action="version", version=f"xytok {version}")

@@ -179,7 +179,7 @@ class SourceReport:
 
     `changes` are sentences, each a difference from what was tokenized. `is_touched` says that only
     etag or modification time differ. `clips` is None where the tar was not listed; `missing_clips`
-    are in it and are neither row nor reject nor filtered.
+    are in it and are neither row nor reject nor filtered. `unlisted` is why listing it failed.
     """
 
     changes: tuple[str, ...] = ()
@@ -187,6 +187,7 @@ class SourceReport:
     clips: int | None = None
     missing_clips: int = 0
     first_missing: str | None = None
+    unlisted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -93,8 +93,3 @@ def _drift(row: Mapping[str, Any]) -> Drift:
         values[name] = tuple(values[name])
     paired = Scores(**{name: row[f"paired_{name}"] for name in METRIC_NAMES})
     return Drift(**values, paired=paired)
-
-
-def metric_column(findings: Sequence[ClipFinding], metric: str) -> list[float | None]:
-    """One metric over findings, None where it is missing."""
-    return [getattr(finding.scores, metric) for finding in findings]

@@ -79,5 +79,5 @@ def _listed(
     where = (settings.storage, settings.output, manifest, part, url)
     try:
         return list_source(*where, settings.max_member_bytes, source)
-    except PipelineError:
-        return source
+    except PipelineError as error:
+        return replace(source, unlisted=str(error))

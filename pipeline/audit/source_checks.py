@@ -127,8 +127,10 @@ def _places(
     )
     seen = 0
     for event in _events(reader):
-        if isinstance(event, LateText) or (manifest.limited and seen >= manifest.clips_seen):
+        if isinstance(event, LateText):
             continue
+        if manifest.limited and seen >= manifest.clips_seen:
+            return
         seen += 1
         audio = event.files.audio if isinstance(event, FoundClip) else event.member
         key = event.files.key if isinstance(event, FoundClip) else event.key

@@ -253,7 +253,11 @@ def _source_notes(reports: Sequence[TokenReport]) -> list[str]:
             f"tokenized: {shard_list(touched)}. What was read of the audio was compared with the "
             "stored hashes."
         )
-    listed = sum(report.source.clips is not None for report in reports)
-    if 0 < listed < len(reports):
-        notes.append(f"{plural(len(reports) - listed, 'tar')} could not be listed.")
+    unlisted = [report for report in reports if report.source.unlisted]
+    if unlisted:
+        notes.append(
+            f"{plural(len(unlisted), 'tar')} could not be listed: "
+            f"{shard_list([report.shard for report in unlisted])}. The first says: "
+            f"{unlisted[0].source.unlisted}"
+        )
     return notes
