@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     inputs, output = split_paths(tokenize)
     # Before anything shows in the job API.
     check_storage_argument(tokenize.storage_options or "@")
-    for url in (*inputs, output):
+    for url in (*inputs, output, tokenize.codec, tokenize.codec_config or ""):
         check_no_secret(url)
     faults = rules_of(tokenize).check()
     if tokenize.engine == "inline":

@@ -15,6 +15,10 @@ class CodecRequest:
     device: str = "auto"
     overlap_seconds: float = 10.0
 
+    def urls(self) -> list[str]:
+        """What may be a URL, and must hold no secret."""
+        return [each for each in (self.source, self.config) if each]
+
     def load(self) -> Codec:
         """Load the codec in this process."""
         from xy_codec import load_codec

@@ -3,6 +3,7 @@
 Recorded with the run, so that an audit elsewhere, in `exact`, knows what to expect.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from pipeline.shard_sample import first_members
 from pipeline.storage import Storage
 from xy_codec.contract import Codec, Waveform
 
+logger = logging.getLogger(__name__)
 # 750 frames of 8 codes tell 1 % to about a tenth of it.
 _SECONDS = 60.0
 
@@ -22,17 +24,24 @@ _SECONDS = 60.0
 def measure_flip_rate(
     codec: Codec, request: CodecRequest, shard: Shard, storage: Storage
 ) -> tuple[float, ...] | None:
-    """The share of differing codes per codebook on the first minute of a shard.
+    """The share of differing codes per codebook on a shard's first clips, a minute at most.
 
-    None where the shard begins with nothing that can be decoded.
+    None where the shard begins with nothing that can be decoded, or memory is too small for a
+    second codec.
     """
+    import torch
+
     from xy_codec.flips import flip_rates
 
     waveforms = list(_first_minute(shard, storage, codec.identity.input_rate_hz))
     if not waveforms:
         return None
-    exact = replace(request, precision="exact").load()
-    return flip_rates(exact.encode(waveforms), codec.encode(waveforms))
+    try:
+        exact = replace(request, precision="exact").load()
+        return flip_rates(exact.encode(waveforms), codec.encode(waveforms))
+    except torch.cuda.OutOfMemoryError:
+        logger.warning("The flip rate was not measured: no memory for a second codec")
+        return None
 
 
 def _first_minute(shard: Shard, storage: Storage, rate_hz: int) -> Iterator[Waveform]:

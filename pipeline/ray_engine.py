@@ -262,7 +262,7 @@ class RayEngine:
             if verdict is not Verdict.AGAIN:
                 self.verdicts.append((shard.path, verdict))
             if verdict is Verdict.QUARANTINED:
-                error = f"quarantined: every worker that took it died, also decoding apart; {why}"
+                error = f"quarantined: every worker it had died or hung, also decoding apart; {why}"
                 yield ShardOutcome(shard, None, 0.0, error, worker)
 
     def _tuned(self, settings: WorkerSettings) -> WorkerSettings:

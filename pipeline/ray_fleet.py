@@ -19,7 +19,8 @@ from pipeline.shard_outcome import ShardOutcome
 from pipeline.storage import Storage
 
 logger = logging.getLogger(__name__)
-# Two shards in hand, one call to load, one to spare.
+_FLIP_RATE_SECONDS = 900.0
+# Two shards in hand, one call to load, one to tell its steps.
 _CALLS_AT_ONCE = 4
 
 
@@ -98,9 +99,9 @@ class RayFleet:
         actor = self._actors[next(iter(self.starts))]
         reference = actor.flip_rate.remote(self._request, shard, storage)
         try:
-            rates: tuple[float, ...] | None = ray.get(reference)
-        except ray.exceptions.RayActorError as error:
-            # A lost worker is replaced when shards are handed out; the run does not wait for one.
+            rates: tuple[float, ...] | None = ray.get(reference, timeout=_FLIP_RATE_SECONDS)
+        except ray.exceptions.RayError as error:
+            # A note beside the run is no reason to end it; lost workers are replaced later.
             logger.warning("The flip rate could not be measured: %s", describe(error))
             return None
         return rates

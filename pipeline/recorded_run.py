@@ -9,7 +9,7 @@ from pipeline.errors import InputError
 from pipeline.events import read_events
 from pipeline.identity import build_identity
 from pipeline.location import redact
-from pipeline.manifest import list_manifests
+from pipeline.manifest import ManifestName
 from pipeline.run_record import RunIdentity, RunRecord, check_same_identity, read_run_record
 from pipeline.settings import ReadRules
 from pipeline.shard import Shard
@@ -22,7 +22,12 @@ from xy_codec.source import checkpoint_sha256
 
 
 def read_finished(
-    storage: Storage, output: str, codec: CodecRequest, rules: ReadRules, shards: Sequence[Shard]
+    storage: Storage,
+    output: str,
+    codec: CodecRequest,
+    rules: ReadRules,
+    shards: Sequence[Shard],
+    manifests: Sequence[ManifestName],
 ) -> list[ShardEnding] | None:
     """How `shards` ended when all are done, so that neither Ray nor weights are needed.
 
@@ -36,7 +41,7 @@ def read_finished(
     identity = _checked_identity(output, record, codec, rules, None)
     if identity is None:
         return None
-    backlog = find_backlog(shards, list_manifests(storage, output), identity.identity8)
+    backlog = find_backlog(shards, manifests, identity.identity8)
     if backlog.left or backlog.changed:
         return None
     try:

@@ -12,6 +12,7 @@ from pipeline.errors import InputError, OutputError, PipelineError, StorageError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+_failed_tries = 0  # of this process
 
 # Errors that a second attempt meets again.
 _LASTING = (
@@ -49,14 +50,21 @@ class RetryPolicy:
         return min(self.longest_pause_seconds, pause) * random.uniform(0.5, 1.0)
 
 
+def num_failed_tries() -> int:
+    """A count that grows while storage is tried in vain: a worker that retries does not hang."""
+    return _failed_tries
+
+
 def with_retries(action: Callable[[], T], what: str, policy: RetryPolicy) -> T:
     """Return `action()`; `what` says in messages what was being done, e.g. "reading `s3://b/k`"."""
+    global _failed_tries
     for attempt in range(1, policy.attempts + 1):
         try:
             return action()
         except PipelineError:
             raise
         except Exception as error:
+            _failed_tries += 1
             if is_lasting(error):
                 raise lasting_error(error, what) from error
             if attempt == policy.attempts:

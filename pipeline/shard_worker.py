@@ -14,7 +14,7 @@ from dataclasses import replace
 from pipeline.budget import Budget, StoppedError
 from pipeline.clip_encoder import ClipEncoder
 from pipeline.decode_pool import DecodePool, ReadyClip
-from pipeline.retries import describe
+from pipeline.retries import describe, num_failed_tries
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
 from pipeline.shard_outcome import ShardOutcome
@@ -80,7 +80,8 @@ class ShardWorker:
 
     def num_steps(self) -> int:
         """A count that grows while anything is done; a long clip is many packs, but one step."""
-        return sum(clock.steps for clock in self._clocks) + getattr(self._codec, "packs_run", 0)
+        packs: int = getattr(self._codec, "packs_run", 0)
+        return sum(clock.steps for clock in self._clocks) + packs + num_failed_tries()
 
 
 def _start(

@@ -14,7 +14,7 @@ from pipeline.errors import DamageError, InputError, UsageError
 from pipeline.events import EventLog
 from pipeline.identity import build_identity
 from pipeline.location import check_no_secret, join, normalise, redact
-from pipeline.manifest import list_manifests
+from pipeline.manifest import ManifestName, list_manifests
 from pipeline.progress import Progress
 from pipeline.recorded_run import read_endings, read_finished
 from pipeline.run_record import RUN_RECORD, claim_output
@@ -51,7 +51,8 @@ class RunRequest:
             faults.append(f"`--max-shards {self.max_shards}` leaves no shard; expected 1 or more")
         if not 0 <= self.max_reject_rate <= 1:
             faults.append(f"`--max-reject-rate {self.max_reject_rate:g}`; expected 0 to 1")
-        check_no_secret(self.output)
+        for url in (self.output, *(self.codec.urls() if self.codec else ())):
+            check_no_secret(url)
         if faults:
             raise UsageError("\n".join(["Some options cannot be used:", *faults]))
 
@@ -62,13 +63,13 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     output = normalise(request.output)
     # Listed before a codec is loaded: a wrong path is told within a second.
     shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
-    finished = _summary_if_finished(request, output, shards)
+    manifests = list_manifests(request.storage, output)
+    finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
         return finished
     identity = build_identity(engine.identity(), request.rules)
     notes = provenance(request) | _flip_rate(request, engine, output, shards)
     claim_output(request.storage, output, identity, notes, asdict(request.tuning))
-    manifests = list_manifests(request.storage, output)
     backlog = find_backlog(shards, manifests, identity.identity8)
     left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
     summary = RunSummary(
@@ -85,11 +86,12 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
 
 
 def _summary_if_finished(
-    request: RunRequest, output: str, shards: Sequence[Shard]
+    request: RunRequest, output: str, shards: Sequence[Shard], manifests: Sequence[ManifestName]
 ) -> RunSummary | None:
     if request.codec is None:
         return None
-    endings = read_finished(request.storage, output, request.codec, request.rules, shards)
+    where = (request.storage, output)
+    endings = read_finished(*where, request.codec, request.rules, shards, manifests)
     if endings is None:
         return None
     summary = RunSummary(shards_total=len(shards), shards_skipped=len(shards), bytes_total=0)
@@ -111,8 +113,8 @@ def _flip_rate(
 def provenance(request: RunRequest) -> dict[str, Any]:
     """Who started a run, where, when and with which codec; recorded once and never compared."""
     return {
-        "codec_source": request.codec.source if request.codec else None,
-        "codec_config": request.codec.config if request.codec else None,
+        "codec_source": redact(request.codec.source) if request.codec else None,
+        "codec_config": redact(request.codec.config or "") or None if request.codec else None,
         "xytok": metadata.version("xytok"),
         "host": socket.gethostname(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

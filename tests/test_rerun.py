@@ -6,9 +6,16 @@ import time
 from pathlib import Path
 
 import pytest
+from fault_proxy import fault_proxy
+from s3_server import S3Server
 from shard_maker import Member, pairs, tar_bytes, write_shard
 
 from jobs import cli
+from pipeline.codec_request import CodecRequest
+from pipeline.inline_engine import InlineEngine
+from pipeline.settings import ReadRules, Tuning
+from pipeline.storage import Storage
+from pipeline.tokenize_run import RunRequest, run_tokenize
 
 # Runs a command line, then tells which heavy packages it had to import.
 PROBE = """
@@ -138,3 +145,29 @@ def test_another_precision_or_overlap_is_refused_before_a_codec_is_loaded(
     assert shown in done.stderr
     assert done.stderr.endswith("[]\n")
     assert not list(corpus.glob("out/manifests/**/more.*"))
+
+
+def test_a_secret_in_the_codec_url_is_refused_before_anything_is_written(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tokenize(corpus, codec="s3://key:hush@bucket/codec") == 2
+    assert "hush" not in capsys.readouterr().err
+    assert not (corpus / "out").exists()
+
+
+def test_a_rerun_on_s3_lists_manifests_once_and_reads_none(s3: S3Server, corpus: Path) -> None:
+    with fault_proxy(s3.url) as proxy:
+        storage = Storage({"s3": s3.storage_options(proxy.url)})
+        fs = storage.filesystem("s3://rerun")[0]
+        fs.mkdir("rerun")
+        fs.put(f"{corpus / 'in'}/", "rerun/in/", recursive=True)
+        request = RunRequest(
+            ("s3://rerun/in/*.tar",), "s3://rerun/out", ReadRules(), storage, Tuning(1),
+            quiet=True, codec=CodecRequest("fake"),
+        )  # fmt: skip
+        assert run_tokenize(request, InlineEngine(CodecRequest("fake"))).done == 3
+        proxy.faults.seen.clear()
+        assert run_tokenize(request, InlineEngine(CodecRequest("fake"))).shards_skipped == 3
+        paths = [f"{method} {path}" for method, path, _ in proxy.faults.seen]
+    assert sum("prefix=out%2Fmanifests" in path for path in paths) == 1
+    assert not [path for path in paths if "/rerun/out/manifests/" in path]

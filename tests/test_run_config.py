@@ -60,7 +60,12 @@ def test_submit_sends_the_options_and_not_the_file(
 
 
 @pytest.mark.parametrize(
-    "words", [["s3://a/x.tar", "out", "--storage-options", "{key: hush}"], ["s3://k:hush@a", "out"]]
+    "words",
+    [
+        ["s3://a/x.tar", "out", "--storage-options", "{key: hush}"],
+        ["s3://k:hush@a", "out"],
+        ["s3://a/x.tar", "out", "--codec", "s3://k:hush@a/codec"],
+    ],
 )
 def test_submit_sends_no_secret(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["submit", "--", *words]) == 2

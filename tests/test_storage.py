@@ -15,7 +15,7 @@ from shard_maker import pairs, write_shard
 from pipeline import retries
 from pipeline.errors import InputError, OutputError, StorageError, UsageError
 from pipeline.location import check_no_secret, mirror_path, redact
-from pipeline.retries import RetryPolicy, with_retries
+from pipeline.retries import RetryPolicy, num_failed_tries, with_retries
 from pipeline.settings import ReadRules
 from pipeline.shard_listing import expand_braces, list_shards
 from pipeline.shard_worker import ShardWorker
@@ -198,3 +198,9 @@ def test_outputs_mirror_what_follows_the_bucket(url: str, root: str, path: str) 
 )
 def test_braces_expand_as_in_a_shell(text: str, expanded: list[str]) -> None:
     assert list(expand_braces(text)) == expanded
+
+
+def test_a_failed_try_is_a_step_so_that_a_worker_that_retries_does_not_hang() -> None:
+    before = num_failed_tries()
+    assert with_retries(failing(2, TimeoutError("slow")), "writing `x`", FAST) == "done"
+    assert num_failed_tries() == before + 2

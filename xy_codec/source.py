@@ -149,6 +149,7 @@ def _fetch(url: str) -> Path:
     """Copy a URL (a file, or a folder's codec files) into the cache; unchanged ones stay there."""
     import fsspec
 
+    shown = url.split("?", 1)[0]  # a signed URL is a secret
     try:
         fs, path = fsspec.core.url_to_fs(url)
         is_folder = fs.isdir(path)
@@ -160,7 +161,8 @@ def _fetch(url: str) -> Path:
                 _fetch_once(fs, file, folder / name)
     except Exception as error:  # every file system has errors of its own
         raise CheckpointError(
-            f"Codec `{url}` could not be fetched: {type(error).__name__}: {error}. Expected a "
+            f"Codec `{shown}` could not be fetched: {type(error).__name__}: "
+            f"{str(error).replace(url, shown)}. Expected a "
             "readable file or folder; check the URL and your credentials."
         ) from error
     return folder if is_folder else folder / path.rstrip("/").rsplit("/", 1)[-1]
