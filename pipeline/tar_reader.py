@@ -27,6 +27,7 @@ from pipeline.tar_header import (
 
 # Long names and PAX records; a header that claims more is not one.
 _MAX_EXTENSION_BYTES = 1 << 20
+_SEARCHED_BYTES = 1 << 20
 _END_BLOCKS = 2
 
 
@@ -111,12 +112,28 @@ class TarReader:
 
     def _skip_claimed(self, header: TarHeader) -> None:
         """Pass over a payload that is not wanted, unless its size cannot be true."""
-        if self._size_bytes is not None:
-            plausible = self._stream.offset + header.size <= self._size_bytes
-        else:
-            plausible = header.size <= self._max_member_bytes
-        if plausible:
+        if self._size_bytes is None:
+            self._skip_to_header(header.padded_size)
+        elif self._stream.offset + header.size <= self._size_bytes:
             self._stream.skip(header.padded_size)
+
+    def _skip_to_header(self, size: int) -> None:
+        """Pass over `size` bytes, or to a header among them: so the size was not true.
+
+        A stream of unknown end cannot tell that 100 GB are too many, nor go back to what they hid.
+        """
+        start, tail = self._stream.offset, b""
+        while left := start + size - self._stream.offset:
+            chunk = self._stream.take(min(left, _SEARCHED_BYTES))
+            if not chunk:
+                return
+            window = tail + chunk
+            found = find_header(window)
+            if found >= 0:
+                self._stream.push_back(window[found:])
+                self._add_hole(start, "garbage")
+                return
+            tail = window[-(BLOCK - 1) :]
 
     def _read_extension(self, header: TarHeader) -> None:
         if header.size > _MAX_EXTENSION_BYTES:

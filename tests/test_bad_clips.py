@@ -178,6 +178,14 @@ def test_a_gzipped_tar_has_the_same_codes_and_no_offsets(tmp_path: Path) -> None
     assert [row["tar_offset"] for row in result.rows] == [None, None]
 
 
+def test_a_too_big_member_of_a_gzipped_tar_is_one_reject_and_no_damage(tmp_path: Path) -> None:
+    content = tar_bytes([*GOOD, ("m.flac", b"\xff" * 400_000), *pair("zz")])
+    packed = write_shard(tmp_path / "s.tar.gz", gzip.compress(content))
+    result = run_tar(packed, tmp_path / "gz", max_member_bytes=300_000)
+    assert (result.keys, result.reasons) == (["a", "z", "zz"], {"m": "too_big"})
+    assert result.manifest.holes == ()
+
+
 def test_an_offset_reads_the_clip_back_from_the_tar(tmp_path: Path) -> None:
     import xxhash
 

@@ -122,6 +122,23 @@ def test_a_truly_big_member_is_passed_over_without_a_hole() -> None:
     assert reader.holes == []
 
 
+@pytest.mark.parametrize("block", [1, 511, 4096, 8 * MIB])
+def test_too_big_members_are_no_damage_where_the_tars_size_is_unknown(block: int) -> None:
+    sizes = [3 * BLOCK, 3 * BLOCK + 1, 2 * MIB + 7 if block > 511 else 9000]
+    big = [(f"big{n}.mp3", b"x" * size) for n, size in enumerate(sizes)]
+    files = [FILES[0], *big, FILES[1], ("last.mp3", b"y" * 9000)]
+    members, reader = read(tar_bytes(files), size=None, block=block, most=1200)
+    assert payloads(members) == dict(files) | dict.fromkeys(["last.mp3", *dict(big)])
+    assert reader.holes == []
+
+
+def test_a_too_big_member_that_is_cut_off_is_a_hole_where_the_tars_size_is_unknown() -> None:
+    whole = tar_bytes([FILES[0], ("big.mp3", b"x" * 9000)])
+    members, reader = read(whole[:8000], size=None, most=8192)
+    assert payloads(members) == dict([FILES[0]]) | {"big.mp3": None}
+    assert len(reader.holes) == 1
+
+
 def test_names_that_are_not_utf8_stay_visible() -> None:
     info = tarfile.TarInfo("caf\udce9.mp3")
     block = info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "surrogateescape")
