@@ -6,7 +6,7 @@ A file appears under its final name whole or not at all. fsspec commits a half-w
 
 import itertools
 import os
-import tempfile
+import re
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -23,6 +23,8 @@ from pipeline.retries import RetryPolicy, with_retries
 
 T = TypeVar("T")
 _S3_CONNECT_SECONDS = 10
+# What `_write_local` names a file before it has its final name.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,11 @@ def call_within(action: Callable[[], T], seconds: float) -> T:
         raise TimeoutError(f"no answer for {seconds:g} s") from error
 
 
+def is_temporary(path: str) -> bool:
+    """Whether a file is one that a killed writer here left behind; others' `.tmp` are not."""
+    return _TEMPORARY.fullmatch(path.rpartition("/")[2]) is not None
+
+
 def _url_in(near: str, name: str) -> str:
     if is_local(near):
         return str(name)
@@ -270,10 +277,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def spill_file(suffix: str) -> Path:
-    """A new empty local file for content that grows with the shard; the caller removes it."""
-    descriptor, name = tempfile.mkstemp(prefix="xytok-", suffix=suffix)
-    os.close(descriptor)
-    return Path(name)

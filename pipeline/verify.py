@@ -15,7 +15,7 @@ from pipeline.manifest import MANIFESTS, Manifest, ManifestName, WrittenFile, li
 from pipeline.run_record import RunRecord, read_run_record
 from pipeline.schema import IDENTITY_KEY
 from pipeline.status import read_all
-from pipeline.storage import Storage
+from pipeline.storage import Storage, is_temporary
 
 _CHECKERS = 8
 _FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/")
@@ -140,5 +140,5 @@ def _leftovers(
     known |= {name.path for name in names}
     paths = (url.removeprefix(output).lstrip("/") for url in listed)
     # Elsewhere only what a killed writer left: events and audits have no manifest.
-    ours = (path for path in paths if path.startswith(_FOLDERS) or path.endswith(".tmp"))
+    ours = (path for path in paths if path.startswith(_FOLDERS) or is_temporary(path))
     return tuple(sorted(path for path in ours if path not in known))

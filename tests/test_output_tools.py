@@ -90,6 +90,8 @@ def test_a_missing_part_and_a_replaced_source_are_found(output: Path, tmp_path: 
 
 
 def test_clean_removes_leftovers_and_nothing_else(output: Path) -> None:
+    for name in ("notes.tmp", ".notes.tmp", "in/sorted.1f2e3d4c.tmp"):
+        write_shard(output / name, b"the user's own")
     before = {path for path in output.rglob("*") if path.is_file()}
     orphan = output / "tokens" / "orphan.parquet"
     orphan.write_bytes(b"half")
