@@ -3,7 +3,13 @@
 import argparse
 import json
 
-from jobs.tokenize_options import add_tokenize_options, split_paths, storage_of
+from jobs.tokenize_options import (
+    add_tokenize_options,
+    codec_of,
+    rules_of,
+    split_paths,
+    storage_of,
+)
 
 EXAMPLE = "xytok plan 's3://bucket/Emilia/**/*.tar' s3://bucket/out --workers 64"
 
@@ -30,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         inputs,
         output,
         storage_of(args),
-        root=args.root,
+        rules=rules_of(args),
+        codec=codec_of(args),
         max_shards=args.max_shards,
         speed=args.speed,
         gpus=args.workers or 1,

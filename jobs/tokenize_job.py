@@ -5,6 +5,7 @@ import json
 
 from jobs.tokenize_options import (
     add_tokenize_options,
+    codec_of,
     ray_options_of,
     rules_of,
     split_paths,
@@ -22,16 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tokenize what is left and say what was done."""
-    from pipeline.codec_request import CodecRequest
     from pipeline.engine import Engine
     from pipeline.inline_engine import InlineEngine
     from pipeline.ray_engine import RayEngine
     from pipeline.tokenize_run import RunRequest, check_finished, run_tokenize
 
     inputs, output = split_paths(args)
-    codec = CodecRequest(
-        args.codec, args.codec_config, args.precision, args.device, args.overlap_seconds
-    )
+    codec = codec_of(args)
     request = RunRequest(
         inputs=inputs,
         output=output,

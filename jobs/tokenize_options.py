@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.bench.tuning_profile import find_profile
 from pipeline.errors import UsageError
@@ -9,6 +10,9 @@ from pipeline.fleet_size import RayOptions
 from pipeline.settings import ReadRules, Tuning
 from pipeline.storage import Storage
 from pipeline.storage_options import read_storage_options
+
+if TYPE_CHECKING:
+    from pipeline.codec_request import CodecRequest
 
 _MIB = 1 << 20
 
@@ -105,6 +109,15 @@ def rules_of(args: argparse.Namespace) -> ReadRules:
         max_clip_seconds=args.max_clip_seconds,
         max_member_bytes=args.max_member_mb * _MIB,
         root=args.root,
+    )
+
+
+def codec_of(args: argparse.Namespace) -> "CodecRequest":
+    """The codec that is asked for, not loaded."""
+    from pipeline.codec_request import CodecRequest
+
+    return CodecRequest(
+        args.codec, args.codec_config, args.precision, args.device, args.overlap_seconds
     )
 
 

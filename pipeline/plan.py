@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 from pipeline.backlog import find_backlog
+from pipeline.codec_request import CodecRequest
 from pipeline.errors import InputError
 from pipeline.location import join, normalise, redact
 from pipeline.manifest import list_manifests
+from pipeline.recorded_run import checked_identity
 from pipeline.run_record import RUN_RECORD, read_run_record
+from pipeline.settings import ReadRules
+from pipeline.shard import Shard
 from pipeline.shard_listing import list_shards
 from pipeline.shard_sample import ShardSample, sample_shards
 from pipeline.storage import Storage
@@ -34,6 +38,7 @@ class Plan:
     gpus: int
     largest_hours: float
     run: str | None
+    where: str | None = None
 
     @property
     def gpu_hours(self) -> float:
@@ -57,6 +62,11 @@ class Plan:
             f"shards    {self.shards:,} ({self.size_bytes / _GIB:,.2f} GiB), {self.done:,} done, "
             f"{self.left:,} left ({self.left_bytes / _GIB:,.2f} GiB); {run}",
             f"speech    about {self.hours:,.2f} h in {self.clips:,.0f} clips are left",
+            *(
+                [f"where     `{self.where}` is not estimated: all clips count"]
+                if self.where
+                else []
+            ),
             f"cost      {self.gpu_hours:,.2f} GPU-hours, {self.wall_hours * 60:,.1f} minutes on "
             f"{self.gpus} workers, at {self.speed:,.0f} x real time each (an assumption: "
             "`--speed`; `xytok bench` measures it); start-up comes on top",
@@ -70,41 +80,56 @@ def make_plan(
     output: str,
     storage: Storage,
     *,
-    root: str = "",
+    rules: ReadRules,
+    codec: CodecRequest,
     max_shards: int | None = None,
     speed: float,
     gpus: int,
 ) -> Plan:
-    """List, compare and sample; nothing is written and no codec is loaded."""
+    """List, compare and sample; nothing is written and no codec is loaded.
+
+    An output that a run with these options would refuse is refused.
+    """
     output = normalise(output)
-    shards = list_shards(inputs, storage, root)[:max_shards]
-    run = _run_of(output, storage)
+    shards = list_shards(inputs, storage, rules.root)[:max_shards]
+    run = _run_of(output, storage, codec, rules)
     manifests = list_manifests(storage, output) if run else []
     backlog = find_backlog(shards, manifests, run or "")
     left = [*backlog.left, *backlog.changed]
     sample = sample_shards(left, storage) if left else ShardSample()
-    left_bytes = sum(max(0, shard.size_bytes) for shard in left)
-    largest = max((shard.size_bytes for shard in left), default=0)
+    estimates = [_estimate(shard, sample, rules.limit) for shard in left]
     return Plan(
         shards=len(shards),
         size_bytes=sum(max(0, shard.size_bytes) for shard in shards),
         done=len(backlog.done),
         changed=tuple(redact(shard.url) for shard in backlog.changed),
         left=len(left),
-        left_bytes=left_bytes,
-        clips=sample.clips_in(left_bytes),
-        hours=sample.seconds_in(left_bytes) / 3600,
+        left_bytes=sum(max(0, shard.size_bytes) for shard in left),
+        clips=sum(clips for clips, _ in estimates),
+        hours=sum(hours for _, hours in estimates),
         speed=speed,
         gpus=gpus,
-        largest_hours=sample.seconds_in(largest) / 3600,
+        largest_hours=max((hours for _, hours in estimates), default=0.0),
         run=run,
+        where=rules.where,
     )
 
 
-def _run_of(output: str, storage: Storage) -> str | None:
+def _estimate(shard: Shard, sample: ShardSample, limit: int | None) -> tuple[float, float]:
+    """Clips and hours of a shard, of which a run takes no more than `limit` clips."""
+    size_bytes = max(0, shard.size_bytes)
+    clips, hours = sample.clips_in(size_bytes), sample.seconds_in(size_bytes) / 3600
+    if limit is None or clips <= limit:
+        return clips, hours
+    return limit, hours * limit / clips
+
+
+def _run_of(output: str, storage: Storage, codec: CodecRequest, rules: ReadRules) -> str | None:
     try:
         if not storage.exists(join(output, RUN_RECORD)):
             return None
     except InputError:
         return None
-    return read_run_record(storage, output).identity8
+    record = read_run_record(storage, output)
+    checked_identity(output, record, codec, rules)
+    return record.identity8

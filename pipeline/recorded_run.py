@@ -38,7 +38,7 @@ def read_finished(
         record = read_run_record(storage, output)
     except InputError:
         return None
-    identity = _checked_identity(output, record, codec, rules, None)
+    identity = checked_identity(output, record, codec, rules)
     if identity is None:
         return None
     backlog = find_backlog(shards, manifests, identity.identity8)
@@ -46,7 +46,7 @@ def read_finished(
         return None
     try:
         # Last, because a checkpoint may have to be fetched to be hashed.
-        _checked_identity(output, record, codec, rules, checkpoint_sha256(codec.source))
+        checked_identity(output, record, codec, rules, checkpoint_sha256(codec.source))
     except (XYCodecError, OSError):
         return None
     return read_endings(storage, output, identity.identity8, shards)
@@ -72,8 +72,12 @@ def read_endings(
     return [*filter(None, known), *map(ShardEnding.of_manifest, manifests)]
 
 
-def _checked_identity(
-    output: str, record: RunRecord, codec: CodecRequest, rules: ReadRules, checkpoint: str | None
+def checked_identity(
+    output: str,
+    record: RunRecord,
+    codec: CodecRequest,
+    rules: ReadRules,
+    checkpoint: str | None = None,
 ) -> RunIdentity | None:
     """The recorded identity; refused where the request states another value."""
     recorded = dict(record.identity["codec"])

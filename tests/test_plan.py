@@ -10,15 +10,18 @@ import pytest
 from shard_maker import audio, emilia_json, pairs, tar_bytes, write_shard
 
 from jobs import cli
+from pipeline.codec_request import CodecRequest
 from pipeline.plan import Plan, make_plan
+from pipeline.settings import ReadRules
 from pipeline.shard_listing import list_shards
 from pipeline.shard_sample import sample_shards
 from pipeline.storage import Storage
 
 
-def plan_of(folder: Path) -> Plan:
+def plan_of(folder: Path, rules: ReadRules | None = None) -> Plan:
     inputs, output = (str(folder / "in"),), str(folder / "out")
-    return make_plan(inputs, output, Storage(), speed=100.0, gpus=2)
+    rules, codec = rules or ReadRules(), CodecRequest("fake")
+    return make_plan(inputs, output, Storage(), rules=rules, codec=codec, speed=100.0, gpus=2)
 
 
 def test_clips_and_hours_of_small_shards_are_exact(tmp_path: Path) -> None:
@@ -66,6 +69,41 @@ def test_what_is_done_is_not_planned_again(tmp_path: Path) -> None:
     assert plan.run is not None
 
 
+def test_a_limit_caps_clips_and_hours_shard_by_shard(tmp_path: Path) -> None:
+    for number, clips in enumerate((2, 8, 8)):
+        write_shard(tmp_path / "in" / f"{number}.tar", pairs(clips))
+    plan = plan_of(tmp_path, ReadRules(limit=4))
+    assert plan.clips == pytest.approx(2 + 4 + 4, rel=0.15)
+    assert plan.hours == pytest.approx(plan.clips / 3600, rel=0.01)
+    assert plan.largest_hours == pytest.approx(4 / 3600, rel=0.01)
+
+
+def test_a_filter_is_said_not_to_be_estimated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(2))
+    words = ["plan", str(tmp_path / "in"), str(tmp_path / "out")]
+    assert cli.run(words) == 0
+    assert "where" not in capsys.readouterr().out
+    assert cli.run([*words, "--where", "dnsmos >= 3"]) == 0
+    assert "where     `dnsmos >= 3` is not estimated" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "other", [["--precision", "fast"], ["--overlap-seconds", "5"], ["--limit", "1"]]
+)
+def test_what_a_run_would_refuse_is_not_planned(
+    tmp_path: Path, other: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(2))
+    words = [str(tmp_path / "in"), str(tmp_path / "out"), "--codec", "xy-nano"]
+    assert cli.run(["tokenize", *words, "--engine", "inline", "--quiet"]) == 0
+    assert cli.run(["plan", *words]) == 0
+    assert "resumes run" in capsys.readouterr().out
+    assert cli.run(["plan", *words, *other]) == 1
+    assert "output has `" in capsys.readouterr().err
+
+
 def test_more_workers_shorten_the_wall_time_down_to_the_largest_shard(tmp_path: Path) -> None:
     write_shard(tmp_path / "in" / "a.tar", pairs(8))
     write_shard(tmp_path / "in" / "b.tar", pairs(2))
@@ -79,8 +117,9 @@ def test_the_command_prints_and_starts_fast(tmp_path: Path) -> None:
     started = time.perf_counter()
     out = subprocess.run(command, capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 5  # half a second on an idle machine
-    for heavy in ("torch", "ray", "pyarrow", "numpy"):
-        assert f"| {heavy}\n" not in out.stderr
+    imported = {line.rpartition("|")[2].strip() for line in out.stderr.splitlines()}
+    assert "jobs.tokenize_options" in imported
+    assert not imported & {"torch", "ray", "pyarrow", "numpy"}
     assert cli.run(["plan", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
 
 
