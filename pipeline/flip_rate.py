@@ -24,7 +24,7 @@ _SECONDS = 60.0
 def measure_flip_rate(
     codec: Codec, request: CodecRequest, shard: Shard, storage: Storage
 ) -> tuple[float, ...] | None:
-    """The share of differing codes per codebook on a shard's first clips, a minute at most.
+    """The share of differing codes per codebook on the first minute (2 MiB at most) of a shard.
 
     None where the shard begins with nothing that can be decoded, or memory is too small for a
     second codec.
