@@ -199,6 +199,16 @@ def test_a_source_that_is_nowhere_lists_what_would_do(tmp_path: Path) -> None:
         load_codec("memory://nowhere/at/all.ckpt")
 
 
+def test_secrets_in_a_url_that_cannot_be_fetched_are_not_shown() -> None:
+    with pytest.raises(CheckpointError, match=r"`memory://bucket/c\.ckpt` could not") as caught:
+        load_codec("memory://KEY:hush@bucket/c.ckpt?X-Signature=hush")
+    assert "hush" not in str(caught.value)
+    fsspec.filesystem("memory").pipe_file("/bare?X-Signature=hush/readme.yaml", b"{}")
+    with pytest.raises(CheckpointError, match=r"`memory://bare` holds no") as caught:
+        load_codec("memory://bare?X-Signature=hush")
+    assert "hush" not in str(caught.value)
+
+
 def test_a_repository_that_cannot_be_reached_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 

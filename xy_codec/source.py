@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from xy_codec.errors import CheckpointError, ConfigError
 from xy_codec.fake_codec import NO_CHECKPOINT
@@ -33,7 +34,9 @@ def bundled_names() -> list[str]:
 def find_files(source: str, config: str | None = None) -> CodecFiles:
     """Bring the files behind `source` to this machine and tell weights from configuration."""
     place = _locate(source)
-    files = _in_folder(place, source) if place.is_dir() else _beside(place)
+    files = (
+        _in_folder(place, _without_secrets(source, source)) if place.is_dir() else _beside(place)
+    )
     if config is None:
         return files
     return CodecFiles(files.weights, _fetch(config) if "://" in config else Path(config))
@@ -149,7 +152,6 @@ def _fetch(url: str) -> Path:
     """Copy a URL (a file, or a folder's codec files) into the cache; unchanged ones stay there."""
     import fsspec
 
-    shown = url.split("?", 1)[0]  # a signed URL is a secret
     try:
         fs, path = fsspec.core.url_to_fs(url)
         is_folder = fs.isdir(path)
@@ -161,11 +163,20 @@ def _fetch(url: str) -> Path:
                 _fetch_once(fs, file, folder / name)
     except Exception as error:  # every file system has errors of its own
         raise CheckpointError(
-            f"Codec `{shown}` could not be fetched: {type(error).__name__}: "
-            f"{str(error).replace(url, shown)}. Expected a "
+            f"Codec `{_without_secrets(url, url)}` could not be fetched: {type(error).__name__}: "
+            f"{_without_secrets(str(error), url)}. Expected a "
             "readable file or folder; check the URL and your credentials."
         ) from error
     return folder if is_folder else folder / path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """A text about a URL, without the URL's credentials and signature."""
+    parts = urlsplit(url)
+    for secret in (f"?{parts.query}", f"{parts.netloc.rpartition('@')[0]}@"):
+        if len(secret) > 1:
+            text = text.replace(secret, "")
+    return text
 
 
 def _cache_folder(url: str, infos: list[dict[str, Any]]) -> Path:
