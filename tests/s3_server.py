@@ -100,7 +100,7 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
         "-master.volumeSizeLimitMB=64",
         "-master.telemetry=false",
         f"-volume.port={volume}",
-        "-volume.max=100",
+        "-volume.max=1000",  # every bucket takes seven at once
         f"-filer.port={filer}",
     ]
 
