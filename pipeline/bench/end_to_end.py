@@ -3,19 +3,18 @@
 import tarfile
 import time
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
+from statistics import median
 
 from pipeline.bench.clips import MEAN_SECONDS, waveforms, write_shards
 from pipeline.bench.figures import EndToEndFigures
 from pipeline.bench.interleaving import Clock, interleave, paired_ratio, time_once
 from pipeline.bench.matrix_work import synchronised
-from pipeline.bench.trial_run import run_trial
+from pipeline.bench.trial_run import TrialRun, run_trial
 from pipeline.decode import Bounds, DecodedClip, decode_clip
 from pipeline.settings import Tuning
 from xy_codec.contract import Codec, Waveform
 
-_SHARDS = 3
 _FEWEST_CLIPS = 4
 # What the host path of one core does; a faster codec waits for it.
 _HOST_CLIPS_PER_SECOND = 150
@@ -26,20 +25,26 @@ def measure_end_to_end(
     folder: Path,
     tuning: Tuning,
     *,
+    num_shards: int = 3,
     run_seconds: float = 6.0,
     repetitions: int = 3,
     start_up_seconds: float = 0.0,
     clock: Clock = time.perf_counter,
 ) -> EndToEndFigures:
-    """Three shards through a worker and their clips through the codec alone, by turns."""
-    shards = write_shards(folder / "shards", _SHARDS, _clips_per_shard(codec, run_seconds))
+    """Shards through a worker and their clips through the codec alone, by turns."""
+    clips_per_shard = max(round(_clips_in(codec, run_seconds) / num_shards), _FEWEST_CLIPS)
+    shards = write_shards(folder / "shards", num_shards, clips_per_shard)
     clips = decoded_clips(shards, codec.identity.input_rate_hz)
     audio_seconds = sum(map(len, clips)) / codec.identity.input_rate_hz
-    attempts = count()
+    trials: list[TrialRun] = []
+
+    def whole() -> None:
+        trials.append(run_trial(shards, folder / f"out{len(trials)}", codec, tuning))
+
     timings = interleave(
         {
             "pure": synchronised(lambda: encode_all(codec, clips)),
-            "whole": lambda: run_trial(shards, folder / f"out{next(attempts)}", codec, tuning),
+            "whole": whole,
         },
         repetitions,
         warm_up=False,
@@ -49,6 +54,7 @@ def measure_end_to_end(
         times_realtime=audio_seconds / timings["whole"].median,
         pure_encode_times_realtime=audio_seconds / timings["pure"].median,
         share_of_pure_encode=paired_ratio(timings["pure"], timings["whole"]).median,
+        encoder_busy=median(trial.busy_share("encode") for trial in trials),
         start_up_seconds=start_up_seconds,
     )
 
@@ -78,9 +84,8 @@ def decoded_clips(shards: Sequence[Path], rate_hz: int) -> list[Waveform]:
     return clips
 
 
-def _clips_per_shard(codec: Codec, run_seconds: float) -> int:
+def _clips_in(codec: Codec, run_seconds: float) -> float:
     (clip,) = waveforms([MEAN_SECONDS], codec.identity.input_rate_hz)
     encode_all(codec, [clip])
     one = time_once(synchronised(lambda: encode_all(codec, [clip] * 4))) / 4
-    rate = min(1 / one, _HOST_CLIPS_PER_SECOND)
-    return max(round(run_seconds * rate / _SHARDS), _FEWEST_CLIPS)
+    return run_seconds * min(1 / one, _HOST_CLIPS_PER_SECOND)

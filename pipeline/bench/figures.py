@@ -74,4 +74,5 @@ class EndToEndFigures:
     times_realtime: float
     pure_encode_times_realtime: float
     share_of_pure_encode: float
+    encoder_busy: float  # share of the wall time, gaps between shards included
     start_up_seconds: float

@@ -34,6 +34,11 @@ class TrialRun:
         """Audio seconds per wall second."""
         return self.source_seconds / self.wall_seconds
 
+    def busy_share(self, stage: str) -> float:
+        """The share of the wall time in which a stage of one thread was at work."""
+        busy = sum(each.busy_seconds for each in self.stages if each.name == stage)
+        return busy / self.wall_seconds
+
 
 def run_trial(
     shards: Sequence[Path], output: Path, codec: Codec, tuning: Tuning | None = None
