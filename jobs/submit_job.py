@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the arguments here, submit, follow the log, and return the run's exit code."""
     from jobs.run_config import expand_config
-    from jobs.tokenize_options import add_tokenize_options, rules_of, split_paths
+    from jobs.tokenize_options import add_tokenize_options, codec_of, rules_of, split_paths
     from pipeline.errors import UsageError
     from pipeline.location import check_no_secret
     from pipeline.ray_submission import Submission, submit
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     inputs, output = split_paths(tokenize)
     # Before anything shows in the job API.
     check_storage_argument(tokenize.storage_options or "@")
-    for url in (*inputs, output, tokenize.codec, tokenize.codec_config or ""):
+    for url in (*inputs, output, *codec_of(tokenize).urls()):
         check_no_secret(url)
     faults = rules_of(tokenize).check()
     if tokenize.engine == "inline":

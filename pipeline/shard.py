@@ -31,6 +31,11 @@ class Shard:
         return self.path.endswith((".gz", ".tgz"))
 
     @property
+    def end_bytes(self) -> int | None:
+        """Where the tar itself ends; None where that is not known before it is read."""
+        return None if self.is_compressed or self.size_bytes < 0 else self.size_bytes
+
+    @property
     def source8(self) -> str:
         """The short hash of the source's size and etag."""
         return source_hash(self.size_bytes, self.etag)

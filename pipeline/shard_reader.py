@@ -68,10 +68,9 @@ class ShardReader:
             self._writer.fail(ledger, str(error))
 
     def _read_members(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
-        size = None if shard.is_compressed or shard.size_bytes < 0 else shard.size_bytes
         reader = TarReader(
             open_shard(shard, self._settings.storage),
-            size_bytes=size,
+            size_bytes=shard.end_bytes,
             max_member_bytes=self._settings.rules.max_member_bytes,
         )
         pairing = Pairing()

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from ci_skips import (  # noqa: F401
     pytest_terminal_summary,
 )
 from s3_server import S3Server, s3_server
+from shard_maker import pairs, write_shard
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """One real S3 server for every test of the session; tests use buckets of their own."""
     with s3_server(tmp_path_factory.mktemp("s3")) as server:
         yield server
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A folder with three small shards below `in`."""
+    for n in range(3):
+        write_shard(tmp_path / f"in/s{n}.tar", pairs(4, prefix=f"s{n}-"))
+    return tmp_path

@@ -11,6 +11,7 @@ from paced_decoder import DEADLY_SECONDS, DeadlyRequest
 from ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed
 from shard_maker import pair, pairs, write_shard
 
+from pipeline.run_summary import RunSummary
 from pipeline.scheduler import Policy
 
 NUM_SHARDS = 8
@@ -31,6 +32,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return undisturbed(inputs, tmp_path_factory.mktemp("ray-undisturbed"))
+
+
+def only_failure(summary: RunSummary, done: int, tar: str) -> tuple[str, str]:
+    """URL and reason of the one shard that failed, beside those that are done."""
+    assert summary.done == done
+    (failed,) = summary.failed
+    assert failed[0].endswith(tar)
+    return failed
 
 
 def test_ray_and_inline_runs_are_equal_and_a_second_run_does_nothing(
@@ -89,10 +98,7 @@ def test_a_shard_that_kills_every_worker_is_named_and_the_others_are_done(
     write_shard(tmp_path / "in" / "deadly.tar", pair("deadly", DEADLY_SECONDS))
     strict = Policy(isolate_at_strike=1, quarantine_at_strike=2)
     run = RayRun(tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("fake"), strict).start()
-    summary = run.finish()
-    assert summary.done == 3
-    (failed,) = summary.failed
-    assert failed[0].endswith("deadly.tar")
+    failed = only_failure(run.finish(), 3, "deadly.tar")
     assert "quarantined" in failed[1]
     again = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("fake"), strict).start()
     assert [url for url, _ in again.finish().failed] == [failed[0]]
@@ -104,10 +110,7 @@ def test_a_shard_that_breaks_its_worker_fails_and_its_companions_are_done(
     make_shards(tmp_path / "in", 4, num_clips=3)
     write_shard(tmp_path / "in" / "breaking.tar", pair("breaking", DEADLY_SECONDS))
     run = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("raises")).start()
-    summary = run.finish()
-    assert summary.done == 4
-    (failed,) = summary.failed
-    assert failed[0].endswith("breaking.tar")
+    failed = only_failure(run.finish(), 4, "breaking.tar")
     assert "this clip breaks the codec" in failed[1]
 
 
@@ -120,10 +123,7 @@ def test_an_encoder_that_never_returns_is_ended_and_its_shard_named(
     run = RayRun(
         tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("hangs"), strict, hang_minutes=0.05
     ).start()
-    summary = run.finish()
-    assert summary.done == 3
-    (failed,) = summary.failed
-    assert failed[0].endswith("hanging.tar")
+    failed = only_failure(run.finish(), 3, "hanging.tar")
     assert "no progress for 0.05 minutes" in failed[1]
 
 

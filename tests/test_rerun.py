@@ -37,13 +37,6 @@ def again(folder: Path, *more: str, codec: str = "fake") -> subprocess.Completed
     return subprocess.run([sys.executable, "-c", PROBE, *words], capture_output=True, text=True)
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    for n in range(3):
-        write_shard(tmp_path / f"in/s{n}.tar", pairs(4, prefix=f"s{n}-"))
-    return tmp_path
-
-
 def damage(tar: Path) -> None:
     whole = tar_bytes(pairs(4))
     write_shard(tar, whole[: len(whole) // 2])

@@ -4,18 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from shard_maker import pairs, write_shard
 
 from jobs import cli
 from jobs.run_config import expand_config
 from pipeline import ray_submission
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    for n in range(3):
-        write_shard(tmp_path / f"in/s{n}.tar", pairs(4, prefix=f"s{n}-"))
-    return tmp_path
 
 
 def write_config(folder: Path, text: str) -> str:

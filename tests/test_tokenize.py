@@ -35,13 +35,6 @@ def tree(output: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    for n in range(3):
-        write_shard(tmp_path / f"in/s{n}.tar", pairs(4, prefix=f"s{n}-"))
-    return tmp_path
-
-
 def test_real_speech_becomes_parts_rejects_and_manifests(tmp_path: Path) -> None:
     assert tokenize(SPEECH, tmp_path / "out", "--root", SPEECH) == 0
     rows = duckdb.sql(

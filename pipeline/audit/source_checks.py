@@ -122,7 +122,7 @@ def _places(
     """Every clip of a tar by the rules that it was tokenized by, and its audio member."""
     reader = TarReader(
         open_shard(shard, storage),
-        size_bytes=None if shard.is_compressed else shard.size_bytes,
+        size_bytes=shard.end_bytes,
         max_member_bytes=max_member_bytes,
     )
     seen = 0

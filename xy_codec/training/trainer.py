@@ -67,7 +67,8 @@ class Trainer:
         self.stream = SpeechStream(recipe.speech, self.rate_hz, frame, recipe.seed, self.place)
         rows = recipe.speech.batch_clips * self.stream.crop_samples / frame * self.place.world
         codec = start_codec(recipe, rows).to(device)
-        if recipe.model.scaled_start and not recipe.model.warm_start:
+        is_new = not recipe.model.warm_start and not self.checkpoint.exists()
+        if recipe.model.scaled_start and is_new:
             scale_start(codec, self.stream.batch(0), whisper=bool(recipe.model.whisper))
         kind = PretrainStage if recipe.stage == "pretrain" else PosttrainStage
         self.stage: Stage = kind(codec, recipe, torch.device(device))
