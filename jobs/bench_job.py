@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.codec_options import add_compile_argument
+
 if TYPE_CHECKING:
     from pipeline.bench.projection import Corpus, Speeds
     from pipeline.bench.suite import BenchPlan, BenchReport
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     codec.add_argument(
         "--overlap-seconds", type=float, default=10.0, help="right context of windows (10)"
     )
+    add_compile_argument(codec)
     run = parser.add_argument_group("benchmark")
     run.add_argument("--seconds", type=float, default=120.0, help="about how long it takes (120)")
     run.add_argument("--threads", type=int, help="torch threads (one a core)")
@@ -92,6 +95,7 @@ def _plan(args: argparse.Namespace) -> "BenchPlan":
         precisions[0] if precisions else "exact",
         args.device,
         args.overlap_seconds,
+        args.compile,
     )
     return BenchPlan(
         request=request,

@@ -4,9 +4,12 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError, UsageError
-from xy_codec.contract import Codec
+
+if TYPE_CHECKING:
+    from xy_codec.contract import Codec
 
 
 def add_codec_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +31,16 @@ def add_codec_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_codec(args: argparse.Namespace, precision: str) -> Codec:
+def add_compile_argument(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Declare `--compile`."""
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the encoder first (minutes), into CUDA graphs on a GPU",
+    )
+
+
+def open_codec(args: argparse.Namespace, precision: str) -> "Codec":
     """Load the codec that the options name."""
     from xy_codec import load_codec
 
@@ -38,6 +50,7 @@ def open_codec(args: argparse.Namespace, precision: str) -> Codec:
         precision=precision,
         device=args.device,
         overlap_seconds=args.overlap,
+        compiled=getattr(args, "compile", False),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jobs.codec_options import (
     add_codec_arguments,
+    add_compile_argument,
     complain,
     list_files,
     open_codec,
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio files or folders of them")
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="where codes go")
     add_codec_arguments(parser)
+    add_compile_argument(parser)
     parser.add_argument(
         "--precision", default="exact", choices=("exact", "fast"), help="default: exact"
     )

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.codec_options import add_compile_argument
 from pipeline.bench.tuning_profile import find_profile
 from pipeline.errors import UsageError
 from pipeline.fleet_size import RayOptions
@@ -39,6 +40,7 @@ def _add_codec_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--precision", choices=("exact", "fast"), default="exact")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.add_argument("--overlap-seconds", type=float, default=10.0, metavar="S")
+    add_compile_argument(group)
 
 
 def _add_rule_options(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +119,12 @@ def codec_of(args: argparse.Namespace) -> "CodecRequest":
     from pipeline.codec_request import CodecRequest
 
     return CodecRequest(
-        args.codec, args.codec_config, args.precision, args.device, args.overlap_seconds
+        args.codec,
+        args.codec_config,
+        args.precision,
+        args.device,
+        args.overlap_seconds,
+        args.compile,
     )
 
 

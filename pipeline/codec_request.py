@@ -14,6 +14,7 @@ class CodecRequest:
     precision: str = "exact"
     device: str = "auto"
     overlap_seconds: float = 10.0
+    compiled: bool = False
 
     def urls(self) -> list[str]:
         """What may be a URL, and must hold no secret."""
@@ -29,4 +30,5 @@ class CodecRequest:
             precision=self.precision,
             device=self.device,
             overlap_seconds=self.overlap_seconds,
+            compiled=self.compiled,
         )

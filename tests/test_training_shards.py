@@ -2,11 +2,14 @@
 
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
+from xy_codec.errors import AudioError
 from xy_codec.training.shard_audio import load_shard
 from xy_codec.training.speech_shard import clips_of, write_shard
 from xy_codec.training.speech_source import HELD_OUT_LANGUAGES, SOURCES, SpeechSource, recordings
@@ -33,6 +36,14 @@ def test_short_prompts_of_one_speaker_are_joined_and_trimmed(tmp_path: Path):
     assert max(len(clip.wave) for clip in clips) < 4.5 * 24000
     # Twelve seconds of tones; the silence around them is gone but for 50 ms on either side.
     assert 12 < sum(len(clip.wave) for clip in clips) / 24000 < 14.5
+
+
+def test_a_missing_ffmpeg_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "0_en.g722").write_bytes(b"\0" * 100)
+    source = replace(PROMPTS, pattern="**/*.g722")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AudioError, match="apt install ffmpeg"):
+        list(clips_of(source, tmp_path, seconds=3.0))
 
 
 def test_shards_are_emilia_pairs_that_training_reads_back(tmp_path: Path):

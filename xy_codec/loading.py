@@ -11,7 +11,7 @@ from xy_codec.config import CodecConfig
 from xy_codec.contract import Codec, CodecIdentity
 from xy_codec.errors import ConfigError
 from xy_codec.fake_codec import FakeCodec
-from xy_codec.geometry import geometry_for
+from xy_codec.geometry import Geometry, geometry_for
 from xy_codec.neural_codec import NeuralCodec
 from xy_codec.released import VARIANTS, released_config
 from xy_codec.source import BUNDLED, find_files, read_config
@@ -27,6 +27,7 @@ def load_codec(
     precision: str = "exact",
     device: str = "auto",
     overlap_seconds: float = 10.0,
+    compiled: bool = False,
 ) -> Codec:
     """Load the codec behind `source`, frozen and ready.
 
@@ -37,6 +38,8 @@ def load_codec(
         precision: `exact` (float32, equals the reference) or `fast`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         overlap_seconds: Right context of windows in clips that need several.
+        compiled: Compile the encoder with `torch.compile`, into CUDA graphs on a GPU; its codes
+            count as another pack geometry's.
     """
     if str(source) == "fake":
         return FakeCodec(overlap_seconds, precision)
@@ -47,7 +50,7 @@ def load_codec(
         if files.config
         else released_config(checkpoint.head_rows)
     )
-    return assemble(sizes, checkpoint, precision, device, overlap_seconds)
+    return assemble(sizes, checkpoint, precision, device, overlap_seconds, compiled)
 
 
 def assemble(
@@ -56,6 +59,7 @@ def assemble(
     precision: str = "exact",
     device: str = "auto",
     overlap_seconds: float = 10.0,
+    compiled: bool = False,
 ) -> NeuralCodec:
     """The codec of a checkpoint that has been read already."""
     where = _device(device)
@@ -65,11 +69,12 @@ def assemble(
         config.encoder_downsample_rate,
         overlap_seconds,
     )
-    identity = _identity(config, checkpoint, where, precision, overlap_seconds)
+    geometry = geometry_for(where, compiled)
+    identity = _identity(config, checkpoint, where, precision, overlap_seconds, geometry)
     dtype = _products_dtype(precision, where)
     model = build_model(config, checkpoint).to(where)
     model.freeze(dtype)
-    return NeuralCodec(model, identity, plan, where)
+    return NeuralCodec(model, identity, plan, where, geometry)
 
 
 def _products_dtype(precision: str, device: torch.device) -> torch.dtype:
@@ -99,6 +104,7 @@ def _identity(
     device: torch.device,
     precision: str,
     overlap_seconds: float,
+    geometry: Geometry,
 ) -> CodecIdentity:
     return CodecIdentity(
         name=_name(config, checkpoint),
@@ -111,7 +117,7 @@ def _identity(
         window_seconds=float(config.feature_extractor_kwargs.chunk_length),
         overlap_seconds=float(overlap_seconds),
         precision=precision,
-        pack_geometry=geometry_for(device).name,
+        pack_geometry=geometry.name,
         platform=platform_name(device),
     )
 

@@ -3,21 +3,24 @@
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import TYPE_CHECKING, Generic
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xy_codec.contract import Codec, CodecIdentity, Codes, Tag, Waveform
-from xy_codec.geometry import geometry_for
+from xy_codec.geometry import FRAME_ROWS, Geometry
 from xy_codec.inputs import check_codes, check_depth, check_waveform
 from xy_codec.model import XYTokenizer
 from xy_codec.packing import PackedLayout, lay_out
 from xy_codec.windows import DecodeWindow, EncodeWindow, WindowPlan
 
-_TOKENS_PER_FRAME = 4
-_MEL_PER_FRAME = 8
+if TYPE_CHECKING:
+    from xy_codec.compiled_encoder import CompiledEncoder
+
+_MEL_PER_FRAME = 2 * FRAME_ROWS
 
 
 @dataclass(slots=True)
@@ -31,17 +34,13 @@ class _OpenClip(Generic[Tag]):
 
 @dataclass(frozen=True, slots=True)
 class _Job(Generic[Tag]):
-    """One window of a clip, and the mel frames it takes."""
+    """One window of a clip, the mel frames it takes, and the tokens it owns in a pack."""
 
     clip: _OpenClip[Tag]
     window: EncodeWindow
     samples: Waveform
     mel_frames: int
-
-    @property
-    def rows(self) -> int:
-        """Tokens it owns in a pack."""
-        return self.mel_frames // 2
+    rows: int
 
 
 @dataclass(slots=True)
@@ -66,7 +65,7 @@ class _Pack(Generic[Tag]):
         for job in self.jobs:
             kept = slice(job.window.first_frame, job.window.first_frame + job.window.num_kept)
             job.clip.codes[:, kept] = matrix[start : start + job.window.num_kept].T
-            start += job.mel_frames // _MEL_PER_FRAME
+            start += job.rows // FRAME_ROWS
             job.clip.windows_left -= 1
             if job.clip.windows_left == 0:
                 yield job.clip.tag, job.clip.codes
@@ -76,12 +75,18 @@ class NeuralCodec(Codec):
     """An XY-Tokenizer; a clip's codes do not depend on what is encoded beside it."""
 
     def __init__(
-        self, model: XYTokenizer, identity: CodecIdentity, plan: WindowPlan, device: torch.device
+        self,
+        model: XYTokenizer,
+        identity: CodecIdentity,
+        plan: WindowPlan,
+        device: torch.device,
+        geometry: Geometry,
     ) -> None:
         self.model = model
         self.plan = plan
         self.device = device
-        self.geometry = geometry_for(device)
+        self.geometry = geometry
+        self._run_pack = self._compiled() if geometry.is_compiled else self._run_tiles
         self._identity = identity
         # The host prepares one pack while the accelerator runs the one before it.
         self.packs_in_flight = 0 if device.type == "cpu" else 1
@@ -174,10 +179,12 @@ class NeuralCodec(Codec):
         windows = list(self.plan.encode_windows(len(waveform)))
         frames = len(waveform) // self.plan.samples_per_frame
         clip = _OpenClip(tag, np.empty((depth, frames), np.int16), len(windows))
-        return [
-            _Job(clip, window, waveform, self._mel_frames(window.stop - window.start))
-            for window in windows
-        ]
+        jobs = []
+        for window in windows:
+            mel_frames = self._mel_frames(window.stop - window.start)
+            rows = self.geometry.rows_of(mel_frames // 2)
+            jobs.append(_Job(clip, window, waveform, mel_frames, rows))
+        return jobs
 
     def _mel_frames(self, num_samples: int) -> int:
         """Frames to compute: two behind the last one of the clip, and whole 12.5 Hz frames.
@@ -196,11 +203,10 @@ class NeuralCodec(Codec):
         sizes = [
             (job.rows, -(-(job.window.stop - job.window.start) // hop) // 2) for job in pack.jobs
         ]
-        layout = lay_out(sizes, self.geometry.tile_rows, self.device)
+        num_rows = self.geometry.whole_tiles(pack.rows)
         mels = [self._mel(job) for job in pack.jobs]
-        padding = mels[0].new_zeros(2 * (layout.num_rows - pack.rows), mels[0].shape[1])
-        rows = self.model.embed(torch.cat([*mels, padding]), layout)
-        codes = self.model.quantize(rows, layout, num_codebooks).short()
+        padding = mels[0].new_zeros(2 * (num_rows - pack.rows), mels[0].shape[1])
+        codes = self._run_pack(torch.cat([*mels, padding]), sizes, num_codebooks)
         pack.codes = codes.to("cpu", non_blocking=True)
         self.packs_run += 1
         if self.device.type == "cuda":
@@ -208,12 +214,22 @@ class NeuralCodec(Codec):
             pack.done.record()
         return pack
 
+    def _run_tiles(self, mel: Tensor, sizes: Sequence[tuple[int, int]], depth: int) -> Tensor:
+        layout = lay_out(sizes, self.geometry.tile_rows, self.device)
+        return self.model.quantize(self.model.embed(mel, layout), layout, depth).short()
+
+    def _compiled(self) -> "CompiledEncoder":
+        # Imported here: the compiler takes seconds that others need not wait for.
+        from xy_codec.compiled_encoder import CompiledEncoder
+
+        return CompiledEncoder(self.model, self.geometry.tile_rows)
+
     def _mel(self, job: _Job[Tag]) -> Tensor:
         samples = job.samples[job.window.start : job.window.stop]
         padded = torch.zeros(1, job.mel_frames * self.model.mel.hop_length)
         padded[0, : len(samples)] = torch.from_numpy(samples)
         mel: Tensor = self.model.mel(padded.to(self.device, non_blocking=True))[0]
-        return mel
+        return F.pad(mel, (0, 0, 0, 2 * job.rows - job.mel_frames))
 
     def _decode_packs(
         self, codes: Sequence[Codes], depth: int
@@ -224,7 +240,7 @@ class NeuralCodec(Codec):
             if matrix.shape[0] != depth:
                 continue
             for window in self.plan.decode_windows(matrix.shape[1]):
-                rows = (window.stop - window.start) * _TOKENS_PER_FRAME
+                rows = (window.stop - window.start) * FRAME_ROWS
                 if self.geometry.is_full(used, rows):
                     yield pack
                     pack, used = [], 0
@@ -238,7 +254,7 @@ class NeuralCodec(Codec):
         self, pack: list[tuple[int, DecodeWindow]], codes: Sequence[Codes], out: list[Waveform]
     ) -> None:
         parts = [codes[position][:, window.start : window.stop].T for position, window in pack]
-        tokens = [len(part) * _TOKENS_PER_FRAME for part in parts]
+        tokens = [len(part) * FRAME_ROWS for part in parts]
         layout = lay_out([(rows, rows) for rows in tokens], self.geometry.tile_rows, self.device)
         spectrum = self._spectrum(np.concatenate(parts), layout)
         samples = self.model.config.decoder_upsample_rate
@@ -249,7 +265,7 @@ class NeuralCodec(Codec):
             out[position][start : start + count] = wave[:count].cpu().numpy()
 
     def _spectrum(self, frames: Codes, layout: PackedLayout) -> Tensor:
-        rows = layout.num_rows // _TOKENS_PER_FRAME
+        rows = layout.num_rows // FRAME_ROWS
         indices = torch.zeros(rows, frames.shape[1], dtype=torch.long)
         indices[: len(frames)] = torch.from_numpy(np.ascontiguousarray(frames))
         embedded = self.model.dequantize(indices.to(self.device), layout)

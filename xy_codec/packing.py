@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROW_STEP = 4  # clips start at multiples of this many tokens: whole 12.5 Hz frames
-
 
 @dataclass(frozen=True, slots=True)
 class Span:

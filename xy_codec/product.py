@@ -17,10 +17,12 @@ class Product(nn.Module):
 
     weight: Tensor | None
     bias: Tensor | None
-    frozen: Tensor | None = None
+    frozen: Tensor | None
 
     def __init__(self, shape: Sequence[int], fan_in: int, bias_size: int) -> None:
         super().__init__()
+        # A buffer, so that a CUDA graph takes it for what it is: the same at every replay.
+        self.register_buffer("frozen", None, persistent=False)
         bound = 1.0 / math.sqrt(fan_in)
         self.weight = nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
         self.bias = (

@@ -13,6 +13,9 @@ from xy_codec.product import Linear, join
 class Projections(nn.Module):
     """The four projections of an attention; keys have no bias."""
 
+    joined: Tensor | None
+    joined_bias: Tensor | None
+
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -20,22 +23,22 @@ class Projections(nn.Module):
         self.v_proj = Linear(width, width)
         self.q_proj = Linear(width, width)
         self.out_proj = Linear(width, width)
-        self.joined: tuple[Tensor, Tensor] | None = None
+        self.register_buffer("joined", None, persistent=False)
+        self.register_buffer("joined_bias", None, persistent=False)
 
     def project(self, rows: Tensor) -> Tensor:
         """Rows `[q | k | v]`."""
         if self.joined is not None:
-            matrix, bias = self.joined
-            return F.linear(rows.to(matrix.dtype), matrix, bias)
+            return F.linear(rows.to(self.joined.dtype), self.joined, self.joined_bias)
         return torch.cat((self.q_proj(rows), self.k_proj(rows), self.v_proj(rows)), dim=-1)
 
     def freeze(self, dtype: torch.dtype) -> None:
         """Join the first three into one product."""
         parts = (self.q_proj, self.k_proj, self.v_proj)
-        self.joined = join(parts, dtype)
+        self.joined, self.joined_bias = join(parts, dtype)
         for part in parts:
             part.weight = part.bias = None
-            part.frozen = self.joined[0]
+            part.frozen = self.joined
 
 
 class Block(nn.Module):

@@ -22,6 +22,7 @@ from reference_way import encode_as_reference
 
 from xy_codec import load_codec
 from xy_codec.checkpoint import Checkpoint
+from xy_codec.errors import ConfigError
 from xy_codec.geometry import Geometry
 from xy_codec.loading import assemble
 from xy_codec.model import XYTokenizer
@@ -37,7 +38,7 @@ def emilia_lengths(count: int) -> np.ndarray:
     return np.random.default_rng(0).permutation(seconds)
 
 
-def full_size(precision: str, device: str) -> NeuralCodec:
+def full_size(precision: str, device: str, compiled: bool = False) -> NeuralCodec:
     """The released sizes with random weights."""
     config = released_config(642)
     torch.manual_seed(0)
@@ -45,14 +46,20 @@ def full_size(precision: str, device: str) -> NeuralCodec:
     for key in state:
         if key.endswith(".codebook"):
             state[key].normal_(0, 0.2)
-    return assemble(config, Checkpoint(Path("random"), state, {}, "0" * 64), precision, device)
+    checkpoint = Checkpoint(Path("random"), state, {}, "0" * 64)
+    return assemble(config, checkpoint, precision, device, compiled=compiled)
 
 
-def open_codec(args: argparse.Namespace, precision: str) -> NeuralCodec:
+def open_codec(
+    args: argparse.Namespace, precision: str, compiled: bool | None = None
+) -> NeuralCodec:
     """The checkpoint asked for, or the released sizes."""
+    compiled = args.compile if compiled is None else compiled
     if args.codec is None:
-        return full_size(precision, args.device)
-    return cast(NeuralCodec, load_codec(args.codec, precision=precision, device=args.device))
+        return full_size(precision, args.device, compiled)
+    device = args.device
+    codec = load_codec(args.codec, precision=precision, device=device, compiled=compiled)
+    return cast(NeuralCodec, codec)
 
 
 def timed(function: Callable[[], object], clock: Callable[[], float]) -> float:
@@ -65,9 +72,16 @@ def timed(function: Callable[[], object], clock: Callable[[], float]) -> float:
 
 
 def measure(
-    codec: NeuralCodec, exact: NeuralCodec, clips: list[np.ndarray], args: argparse.Namespace
+    codec: NeuralCodec,
+    plain: NeuralCodec,
+    exact: NeuralCodec,
+    clips: list[np.ndarray],
+    args: argparse.Namespace,
 ) -> list[str]:
-    """One line of the table; the reference's way always runs the exact codec."""
+    """One line of the table; `plain` is the codec uncompiled, whose products can be seen.
+
+    The reference's way always runs the exact codec.
+    """
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     audio = sum(map(len, clips)) / 16000
     by_length = sorted(clips, key=len)
@@ -76,7 +90,8 @@ def measure(
     ]
     few_audio = sum(map(len, few)) / 16000
     with ProductRecorder() as recorder:
-        codec.encode(clips)
+        plain.encode(clips)
+    codec.encode(clips[:1])  # whatever compiles does it here
     replay = recorder.prepare_replay()
     rounds = []
     for _ in range(args.rounds):
@@ -107,6 +122,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reference", type=int, default=3, metavar="CLIPS", help="0: leave it out")
     parser.add_argument("--tiles", help="row counts to compare; default: the recorded one")
+    parser.add_argument("--compile", action="store_true", help="ours compiled")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -118,13 +134,19 @@ def main() -> None:
     )
     print("| precision | rows | audio s/s | GFLOP/s | replay GFLOP/s | share | of reference |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    exact = open_codec(args, "exact")
+    exact = open_codec(args, "exact", compiled=False)
     for precision in args.precision.split(","):
-        codec = exact if precision == "exact" else open_codec(args, precision)
+        try:
+            plain = exact if precision == "exact" else open_codec(args, precision, compiled=False)
+            codec = open_codec(args, precision) if args.compile else plain
+        except ConfigError as error:
+            print(f"# {precision} not measured: {error}")
+            continue
         print(f"# {codec.identity.name} on {codec.identity.platform}", flush=True)
         for tile in [int(t) for t in (args.tiles or str(codec.geometry.tile_rows)).split(",")]:
-            codec.geometry = Geometry(tile, max(tile, codec.geometry.pack_rows))
-            print("| " + " | ".join(measure(codec, exact, clips, args)) + " |", flush=True)
+            if args.tiles:
+                codec.geometry = Geometry(tile, max(tile, codec.geometry.pack_rows))
+            print("| " + " | ".join(measure(codec, plain, exact, clips, args)) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ promise. Where it is not 0, the flip rate of single codes is printed as well.
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from bench_codec import emilia_lengths, open_codec
 
-from xy_codec.geometry import Geometry
 from xy_codec.neural_codec import NeuralCodec
 
 Arrays = list[np.ndarray]
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--codec", help="a checkpoint; default: the released sizes, random weights")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="exact")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--longest", type=float, default=30.0, metavar="SECONDS")
@@ -84,7 +85,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         report.line(f"codes, {threads} threads", list(enumerate(codec.encode(clips))))
     geometry = codec.geometry
-    codec.geometry = Geometry(geometry.tile_rows, geometry.tile_rows)
+    codec.geometry = replace(geometry, pack_rows=geometry.tile_rows)
     report.line("codes, packs of one tile", list(enumerate(codec.encode(clips))))
     codec.geometry = geometry
     waves = Report([codec.decode([matrix])[0] for matrix in codes])

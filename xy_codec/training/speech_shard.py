@@ -18,6 +18,7 @@ import numpy.typing as npt
 import soundfile
 
 from xy_codec.audio import mono, resample
+from xy_codec.errors import AudioError
 from xy_codec.training.speech_source import SpeechSource, recordings
 
 SHARD_HZ = 24_000
@@ -43,7 +44,13 @@ def read_recording(path: Path) -> Wave:
     """Decode any recording to 24 kHz mono; G.722 goes through the `ffmpeg` program."""
     if path.suffix == ".g722":
         command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "wav", "-"]
-        data = subprocess.run(command, check=True, capture_output=True).stdout
+        try:
+            data = subprocess.run(command, check=True, capture_output=True).stdout
+        except FileNotFoundError as error:
+            raise AudioError(
+                f"`{path}` is G.722, and the program `ffmpeg`, which reads it, is not installed. "
+                "Expected it on the PATH; install it (`apt install ffmpeg`) and run again."
+            ) from error
         # ffmpeg cannot go back to write the length of a piped WAV: read what follows its header.
         start = data.index(b"data") + 8
         samples = np.frombuffer(data[start:], "<i2").astype(np.float32)
