@@ -81,6 +81,11 @@ def test_audit_over_a_bucket_reads_ranges_and_writes_the_page_there(s3, fake_run
     assert xytok([*words, "--storage-options", f"@{tmp_path / 'options.json'}"]) == 0
     written = {file.url.rsplit("/", 1)[1] for file in storage.list_files("s3://audit/out/audit")}
     assert written == {"findings.parquet", "summary.json", "report.html"}
+    words += ["--list-sources", "--storage-options", f"@{tmp_path / 'options.json'}"]
+    assert xytok(words) == 0
+    files = [file.url for file in storage.list_files("s3://audit/out/audit")]
+    summaries = [json.loads(storage.read_bytes(url)) for url in files if url.endswith(".json")]
+    assert sorted(summary["sources_listed"] for summary in summaries) == [0, 2]
 
 
 def test_clean_run_of_the_real_codec_has_no_drift_and_no_alarm(real_run):
