@@ -11,7 +11,9 @@ import torch
 from golden_case import Group, checkpoint_of, small_codec
 
 from jobs.cli import run
+from xy_codec import load_codec
 from xy_codec.config import CodecConfig
+from xy_codec.errors import ConfigError
 from xy_codec.fixed_layout import FixedLayout, map_clips
 from xy_codec.geometry import geometry_for
 from xy_codec.loading import assemble
@@ -93,6 +95,14 @@ def test_a_whole_window_fits_a_pack_and_the_geometry_says_that_it_is_compiled() 
         geometry = geometry_for(device, is_compiled=True)
         assert geometry.rows_of(1500) <= geometry.tile_rows == geometry.pack_rows
         assert geometry.name == f"rows{geometry.tile_rows}-compiled"
+
+
+def test_a_missing_compiler_is_named_before_any_work(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"g\+\+.*leave out `--compile`"):
+        load_codec("xy-nano", device="cpu", compiled=True)
 
 
 @pytest.fixture(scope="module")
