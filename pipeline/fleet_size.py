@@ -28,6 +28,8 @@ class RayOptions:
     address: str | None = None
     drain_seconds: float = 300.0
     hang_minutes: float = 15.0
+    # Two gigabytes in this time are a megabyte a second; what takes longer stands still.
+    load_minutes: float = 30.0
 
     def faults(self) -> list[str]:
         """Every fault of the options, for one message."""

@@ -43,7 +43,7 @@ class RayEngine:
             raise UsageError("\n".join(["Some options cannot be used:", *faults]))
         self._options = options
         self._policy = policy
-        self._fleet = RayFleet(request)
+        self._fleet = RayFleet(request, options.load_minutes)
         self._hangs = HangWatch(options.hang_minutes * 60)
         self._is_connected = False
         self._identity: CodecIdentity | None = None

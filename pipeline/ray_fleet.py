@@ -57,8 +57,9 @@ Report = Loaded | Returned | Steps
 class RayFleet:
     """Keeps the actors; a worker's name is never used twice."""
 
-    def __init__(self, request: CodecRequest) -> None:
+    def __init__(self, request: CodecRequest, load_minutes: float) -> None:
         self._request = request
+        self._load_seconds = load_minutes * 60
         self._actors: dict[str, Any] = {}
         self._num_started = 0
         self.starts: dict[str, WorkerStart] = {}
@@ -89,7 +90,7 @@ class RayFleet:
             worker = f"worker-{self._num_started}"
             self._num_started += 1
             self._actors[worker] = actor_class.remote()
-            reference = self._actors[worker].load.remote(self._request)
+            reference = self._actors[worker].load.remote(self._request, self._load_seconds)
             self._watch(reference, self._loaded(worker))
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:

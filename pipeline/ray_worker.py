@@ -10,10 +10,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from pipeline.codec_request import CodecRequest
+from pipeline.errors import WorkerError
 from pipeline.flip_rate import measure_flip_rate
 from pipeline.settings import WorkerSettings
 from pipeline.shard import Shard
@@ -52,7 +53,7 @@ class RayWorker:
     def _drain(self, *_: object) -> None:
         self._is_draining = True
 
-    def load(self, request: CodecRequest) -> WorkerStart:
+    def load(self, request: CodecRequest, limit_seconds: float) -> WorkerStart:
         """Load the codec and say who is there."""
         import ray
 
@@ -63,7 +64,7 @@ class RayWorker:
         # Naming the loader imports torch; only then the weights are left to load.
         _ = xy_codec.load_codec
         imported = time.perf_counter()
-        self._codec = request.load()
+        self._codec = _load_within(limit_seconds, request)
         return WorkerStart(
             identity=self._codec.identity,
             node_id=self._node_id,
@@ -119,3 +120,17 @@ class RayWorker:
             waiting, self._waiting = self._waiting, {}
         for outcome in waiting.values():
             outcome.set_exception(error)
+
+
+def _load_within(limit_seconds: float, request: CodecRequest) -> Codec:
+    loading = ThreadPoolExecutor(1, "xytok-load").submit(request.load)
+    try:
+        return loading.result(limit_seconds)
+    except TimeoutError:
+        if loading.done():
+            raise
+        raise WorkerError(
+            f"The codec `{request.source}` was not loaded after {limit_seconds / 60:g} minutes; "
+            "expected its checkpoint to be read in that time; copy it to a disk or bucket near the "
+            "workers and give that place as `--codec`"
+        ) from None

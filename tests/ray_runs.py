@@ -100,8 +100,11 @@ class RayRun:
         policy: Policy | None = None,
         rules: ReadRules = RULES,
         hang_minutes: float = 15.0,
+        load_minutes: float = 30.0,
     ) -> None:
-        options = RayOptions(workers=workers, cpus_per_worker=1, hang_minutes=hang_minutes)
+        options = RayOptions(
+            workers, cpus_per_worker=1, hang_minutes=hang_minutes, load_minutes=load_minutes
+        )
         self.engine = RayEngine(codec or CodecRequest("fake"), options, policy)
         self.workers = workers
         self.request = request_for(inputs, output, rules)

@@ -1,6 +1,7 @@
 """Ray workers may die in any way: the output equals that of a run that nothing disturbed."""
 
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from paced_decoder import DEADLY_SECONDS, DeadlyRequest
 from ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed
 from shard_maker import pair, pairs, write_shard
 
+from pipeline.codec_request import CodecRequest
+from pipeline.errors import WorkerError
 from pipeline.run_summary import RunSummary
 from pipeline.scheduler import Policy
 
@@ -125,6 +128,16 @@ def test_an_encoder_that_never_returns_is_ended_and_its_shard_named(
     ).start()
     failed = only_failure(run.finish(), 3, "hanging.tar")
     assert "no progress for 0.05 minutes" in failed[1]
+
+
+def test_a_checkpoint_that_never_arrives_ends_the_run_and_is_named(
+    cluster: Any, inputs: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/codec.safetensors"
+        run = RayRun(inputs, tmp_path, 1, CodecRequest(url), load_minutes=0.02).start()
+        with pytest.raises(WorkerError, match=rf"{url}` was not loaded after 0.02 minutes"):
+            run.finish()
 
 
 @pytest.mark.slow
