@@ -78,8 +78,10 @@ class PackedLayout:
 
     def shift(self, rows: Tensor, by: int) -> Tensor:
         """Move the whole buffer, then zero the rows that crossed a clip's border."""
+        if by == 0:
+            return rows
         moved = torch.zeros_like(rows)
-        if by >= 0:
+        if by > 0:
             moved[by:] = rows[: rows.shape[0] - by]
         else:
             moved[:by] = rows[-by:]

@@ -1,0 +1,65 @@
+"""Runs the codec on a device that has no memory: `python fake_gpu.py exact|fast`.
+
+Torch's fake tensors have a device and refuse most operations across devices, as a GPU would. They
+say nothing of values or of speed. A process of its own, because torch gets a device for good.
+"""
+
+import sys
+
+import numpy as np
+import torch
+from golden_case import Group
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from xy_codec.config import CodecConfig
+from xy_codec.fake_codec import FakeCodec
+from xy_codec.geometry import CUDA
+from xy_codec.model import XYTokenizer
+from xy_codec.neural_codec import NeuralCodec
+from xy_codec.packing import lay_out
+from xy_codec.windows import WindowPlan
+
+# Not `cuda`: torch without CUDA cannot index even fake tensors of that name.
+_setup_privateuseone_for_python_backend("gpu")
+GPU = torch.device("gpu", 0)
+DTYPES = {"exact": torch.float32, "fast": torch.float16}
+
+
+def codec_on_gpu(dtype: torch.dtype) -> NeuralCodec:
+    model = XYTokenizer(CodecConfig.from_mapping(Group("small_xy").info["params"]))
+    # What `model.to` does, which cannot swap fake tensors itself.
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, torch.nn.Parameter(parameter.to(GPU), requires_grad=False))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.to(GPU))
+    model.freeze(dtype)
+    plan = WindowPlan.of(16000, 30, 1280, 10)
+    return NeuralCodec(model, FakeCodec().identity, plan, GPU, CUDA)
+
+
+def encode(codec: NeuralCodec) -> torch.Tensor:
+    """As the codec does it, up to the copy to the host."""
+    jobs = codec._jobs("clip", np.zeros(36 * 16000, np.float32), 8)
+    mels = [codec._mel(job) for job in jobs]
+    padding = mels[0].new_zeros(2 * (8192 - sum(job.rows for job in jobs)), mels[0].shape[1])
+    return codec._run_pack(torch.cat([*mels, padding]), [(j.rows, j.rows - 2) for j in jobs], 8)
+
+
+def decode(codec: NeuralCodec) -> torch.Tensor:
+    """As the codec does it, up to the copy to the host."""
+    layout = lay_out([(1500, 1500), (40, 40)], codec.geometry.tile_rows, GPU)
+    spectrum = codec._spectrum(np.zeros((385, 8), np.int16), layout)
+    return codec.model.vocos.head.to_samples(spectrum.unsqueeze(0))
+
+
+def main() -> None:
+    with FakeTensorMode(), torch.inference_mode():
+        codec = codec_on_gpu(DTYPES[sys.argv[1]])
+        for name, out in (("codes", encode(codec)), ("wave", decode(codec))):
+            print(name, out.device, out.dtype, list(out.shape))
+
+
+if __name__ == "__main__":
+    main()
