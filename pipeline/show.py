@@ -1,10 +1,12 @@
 """One clip of an output by its key: its row, and the bytes it was made from."""
 
+import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dataset import find_parts
@@ -15,6 +17,7 @@ from pipeline.run_record import RunRecord
 from pipeline.storage import Storage
 from xy_codec.contract import CodecIdentity
 
+logger = logging.getLogger(__name__)
 _READERS = 8
 # The first bytes of what libsndfile reads, to name the file of an original.
 _MAGICS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"}
@@ -77,13 +80,17 @@ def check_decodes(codec: CodecIdentity, record: RunRecord) -> None:
 
 def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
     fs, path = storage.filesystem(part)
-    with fs.open(path, "rb") as file:
-        parquet: Any = pq.ParquetFile(file)
-        for group in range(parquet.num_row_groups):
-            keys = parquet.read_row_group(group, columns=["key"]).column("key").to_pylist()
-            if key in keys:
-                rows = parquet.read_row_group(group).slice(keys.index(key), 1)
-                return [FoundRow(part, rows.to_pylist()[0])]
+    try:
+        with fs.open(path, "rb") as file:
+            parquet: Any = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                keys = parquet.read_row_group(group, columns=["key"]).column("key").to_pylist()
+                if key in keys:
+                    rows = parquet.read_row_group(group).slice(keys.index(key), 1)
+                    return [FoundRow(part, rows.to_pylist()[0])]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        # Another part may have the key.
+        logger.warning("Part `%s` cannot be read and was not searched: %s", redact(part), error)
     return []
 
 

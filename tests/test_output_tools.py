@@ -138,6 +138,15 @@ def test_show_finds_the_row_and_its_source_bytes(output: Path) -> None:
     assert read_original(str(output), found, STORAGE) == original
 
 
+def test_show_finds_a_row_beside_a_part_that_cannot_be_read(
+    output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (part,) = (output / "tokens").rglob("b.parquet")
+    part.write_bytes(b"PAR1 and rubbish")
+    assert find_row(str(output), "clip0001", STORAGE).row["key"] == "clip0001"
+    assert "was not searched" in caplog.text
+
+
 def test_show_writes_original_and_decoded_audio(output: Path, tmp_path: Path) -> None:
     wav, original = tmp_path / "x.wav", tmp_path / "x"
     words = ["show", str(output), "one", "--codec", "fake"]
