@@ -2,9 +2,11 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from jobs.codec_options import complain
 
 if TYPE_CHECKING:
     from pipeline.audit.scores import PairScores
@@ -36,15 +38,21 @@ def run(args: argparse.Namespace) -> int:
     groups = check_groups(args.metrics)
     pairs = match_files(args.original, args.reconstruction)
     processes = args.processes if args.processes is not None or len(pairs) > 1 else 1
+    unreadable: dict[str, str] = {}
+    found = {}
     with ScorePool(processes, groups, args.sim_model) as pool:
-        found = []
-        for name, scored in pool.scores(read_pairs(pairs)):
-            found.append(scored)
+        for name, scored in pool.scores(read_pairs(pairs, unreadable)):
+            found[name] = scored
             if args.json:
                 print(_json_line(name, scored, pool.sim_name), flush=True)
-    if not args.json:
+    if args.json:
+        for name in unreadable:
+            print(json.dumps({"pair": name, "reasons": {"original": "unreadable"}}))
+    else:
         print("\n".join(_table(found, pool.sim_name)))
-    return int(any(_missing(scored) for scored in found))
+    for why in unreadable.values():
+        complain(why)
+    return int(bool(unreadable) or any(map(_missing, found.values())))
 
 
 def _missing(scored: "PairScores") -> dict[str, str]:
@@ -59,22 +67,25 @@ def _json_line(name: str, scored: "PairScores", sim_name: str) -> str:
     return json.dumps({"pair": name, "sim_model": sim_name, **figures, "reasons": reasons})
 
 
-def _table(found: "Sequence[PairScores]", sim_name: str) -> list[str]:
+def _table(found: "Mapping[str, PairScores]", sim_name: str) -> list[str]:
     """One line a metric: mean, smallest, largest, and how many pairs have it."""
     from pipeline.audit.findings import METRICS
 
     lines = [f"{'':36}{'mean':>9}{'lowest':>9}{'highest':>9}{'pairs':>7}"]
     for metric in METRICS:
-        values = [getattr(scored.scores, metric.name) for scored in found]
+        values = [getattr(scored.scores, metric.name) for scored in found.values()]
         known = sorted(value for value in values if value is not None)
         label = f"{metric.label} ({sim_name})" if metric.name == "sim" else metric.label
         label += f", {metric.unit}" if metric.unit else ""
         if known:
             mean = sum(known) / len(known)
             lines.append(f"{label:36}{mean:9.3f}{known[0]:9.3f}{known[-1]:9.3f}{len(known):7d}")
-    reasons: dict[str, int] = {}
-    for scored in found:
+    reasons: dict[str, list[str]] = {}
+    for pair, scored in found.items():
         for name, reason in _missing(scored).items():
-            reasons[f"{name}: {reason}"] = reasons.get(f"{name}: {reason}", 0) + 1
-    lines += [f"missing  {what} ({count} pairs)" for what, count in sorted(reasons.items())]
+            reasons.setdefault(f"{name}: {reason}", []).append(pair)
+    lines += [
+        f"missing  {what} ({len(names)} pairs, the first is `{names[0]}`)"
+        for what, names in sorted(reasons.items())
+    ]
     return lines

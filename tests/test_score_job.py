@@ -42,7 +42,7 @@ def test_folders_are_matched_by_name_and_give_a_line_each(folders, capsys):
 def test_a_figure_that_cannot_be_had_is_told_and_exits_with_one(folders, capsys):
     soundfile.write(folders / "b/en/1.wav", speech_pairs()[1][1] * 0, 16000)
     assert score(folders / "a", folders / "b", "--metrics", "acoustics") == 1
-    assert "gain_db: silent (1 pairs)" in capsys.readouterr().out
+    assert "gain_db: silent (1 pairs, the first is `en/1`)" in capsys.readouterr().out
 
 
 def test_files_without_partner_are_refused(folders, capsys):
@@ -51,3 +51,19 @@ def test_files_without_partner_are_refused(folders, capsys):
     assert "en/1" in capsys.readouterr().err
     assert score(folders / "a", folders / "nowhere") == 2
     assert score(folders / "a", folders / "b/en/0.wav") == 2
+
+
+def test_one_unreadable_file_does_not_end_the_others(folders, capsys):
+    (folders / "b/en/0.wav").write_bytes(b"RIFF, but no more")
+    assert score(folders / "a", folders / "b", "--metrics", "stoi", "--json") == 1
+    out, err = capsys.readouterr()
+    pairs = {line["pair"]: line for line in map(json.loads, out.splitlines())}
+    assert pairs["en/0"]["reasons"] == {"original": "unreadable"}
+    assert 0.9 < pairs["en/1"]["stoi"] < 1
+    assert "en/0.wav" in err
+
+
+def test_two_files_of_one_name_are_refused(folders, capsys):
+    soundfile.write(folders / "a/en/0.flac", speech_pairs()[0][0], 16000)
+    assert score(folders / "a", folders / "b", "--metrics", "stoi") == 2
+    assert "have one name" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from pipeline.audit.score_pool import Pair
 from pipeline.audit.scores import RATE_HZ
 from pipeline.errors import UsageError
 from xy_codec.audio import read_audio
+from xy_codec.errors import AudioError
 
 _SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 
@@ -40,13 +41,28 @@ def match_files(original: Path, reconstruction: Path) -> list[FilePair]:
     return [FilePair(name, left[name], right[name]) for name in sorted(left)]
 
 
-def read_pairs(pairs: list[FilePair]) -> Iterator[Pair[str]]:
-    """The sounds of pairs at 16 kHz."""
+def read_pairs(pairs: list[FilePair], unreadable: dict[str, str]) -> Iterator[Pair[str]]:
+    """The sounds of pairs at 16 kHz; those that cannot be read are noted by name, with why."""
     for pair in pairs:
-        original = read_audio(pair.original, RATE_HZ)
-        yield Pair(pair.name, original, read_audio(pair.reconstruction, RATE_HZ))
+        try:
+            original = read_audio(pair.original, RATE_HZ)
+            reconstruction = read_audio(pair.reconstruction, RATE_HZ)
+        except AudioError as error:
+            unreadable[pair.name] = str(error)
+        else:
+            yield Pair(pair.name, original, reconstruction)
 
 
 def _audio_below(folder: Path) -> dict[str, Path]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    return {str(path.relative_to(folder).with_suffix("")): path for path in files}
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in _SUFFIXES:
+            continue
+        name = str(path.relative_to(folder).with_suffix(""))
+        if other := found.get(name):
+            raise UsageError(
+                f"`{other}` and `{path}` have one name, and either may be the partner of `{name}`; "
+                "expected one audio file of a name in a folder. Move one of them away."
+            )
+        found[name] = path
+    return found

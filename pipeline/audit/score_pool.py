@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from pipeline.audit.reasons import Reason
 from pipeline.audit.scores import GROUPS, RATE_HZ, PairScores, score_pair
 from pipeline.audit.speaker_similarity import SpeakerModel, load_speaker_model
+from pipeline.errors import UsageError
 from xy_codec.contract import Waveform
 
 Tag = TypeVar("Tag", bound=Hashable)
@@ -44,6 +45,11 @@ class ScorePool:
         sim_model: str | None = None,
     ) -> None:
         self._processes = (os.cpu_count() or 1) if processes is None else processes
+        if self._processes < 0:
+            raise UsageError(
+                f"`--processes {self._processes}` is below 0; expected a number of processes, 0 "
+                "to score in this one. Leave the option out for one a core."
+            )
         self._groups = groups
         self._sim_model = sim_model if "sim" in groups else None
         # Loaded here as well, so that a wrong name is found before any work.
