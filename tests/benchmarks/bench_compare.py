@@ -23,7 +23,7 @@ from other_codecs import other_codecs
 from ray_data_path import run_ray_data, start_ray, stop_ray
 from reference_decode import decode_as_reference
 from reference_way import encode_as_reference
-from spent_time import Spent
+from spent_time import Spent, wait_for_quiet
 
 from pipeline.bench.clips import emilia_lengths, shard_seconds, waveforms, write_shards
 from pipeline.bench.end_to_end import measure_end_to_end
@@ -49,7 +49,7 @@ class Wish:
     full: bool
     host_clips: int
     clock_name: str
-    encode_only: bool
+    sides: str
     others: str
     loop_only: bool
 
@@ -74,8 +74,9 @@ def compare_codecs(wish: Wish) -> Iterator[str]:
         if wish.loop_only:
             continue
         ways[f"{other.name}, padded 8"] = lambda o=other, c=own: o.padded(c)
-    yield from _ways_table("encode", codec, ways, sum(lengths), wish)
-    if wish.encode_only:
+    if "encode" in wish.sides:
+        yield from _ways_table("encode", codec, ways, sum(lengths), wish)
+    if "decode" not in wish.sides:
         return
     codes = codec.encode(clips)
     decoding = {
@@ -130,10 +131,12 @@ def _host_table(
     run_ray_data(shards[:1], folder / "warm", source, "lent", actors=cores, threads=1)
     for round_number in range(wish.repetitions):
         out = folder / f"ours{round_number}"
+        wait_for_quiet()
         trial = run_trial(shards, out, codec, tuning)
         spent.add("ours", trial.wall_seconds, trial.cpu_seconds)
         for form in ("lent", "plain"):
             out = folder / f"{form}{round_number}"
+            wait_for_quiet()
             theirs = run_ray_data(shards, out, source, form, actors=cores, threads=1)
             spent.add(f"Ray Data, {form}", theirs.wall_seconds, theirs.cpu_seconds)
             shutil.rmtree(out)
@@ -181,7 +184,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--host-clips", type=int, default=1200)
-    parser.add_argument("--encode-only", action="store_true")
+    parser.add_argument("--sides", default="encode,decode", help="of the codecs")
     parser.add_argument("--others", default="mimi,dac,encodec", help="codecs to compare with")
     parser.add_argument("--loop-only", action="store_true", help="the others without batches")
     parser.add_argument("--clock", choices=("wall time", "processor time"), default="wall time")
@@ -194,7 +197,7 @@ def main() -> None:
         args.full,
         args.host_clips,
         args.clock,
-        args.encode_only,
+        args.sides,
         args.others,
         args.loop_only,
     )

@@ -1,5 +1,6 @@
 """Wall and processor seconds of ways that spread over processes, and their table."""
 
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -34,6 +35,13 @@ class Spent:
             wall_ratio = paired_ratio(wall, Timings(tuple(self._wall[first])))
             cpu_ratio = paired_ratio(cpu, Timings(tuple(self._cpu[first])))
             yield row + f"| {wall_ratio} | {cpu_ratio} |"
+
+
+def wait_for_quiet(limit_seconds: float = 30.0) -> None:
+    """Until what ran before has ended its processes: they are not the next way's burden."""
+    deadline = time.monotonic() + limit_seconds
+    while psutil.cpu_percent(interval=1.0) > 10.0 and time.monotonic() < deadline:
+        pass
 
 
 def family_cpu_seconds() -> dict[int, float]:
