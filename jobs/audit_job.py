@@ -5,6 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from jobs.codec_options import complain
 from jobs.threshold_options import add_threshold_options, thresholds_of
 
 if TYPE_CHECKING:
@@ -71,13 +72,15 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.audit.audit import open_audit, run_audit
     from pipeline.audit.audit_output import write_audit
     from pipeline.audit.baseline import load_baseline, make_baseline, save_baseline
+    from pipeline.audit.notes import baseline_doubts
     from pipeline.audit.playback import Playback
     from pipeline.audit.report import render_report
     from pipeline.audit.summary import summarize
     from pipeline.audit.verdict import judge
 
     request = audit_request(args)
-    baseline = load_baseline(args.baseline) if args.baseline else None
+    storage = request.storage
+    baseline = load_baseline(storage, args.baseline) if args.baseline else None
     thresholds = thresholds_of(args)
     audited, codec = open_audit(request)
     watch = None if args.quiet else show_progress
@@ -86,10 +89,13 @@ def run(args: argparse.Namespace) -> int:
     sounds = Playback(audited, codec, request.storage, request.source_map)
     page = render_report(findings, judgement, baseline, sounds)
     summary = summarize(findings, judgement)
-    folder = write_audit(request.storage, args.report, findings, summary, page)
+    folder = write_audit(storage, args.report, findings, summary, page)
+    print(summary if args.json else "\n".join(_lines(findings, judgement, folder)), flush=True)
     if args.save_baseline:
-        save_baseline(make_baseline(findings), args.save_baseline)
-    print(summary if args.json else "\n".join(_lines(findings, judgement, folder)))
+        fresh = make_baseline(findings)
+        save_baseline(storage, fresh, args.save_baseline)
+        for doubt in baseline_doubts(judgement, fresh):
+            complain(doubt)
     return judgement.exit_code
 
 
@@ -155,8 +161,9 @@ def _lines(findings: "AuditFindings", judgement: "Judgement", folder: str) -> li
             lines.append(f"  {shard.verdict:16} {shard.shard}: {names}")
     rows = sum(report.rows for report in findings.tokens)
     lines.append(
-        f"{len(findings.clips)} clips heard, {rows:,} rows checked, {len(findings.tokens)} shards, "
-        f"{findings.seconds:.0f} s; {findings.unfinished_shards} shards are not finished"
+        f"{len(findings.clips)} clips sampled, {rows:,} rows checked, {len(findings.tokens)} "
+        f"shards, {findings.seconds:.0f} s"
     )
+    lines += [f"  note: {note}" for note in judgement.notes]
     lines.append(f"{folder}/report.html")
     return lines

@@ -98,6 +98,12 @@ def read_status(output: str, storage: Storage) -> RunStatus:
     )
 
 
+def num_left(storage: Storage, output: str) -> int:
+    """Shards that the last driver listed and that are not done, failed ones included."""
+    history = _read_history(output, storage)
+    return (history.left or 0) + len(history.failed)
+
+
 def codec_name(record: RunRecord) -> str:
     """The codec of a run in one line."""
     codec = record.identity["codec"]

@@ -19,6 +19,7 @@ from pipeline.audit.report import render_report
 from pipeline.audit.summary import summarize
 from pipeline.audit.verdict import judge
 from pipeline.errors import InputError, UsageError
+from pipeline.storage import Storage
 from xy_codec.audio import resample
 
 SCRIPT = "<script>alert('caught')</script>"
@@ -179,8 +180,8 @@ def test_a_saved_baseline_judges_as_the_one_in_memory(
 ) -> None:
     path = str(tmp_path_factory.mktemp("baseline") / "baseline.json")
     found = findings()
-    save_baseline(make_baseline(found), path)
-    loaded = judge(found, load_baseline(path))
+    save_baseline(Storage(), make_baseline(found), path)
+    loaded = judge(found, load_baseline(Storage(), path))
     direct = judge(found, make_baseline(found))
     assert [shard.verdict for shard in loaded.shards] == [shard.verdict for shard in direct.shards]
 
@@ -191,7 +192,7 @@ def test_a_file_that_is_no_baseline_is_refused_by_name(
     path = tmp_path_factory.mktemp("baseline") / "other.json"
     path.write_text("{}")
     with pytest.raises(InputError, match=r"other\.json"):
-        load_baseline(str(path))
+        load_baseline(Storage(), str(path))
 
 
 def test_scores_of_two_sim_models_are_never_compared() -> None:

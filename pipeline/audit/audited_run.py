@@ -11,6 +11,7 @@ from pipeline.errors import IdentityError, InputError
 from pipeline.location import join, normalise
 from pipeline.manifest import Manifest, read_manifests
 from pipeline.run_record import read_run_record
+from pipeline.status import num_left
 from pipeline.storage import Storage
 from xy_codec.contract import Codec
 
@@ -20,12 +21,15 @@ _PLATFORM = ("precision", "pack_geometry", "platform")
 
 @dataclass(frozen=True, slots=True)
 class AuditedRun:
-    """One output folder as it was when the audit began; only finished shards count."""
+    """One output folder as it was when the audit began; only finished shards count.
+
+    `unfinished_shards` is None where only some shards were asked for.
+    """
 
     output: str
     identity: Mapping[str, Any]
     manifests: tuple[Manifest, ...]
-    unfinished_shards: int
+    unfinished_shards: int | None
     expected_flip_rate: tuple[float, ...] | None
     codec_source: str | None = None
     codec_config: str | None = None
@@ -97,7 +101,8 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
         output=output,
         identity=record.identity,
         manifests=tuple(manifests[shard] for shard in sorted(manifests)),
-        unfinished_shards=0 if only else waiting,
+        # A run that is still going, or was ended, has begun no part for most of what is left.
+        unfinished_shards=None if only else max(waiting, num_left(storage, output)),
         expected_flip_rate=tuple(float(value) for value in rate) if rate else None,
         codec_source=record.provenance.get("codec_source"),
         codec_config=record.provenance.get("codec_config"),

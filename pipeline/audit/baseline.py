@@ -8,13 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 
-from pipeline.audit.findings import METRIC_NAMES, AuditFindings, ClipFinding
+from pipeline.audit.findings import (
+    METRIC_NAMES,
+    AuditFindings,
+    ClipFinding,
+    entropy_bits,
+    total_counts,
+)
 from pipeline.audit.intervals import Values
 from pipeline.audit.significance import ShardSpread, shard_spread
-from pipeline.errors import InputError
+from pipeline.errors import InputError, PipelineError
+from pipeline.storage import Storage
 
 FORMAT = "xytok audit baseline 1"
 _MAX_QUANTILES = 1000
@@ -109,13 +115,8 @@ def references_of(clips: Sequence[ClipFinding]) -> dict[Group, dict[str, Referen
 
 def make_baseline(findings: AuditFindings) -> Baseline:
     """The baseline that an audit of good data gives."""
-    counts = [report.counts for report in findings.tokens if report.frames]
-    perplexity: tuple[float, ...] = ()
-    if counts:
-        totals = np.sum(counts, axis=0)
-        share = totals / np.maximum(totals.sum(axis=1, keepdims=True), 1)
-        bits = -(share * np.log2(np.where(share > 0, share, 1.0))).sum(axis=1)
-        perplexity = tuple(float(value) for value in 2.0**bits)
+    totals = total_counts(findings.tokens)
+    perplexity = () if totals is None else tuple(map(float, 2.0 ** entropy_bits(totals)))
     return Baseline(
         label=findings.output,
         sim_model=findings.sim_model,
@@ -125,7 +126,7 @@ def make_baseline(findings: AuditFindings) -> Baseline:
     )
 
 
-def save_baseline(baseline: Baseline, url: str) -> None:
+def save_baseline(storage: Storage, baseline: Baseline, url: str) -> None:
     """Write a baseline as JSON."""
     groups = [
         {
@@ -143,8 +144,7 @@ def save_baseline(baseline: Baseline, url: str) -> None:
         "perplexity": list(baseline.perplexity),
         "groups": groups,
     }
-    filesystem, path = fsspec.core.url_to_fs(url)
-    filesystem.pipe_file(path, json.dumps(content, indent=1).encode())
+    storage.write_finished(url, json.dumps(content, indent=1).encode())
 
 
 def _plain(reference: Reference) -> dict[str, Any]:
@@ -157,11 +157,10 @@ def _plain(reference: Reference) -> dict[str, Any]:
     }
 
 
-def load_baseline(url: str) -> Baseline:
+def load_baseline(storage: Storage, url: str) -> Baseline:
     """Read a baseline written by `save_baseline`."""
     try:
-        with fsspec.open(url, "rb") as file:
-            content = json.load(file)
+        content = json.loads(storage.read_bytes(url))
         if content["format"] != FORMAT:
             raise ValueError(f"its format is `{content['format']}`")
         groups = {
@@ -177,7 +176,7 @@ def load_baseline(url: str) -> Baseline:
             groups=groups,
             perplexity=tuple(content["perplexity"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"Baseline `{url}` cannot be read ({error}). "
             f"Expected a file of format `{FORMAT}`; make one with `xytok audit --save-baseline`"

@@ -22,17 +22,23 @@ _JUDGED_NEUTRAL: Mapping[str, Better] = {
     "dnsmos_original": "higher",
     "dnsmos_p808_original": "higher",
 }
+_METRICS = {metric.name: metric for metric in METRICS}
 _BETTER = {metric.name: _JUDGED_NEUTRAL.get(metric.name, metric.better) for metric in METRICS}
+# Of few shards little is known of how much good ones differ, and no test gets far. A shard that
+# lies below nearly all of a given baseline, by several times what matters, needs none.
+_EXTREME_SHIFT, _EXTREME_EFFECTS = 0.9, 3.0
 # With more shards than this a shard's own clips hardly move the run it is compared with.
 _LEAVE_OUT_SHARDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """Where one metric of some clips stands in their references."""
+    """Where one metric of some clips stands in their references; sizes of those best at zero."""
 
     test: RankTest
+    mean: float
     reference_mean: float
+    signed_reference_mean: float
 
 
 def shard_changes(
@@ -50,7 +56,7 @@ def shard_changes(
         reference = run or _other_clips(heard, shard)
         tested = len(members) >= thresholds.min_clips
         changes[shard] = group_changes(members, reference if tested else None)
-    return _corrected(changes, thresholds, benjamini_hochberg)
+    return _corrected(changes, thresholds, benjamini_hochberg, baseline is not None)
 
 
 def _other_clips(clips: Sequence[ClipFinding], shard: str | None) -> Baseline | None:
@@ -70,7 +76,7 @@ def run_changes(
         )
         for name, members in groups.items()
     }
-    return _corrected(changes, thresholds, holm)
+    return _corrected(changes, thresholds, holm, baseline is not None)
 
 
 def group_changes(
@@ -110,35 +116,44 @@ def _standing(
     whole = baseline.reference(WHOLE, metric)
     if whole is None:
         return None
-    ranks, expected = np.empty(len(values)), np.empty(len(values))
+    size = _METRICS[metric].size
+    values = size(values)
+    ranks, expected, signed = (np.empty(len(values)) for _ in range(3))
     smallest, between = whole.num_clips, whole.spread
     for group in set(groups):
         reference = baseline.reference(group, metric) or whole
         inside = np.array([own == group for own in groups], dtype=np.bool_)
-        ranks[inside] = ranks_in(values[inside], reference.values)
-        expected[inside] = reference.mean
+        sizes = np.sort(size(reference.values))
+        ranks[inside] = ranks_in(values[inside], sizes)
+        signed[inside] = reference.mean
+        expected[inside] = sizes.mean() if _BETTER[metric] == "zero" else reference.mean
         smallest = min(smallest, reference.num_clips)
         if reference.spread.num_shards >= 3:
             between = reference.spread
     test = rank_test(ranks, smallest, between if spread else None)
-    return _Standing(test, float(expected.mean()))
+    return _Standing(test, float(values.mean()), float(expected.mean()), float(signed.mean()))
 
 
 def _compared(change: Change, standing: _Standing) -> Change:
     better = _BETTER[change.metric]
     lower, higher = standing.test.p_lower, standing.test.p_higher
-    worse = {"higher": lower, "lower": higher, "zero": min(1.0, 2 * min(lower, higher))}
+    p_values = {"higher": lower, "lower": higher, "zero": higher}
+    sign = -1 if better == "higher" else 1
     return replace(
         change,
-        reference_mean=standing.reference_mean,
-        difference=change.mean.moved(-standing.reference_mean),
+        reference_mean=standing.signed_reference_mean,
+        difference=change.mean.moved(-standing.signed_reference_mean),
         shift=2 * standing.test.rank - 1,
-        p_value=worse.get(better),
+        worse_by=sign * (standing.mean - standing.reference_mean),
+        p_value=p_values.get(better),
     )
 
 
 def _corrected(
-    changes: dict[str, Changes], thresholds: Thresholds, correction: Callable[[Values], Values]
+    changes: dict[str, Changes],
+    thresholds: Thresholds,
+    correction: Callable[[Values], Values],
+    has_baseline: bool,
 ) -> dict[str, Changes]:
     tests = [
         (name, metric)
@@ -151,17 +166,26 @@ def _corrected(
     raw = np.array([changes[name][metric].p_value for name, metric in tests], dtype=np.float64)
     for (name, metric), adjusted in zip(tests, correction(raw), strict=True):
         change = replace(changes[name][metric], adjusted_p=float(adjusted))
-        changes[name][metric] = replace(change, unusual=_is_unusual(change, thresholds))
+        unusual = _is_unusual(change, thresholds) or (
+            has_baseline and _is_extreme(change, thresholds)
+        )
+        changes[name][metric] = replace(change, unusual=unusual)
     return changes
 
 
 def _is_unusual(change: Change, thresholds: Thresholds) -> bool:
+    is_significant = (change.adjusted_p or 0.0) <= thresholds.false_alarms
+    return is_significant and _is_worse(change, thresholds, thresholds.min_shift, 1.0)
+
+
+def _is_extreme(change: Change, thresholds: Thresholds) -> bool:
+    shift = max(_EXTREME_SHIFT, thresholds.min_shift)
+    return _is_worse(change, thresholds, shift, _EXTREME_EFFECTS)
+
+
+def _is_worse(change: Change, thresholds: Thresholds, min_shift: float, effects: float) -> bool:
     minimum = thresholds.minimum_effect(change.metric)
-    if minimum is None or change.difference is None or change.shift is None:
+    if minimum is None or change.worse_by is None or change.shift is None:
         return False
-    sign = {"higher": -1, "lower": 1}.get(_BETTER[change.metric])
-    distance, shift = change.difference.estimate, change.shift
-    if sign is None:
-        distance, shift, sign = abs(distance), abs(shift), 1
-    significant = (change.adjusted_p or 0.0) <= thresholds.false_alarms
-    return significant and sign * distance >= minimum and sign * shift >= thresholds.min_shift
+    shift = -change.shift if _BETTER[change.metric] == "higher" else change.shift
+    return change.worse_by >= effects * minimum and shift >= min_shift

@@ -112,13 +112,13 @@ _KINDS = (
     FaultKind(
         "noise",
         "unusual content",
-        "The recordings are noisier than the baseline; the codes are faithful to them.",
+        "The recordings are noisier than the reference; that is no fault of the codes.",
         "Decide by ear: keep for robustness, or drop by DNSMOS before training.",
     ),
     FaultKind(
         "other content",
         "unusual content",
-        "The audio is harder for the codec than the baseline; the codes are faithful to it.",
+        "The audio is harder for the codec than the reference; that is no fault of the codes.",
         "Listen to the worst clips below and decide whether you want this data.",
     ),
     FaultKind(

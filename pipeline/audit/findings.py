@@ -4,9 +4,9 @@ A `ClipFinding` is one sampled clip, a `TokenReport` is one shard's tokens witho
 `findings_table.py` turns clip findings into `findings.parquet` and back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,22 @@ Better = Literal["higher", "lower", "zero", "neutral"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """How a figure of `Scores` is to be read; `neutral` describes the clip and judges nothing."""
+    """How a figure of `Scores` is to be read; `neutral` describes the clip and judges nothing.
+
+    Of a metric that is best at zero, all values from `fine_from` to zero are as good as zero.
+    """
 
     name: str
     label: str
     unit: str
     better: Better
+    fine_from: float = 0.0
+
+    def size(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How far values are from good ones for a metric best at zero; else as they are."""
+        if self.better != "zero":
+            return values
+        return np.maximum(values, 0.0) + np.maximum(self.fine_from - values, 0.0)
 
 
 METRICS: tuple[Metric, ...] = (
@@ -33,7 +43,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("f0_error_cents", "F0 error", "cents", "lower"),
     Metric("voicing_agreement", "voicing agreement", "", "higher"),
     Metric("gain_db", "level change", "dB", "zero"),
-    Metric("length_difference_seconds", "length difference", "s", "zero"),
+    # A codec that floors to whole frames of 80 ms.
+    Metric("length_difference_seconds", "length difference", "s", "zero", fine_from=-0.08),
     Metric("dnsmos_original", "DNSMOS of the original", "", "neutral"),
     Metric("dnsmos_reconstruction", "DNSMOS of the reconstruction", "", "higher"),
     Metric("dnsmos_p808_original", "DNSMOS P.808 of the original", "", "neutral"),
@@ -179,7 +190,8 @@ class SourceReport:
 
     `changes` are sentences, each a difference from what was tokenized. `is_touched` says that only
     etag or modification time differ. `clips` is None where the tar was not listed; `missing_clips`
-    are in it and are neither row nor reject nor filtered. `unlisted` is why listing it failed.
+    are in it and are neither row nor reject nor filtered. `unlisted` is why listing it failed,
+    `unread` why it could not even be looked at.
     """
 
     changes: tuple[str, ...] = ()
@@ -188,6 +200,7 @@ class SourceReport:
     missing_clips: int = 0
     first_missing: str | None = None
     unlisted: str | None = None
+    unread: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +210,8 @@ class TokenReport:
     `counts` is `[K, codebook_size]`; usage, entropy and perplexity per codebook follow from it and
     add up over shards (`sum of counts`). Row counts name rows with at least one such fault.
     `problems` are faults of the shard as a whole (rows against manifest, damaged source, part that
-    does not match its checksum), each one sentence; empty is good.
+    does not match its checksum), each one sentence; empty is good. `duplicates_of` is another shard
+    that has some of the repeated audio.
     """
 
     shard: str
@@ -213,9 +227,10 @@ class TokenReport:
     repeated_frames: int
     duplicate_key_rows: int
     duplicate_audio_rows: int
-    counts: NDArray[np.int64]
+    counts: NDArray[np.integer[Any]]
     problems: tuple[str, ...] = ()
     examples: tuple[TokenFault, ...] = ()
+    duplicates_of: str | None = None
     seconds: float = 0.0
     source: SourceReport = field(default_factory=SourceReport)
 
@@ -235,7 +250,17 @@ class TokenReport:
         return np.asarray(2.0**self.entropy_bits, dtype=np.float64)
 
 
-def entropy_bits(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def total_counts(reports: Sequence[TokenReport]) -> NDArray[np.int64] | None:
+    """How often each entry of each codebook occurs in all shards; None where none has frames."""
+    total: NDArray[np.int64] | None = None
+    for report in reports:
+        if report.frames:
+            counts = report.counts.astype(np.int64)
+            total = counts if total is None else total + counts
+    return total
+
+
+def entropy_bits(counts: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     """Entropy per row of a table of counts."""
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return np.asarray(
@@ -269,5 +294,5 @@ class AuditFindings:
     expected_flip_rate: tuple[float, ...] | None
     clips: tuple[ClipFinding, ...]
     tokens: tuple[TokenReport, ...]
-    unfinished_shards: int = 0
+    unfinished_shards: int | None = 0
     seconds: float = 0.0

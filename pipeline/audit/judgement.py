@@ -27,8 +27,9 @@ class Fault:
 class Change:
     """One metric of a shard or group: its mean, and how it stands against the reference.
 
-    `shift` is Cliff's delta against the reference, -1 (all below) to 1 (all above); `adjusted_p` is
-    corrected for all metrics and all shards (or groups) judged together.
+    `shift` is Cliff's delta against the reference, -1 (all below) to 1 (all above), and `worse_by`
+    the difference in the direction that is worse; of a metric that is best at zero, both of its
+    size. `adjusted_p` is corrected for all metrics and all shards (or groups) judged together.
     """
 
     metric: str
@@ -36,6 +37,7 @@ class Change:
     reference_mean: float | None = None
     difference: Interval | None = None
     shift: float | None = None
+    worse_by: float | None = None
     p_value: float | None = None
     adjusted_p: float | None = None
     unusual: bool = False
@@ -83,7 +85,7 @@ class GroupVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The whole verdict of one audit."""
+    """The whole verdict of one audit; `unread` are the shards whose tar could not be looked at."""
 
     verdict: Verdict
     shards: tuple[ShardVerdict, ...]
@@ -92,11 +94,15 @@ class Judgement:
     reference: str
     missing: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing was found, 1 with findings; a small sample alone is no finding."""
-        return 0 if self.verdict in ("ok", "too few clips") else 1
+        """0 when nothing was found, 1 with findings; a small sample alone is no finding.
+
+        Originals that cannot be read are one: what was asked for was not measured.
+        """
+        return 0 if self.verdict in ("ok", "too few clips") and not self.unread else 1
 
     @property
     def sounds_poor(self) -> bool:

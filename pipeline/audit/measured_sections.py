@@ -5,7 +5,7 @@ from html import escape
 import numpy as np
 
 from pipeline.audit.baseline import WHOLE, Baseline, clip_values
-from pipeline.audit.findings import METRICS, AuditFindings, Metric, entropy_bits
+from pipeline.audit.findings import METRICS, AuditFindings, Metric, entropy_bits, total_counts
 from pipeline.audit.judgement import Judgement
 from pipeline.audit.page import interval_cell, section, table
 from pipeline.audit.plots import bar, distribution_plot, number, usage_curve
@@ -34,10 +34,9 @@ def metrics_section(
         f'<details><summary>More measurements</summary><div class="plots">{more}</div></details>'
     )
     against = f"against the baseline {escape(baseline.label)}" if baseline else "no baseline given"
-    lead = (
-        f"Reconstruction compared with the original, {against}. "
-        f"SIM is from <code>{escape(findings.sim_model)}</code> and compares with no other model's."
-    )
+    lead = f"Reconstruction compared with the original, {against}."
+    if model := findings.sim_model:
+        lead += f" SIM is from <code>{escape(model)}</code> and compares with no other model's."
     return section("How it sounds", lead, content)
 
 
@@ -89,10 +88,9 @@ def _metric_table(judgement: Judgement, released: bool) -> str:
 
 def codes_section(findings: AuditFindings, judgement: Judgement, baseline: Baseline | None) -> str:
     """Usage of the codebooks over all rows, and where stored and fresh codes differ."""
-    counts = [report.counts for report in findings.tokens if report.frames]
-    if not counts:
+    totals = total_counts(findings.tokens)
+    if totals is None:
         return ""
-    totals = np.sum(counts, axis=0)
     size = totals.shape[1]
     perplexity = 2.0 ** entropy_bits(totals)
     rows = []

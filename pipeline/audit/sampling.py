@@ -86,7 +86,7 @@ def _in_turns(order: NDArray[np.int64], strata: list[str]) -> NDArray[np.int64]:
 def _strata(table: Any, column: Stratum) -> list[str]:
     values = table.column(column).to_pylist()
     if column == "dnsmos":
-        return ["none" if value is None else f"{int(value * 2) / 2:.1f}" for value in values]
+        return [dnsmos_band(value) or "none" for value in values]
     return [str(value) for value in values]
 
 
@@ -116,6 +116,11 @@ def sampled_clips(
         )
         for row, values in zip(rows, picked, strict=True)
     ]
+
+
+def dnsmos_band(value: float | None) -> str | None:
+    """The half point of a DNSMOS, which goes from 1 to 5, whatever a corpus says."""
+    return None if value is None else f"{int(min(max(value, 0.0), 5.0) * 2) / 2:.1f}"
 
 
 def corpus_of(shard: str) -> str | None:

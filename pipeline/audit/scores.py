@@ -50,6 +50,10 @@ class _Pair:
         return acoustics.pitch_hz(self.original), acoustics.pitch_hz(self.reconstruction)
 
 
+# Whatever is asked for: without it silence could not be told from speech.
+_ALWAYS = "silence"
+
+
 @dataclass(frozen=True, slots=True)
 class _Measurement:
     """One function and the figures it gives; all of them are missing when it is not defined."""
@@ -83,7 +87,7 @@ def score_pair(
     seconds: dict[str, float] = {}
     for measurement in _MEASUREMENTS:
         started = time.perf_counter()
-        asked = groups is None or measurement.group in groups
+        asked = groups is None or measurement.group in (*groups, _ALWAYS)
         try:
             _refuse(fault if asked else Reason.NOT_ASKED)
             values = zip(measurement.names, measurement.measure(pair), strict=True)
@@ -198,8 +202,10 @@ _MEASUREMENTS: tuple[_Measurement, ...] = (
     _Measurement("acoustics", ("gain_db",), _gain),
     *_each_side("acoustics", "level_", lambda side: (acoustics.level_db(side),)),
     *_each_side("acoustics", "clipped_", lambda side: (acoustics.clipped_share(side),)),
-    *_each_side("acoustics", "silent_", lambda side: (acoustics.silent_share(side),)),
+    *_each_side(_ALWAYS, "silent_", lambda side: (acoustics.silent_share(side),)),
     *_each_side("dnsmos", "dnsmos_", naturalness.dnsmos),
 )
 # What `--metrics` takes.
-GROUPS: tuple[str, ...] = tuple(dict.fromkeys(each.group for each in _MEASUREMENTS))
+GROUPS: tuple[str, ...] = tuple(
+    dict.fromkeys(each.group for each in _MEASUREMENTS if each.group != _ALWAYS)
+)

@@ -4,6 +4,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
+
 from pipeline.audit.findings import SourceReport
 from pipeline.audit.originals import Original, SourceMap, read_originals
 from pipeline.audit.part_file import PartFile
@@ -46,12 +48,12 @@ def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
     source = check_source(storage, url, manifest)
     try:
         part = PartFile.read(storage, settings.output, manifest)
-    except PipelineError as error:
+        table = part.columns_without_codes()
+        rows = choose_rows(table, manifest.shard, settings.plan)
+        clips = sampled_clips(table, part.codes_of(rows), manifest, url)
+    except (PipelineError, pa.ArrowException, OSError, KeyError, ValueError) as error:
         problem = f"the part `{manifest.part.path}` cannot be read: {error}"
         return ShardSource(check_part(None, manifest, shape, [problem], source), None, (), 0.0)
-    table = part.columns_without_codes()
-    rows = choose_rows(table, manifest.shard, settings.plan)
-    clips = sampled_clips(table, part.codes_of(rows), manifest, url)
     originals = tuple(read_originals(clips, storage, shape.input_rate_hz))
     source = _listed(settings, manifest, part, url, _sampled(source, originals))
     checked = check_part(part, manifest, shape, source=source)

@@ -51,11 +51,11 @@ class _Expected:
 
 
 def check_source(storage: Storage, url: str, manifest: Manifest) -> SourceReport:
-    """Whether the tar is still the one that was read; one that is gone is no fault of tokens."""
+    """Whether the tar is still the one that was read; one out of reach is no fault of tokens."""
     try:
         found = storage.file_info(url)
-    except PipelineError:
-        return SourceReport()
+    except PipelineError as error:
+        return SourceReport(unread=str(error))
     if found.size_bytes != manifest.source_size_bytes:
         change = f"the tar has {found.size_bytes:,} bytes now, {manifest.source_size_bytes:,} then"
         return SourceReport(changes=(change,))

@@ -141,7 +141,8 @@ def check_part(
         repeated_frames=tally.repeated,
         duplicate_key_rows=tally.duplicate_keys(),
         duplicate_audio_rows=0,
-        counts=tally.counts,
+        # A run has a hundred thousand shards: what fits into two bytes shall not take eight.
+        counts=tally.counts.astype(np.min_scalar_type(int(tally.counts.max(initial=0)))),
         problems=tuple(problems),
         examples=tuple(tally.examples),
         seconds=time.perf_counter() - started,
@@ -158,10 +159,19 @@ def with_duplicates(parts: Sequence[CheckedPart]) -> list[TokenReport]:
     owners = np.repeat(np.arange(len(parts)), [len(part.hashes) for part in parts])
     order = np.argsort(hashes, kind="stable")
     again = np.concatenate([[False], hashes[order][1:] == hashes[order][:-1]])
-    repeated = np.bincount(owners[order][again[: len(order)]], minlength=len(parts))
+    places = np.flatnonzero(again[: len(order)])
+    mine, before = owners[order][places], owners[order][places - 1]
+    repeated = np.bincount(mine, minlength=len(parts))
+    elsewhere = {
+        int(own): parts[other] for own, other in zip(mine, before, strict=True) if own != other
+    }
     return [
-        replace(part.report, duplicate_audio_rows=int(count))
-        for part, count in zip(parts, repeated, strict=True)
+        replace(
+            part.report,
+            duplicate_audio_rows=int(count),
+            duplicates_of=elsewhere[number].report.shard if number in elsewhere else None,
+        )
+        for number, (part, count) in enumerate(zip(parts, repeated, strict=True))
     ]
 
 

@@ -37,14 +37,15 @@ def token_faults(
         found.append(
             fault(
                 "stuck frames",
-                f"{report.stuck_rows:,} of {report.rows:,} rows repeat one frame",
+                f"{report.stuck_rows:,} of {report.rows:,} rows repeat one frame"
+                + _example(report, "stuck"),
                 report.stuck_rows,
             )
         )
     duplicates = max(report.duplicate_key_rows, report.duplicate_audio_rows)
     if duplicates / rows > thresholds.duplicate_share:
         evidence = (
-            f"{report.duplicate_audio_rows:,} rows repeat audio, "
+            f"{report.duplicate_audio_rows:,} rows repeat audio{_twin(report)}, "
             f"{report.duplicate_key_rows:,} repeat a key, of {report.rows:,}"
         )
         found.append(fault("duplicate clips", evidence, duplicates))
@@ -57,7 +58,8 @@ def _row_faults(report: TokenReport) -> list[Fault]:
     problems = list(report.problems)
     if promised is not None and promised != report.rows:
         evidence = f"{report.rows:,} rows in the part, {promised:,} in the manifest"
-        found.append(fault("missing rows", evidence, abs(promised - report.rows)))
+        why = "; ".join([evidence, *problems])
+        found.append(fault("missing rows", why, abs(promised - report.rows)))
     elif problems:
         found.append(fault("damaged shard", "; ".join(problems)))
     bad = report.bad_shape_rows + report.out_of_range_rows
@@ -65,12 +67,23 @@ def _row_faults(report: TokenReport) -> list[Fault]:
         evidence = (
             f"{report.bad_shape_rows:,} rows of wrong shape, "
             f"{report.out_of_range_rows:,} with codes out of range"
+            + _example(report, "bad_shape", "out_of_range")
         )
         found.append(fault("damaged codes", evidence, bad))
     if report.bad_length_rows:
         evidence = f"{report.bad_length_rows:,} rows whose frames do not fit their samples"
+        evidence += _example(report, "bad_length")
         found.append(fault("wrong length", evidence, report.bad_length_rows))
     return found
+
+
+def _example(report: TokenReport, *kinds: str) -> str:
+    known = [example for example in report.examples if example.kind in kinds]
+    return f", the first is `{known[0].key}` ({known[0].detail})" if known else ""
+
+
+def _twin(report: TokenReport) -> str:
+    return f" (some of it is in `{report.duplicates_of}` too)" if report.duplicates_of else ""
 
 
 def _source_faults(report: TokenReport) -> list[Fault]:

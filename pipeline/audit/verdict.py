@@ -9,7 +9,7 @@ from pipeline.audit.baseline import Baseline, by_shard
 from pipeline.audit.causes import drift_faults, flip_rate, flip_rates
 from pipeline.audit.content import Changes, run_changes, shard_changes
 from pipeline.audit.faults import fault
-from pipeline.audit.findings import METRIC_NAMES, METRICS, AuditFindings, ClipFinding, TokenReport
+from pipeline.audit.findings import METRIC_NAMES, METRICS, AuditFindings, ClipFinding, Scores
 from pipeline.audit.intervals import mean_interval, share_interval
 from pipeline.audit.judgement import (
     VERDICTS,
@@ -21,12 +21,15 @@ from pipeline.audit.judgement import (
     ShardVerdict,
     Verdict,
 )
+from pipeline.audit.notes import notes
+from pipeline.audit.reasons import Reason
+from pipeline.audit.sampling import dnsmos_band
 from pipeline.audit.significance import paired_test
 from pipeline.audit.thresholds import Thresholds
 from pipeline.audit.token_faults import token_faults, usual_top_shares
-from pipeline.audit.wording import plural, shard_list
 
 _LABELS = {metric.name: metric.label for metric in METRICS}
+_NOTHING = Scores()
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
 
 
@@ -60,7 +63,8 @@ def judge(
         thresholds=thresholds,
         reference=baseline.label if baseline else "the other shards of this run",
         missing=_missing(findings.clips),
-        notes=_notes(findings, baseline, allowed),
+        notes=notes(findings, baseline, allowed),
+        unread=tuple(report.shard for report in findings.tokens if report.source.unread),
     )
 
 
@@ -137,7 +141,7 @@ def _shard_verdict(
     thresholds: Thresholds,
 ) -> ShardVerdict:
     drifts = [clip.drift for clip in clips if clip.drift is not None]
-    measured = sum(clip.drift is not None or clip.scores.stoi is not None for clip in clips)
+    measured = sum(clip.drift is not None or clip.scores != _NOTHING for clip in clips)
     sparse: list[Verdict] = ["too few clips"] if measured < thresholds.min_clips else []
     return ShardVerdict(
         shard=shard,
@@ -177,9 +181,8 @@ def _groups(
             members.setdefault(("corpus", clip.corpus), []).append(clip)
         if clip.language:
             members.setdefault(("language", clip.language), []).append(clip)
-        if clip.source_dnsmos is not None:
-            band = f"{int(clip.source_dnsmos * 2) / 2:.1f}+"
-            members.setdefault(("DNSMOS", band), []).append(clip)
+        if band := dnsmos_band(clip.source_dnsmos):
+            members.setdefault(("DNSMOS", f"{band}+"), []).append(clip)
     keyed = {f"{level}\n{name}": group for (level, name), group in members.items() if group}
     changes = run_changes(keyed, baseline, thresholds)
     return tuple(
@@ -205,59 +208,6 @@ def _missing(clips: Sequence[ClipFinding]) -> Mapping[str, Mapping[str, int]]:
     counts: dict[str, Counter[str]] = {}
     for clip in clips:
         for what, reason in clip.reasons.items():
-            counts.setdefault(what, Counter())[reason] += 1
+            if reason != Reason.NOT_ASKED:
+                counts.setdefault(what, Counter())[reason] += 1
     return {what: dict(counter.most_common()) for what, counter in sorted(counts.items())}
-
-
-def _notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) -> tuple[str, ...]:
-    notes = []
-    if baseline and baseline.sim_model != findings.sim_model:
-        notes.append(
-            f"SIM was not compared: the baseline used `{baseline.sim_model}`, "
-            f"this audit `{findings.sim_model}`."
-        )
-    checkpoint = str(findings.codec.get("checkpoint_sha256", ""))
-    if baseline and baseline.checkpoint != checkpoint:
-        notes.append("The baseline was made with another checkpoint than this run.")
-    if not findings.same_platform:
-        notes.append(_platform_note(findings, allowed))
-    notes += _source_notes(findings.tokens)
-    if findings.unfinished_shards:
-        notes.append(f"{findings.unfinished_shards:,} shards are not finished and were left out.")
-    return tuple(notes)
-
-
-def _platform_note(findings: AuditFindings, allowed: float) -> str:
-    theirs, ours = (
-        f"`{codec.get('precision')}` on `{codec.get('platform')}`"
-        for codec in (findings.codec, findings.reencoded_with)
-    )
-    rate = findings.expected_flip_rate
-    expected = (
-        f"{np.mean(rate):.2%} of codes were expected to differ" if rate else "no rate is known"
-    )
-    found = flip_rates(findings.clips)
-    measured = f", {np.mean(found):.2%} do" if found else ""
-    return (
-        f"Codes were made with {theirs} and encoded again with {ours}: {expected}, "
-        f"up to {allowed:.2%} are allowed{measured}."
-    )
-
-
-def _source_notes(reports: Sequence[TokenReport]) -> list[str]:
-    notes = []
-    touched = [report.shard for report in reports if report.source.is_touched]
-    if touched:
-        notes.append(
-            f"{plural(len(touched), 'tar')} with another etag or modification time than when "
-            f"tokenized: {shard_list(touched)}. What was read of the audio was compared with the "
-            "stored hashes."
-        )
-    unlisted = [report for report in reports if report.source.unlisted]
-    if unlisted:
-        notes.append(
-            f"{plural(len(unlisted), 'tar')} could not be listed: "
-            f"{shard_list([report.shard for report in unlisted])}. The first says: "
-            f"{unlisted[0].source.unlisted}"
-        )
-    return notes

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.audit.faults import KINDS
+from pipeline.audit.findings import METRICS
 from pipeline.audit.judgement import Judgement, ShardVerdict, Verdict
 
 _SHOWN_SHARDS = 6
+_LABELS = {metric.name: metric.label for metric in METRICS}
 
 MEANINGS: dict[Verdict, str] = {
     "ok": "codes belong to their audio and sound as they should",
@@ -58,16 +60,18 @@ def headline(judgement: Judgement) -> Headline:
         )
     if unusual or judgement.verdict == "unusual content":
         which = plural(unusual, "shard") if unusual else "the whole run"
+        return Headline(f"Listen to {which} first, then train", _unusual_reason(judgement))
+    if judgement.unread:
         return Headline(
-            f"Listen to {which} first, then train",
-            "All sampled codes belong to their audio, but the recordings are not like the "
-            "reference. That is a question of taste, not of damage.",
+            "The originals are out of reach",
+            f"{plural(len(judgement.unread), 'tar')} of {total:,} cannot be read, so those shards "
+            "were not heard. Nothing wrong was seen in the tokens.",
         )
-    if few == total:
+    if 2 * few > total:
         return Headline(
             "Too few clips to say",
-            "Nothing wrong was seen, but no shard has enough measured clips. "
-            "Audit again with a larger `--per-shard`.",
+            f"Nothing wrong was seen, but only {total - few:,} of {plural(total, 'shard')} have "
+            "enough measured clips. Audit again with a larger `--per-shard`.",
         )
     if judgement.sounds_poor:
         return Headline(
@@ -88,7 +92,23 @@ def _bad_reason(judgement: Judgement) -> str:
     return f"Found: {found}."
 
 
+def _unusual_reason(judgement: Judgement) -> str:
+    compared = any(shard.num_compared for shard in judgement.shards)
+    belong = "All sampled codes belong to their audio, but the" if compared else "The"
+    damage = "" if compared else " Codes were not compared with fresh ones."
+    return (
+        f"{belong} recordings are not like the reference. Whether you want them is for you to "
+        f"decide.{damage}"
+    )
+
+
 def _good_reason(judgement: Judgement) -> str:
+    few = judgement.count("too few clips")
+    unsure = f" {plural(few, 'shard')} had too few measured clips to judge." if few else ""
+    return _good_of_measured(judgement) + unsure
+
+
+def _good_of_measured(judgement: Judgement) -> str:
     compared = sum(shard.num_compared for shard in judgement.shards)
     equal = compared - sum(shard.num_differing for shard in judgement.shards)
     if not compared:
@@ -128,21 +148,13 @@ def _run_steps(judgement: Judgement) -> list[Step]:
             steps.append(
                 Step(
                     f"{name}: unlike the baseline",
-                    "Worse than the baseline in " + ", ".join(group.unusual) + ".",
+                    "Worse than the baseline in "
+                    + ", ".join(_LABELS[name] for name in group.unusual)
+                    + ".",
                     "Listen to its worst clips, or compare with a baseline of the same material.",
                 )
             )
-    few = [shard.shard for shard in judgement.shards if shard.verdict == "too few clips"]
-    if few:
-        steps.append(
-            Step(
-                "too few clips",
-                "Fewer clips were measured in these shards than a verdict needs.",
-                f"Audit again with `--per-shard {2 * judgement.thresholds.min_clips}` or more; "
-                "the reasons for missing figures are listed at the end.",
-                tuple(few),
-            )
-        )
+    steps += _unmeasured_steps(judgement)
     if judgement.sounds_poor:
         steps.append(
             Step(
@@ -159,6 +171,33 @@ def _run_steps(judgement: Judgement) -> list[Step]:
                 "Nothing was found that speaks against it.",
                 "Keep this page with the data; save it as a baseline with `--save-baseline` "
                 "to judge the next run.",
+            )
+        )
+    return steps
+
+
+def _unmeasured_steps(judgement: Judgement) -> list[Step]:
+    steps, unread = [], set(judgement.unread)
+    if unread:
+        steps.append(
+            Step(
+                "originals out of reach",
+                "The tars these shards were made from cannot be read, so nothing was heard.",
+                "Where they moved, say so with `--source-map OLD=NEW`; for another account or "
+                "endpoint pass `--storage-options`.",
+                judgement.unread,
+            )
+        )
+    few = [shard.shard for shard in judgement.shards if shard.verdict == "too few clips"]
+    few = [shard for shard in few if shard not in unread]
+    if few:
+        steps.append(
+            Step(
+                "too few clips",
+                "Fewer clips were measured in these shards than a verdict needs.",
+                f"Audit again with `--per-shard {2 * judgement.thresholds.min_clips}` or more; "
+                "the reasons for missing figures are listed at the end.",
+                tuple(few),
             )
         )
     return steps
