@@ -10,6 +10,7 @@ import pytest
 from audit_run import FIRST, audit_run, change_part, copy_run, make_run
 from audit_simulation import audit_of, clean_shard, clip, pool
 from shard_maker import float_wav, pairs, write_shard
+from speech_pairs import SPEECH
 
 from jobs.cli import run as xytok
 from pipeline.audit.baseline import Baseline, make_baseline
@@ -62,6 +63,9 @@ def test_a_tar_that_is_gone_is_named_and_no_good_end(run: Path) -> None:
     assert here in judge(found).unread
     assert judge(found).exit_code == 1
     assert headline(judge(found)).answer == "The originals are out of reach"
+    elsewhere = SourceMap(((str(SPEECH / "Emilia/EN/EN-B000001.tar"), "/nowhere/1.tar"),))
+    some = judge(audit_run(run, source_map=elsewhere))
+    assert headline(some).answer == "Some originals are out of reach"
     assert "--source-map" in steps(judge(found))["originals out of reach"]
     assert "too few clips" not in steps(judge(found))
     (note,) = (note for note in judge(found).notes if "could not be looked at" in note)

@@ -62,10 +62,11 @@ def headline(judgement: Judgement) -> Headline:
         which = plural(unusual, "shard") if unusual else "the whole run"
         return Headline(f"Listen to {which} first, then train", _unusual_reason(judgement))
     if judgement.unread:
+        which = "The" if len(judgement.unread) == total else "Some"
         return Headline(
-            "The originals are out of reach",
-            f"{plural(len(judgement.unread), 'tar')} of {total:,} cannot be read, so those shards "
-            "were not heard. Nothing wrong was seen in the tokens.",
+            f"{which} originals are out of reach",
+            f"Of {plural(total, 'tar')} {len(judgement.unread):,} cannot be read, so their shards "
+            "were not heard. Nothing wrong was seen in the tokens, nor in what was heard.",
         )
     if 2 * few > total:
         return Headline(
