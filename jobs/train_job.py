@@ -59,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
     )
     scorers = _scorers() if recipe.speech.held_out else []
     Trainer(recipe, args.out, device=device, scorers=scorers, place=place, show=_show).run()
+    if not (args.out / "best").is_dir():
+        print(f"{args.out}: no codec yet, its codebooks start at a later step", file=sys.stderr)
+        return 0
     print(args.out / "best")
     return 0
 
@@ -83,7 +86,11 @@ def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"`--set {text}` has no `=`; expected NAME=VALUE. Add the value.")
-    return name, yaml.safe_load(value) if value else ""
+    try:
+        return name, yaml.safe_load(value) if value else ""
+    except yaml.YAMLError:
+        # A glob begins like an alias of YAML; what is no YAML is a word.
+        return name, value
 
 
 def _show(progress: "Progress") -> None:

@@ -1,5 +1,6 @@
 """`xytok train`: the same seed gives the same run, also when it was interrupted."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,22 @@ def test_processes_that_train_together_hold_the_same_weights(tmp_path: Path):
     first, second = (torch.load(tmp_path / f"weights{rank}.pt") for rank in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not (tmp_path / "run1/last.pt").exists()
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "posttrain"])
+def test_the_log_of_losses_has_each_step_once_in_columns_of_one_meaning(tmp_path: Path, stage: str):
+    options = {"discriminators__start_step": 2, "log_every": 1, "save_every": 2}
+    run = Trainer(load_tiny(tmp_path, stage, **options), tmp_path / "run")
+    for _ in range(2):
+        run.log.losses(run.step, run._one_step())
+    run.save()
+    run.log.losses(run.step, run._one_step())
+    Trainer(load_tiny(tmp_path, stage, **options), tmp_path / "run").run()
+    with (tmp_path / "run/losses.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert {len(row) for row in rows} == {len(rows[0])}
+    steps = [int(row[0]) for row in rows[1:]]
+    assert steps == sorted(set(steps))
 
 
 def test_another_recipe_does_not_go_on_with_an_old_run(tmp_path: Path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_case import load_tiny, tiny_model
+from training_case import load_tiny, tiny_model, tiny_recipe
 
 from xy_codec.config import CodecConfig
 from xy_codec.errors import CheckpointError, ConfigError
@@ -61,6 +61,35 @@ def test_unknown_and_mistyped_values_of_a_recipe_are_refused(tmp_path: Path):
         load_tiny(tmp_path, optimizer__learning_rate="fast")
     with pytest.raises(ConfigError, match="full_pretrain"):
         load_recipe("no_such_recipe")
+    with pytest.raises(ConfigError, match=r"steps\.x.*is no key"):
+        load_recipe(tiny_recipe(tmp_path), {"steps.x": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("accumulate", 0),
+        ("steps", -1),
+        ("log_every", 0),
+        ("speech__batch_clips", 0),
+        ("speech__crop_seconds", -1),
+        ("speech__pitches", [0]),
+        ("speech__pitches", []),
+        ("speech__gain_db", [1]),
+        ("optimizer__betas", [1, 2]),
+        ("optimizer__learning_rate", 0),
+        ("optimizer__learning_rate", ".nan"),
+        ("codebooks__kmeans_batches", 0),
+        ("seed", -1),
+    ],
+)
+def test_values_out_of_range_are_named(tmp_path: Path, name: str, value: object):
+    with pytest.raises(ConfigError, match=name.replace("__", ".")):
+        load_tiny(tmp_path, **{name: value})
+
+
+def test_a_number_that_yaml_takes_for_a_word_is_a_number(tmp_path: Path):
+    assert load_tiny(tmp_path, optimizer__learning_rate="1e-4").optimizer.learning_rate == 1e-4
 
 
 def test_the_encoder_is_whispers_when_it_starts_from_it():

@@ -1,16 +1,20 @@
 """Training speech: the batch of a step depends on nothing but the step."""
 
+import io
+import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from shard_maker import audio
 from training_case import load_tiny
 
 from xy_codec.errors import ConfigError
 from xy_codec.training.shard_audio import list_shards, load_shard
 from xy_codec.training.speech_change import change_pitch
-from xy_codec.training.speech_stream import Place, SpeechStream
+from xy_codec.training.speech_stream import Place, Pool, SpeechStream
 
 
 def stream(folder: Path, place: Place | None = None, **overrides: object) -> SpeechStream:
@@ -62,3 +66,52 @@ def test_another_pitch_is_another_speed():
 def test_no_shard_is_an_error_that_shows_the_pattern(tmp_path: Path):
     with pytest.raises(ConfigError, match="nowhere"):
         list_shards(str(tmp_path / "nowhere" / "*.tar"))
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+def test_the_cache_tells_shards_and_their_versions_apart(tmp_path: Path):
+    cache = str(tmp_path / "kept")
+    for number in range(2):
+        clips = [("a.mp3", audio(0.5 + number)), ("a.txt", b"text %d" % number)]
+        write_tar(tmp_path / f"emilia.0000{number}.tar", clips)
+    urls = [str(tmp_path / f"emilia.0000{number}.tar") for number in range(2)]
+    assert [load_shard(url, 16000, cache).texts for url in urls] == [("text 0",), ("text 1",)]
+    assert len(load_shard(urls[0], 24000, cache).samples) > len(
+        load_shard(urls[0], 16000, cache).samples
+    )
+    size = Path(urls[0]).stat().st_size
+    write_tar(Path(urls[0]), [("a.mp3", audio(0.5)), ("a.txt", b"other!")])
+    assert Path(urls[0]).stat().st_size == size
+    assert load_shard(urls[0], 16000, cache).texts == ("other!",)
+
+
+def test_any_shard_the_main_job_reads_is_one_to_train_on(tmp_path: Path):
+    sound = audio(0.5)
+    note = json.dumps({"text": "from JSON", "speaker": "S"}).encode()
+    members = [
+        ("d/a.json", note), ("d/a.txt", b"not this"), ("d/a.MP3", sound),
+        ("b.mp3", sound), ("c.mp3", sound), ("c.json", b"[1]"), ("e.mp3", b"no audio"),
+        ("b.txt", b"late text"), ("c.txt", b"c"), ("f.json", b"{broken"),
+    ]  # fmt: skip
+    shard = load_shard(write_tar(tmp_path / "x.tar", members), 16000)
+    assert shard.speakers == ("S", "b", "c")
+    assert shard.texts == ("from JSON", "late text", "c")
+
+
+def test_a_damaged_shard_is_told_and_a_pool_without_clips_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "empty.tar").write_bytes(b"")
+    assert len(load_shard(str(tmp_path / "empty.tar"), 16000)) == 0
+    assert "is damaged" in caplog.text
+    with pytest.raises(ConfigError, match="No shard of the pool holds a clip"):
+        Pool([load_shard(str(tmp_path / "empty.tar"), 16000)], balance=False)

@@ -67,7 +67,9 @@ class PosttrainStage:
         weights = self.recipe.losses
         recon = self.spectral(made, waves, lengths)
         if number < self.recipe.discriminators.start_step:
-            return {"loss": weights.recon * recon, "recon": recon}
+            nothing = recon.new_zeros(())
+            loss = weights.recon * recon
+            return {"loss": loss, "recon": recon, "adversarial": nothing, "feature": nothing}
         self.judges.requires_grad_(False)
         with precision(self.recipe, self.device):
             theirs, mine = self.judges(waves), self.judges(made)

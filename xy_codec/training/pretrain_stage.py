@@ -105,6 +105,6 @@ class PretrainStage:
         self.average.values = [each.to(self.device) for each in state["average"]]
         self.learner.optimizer.load_state_dict(state["optimizer"])
         self.codec.random.set_state(state["random"])
-        self._seen.extend(state["seen"])
+        self._seen.extend(each.to(self.device) for each in state["seen"])
         if self.text is not None:
             self.text.load_state_dict(state["text"])

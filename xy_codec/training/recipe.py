@@ -1,5 +1,6 @@
 """A training recipe: YAML to one validated frozen object; what is not named has a default here."""
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from xy_codec.errors import ConfigError
+from xy_codec.training.recipe_ranges import check_ranges
 
 RECIPES = Path(__file__).parent / "recipes"
 Block = TypeVar("Block")
@@ -153,6 +155,7 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     for name, value in (overrides or {}).items():
         _override(loaded, name, value)
     recipe = _build(Recipe, loaded, "recipe")
+    check_ranges(recipe)
     if len(recipe.losses.spectral.windows) != len(recipe.losses.spectral.num_mels):
         raise ConfigError(
             "`losses.spectral` has windows and num_mels of different lengths; expected one number "
@@ -164,7 +167,12 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
 def _override(loaded: Any, name: str, value: Any) -> None:
     *parents, leaf = name.split(".")
     for parent in parents:
-        loaded = loaded.setdefault(parent, {})
+        loaded = loaded.setdefault(parent, {}) if isinstance(loaded, dict) else None
+    if not isinstance(loaded, dict):
+        raise ConfigError(
+            f"`{name}` is no key of a recipe: what is before its last dot is a value; expected a "
+            "name such as `speech.crop_seconds`. Correct the setting."
+        )
     loaded[leaf] = value
 
 
@@ -189,16 +197,26 @@ def _build(kind: type[Block], loaded: object, name: str) -> Block:
     )
 
 
+def _number(value: object) -> float | None:
+    """A finite number, also where YAML 1.1 takes one like `1e-4` for a word."""
+    try:
+        number = float(value) if type(value) in (int, float, str) else math.nan  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _value(kind: Any, value: object, name: str) -> Any:
     if is_dataclass(kind):
         return _build(typing.cast(type[Any], kind), value, name)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal and value in inner:
         return value
-    if origin is tuple and isinstance(value, list | tuple):
+    fits = inner[-1:] == (...,) or (isinstance(value, list | tuple) and len(value) == len(inner))
+    if origin is tuple and isinstance(value, list | tuple) and fits:
         return tuple(_value(inner[0], each, name) for each in value)
-    if kind is float and type(value) in (int, float):
-        return float(typing.cast(float, value))
+    if kind is float and (number := _number(value)) is not None:
+        return number
     if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) and type(value) is kind:
         return value
     raise ConfigError(f"`{name}` is {value!r}; expected {kind}. Correct the recipe.")

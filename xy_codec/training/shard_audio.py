@@ -3,9 +3,10 @@
 import hashlib
 import io
 import json
+import logging
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import soundfile
 from xy_codec.audio import mono, resample
 from xy_codec.errors import AudioError, ConfigError
 
+logger = logging.getLogger(__name__)
 _SCALE = 32767.0
 
 
@@ -57,66 +59,83 @@ def load_shard(url: str, rate_hz: int, cache: str = "") -> ShardAudio:
     if not cache:
         return _decode(url, rate_hz)
     fs, path = fsspec.core.url_to_fs(url)
-    stamp = hashlib.sha1(f"{url}|{fs.info(path)['size']}|{rate_hz}".encode()).hexdigest()[:16]
-    stem = Path(cache) / f"{Path(path).stem}-{stamp}"
-    index = stem.with_suffix(".json")
+    stamp = hashlib.sha1(f"{url}|{fs.ukey(path)}|{rate_hz}".encode()).hexdigest()[:16]
+    stem = f"{Path(cache) / Path(path).name}-{stamp}"
+    index = Path(f"{stem}.json")
     if not index.exists():
         _store(_decode(url, rate_hz), stem)
     kept = json.loads(index.read_text(encoding="utf-8"))
-    samples = np.load(stem.with_suffix(".npy"), mmap_mode="r")
+    samples = np.load(f"{stem}.npy", mmap_mode="r")
     bounds = np.asarray(kept["bounds"], np.int64)
     return ShardAudio(samples, bounds, tuple(kept["speakers"]), tuple(kept["texts"]))
 
 
-def _store(audio: ShardAudio, stem: Path) -> None:
-    stem.parent.mkdir(parents=True, exist_ok=True)
+def _store(audio: ShardAudio, stem: str) -> None:
+    Path(stem).parent.mkdir(parents=True, exist_ok=True)
     # Two runs may share the cache: each writes its own file and the last rename wins.
-    partial = stem.with_suffix(f".{os.getpid()}.npy")
+    partial = Path(f"{stem}.{os.getpid()}.npy")
     np.save(partial, audio.samples)
-    partial.replace(stem.with_suffix(".npy"))
+    partial.replace(f"{stem}.npy")
     index = {
         "bounds": audio.bounds.tolist(),
         "speakers": list(audio.speakers),
         "texts": list(audio.texts),
     }
-    written = stem.with_suffix(f".{os.getpid()}.partial")
+    written = Path(f"{stem}.{os.getpid()}.partial")
     written.write_text(json.dumps(index), encoding="utf-8")
-    written.replace(stem.with_suffix(".json"))
+    written.replace(f"{stem}.json")
 
 
 def _decode(url: str, rate_hz: int) -> ShardAudio:
-    waves: list[npt.NDArray[np.int16]] = []
-    speakers, texts = [], []
-    for key, audio, notes in _pairs(url):
-        try:
-            samples, from_hz = soundfile.read(io.BytesIO(audio), dtype="float32", always_2d=True)
-            wave = resample(mono(samples), from_hz, rate_hz)
-        except (soundfile.LibsndfileError, AudioError):
-            continue  # training can do without; the main job's rejects name such clips
-        if not len(wave) or not np.isfinite(wave).all():
-            continue
-        waves.append((wave.clip(-1, 1) * _SCALE).astype(np.int16))
-        speakers.append(str(notes.get("speaker") or key))
-        texts.append(str(notes.get("text") or "").strip())
-    bounds = np.cumsum([0, *(len(wave) for wave in waves)], dtype=np.int64)
-    joined = np.concatenate(waves) if waves else np.zeros(0, np.int16)
-    return ShardAudio(joined, bounds, tuple(speakers), tuple(texts))
+    waves: dict[str, npt.NDArray[np.int16]] = {}
+    notes: dict[str, Mapping[str, Any]] = {}
+    texts: dict[str, str] = {}
+    for key, kind, content in _members(url):
+        if kind == "json":
+            notes.setdefault(key, _fields(content))
+        elif kind == "txt":
+            texts.setdefault(key, content.decode("utf-8", "replace"))
+        elif key not in waves and (wave := _wave(content, rate_hz)) is not None:
+            waves[key] = wave
+    said = [str(notes.get(key, {}).get("text") or texts.get(key, "")).strip() for key in waves]
+    return ShardAudio(
+        samples=np.concatenate([*waves.values(), np.zeros(0, np.int16)]),
+        bounds=np.cumsum([0, *map(len, waves.values())], dtype=np.int64),
+        speakers=tuple(str(notes.get(key, {}).get("speaker") or key) for key in waves),
+        texts=tuple(said),
+    )
 
 
-def _pairs(url: str) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    audio: dict[str, bytes] = {}
-    notes: dict[str, dict[str, Any]] = {}
-    with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-        for member in tar:
-            content = tar.extractfile(member)
-            key, _, suffix = member.name.rpartition(".")
-            if content is None:
-                continue
-            if suffix == "json":
-                notes[key] = json.loads(content.read())
-            else:
-                audio[key] = content.read()
-            if key in audio and key in notes:
-                yield key, audio.pop(key), notes.pop(key)
-    for key, data in audio.items():
-        yield key, data, {}
+def _wave(content: bytes, rate_hz: int) -> npt.NDArray[np.int16] | None:
+    """None for what is no audio: training can do without, the main job's rejects name it."""
+    try:
+        samples, from_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        wave = resample(mono(samples), from_hz, rate_hz)
+    except (soundfile.LibsndfileError, AudioError):
+        return None
+    if not len(wave) or not np.isfinite(wave).all():
+        return None
+    return np.asarray((wave.clip(-1, 1) * _SCALE).astype(np.int16))
+
+
+def _fields(content: bytes) -> Mapping[str, Any]:
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _members(url: str) -> Iterator[tuple[str, str, bytes]]:
+    """Key, kind and content of each member; the key ends at the first dot of the file's name."""
+    try:
+        with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+            for member in tar:
+                content = tar.extractfile(member)
+                folder, slash, name = member.name.rpartition("/")
+                stem, _, suffix = name.partition(".")
+                if content is not None and stem and suffix:
+                    kind = suffix.rpartition(".")[2].lower()
+                    yield folder + slash + stem, kind, content.read()
+    except tarfile.TarError as error:
+        logger.warning("Shard `%s` is damaged (%s); what came before is used", url, error)

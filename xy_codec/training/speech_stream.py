@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xy_codec.errors import ConfigError
 from xy_codec.training.recipe import SpeechConfig
 from xy_codec.training.shard_audio import ShardAudio, list_shards, load_shard
 from xy_codec.training.speech_change import change_batch, change_pitch
@@ -131,6 +132,11 @@ class Pool:
                 self.clips[speaker].append((audio, number))
                 samples[speaker].append(int(audio.bounds[number + 1] - audio.bounds[number]))
         self.speakers = sorted(self.clips)
+        if not self.speakers:
+            raise ConfigError(
+                "No shard of the pool holds a clip that can be decoded; expected WebDataset tars "
+                "with audio members. Check `speech.shards`."
+            )
         hours = np.asarray([sum(samples[each]) for each in self.speakers], np.float64)
         weights = np.sqrt(hours) if balance else hours
         self._speaker_chances = weights / weights.sum()

@@ -179,5 +179,7 @@ class Trainer:
                 "the same recipe. Use a new folder, with `model.warm_start` for the weights alone."
             )
         self.step, self.best = state["step"], state["best"]
+        if not self.place.rank:
+            self.log.forget_after(self.step)
         self.stage.restore(state["stage"])
         torch.set_rng_state(state["torch_random"])

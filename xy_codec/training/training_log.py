@@ -20,6 +20,13 @@ class TrainingLog:
         self.mel = LogMel(config.feature_extractor_kwargs)
         self._board = _board(folder)
 
+    def forget_after(self, step: int) -> None:
+        """Drop the rows of steps that a resumed run takes again."""
+        for path in self.folder.glob("*.csv"):
+            rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [row for row in rows[1:] if int(row.partition(",")[0]) <= step]
+            path.write_text("".join([*rows[:1], *kept]), encoding="utf-8")
+
     def losses(self, step: int, values: dict[str, float]) -> None:
         """Record the losses of a step, exactly: `repr` of the floats."""
         self._append("losses.csv", {"step": step, **values})
