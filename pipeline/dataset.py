@@ -3,6 +3,7 @@
 Needs pyarrow and fsspec alone; `pipeline.torch_dataset` wraps it for a DataLoader.
 """
 
+import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +13,19 @@ from typing import Any
 from pipeline.errors import InputError, UsageError
 from pipeline.location import join, normalise, redact
 from pipeline.manifest import list_manifests
-from pipeline.part_stream import CodesRow, Condition, PartStream
+from pipeline.part_stream import COMPARISONS, CodesRow, Condition, PartStream
 from pipeline.storage import Storage
 
+_STREAMS_SHIFT = 32
 DEFAULT_COLUMNS = ("text", "speaker", "language", "duration")
 
 
 @dataclass(frozen=True, slots=True)
 class StreamedClip:
-    """A clip with its place: the how-many-th of which stream, to resume after it."""
+    """A clip with its place, to resume after it: the how-many-th of which stream.
+
+    A stream's number holds how many streams there are: `number + (streams << 32)`.
+    """
 
     row: CodesRow
     stream: int
@@ -29,10 +34,14 @@ class StreamedClip:
 
 @dataclass(slots=True)
 class Position:
-    """How far every stream of an epoch has been consumed; plain data for a checkpoint."""
+    """How far every stream of an epoch has been consumed; plain data for a checkpoint.
+
+    `of` is what the numbers count: other parts, filters or buffers give other clips.
+    """
 
     epoch: int = 0
     seen: dict[int, int] = field(default_factory=dict)
+    of: str = ""
 
     def see(self, streams: Sequence[int], indexes: Sequence[int]) -> None:
         """Note the clips of a batch that was trained on."""
@@ -41,12 +50,14 @@ class Position:
 
     def to_dict(self) -> dict[str, Any]:
         """The position as plain JSON values."""
-        return {"epoch": self.epoch, "seen": {str(s): n for s, n in self.seen.items()}}
+        seen = {str(stream): count for stream, count in self.seen.items()}
+        return {"epoch": self.epoch, "seen": seen, "of": self.of}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Position":
         """The position that `to_dict` wrote."""
-        return cls(int(values["epoch"]), {int(s): int(n) for s, n in values["seen"].items()})
+        seen = {int(stream): int(count) for stream, count in values["seen"].items()}
+        return cls(int(values["epoch"]), seen, str(values.get("of", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +79,25 @@ class CodesDataset:
     storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:
+        faults = []
         if not 0 <= self.rank < self.world_size:
+            faults.append(f"rank {self.rank} of {self.world_size} processes")
+        if self.num_codebooks is not None and self.num_codebooks < 1:
+            faults.append(f"{self.num_codebooks} codebooks")
+        if self.shuffle_buffer < 0:
+            faults.append(f"a shuffle buffer of {self.shuffle_buffer} clips")
+        if isinstance(self.columns, str):
+            faults.append(f"columns `{self.columns}`, a word and no list of them")
+        faults += [
+            f"the condition {each!r}, which is no (column, comparison, value)"
+            for each in self.where
+            if not isinstance(each, tuple | list) or len(each) != 3 or each[1] not in COMPARISONS
+        ]
+        if faults:
             raise UsageError(
-                f"Rank {self.rank} of {self.world_size}; expected 0 to {self.world_size - 1}; "
-                "pass the rank and world size of this process"
+                f"The dataset was asked for {'; '.join(faults)}; expected a rank below the world "
+                "size, 1 or more codebooks, a buffer of 0 or more, columns as a tuple, and "
+                f"conditions like `('dnsmos', '>', 3)` with one of {' '.join(COMPARISONS)}"
             )
         if self.world_size > len(self.parts):
             raise UsageError(
@@ -83,13 +109,29 @@ class CodesDataset:
         self, worker: int = 0, num_workers: int = 1, position: Position | None = None
     ) -> Iterator[StreamedClip]:
         """The clips of one loader worker of this rank, from a position on."""
-        position = position or Position()
-        number = self.rank * num_workers + worker
-        parts = self._parts_of(number, self.world_size * num_workers, position.epoch)
-        seen = position.seen.get(number, 0)
+        position = self.claim(position or Position())
+        # Neighbouring parts to different ranks: a rank without data would hold up the others.
+        number, num_streams = worker * self.world_size + self.rank, self.world_size * num_workers
+        _check_streams(position, num_streams)
+        stream = number + (num_streams << _STREAMS_SHIFT)
+        parts = self._parts_of(number, num_streams, position.epoch)
+        seen = position.seen.get(stream, 0)
         rows = self._shuffled(parts, seen, f"{self.seed}/{position.epoch}/{number}")
         for index, row in enumerate(rows, start=seen):
-            yield StreamedClip(row, number, index)
+            yield StreamedClip(row, stream, index)
+
+    def claim(self, position: Position) -> Position:
+        """The position as one of this dataset; one that counts other clips is refused."""
+        facts = (self.parts, self.where, self.shuffle_buffer, self.seed)
+        own = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        if position.seen and position.of not in ("", own):
+            raise UsageError(
+                "The position was saved with other parts, conditions, shuffle buffer or seed; "
+                "expected the same, or clips would be read twice or never. Pass the `parts` of "
+                "then, or begin an epoch with a new position"
+            )
+        position.of = own
+        return position
 
     def __iter__(self) -> Iterator[CodesRow]:
         return (clip.row for clip in self.stream())
@@ -102,7 +144,9 @@ class CodesDataset:
         return parts[number::num_streams]
 
     def _shuffled(self, parts: list[str], seen: int, seed: str) -> Iterator[CodesRow]:
-        reader = PartStream(self.storage, self.columns, self.num_codebooks, self.where)
+        reader = PartStream(
+            self.storage, self.columns, self.num_codebooks, self.where, self.parts[0]
+        )
         if not self.shuffle_buffer:
             yield from reader.rows(parts, seen)
             return
@@ -113,6 +157,20 @@ class CodesDataset:
             random.Random(f"{seed}/{number}").shuffle(buffer)
             yield from buffer[skip:]
             number, skip = number + 1, 0
+
+
+def _check_streams(position: Position, num_streams: int) -> None:
+    saved = {stream >> _STREAMS_SHIFT for stream in position.seen} - {num_streams}
+    if saved:
+        raise UsageError(
+            f"The position was saved with {saved.pop()} streams (ranks times loader workers), now "
+            f"there are {num_streams}; expected as many, or clips would be read twice or never. "
+            "Use as many ranks and workers as then, or begin an epoch with a new position"
+        )
+
+
+def _is_beside(path: str) -> bool:
+    return not {"rejects", "audit"}.isdisjoint(path.split("/"))
 
 
 def open_dataset(output: str, *, storage: Storage | None = None, **options: Any) -> CodesDataset:
@@ -129,7 +187,7 @@ def find_parts(output: str, storage: Storage) -> tuple[str, ...]:
     if not parts:
         listed = storage.list_files(output)
         names = [f.url for f in listed if f.url.endswith(".parquet")]
-        parts = tuple(name for name in names if "/rejects/" not in name and "/audit/" not in name)
+        parts = tuple(name for name in names if not _is_beside(name.removeprefix(output)))
     if not parts:
         raise InputError(
             f"`{redact(output)}` holds no parts; expected the output of `xytok tokenize`, or a "

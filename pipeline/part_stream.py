@@ -4,20 +4,25 @@ Needs pyarrow and fsspec, nothing else of this project's dependencies.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
 from pipeline.location import redact
 from pipeline.retries import with_retries
+from pipeline.schema import IDENTITY_KEY
 from pipeline.storage import Storage
 
-# Column, comparison (`==`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `not in`) and value.
+COMPARISONS = ("==", "=", "!=", "<", "<=", ">", ">=", "in", "not in")
+# Column, comparison and value; a null fits none of them.
 Condition = tuple[str, str, Any]
+# What Arrow says, as an `OSError` without number, of bytes that no retry will mend.
+_DAMAGE = ("decompress", "thrift", "corrupt", "unexpected end of stream", "magic bytes")
 
 # Bytes of one int16 code.
 _CODE_BYTES = 2
@@ -37,17 +42,23 @@ class CodesRow:
 
 @dataclass(frozen=True, slots=True)
 class PartStream:
-    """How rows are read: which columns, which codebooks, which rows."""
+    """How rows are read: which columns, which codebooks, which rows.
+
+    All parts must be of the codec of the `reference` part, as far as they say.
+    """
 
     storage: Storage
     columns: Sequence[str]
     num_codebooks: int | None
     where: Sequence[Condition]
+    reference: str | None = None
 
     def rows(self, parts: Sequence[str], skip: int) -> Iterator[CodesRow]:
         """The rows of all parts, in order, without the first `skip` that pass the filter."""
+        codec = codec_of(self._open(self.reference)) if self.reference and parts else None
         for url in parts:
             file = self._open(url)
+            self._check_codec(url, codec_of(file), codec)
             for group in range(file.num_row_groups):
                 count = self._count(file, group, url) if skip else 0
                 if skip and count <= skip:
@@ -61,7 +72,7 @@ class PartStream:
             fs, path = self.storage.filesystem(url)
             return pq.ParquetFile(fs.open(path, "rb"), pre_buffer=True)
 
-        file = with_retries(open_file, f"reading `{redact(url)}`", self.storage.policy)
+        file = self._reading(url, open_file)
         missing = sorted(
             {*self.columns, *(column for column, _, _ in self.where)} - set(file.schema_arrow.names)
         )
@@ -95,7 +106,29 @@ class PartStream:
         def read() -> Any:
             return file.read_row_group(group, columns=names, use_threads=False)
 
-        return with_retries(read, f"reading `{redact(url)}`", self.storage.policy)
+        return self._reading(url, read)
+
+    def _reading(self, url: str, read: Callable[[], Any]) -> Any:
+        def read_whole() -> Any:
+            try:
+                return read()
+            except (pa.ArrowInvalid, OSError) as error:
+                if any(word in str(error).lower() for word in _DAMAGE):
+                    raise InputError(
+                        f"Part `{redact(url)}` is damaged ({error}); expected the bytes that were "
+                        "written; `xytok verify` names every damaged part of an output"
+                    ) from error
+                raise
+
+        return with_retries(read_whole, f"reading `{redact(url)}`", self.storage.policy)
+
+    def _check_codec(self, url: str, codec: str | None, expected: str | None) -> None:
+        if None not in (codec, expected) and codec != expected:
+            raise InputError(
+                f"Part `{redact(url)}` was made with codec {codec}, the first part with "
+                f"{expected}; expected one codec, or equal codes would mean different sounds. Open "
+                "each output by itself"
+            )
 
     def _unpack(self, batch: Any) -> Iterator[CodesRow]:
         matrices = unpack_codes(batch.column("codes"), self.num_codebooks)
@@ -103,6 +136,13 @@ class PartStream:
         keys = batch.column("key").to_pylist()
         for key, matrix, columns in zip(keys, matrices, rows, strict=True):
             yield CodesRow(key, matrix, columns)
+
+
+def codec_of(file: Any) -> str | None:
+    """Name and checkpoint of the codec that made a part; None where it does not say."""
+    identity = (file.schema_arrow.metadata or {}).get(IDENTITY_KEY)
+    codec = json.loads(identity).get("codec") if identity else None
+    return f"`{codec['name']}` ({codec['checkpoint_sha256'][:12]})" if codec else None
 
 
 def unpack_codes(column: Any, num_codebooks: int | None) -> Iterator[memoryview]:

@@ -1,7 +1,11 @@
 """Reading codes back: every clip once over ranks and workers, and resume goes on where it was."""
 
+import json
+import shutil
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from shard_maker import emilia_json, pairs, write_shard
 
 from pipeline.dataset import CodesDataset, Position, open_dataset
 from pipeline.errors import InputError, UsageError
+from pipeline.schema import IDENTITY_KEY
 from pipeline.shard_listing import list_shards
 from pipeline.storage import Storage
 from pipeline.torch_dataset import TorchCodes
@@ -89,9 +94,12 @@ def test_shuffled_epochs_differ_and_repeat(output: Path) -> None:
 @pytest.mark.parametrize("where", [(), (("dnsmos", ">", 4.0),)])
 def test_resume_goes_on_where_it_was(output: Path, shuffle_buffer: int, where: Any) -> None:
     dataset = open_dataset(str(output), shuffle_buffer=shuffle_buffer, where=where)
-    whole = keys_of(dataset)
+    clips = list(dataset.stream())
+    whole = [clip.row.key for clip in clips]
     for seen in range(len(whole) + 1):
-        assert keys_of(dataset, 0, 1, Position(0, {0: seen})) == whole[seen:]
+        position = Position()
+        position.see([clip.stream for clip in clips[:seen]], range(seen))
+        assert keys_of(dataset, 0, 1, position) == whole[seen:]
 
 
 def test_conditions_keep_only_rows_that_fit(output: Path) -> None:
@@ -109,6 +117,91 @@ def test_a_column_that_is_not_there_is_named(output: Path) -> None:
 def test_more_ranks_than_parts_are_refused(output: Path) -> None:
     with pytest.raises(UsageError, match="6 parts for 7 ranks"):
         open_dataset(str(output), rank=0, world_size=7)
+
+
+def test_every_rank_and_worker_has_data_while_there_are_parts(output: Path) -> None:
+    for ranks, workers in ((2, 3), (3, 2), (6, 1)):
+        datasets = [open_dataset(str(output), rank=n, world_size=ranks) for n in range(ranks)]
+        counts = [len(keys_of(each, n, workers)) for each in datasets for n in range(workers)]
+        assert counts == [CLIPS_EACH] * 6
+    few = [open_dataset(str(output), rank=n, world_size=3) for n in range(3)]
+    assert all(sum(len(keys_of(each, n, 4)) for n in range(4)) == 14 for each in few)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"shuffle_buffer": 7}, {"seed": 2}, {"where": (("dnsmos", ">", 0),)}, {"parts": 5}],
+)
+def test_a_position_of_other_clips_is_refused(output: Path, changes: dict[str, Any]) -> None:
+    dataset = open_dataset(str(output), shuffle_buffer=5)
+    position = Position()
+    clips = list(dataset.stream(position=position))[:9]
+    position.see([clip.stream for clip in clips], [clip.index for clip in clips])
+    saved = position.to_dict()
+    if "parts" in changes:
+        changes = {"parts": dataset.parts[:5]}
+    other = replace(dataset, **changes)
+    with pytest.raises(UsageError, match="saved with other parts"):
+        list(other.stream(position=Position.from_dict(saved)))
+    with pytest.raises(UsageError, match="saved with 1 streams"):
+        list(dataset.stream(0, 2, Position.from_dict(saved)))
+    assert len(list(dataset.stream(position=Position.from_dict(saved)))) == 42 - 9
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"num_codebooks": 0}, "0 codebooks"),
+        ({"shuffle_buffer": -1}, "buffer of -1"),
+        ({"columns": "text"}, "columns `text`"),
+        ({"where": ("dnsmos", ">", 3)}, "the condition 'dnsmos'"),
+        ({"where": (("dnsmos", "~", 3),)}, "'~'"),
+        ({"world_size": 0}, "rank 0 of 0"),
+    ],
+)
+def test_bad_options_are_named(output: Path, options: dict[str, Any], what: str) -> None:
+    with pytest.raises(UsageError, match=what):
+        open_dataset(str(output), **options)
+
+
+def test_parts_of_two_codecs_are_not_mixed(output: Path, tmp_path: Path) -> None:
+    for name in ("fake", "other"):
+        shutil.copytree(output / "tokens", tmp_path / "both" / name / "tokens")
+    for part in (tmp_path / "both" / "other").rglob("*.parquet"):
+        table = pq.read_table(part)
+        identity = json.loads(table.schema.metadata[IDENTITY_KEY])
+        identity["codec"]["checkpoint_sha256"] = "1" * 64
+        notes = {**table.schema.metadata, IDENTITY_KEY: json.dumps(identity).encode()}
+        pq.write_table(table.replace_schema_metadata(notes), part)
+    with pytest.raises(InputError, match="expected one codec"):
+        list(open_dataset(str(tmp_path / "both")))
+    assert len(list(open_dataset(str(tmp_path / "both" / "other")))) == NUM_SHARDS * CLIPS_EACH
+
+
+def test_a_damaged_part_is_named_at_once(output: Path, tmp_path: Path) -> None:
+    shutil.copytree(output, tmp_path / "out")
+    part = next((tmp_path / "out" / "tokens").rglob("3.parquet"))
+    column = pq.ParquetFile(part).metadata.row_group(0).column(0)
+    with part.open("r+b") as file:
+        file.seek(column.dictionary_page_offset or column.data_page_offset)
+        file.write(b"\xff" * 60)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"3\.parquet` is damaged"):
+        list(open_dataset(str(tmp_path / "out")))
+    assert time.monotonic() - began < 2
+
+
+def test_workers_that_outlive_epochs_shuffle_anew(output: Path) -> None:
+    codes = TorchCodes(open_dataset(str(output), shuffle_buffer=5))
+    loader = torch.utils.data.DataLoader(
+        codes, batch_size=None, num_workers=1, persistent_workers=True
+    )
+    orders = []
+    for epoch in range(3):
+        codes.set_epoch(epoch)
+        orders.append([sample["key"] for sample in loader])
+    assert all(sorted(order) == all_keys(output) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
