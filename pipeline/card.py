@@ -93,10 +93,11 @@ def _header(status: RunStatus, languages: Languages, licence: str, title: str) -
 def _summary(status: RunStatus, languages: Languages, record: RunRecord, title: str) -> str:
     codec = record.identity["codec"]
     frames = codec["input_rate_hz"] / codec["samples_per_frame"]
+    num_languages = len(set(languages.clips) - {_UNKNOWN})
     return (
         f"\n# {title}\n\n"
         f"{status.hours:,.1f} hours of speech as codes: {status.codes:,} clips, "
-        f"{len(languages.clips)} languages, {languages.num_speakers:,} speakers.\n\n"
+        f"{num_languages} languages, {languages.num_speakers:,} speakers.\n\n"
         f"- Codec: {codec['name']}, checkpoint sha256 `{codec['checkpoint_sha256']}`, "
         f"precision {codec['precision']}\n"
         f"- Codes: {codec['num_codebooks']} codebooks of {codec['codebook_size']} at "

@@ -16,7 +16,9 @@ from pipeline.location import join
 from pipeline.storage import Storage
 
 MANIFESTS = "manifests"
-_NAME = re.compile(r"^(?P<stem>.+)\.(?P<identity8>[0-9a-f]{8})\.(?P<source8>[0-9a-f]{8})\.json$")
+_NAME = re.compile(
+    r"^(?P<stem>.+)\.(?P<identity8>[0-9a-f]{8})\.(?P<source8>[0-9a-f]{8})\.json\Z", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,9 @@ _TYPED = ("text", "speaker", "language", "dnsmos", "phone_count", "duration")
 _ID_FIELDS = ("id", "_id")
 _MAX_INT64 = 2**63 - 1
 # Built once: `json.dumps` with options builds one for every clip.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,10 @@ def to_metadata(key: str, fields: Mapping[str, Any] | None, text: str | None) ->
     }
     if not rest:
         return typed
-    extra = _ENCODER.encode(rest)
+    try:
+        extra = _ENCODER.encode(rest)
+    except ValueError:
+        extra = _ENCODER.encode(_finite(rest))
     return Metadata(
         typed.text,
         typed.speaker,
@@ -78,6 +83,15 @@ def clean_text(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """The same with NaN and infinities as words, which JSON has no numbers for."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_key(name: str, value: Any, key: str) -> bool:

@@ -31,7 +31,7 @@ class ReadRules:
         faults = []
         if self.limit is not None and self.limit < 1:
             faults.append(f"`--limit {self.limit}` leaves no clip; expected 1 or more")
-        if self.max_clip_seconds is not None and self.max_clip_seconds <= 0:
+        if self.max_clip_seconds is not None and not self.max_clip_seconds > 0:
             faults.append(f"`--max-clip-seconds {self.max_clip_seconds:g}`; expected more than 0")
         if self.max_member_bytes < 1:
             faults.append(f"`--max-member-mb {self.max_member_bytes >> 20}`; expected 1 or more")

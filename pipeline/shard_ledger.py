@@ -7,7 +7,7 @@ the reading, decoding and encoding threads of a worker.
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.manifest import Hole, Manifest, WrittenFile
@@ -40,6 +40,12 @@ class OpenClip:
     sample_rate: int = 0
     codes: Codes | None = None
     reject: RejectRow | None = None
+
+    @property
+    def lacks_text(self) -> bool:
+        """Whether its JSON has no text, and no text file was seen, which may come later."""
+        known = self.metadata is not None and self.reject is None
+        return known and self.text is None and getattr(self.metadata, "text", None) is None
 
 
 class ShardLedger:
@@ -200,6 +206,8 @@ class ShardLedger:
                 if not self._is_read:
                     return False
                 self._close_without_json(clip)
+            elif clip.lacks_text and not self._is_read:
+                return False
             elif clip.json_fault:
                 self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
         if clip.is_filtered:
@@ -213,11 +221,14 @@ class ShardLedger:
     def _close_without_json(self, clip: OpenClip) -> None:
         clip.is_filtered = self._where is not None and not self._where(_NO_FIELDS)
         if clip.reject is None and self._rules.require_json:
-            self._reject_open(clip, Reason.MISSING_JSON, Stage.PAIR, "no JSON member in the tar")
+            where = "among the members that `--limit` read" if self.limited else "in the tar"
+            self._reject_open(clip, Reason.MISSING_JSON, Stage.PAIR, f"no JSON member {where}")
 
     def _add_row(self, clip: OpenClip) -> None:
         assert clip.codes is not None
         metadata = clip.metadata or to_metadata(clip.key, None, clip.text)
+        if metadata.text is None and clip.text is not None:
+            metadata = replace(metadata, text=clip.text)
         self._ready.append(
             PartRow(
                 clip.key,

@@ -80,7 +80,7 @@ class ShardReader:
             for event in pairing.feed(member):
                 self._follow(event, ledger, clock)
             if limit is not None and ledger.clips_seen >= limit:
-                ledger.finish_reading((), reader.members, limited=True)
+                ledger.finish_reading(tuple(reader.holes), reader.members, limited=True)
                 return
         for event in pairing.finish():
             self._follow(event, ledger, clock)

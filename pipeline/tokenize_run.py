@@ -49,6 +49,8 @@ class RunRequest:
         faults = self.rules.check()
         if self.max_shards is not None and self.max_shards < 1:
             faults.append(f"`--max-shards {self.max_shards}` leaves no shard; expected 1 or more")
+        if self.tuning.decode_threads < 0:
+            faults.append(f"`--decode-threads {self.tuning.decode_threads}`; expected 0 or more")
         if not 0 <= self.max_reject_rate <= 1:
             faults.append(f"`--max-reject-rate {self.max_reject_rate:g}`; expected 0 to 1")
         for url in (self.output, *(self.codec.urls() if self.codec else ())):

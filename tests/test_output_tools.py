@@ -59,6 +59,23 @@ def test_status_of_an_interrupted_run_says_what_is_left(output: Path) -> None:
     assert cli.run(["status", str(output)]) == 1
 
 
+def test_a_shard_with_a_line_break_in_its_name_is_done_like_others(tmp_path: Path) -> None:
+    write_shard(tmp_path / "in" / "new\nline.tar", pairs(2))
+    assert tokenize(tmp_path) == 0
+    assert read_status(str(tmp_path / "out"), STORAGE).done == 1
+    assert cli.run(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_fewer_decode_threads_than_none_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(1))
+    assert tokenize(tmp_path, "--decode-threads", "-1", "--max-clip-seconds", "nan") == 2
+    err = capsys.readouterr().err
+    assert "`--decode-threads -1`" in err
+    assert "`--max-clip-seconds nan`" in err
+
+
 def test_status_is_json_on_request(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     cli.run(["status", str(output), "--json"])

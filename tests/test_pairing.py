@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 from inline_run import run_shards, run_tar
-from shard_maker import Member, audio, emilia_json, pair, pairs, write_shard
+from shard_maker import (
+    Member,
+    audio,
+    emilia_json,
+    member_offsets,
+    pair,
+    pairs,
+    tar_bytes,
+    write_shard,
+)
 
 from pipeline.errors import UsageError
 from pipeline.metadata import parse_json, to_metadata
@@ -74,6 +83,40 @@ def test_txt_members_are_text_and_json_text_wins(tmp_path: Path) -> None:
     members = [("a.mp3", audio()), ("a.txt", "héllo".encode()), *pair("b"), ("b.txt", b"other")]
     result = run_tar(write_shard(tmp_path / "s.tar", members), tmp_path / "out")
     assert [row["text"] for row in result.rows] == ["héllo", " Text of b."]
+
+
+def test_text_may_come_after_json_that_has_none(tmp_path: Path) -> None:
+    note = json.dumps({"speaker": "S"}).encode()
+    for order in ("json mp3 txt", "mp3 json txt"):
+        kinds = order.split()
+        content = {"json": note, "mp3": audio(), "txt": b"late"}
+        for name in ("together", "apart"):
+            keys = "ab"
+            members = [(f"{key}.{kind}", content[kind]) for kind in kinds for key in keys]
+            if name == "together":
+                members = [(f"{key}.{kind}", content[kind]) for key in keys for kind in kinds]
+            tar = write_shard(tmp_path / f"{order}{name}.tar".replace(" ", ""), members)
+            result = run_tar(tar, tmp_path / f"{order}-{name}")
+            assert [(row["text"], row["speaker"]) for row in result.rows] == [("late", "S")] * 2
+
+
+def test_numbers_that_json_does_not_have_are_words(tmp_path: Path) -> None:
+    note = b'{"dnsmos": NaN, "more": {"snr": [1.5, -Infinity]}}'
+    tar = write_shard(tmp_path / "s.tar", [("a.json", note), ("a.mp3", audio())])
+    (row,) = run_tar(tar, tmp_path / "out").rows
+    assert row["dnsmos"] is None
+    assert json.loads(row["extra"]) == {"dnsmos": "nan", "more": {"snr": [1.5, "-inf"]}}
+
+
+def test_damage_inside_what_a_limit_reads_is_told(tmp_path: Path) -> None:
+    content = tar_bytes(pairs(4))
+    border = min(member_offsets(content)[f"clip0001.{kind}"][0] for kind in ("json", "mp3"))
+    tar = tmp_path / "s.tar"
+    tar.write_bytes(content[:border] + b"\xff" * 1024 + content[border:])
+    whole = run_tar(tar, tmp_path / "whole").manifest
+    assert whole.holes
+    limited = run_tar(tar, tmp_path / "limited", limit=3).manifest
+    assert limited.holes == whole.holes
 
 
 def test_limit_takes_the_first_clips_of_a_shard(tmp_path: Path) -> None:
