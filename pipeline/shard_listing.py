@@ -22,13 +22,16 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
     """The shards behind all inputs, each once, sorted by path; faults of all inputs at once."""
     found: dict[str, Shard] = {}
     faults: list[str] = []
+    has_cut = False
     patterns = list(expand_inputs(inputs, storage))
     literals = [p for p in patterns if not _MAGIC.search(p) and p.endswith(TAR_SUFFIXES)]
     for pattern, files in _list_patterns(patterns, literals, storage):
         if not files:
-            faults.append(f"`{redact(pattern)}` matches no `.tar`, `.tar.gz` or `.tgz` file")
+            hint = "; a `[` of a name is written `[[]`" if "[" in pattern else ""
+            faults.append(f"`{redact(pattern)}` matches no `.tar`, `.tar.gz` or `.tgz` file{hint}")
         for file in files:
-            shard = _to_shard(file, pattern, root)
+            shard = _to_shard(file, pattern, mirror_path(root) if root else "")
+            has_cut = has_cut or shard.path != _to_shard(file, pattern, "").path
             found.setdefault(normalise(file.url), shard)
     if faults:
         raise InputError(
@@ -37,6 +40,12 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
             + "\nexpected existing shards; check the spelling, quote globs, or drop the input"
         )
     shards = sorted(found.values(), key=lambda shard: shard.path)
+    if root and not has_cut:
+        raise UsageError(
+            f"`--root {redact(root)}` is above none of the {len(shards)} shards, whose paths begin "
+            f"like `{shards[0].path}`; expected a leading path of the inputs, relative where they "
+            "are; correct it or leave it out"
+        )
     _check_distinct(shards)
     return shards
 
@@ -169,7 +178,6 @@ def _to_shard(file: StoredFile, pattern: str, root: str) -> Shard:
         typed = (
             str(Path(url).relative_to(Path.cwd())) if Path(url).is_relative_to(Path.cwd()) else url
         )
-    root = normalise(root) if root and Path(root).is_absolute() else root
     return Shard(url, mirror_path(typed, root), file.size_bytes, file.etag)
 
 

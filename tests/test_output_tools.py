@@ -10,7 +10,8 @@ import pytest
 from shard_maker import pair, pairs, write_shard
 
 from jobs import cli
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UsageError
+from pipeline.shard_listing import list_shards
 from pipeline.show import find_row, read_original
 from pipeline.status import read_status
 from pipeline.storage import Storage
@@ -64,6 +65,22 @@ def test_a_shard_with_a_line_break_in_its_name_is_done_like_others(tmp_path: Pat
     assert tokenize(tmp_path) == 0
     assert read_status(str(tmp_path / "out"), STORAGE).done == 1
     assert cli.run(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_a_root_above_no_shard_is_refused_and_its_spelling_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shard(tmp_path / "in" / "EN" / "a.tar", pairs(1))
+    for inputs, root in (
+        (f"{tmp_path}/in", f"{tmp_path}/in/"),
+        (f"{tmp_path}/in", f"{tmp_path}/./in"),
+        ("in", "./in"),
+        ("./in", "in"),
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert [shard.path for shard in list_shards([inputs], STORAGE, root)] == ["EN/a.tar"]
+    with pytest.raises(UsageError, match=r"`--root nowhere` is above none of the 1 shards"):
+        list_shards(["in"], STORAGE, "nowhere")
 
 
 def test_fewer_decode_threads_than_none_are_refused(
