@@ -46,7 +46,12 @@ def _add_codec_options(parser: argparse.ArgumentParser) -> None:
 def _add_rule_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what becomes a row")
     group.add_argument("--where", metavar="EXPR", help="keep clips whose JSON fits the expression")
-    group.add_argument("--limit", type=int, metavar="N", help="the first N clips of every shard")
+    group.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="the first N clips of every shard; JSON behind them is not seen",
+    )
     group.add_argument("--max-shards", type=int, metavar="N", help="the first N shards")
     group.add_argument("--require-json", action="store_true", help="clips without JSON are rejects")
     group.add_argument(

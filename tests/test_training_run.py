@@ -47,6 +47,13 @@ def test_a_seed_gives_the_same_losses_bit_for_bit(tmp_path: Path, stage: str):
     assert losses(tmp_path / "a") != losses(tmp_path / "c")
 
 
+def test_a_run_without_codebooks_names_no_codec(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert train(tiny_recipe(tmp_path), tmp_path / "run", "steps=1") == 0
+    out, err = capsys.readouterr()
+    assert "best" not in out
+    assert "no codec yet" in err
+
+
 def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path):
     recipe = tiny_recipe(tmp_path)
     straight = Trainer(load_tiny(tmp_path), tmp_path / "straight")
