@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from xy_codec.errors import ConfigError
@@ -60,16 +61,10 @@ def _faults(recipe: Any) -> Iterator[str]:
         (_SHARES, "expected 0 to 1", 0, 1),
     ):
         for name in names:
-            if not lowest <= (value := _at(recipe, name)) <= highest:
+            if not lowest <= (value := attrgetter(name)(recipe)) <= highest:
                 yield f"`{name}` is {value}; {words}"
     pitches = recipe.speech.pitches
     if not pitches or min(pitches) <= 0:
         yield f"`speech.pitches` is {list(pitches)}; expected factors above 0, such as [1.0]"
     if not all(0 <= beta < 1 for beta in recipe.optimizer.betas):
         yield f"`optimizer.betas` is {list(recipe.optimizer.betas)}; expected two from 0 to below 1"
-
-
-def _at(recipe: Any, name: str) -> Any:
-    for part in name.split("."):
-        recipe = getattr(recipe, part)
-    return recipe

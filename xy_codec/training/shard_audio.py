@@ -14,9 +14,8 @@ from typing import Any
 import fsspec
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
-from xy_codec.audio import mono, resample
+from xy_codec.audio import read_audio
 from xy_codec.errors import AudioError, ConfigError
 
 logger = logging.getLogger(__name__)
@@ -109,9 +108,8 @@ def _decode(url: str, rate_hz: int) -> ShardAudio:
 def _wave(content: bytes, rate_hz: int) -> npt.NDArray[np.int16] | None:
     """None for what is no audio: training can do without, the main job's rejects name it."""
     try:
-        samples, from_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-        wave = resample(mono(samples), from_hz, rate_hz)
-    except (soundfile.LibsndfileError, AudioError):
+        wave = read_audio(io.BytesIO(content), rate_hz)
+    except AudioError:
         return None
     if not len(wave) or not np.isfinite(wave).all():
         return None
