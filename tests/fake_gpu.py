@@ -16,7 +16,7 @@ from xy_codec.config import CodecConfig
 from xy_codec.fake_codec import FakeCodec
 from xy_codec.geometry import CUDA
 from xy_codec.model import XYTokenizer
-from xy_codec.neural_codec import NeuralCodec
+from xy_codec.neural_codec import NeuralCodec, _Pack
 from xy_codec.packing import lay_out
 from xy_codec.windows import WindowPlan
 
@@ -40,11 +40,11 @@ def codec_on_gpu(dtype: torch.dtype) -> NeuralCodec:
 
 
 def encode(codec: NeuralCodec) -> torch.Tensor:
-    """As the codec does it, up to the copy to the host."""
-    jobs = codec._jobs("clip", np.zeros(36 * 16000, np.float32), 8)
-    mels = [codec._mel(job) for job in jobs]
-    padding = mels[0].new_zeros(2 * (8192 - sum(job.rows for job in jobs)), mels[0].shape[1])
-    return codec._run_pack(torch.cat([*mels, padding]), [(j.rows, j.rows - 2) for j in jobs], 8)
+    """All of it up to the copy to the host."""
+    pack: _Pack[str] = _Pack()
+    for job in codec._jobs("clip", np.zeros(36 * 16000, np.float32), 8):
+        pack.add(job)
+    return codec._pack_codes(pack, 8)
 
 
 def decode(codec: NeuralCodec) -> torch.Tensor:

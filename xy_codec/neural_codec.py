@@ -199,6 +199,15 @@ class NeuralCodec(Codec):
     @torch.inference_mode()
     def _launch(self, pack: _Pack[Tag], num_codebooks: int) -> _Pack[Tag]:
         """Run a pack; on an accelerator its codes may still be on their way when this returns."""
+        pack.codes = self._pack_codes(pack, num_codebooks).to("cpu", non_blocking=True)
+        self.packs_run += 1
+        if self.device.type == "cuda":
+            pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            pack.done.record()
+        return pack
+
+    def _pack_codes(self, pack: _Pack[Tag], num_codebooks: int) -> Tensor:
+        """Codes `[frames of the buffer, K]` on the device."""
         hop = self.model.mel.hop_length
         sizes = [
             (job.rows, -(-(job.window.stop - job.window.start) // hop) // 2) for job in pack.jobs
@@ -206,13 +215,7 @@ class NeuralCodec(Codec):
         num_rows = self.geometry.whole_tiles(pack.rows)
         mels = [self._mel(job) for job in pack.jobs]
         padding = mels[0].new_zeros(2 * (num_rows - pack.rows), mels[0].shape[1])
-        codes = self._run_pack(torch.cat([*mels, padding]), sizes, num_codebooks)
-        pack.codes = codes.to("cpu", non_blocking=True)
-        self.packs_run += 1
-        if self.device.type == "cuda":
-            pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            pack.done.record()
-        return pack
+        return self._run_pack(torch.cat([*mels, padding]), sizes, num_codebooks)
 
     def _run_tiles(self, mel: Tensor, sizes: Sequence[tuple[int, int]], depth: int) -> Tensor:
         layout = lay_out(sizes, self.geometry.tile_rows, self.device)
