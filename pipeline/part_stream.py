@@ -51,14 +51,16 @@ class PartStream:
     columns: Sequence[str]
     num_codebooks: int | None
     where: Sequence[Condition]
-    reference: str | None = None
+    reference: str
 
     def rows(self, parts: Sequence[str], skip: int) -> Iterator[CodesRow]:
         """The rows of all parts, in order, without the first `skip` that pass the filter."""
-        codec = codec_of(self._open(self.reference)) if self.reference and parts else None
+        if not parts:
+            return
+        reference = self._open(self.reference)
         for url in parts:
-            file = self._open(url)
-            self._check_codec(url, codec_of(file), codec)
+            file = reference if url == self.reference else self._open(url)
+            self._check_codec(url, codec_of(file), codec_of(reference))
             for group in range(file.num_row_groups):
                 count = self._count(file, group, url) if skip else 0
                 if skip and count <= skip:

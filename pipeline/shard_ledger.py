@@ -44,8 +44,9 @@ class OpenClip:
     @property
     def lacks_text(self) -> bool:
         """Whether its JSON has no text, and no text file was seen, which may come later."""
-        known = self.metadata is not None and self.reject is None
-        return known and self.text is None and getattr(self.metadata, "text", None) is None
+        if self.metadata is None or self.reject is not None:
+            return False
+        return self.text is None and self.metadata.text is None
 
 
 class ShardLedger:

@@ -22,7 +22,8 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
     """The shards behind all inputs, each once, sorted by path; faults of all inputs at once."""
     found: dict[str, Shard] = {}
     faults: list[str] = []
-    has_cut = False
+    root_path = mirror_path(root) if root else ""
+    is_below_root = not root
     patterns = list(expand_inputs(inputs, storage))
     literals = [p for p in patterns if not _MAGIC.search(p) and p.endswith(TAR_SUFFIXES)]
     for pattern, files in _list_patterns(patterns, literals, storage):
@@ -30,8 +31,8 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
             hint = "; a `[` of a name is written `[[]`" if "[" in pattern else ""
             faults.append(f"`{redact(pattern)}` matches no `.tar`, `.tar.gz` or `.tgz` file{hint}")
         for file in files:
-            shard = _to_shard(file, pattern, mirror_path(root) if root else "")
-            has_cut = has_cut or shard.path != _to_shard(file, pattern, "").path
+            shard = _to_shard(file, pattern, root_path)
+            is_below_root = is_below_root or shard.path != _to_shard(file, pattern, "").path
             found.setdefault(normalise(file.url), shard)
     if faults:
         raise InputError(
@@ -40,7 +41,7 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
             + "\nexpected existing shards; check the spelling, quote globs, or drop the input"
         )
     shards = sorted(found.values(), key=lambda shard: shard.path)
-    if root and not has_cut:
+    if not is_below_root:
         raise UsageError(
             f"`--root {redact(root)}` is above none of the {len(shards)} shards, whose paths begin "
             f"like `{shards[0].path}`; expected a leading path of the inputs, relative where they "
