@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     watch = None if args.quiet else show_progress
     findings = run_audit(request, audited, codec, measure_with(args.engine), watch)
     judgement = judge(findings, baseline, thresholds)
-    sounds = Playback(audited, codec, request.storage, request.source_map)
+    sounds = Playback(audited, codec, storage, request.source_map)
     page = render_report(findings, judgement, baseline, sounds)
     summary = summarize(findings, judgement)
     folder = write_audit(storage, args.report, findings, summary, page)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.audit.baseline import WHOLE, Baseline, Group, by_shard, references_of
+from pipeline.audit.baseline import WHOLE, Baseline, Group, Reference, by_shard, references_of
 from pipeline.audit.findings import METRICS, Better, ClipFinding
 from pipeline.audit.intervals import Values, mean_interval
 from pipeline.audit.judgement import Change
@@ -116,22 +116,29 @@ def _standing(
     whole = baseline.reference(WHOLE, metric)
     if whole is None:
         return None
-    size = _METRICS[metric].size
-    values = size(values)
+    values = _METRICS[metric].size(values)
     ranks, expected, signed = (np.empty(len(values)) for _ in range(3))
     smallest, between = whole.num_clips, whole.spread
     for group in set(groups):
         reference = baseline.reference(group, metric) or whole
         inside = np.array([own == group for own in groups], dtype=np.bool_)
-        sizes = np.sort(size(reference.values))
+        sizes, mean_size = _sizes(reference, metric)
         ranks[inside] = ranks_in(values[inside], sizes)
         signed[inside] = reference.mean
-        expected[inside] = sizes.mean() if _BETTER[metric] == "zero" else reference.mean
+        expected[inside] = mean_size
         smallest = min(smallest, reference.num_clips)
         if reference.spread.num_shards >= 3:
             between = reference.spread
     test = rank_test(ranks, smallest, between if spread else None)
     return _Standing(test, float(values.mean()), float(expected.mean()), float(signed.mean()))
+
+
+def _sizes(reference: Reference, metric: str) -> tuple[Values, float]:
+    """What a reference compares: its values and their mean, or their sizes where zero is best."""
+    if _METRICS[metric].better != "zero":
+        return reference.values, reference.mean
+    sizes = np.sort(_METRICS[metric].size(reference.values))
+    return sizes, float(sizes.mean())
 
 
 def _compared(change: Change, standing: _Standing) -> Change:

@@ -15,6 +15,9 @@ from pipeline.manifest import Manifest
 from pipeline.storage import Storage
 from xy_codec.contract import Codes
 
+# What reading a part raises whose footer or pages are damaged, or whose columns are others.
+DAMAGED = (pa.ArrowException, OSError, KeyError, ValueError)
+
 
 class PartFile:
     """The bytes of a part; a part of ten thousand clips has about 13 MB."""

@@ -4,11 +4,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import pyarrow as pa
-
 from pipeline.audit.findings import SourceReport
 from pipeline.audit.originals import Original, SourceMap, read_originals
-from pipeline.audit.part_file import PartFile
+from pipeline.audit.part_file import DAMAGED, PartFile
 from pipeline.audit.sampling import SamplePlan, choose_rows, sampled_clips
 from pipeline.audit.source_checks import check_source, list_source
 from pipeline.audit.token_checks import CheckedPart, CodeShape, check_part
@@ -51,7 +49,7 @@ def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
         table = part.columns_without_codes()
         rows = choose_rows(table, manifest.shard, settings.plan)
         clips = sampled_clips(table, part.codes_of(rows), manifest, url)
-    except (PipelineError, pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except (PipelineError, *DAMAGED) as error:
         problem = f"the part `{manifest.part.path}` cannot be read: {error}"
         return ShardSource(check_part(None, manifest, shape, [problem], source), None, (), 0.0)
     originals = tuple(read_originals(clips, storage, shape.input_rate_hz))

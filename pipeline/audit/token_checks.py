@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.audit.code_batch import Integers, read_codes
 from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
-from pipeline.audit.part_file import PartFile
+from pipeline.audit.part_file import DAMAGED, PartFile
 from pipeline.manifest import Manifest
 
 # Two seconds of one frame: speech never does that, a crashed writer or a dead channel does.
@@ -186,7 +186,7 @@ def _read(part: PartFile, manifest: Manifest, tally: _Tally) -> list[str]:
     try:
         for batch in part.batches(_COLUMNS):
             tally.add(batch)
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except DAMAGED as error:
         problems.append(f"the part cannot be read after row {tally.rows:,}: {error}")
     return problems
 
