@@ -11,7 +11,7 @@ from jobs.threshold_options import add_threshold_options, thresholds_of
 if TYPE_CHECKING:
     from pipeline.audit.audit import AuditProgress, AuditRequest, Measure
     from pipeline.audit.findings import AuditFindings
-    from pipeline.audit.judgement import Judgement
+    from pipeline.audit.judge.judgement import Judgement
 
 EXAMPLE = "xytok audit s3://bucket/out --per-shard 20 --baseline baseline.json"
 
@@ -71,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure, judge, write the page, and say what was found."""
     from pipeline.audit.audit import open_audit, run_audit
     from pipeline.audit.audit_output import write_audit
-    from pipeline.audit.baseline import load_baseline, make_baseline, save_baseline
-    from pipeline.audit.notes import baseline_doubts
-    from pipeline.audit.playback import Playback
-    from pipeline.audit.report import render_report
-    from pipeline.audit.summary import summarize
-    from pipeline.audit.verdict import judge
+    from pipeline.audit.judge.baseline import load_baseline, make_baseline, save_baseline
+    from pipeline.audit.judge.verdict import judge
+    from pipeline.audit.report.notes import baseline_doubts
+    from pipeline.audit.report.playback import Playback
+    from pipeline.audit.report.report import render_report
+    from pipeline.audit.report.summary import summarize
 
     request = audit_request(args)
     storage = request.storage
@@ -102,11 +102,11 @@ def run(args: argparse.Namespace) -> int:
 def audit_request(args: argparse.Namespace) -> "AuditRequest":
     """The request in a command line."""
     from pipeline.audit.audit import AuditRequest
-    from pipeline.audit.originals import SourceMap
-    from pipeline.audit.sampling import SamplePlan
-    from pipeline.audit.scores import check_groups
-    from pipeline.storage import Storage
-    from pipeline.storage_options import read_storage_options
+    from pipeline.audit.metrics.scores import check_groups
+    from pipeline.audit.sample.originals import SourceMap
+    from pipeline.audit.sample.sampling import SamplePlan
+    from pipeline.storage.client import Storage
+    from pipeline.storage.options import read_storage_options
 
     return AuditRequest(
         output=args.output,
@@ -151,7 +151,7 @@ def show_progress(progress: "AuditProgress") -> None:
 
 
 def _lines(findings: "AuditFindings", judgement: "Judgement", folder: str) -> list[str]:
-    from pipeline.audit.wording import headline
+    from pipeline.audit.report.wording import headline
 
     words = headline(judgement)
     lines = [f"{words.answer}. {words.reason}"]

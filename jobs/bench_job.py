@@ -71,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> "BenchPlan":
     from pipeline.bench.suite import BenchPlan
-    from pipeline.codec_request import CodecRequest
     from pipeline.errors import UsageError
-    from pipeline.storage import Storage
-    from pipeline.storage_options import read_storage_options
+    from pipeline.storage.client import Storage
+    from pipeline.storage.options import read_storage_options
+    from pipeline.worker.codec_request import CodecRequest
 
     faults = [
         f"`{flag} {value:g}`; expected more than 0"

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print or save the card."""
-    from pipeline.card import make_card
+    from pipeline.inspect.card import make_card
 
     card = make_card(args.output, storage_of(args), licence=args.licence, title=args.title)
     if args.save:

@@ -9,7 +9,7 @@ from jobs.audit_job import add_measuring_options, audit_request, measure_with, s
 
 if TYPE_CHECKING:
     from pipeline.audit.compare import Measured
-    from pipeline.audit.comparison import Comparison
+    from pipeline.audit.judge.comparison import Comparison
 
 EXAMPLE = "xytok compare s3://bucket/out-a s3://bucket/out-b --report compare.html"
 
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure both sides, write the page, and say which is better."""
-    from pipeline.audit.compare_report import render_comparison
-    from pipeline.storage import Storage
-    from pipeline.storage_options import read_storage_options
+    from pipeline.audit.report.compare_report import render_comparison
+    from pipeline.storage.client import Storage
+    from pipeline.storage.options import read_storage_options
 
     with tempfile.TemporaryDirectory(prefix="xytok-compare-") as folder:
         measured = _measure(args, folder)
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace, folder: str) -> "Measured":
     from pipeline.audit.compare import compare_runs, trial_runs
-    from pipeline.codec_request import CodecRequest
     from pipeline.errors import UsageError
+    from pipeline.worker.codec_request import CodecRequest
 
     labels = (args.a, args.b)
     outputs, sources = labels, (args.codec, args.codec_b or args.codec)
@@ -93,7 +93,7 @@ def _differences(comparison: "Comparison") -> dict[str, object]:
 
 
 def _line(comparison: "Comparison", report: str) -> str:
-    from pipeline.audit.compare_report import compare_headline
+    from pipeline.audit.report.compare_report import compare_headline
 
     words = compare_headline(comparison)
     return f"{words.answer}. {words.reason}\n{report}"

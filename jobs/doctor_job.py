@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.machine import Check
+    from pipeline.inspect.doctor import Check
 
 EXAMPLE = "xytok doctor s3://bucket/out --write --address auto --codec xy-nano"
 _MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checks(args: argparse.Namespace) -> "list[Check]":
-    from pipeline import machine
-    from pipeline.storage import Storage
-    from pipeline.storage_options import read_storage_options
+    from pipeline.inspect import doctor as machine
+    from pipeline.storage.client import Storage
+    from pipeline.storage.options import read_storage_options
 
     checks = list(machine.check_machine())
     if args.url:

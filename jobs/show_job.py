@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jobs.storage_argument import add_storage_argument, storage_of
 
 if TYPE_CHECKING:
-    from pipeline.show import FoundRow
+    from pipeline.inspect.show import FoundRow
 
 EXAMPLE = "xytok show out EN_B00000_S00000_W000000 --wav clip.wav --original original"
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the row as JSON, and write the files asked for."""
-    from pipeline.show import find_row, original_suffix, read_original
+    from pipeline.inspect.show import find_row, original_suffix, read_original
 
     storage = storage_of(args)
     found = find_row(args.output, args.key, storage, args.shard)
@@ -47,9 +47,9 @@ def _decode(args: argparse.Namespace, found: "FoundRow") -> None:
     import numpy as np
     import soundfile
 
-    from pipeline.location import normalise
-    from pipeline.run_record import read_run_record
-    from pipeline.show import check_decodes
+    from pipeline.inspect.show import check_decodes
+    from pipeline.output.run_record import read_run_record
+    from pipeline.storage.location import normalise
     from xy_codec import load_codec
 
     codec = load_codec(args.codec, device="auto")

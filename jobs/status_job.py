@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the status; 1 when shards are left or failed."""
     from dataclasses import asdict
 
-    from pipeline.status import read_status
+    from pipeline.inspect.status import read_status
 
     status = read_status(args.output, storage_of(args))
     print(json.dumps(asdict(status), indent=1) if args.json else "\n".join(status.lines()))

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.storage import Storage
+    from pipeline.storage.client import Storage
 
 
 def add_storage_argument(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +14,7 @@ def add_storage_argument(parser: argparse.ArgumentParser) -> None:
 
 def storage_of(args: argparse.Namespace) -> "Storage":
     """Storage with the options of a file, if one was given."""
-    from pipeline.storage import Storage
-    from pipeline.storage_options import read_storage_options
+    from pipeline.storage.client import Storage
+    from pipeline.storage.options import read_storage_options
 
     return Storage(read_storage_options(args.storage_options))

@@ -28,9 +28,9 @@ def run(args: argparse.Namespace) -> int:
     from jobs.run_config import expand_config
     from jobs.tokenize_options import add_tokenize_options, codec_of, rules_of, split_paths
     from pipeline.errors import UsageError
-    from pipeline.location import check_no_secret
-    from pipeline.ray_submission import Submission, submit
-    from pipeline.storage_options import check_storage_argument
+    from pipeline.fleet.ray.submission import Submission, submit
+    from pipeline.storage.location import check_no_secret
+    from pipeline.storage.options import check_storage_argument
 
     # The cluster has no such file: its options travel.
     words = expand_config([word for word in args.arguments if word != "--"])

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import fields
 
-from pipeline.audit.thresholds import Thresholds
+from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.errors import UsageError
 
 _HELP = {

@@ -23,10 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tokenize what is left and say what was done."""
-    from pipeline.engine import Engine
-    from pipeline.inline_engine import InlineEngine
-    from pipeline.ray_engine import RayEngine
-    from pipeline.tokenize_run import RunRequest, check_finished, run_tokenize
+    from pipeline.fleet.engine import Engine, InlineEngine
+    from pipeline.fleet.ray.engine import RayEngine
+    from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
 
     inputs, output = split_paths(args)
     codec = codec_of(args)

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from jobs.codec_options import add_compile_argument
 from pipeline.bench.tuning_profile import find_profile
+from pipeline.corpus.rules import ReadRules
 from pipeline.errors import UsageError
-from pipeline.fleet_size import RayOptions
-from pipeline.settings import ReadRules, Tuning
-from pipeline.storage import Storage
-from pipeline.storage_options import read_storage_options
+from pipeline.fleet.worker_count import RayOptions
+from pipeline.storage.client import Storage
+from pipeline.storage.options import read_storage_options
+from pipeline.worker.settings import Tuning
 
 if TYPE_CHECKING:
-    from pipeline.codec_request import CodecRequest
+    from pipeline.worker.codec_request import CodecRequest
 
 _MIB = 1 << 20
 
@@ -121,7 +122,7 @@ def rules_of(args: argparse.Namespace) -> ReadRules:
 
 def codec_of(args: argparse.Namespace) -> "CodecRequest":
     """The codec that is asked for, not loaded."""
-    from pipeline.codec_request import CodecRequest
+    from pipeline.worker.codec_request import CodecRequest
 
     return CodecRequest(
         args.codec,

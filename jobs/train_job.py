@@ -105,7 +105,7 @@ def _show(progress: "Progress") -> None:
 
 
 def _scorers() -> "list[Scorer]":
-    from pipeline.audit.scores import score_pair
+    from pipeline.audit.metrics.scores import score_pair
 
     def score(original: "Wave", made: "Wave", rate_hz: int) -> "Mapping[str, float]":
         groups = ("stoi", "pesq")

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what was found; 1 when anything is wrong or left over."""
     from dataclasses import asdict
 
-    from pipeline.verify import verify_output
+    from pipeline.inspect.verify import verify_output
 
     result = verify_output(
         args.output, storage_of(args), sources=not args.no_sources, clean=args.clean

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 # Pytest finds hooks by their names here.
-from ci_skips import (  # noqa: F401
+from tests.support.ci_skips import (  # noqa: F401
     pytest_collectreport,
     pytest_runtest_logreport,
     pytest_sessionfinish,
     pytest_terminal_summary,
 )
-from s3_server import S3Server, s3_server
-from shard_maker import pairs, write_shard
+from tests.support.s3_server import S3Server, s3_server
+from tests.support.shard_maker import pairs, write_shard
 
 
 @pytest.fixture(scope="session")

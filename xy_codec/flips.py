@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from xy_codec.audio import resample
-from xy_codec.config import MelConfig
 from xy_codec.contract import Codec, Codes, Waveform
 from xy_codec.errors import ConfigError
-from xy_codec.mel import LogMel
+from xy_codec.xy.config import MelConfig
+from xy_codec.xy.mel import LogMel
 
 Mel = NDArray[np.float32]
 

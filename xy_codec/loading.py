@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from xy_codec.checkpoint import Checkpoint, build_model, read_checkpoint
-from xy_codec.config import CodecConfig
 from xy_codec.contract import Codec, CodecIdentity
+from xy_codec.engine.geometry import Geometry, geometry_for
+from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.windows import WindowPlan
 from xy_codec.errors import ConfigError
-from xy_codec.fake_codec import FakeCodec
-from xy_codec.geometry import Geometry, geometry_for
-from xy_codec.neural_codec import NeuralCodec
-from xy_codec.released import VARIANTS, released_config
-from xy_codec.source import BUNDLED, find_files, read_config
-from xy_codec.windows import WindowPlan
+from xy_codec.fake import FakeCodec
+from xy_codec.weights.checkpoint import Checkpoint, build_model, read_checkpoint
+from xy_codec.weights.source import BUNDLED, find_files, read_config
+from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.released import VARIANTS, released_config
 
 PRECISIONS = ("exact", "fast")
 

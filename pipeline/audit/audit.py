@@ -5,19 +5,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.audit.audited_run import AuditedRun, open_run
+from pipeline.audit.drift.shard_audit import ShardAudit
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings, measure_shards
-from pipeline.audit.originals import SourceMap
-from pipeline.audit.sampling import SamplePlan
-from pipeline.audit.score_pool import ScorePool
-from pipeline.audit.scores import GROUPS
-from pipeline.audit.shard_audit import ShardAudit
-from pipeline.audit.shard_source import ShardAuditSettings
-from pipeline.audit.speaker_similarity import DEFAULT_MODEL
-from pipeline.audit.token_checks import with_duplicates
-from pipeline.codec_request import CodecRequest
+from pipeline.audit.metrics.score_pool import ScorePool
+from pipeline.audit.metrics.scores import GROUPS
+from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL
+from pipeline.audit.sample.originals import SourceMap
+from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.audit.sample.shard_source import ShardAuditSettings
+from pipeline.audit.tokens.token_checks import with_duplicates
 from pipeline.errors import UsageError
-from pipeline.storage import Storage
+from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
 from xy_codec.contract import Codec
 from xy_codec.errors import CheckpointError
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.findings_table import findings_table
-from pipeline.location import join
-from pipeline.storage import Storage
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join
 
 
 def write_audit(

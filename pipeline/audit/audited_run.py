@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.audit.token_checks import CodeShape
-from pipeline.codec_request import CodecRequest
-from pipeline.decode import DECODER, RESAMPLER
+from pipeline.audit.tokens.token_checks import CodeShape
+from pipeline.corpus.decode import DECODER, RESAMPLER
 from pipeline.errors import IdentityError, InputError
-from pipeline.location import join, normalise
-from pipeline.manifest import Manifest, read_manifests
-from pipeline.run_record import read_run_record
-from pipeline.status import num_left
-from pipeline.storage import Storage
+from pipeline.inspect.status import num_left
+from pipeline.output.manifest import Manifest, read_manifests
+from pipeline.output.run_record import read_run_record
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, normalise
+from pipeline.worker.codec_request import CodecRequest
 from xy_codec.contract import Codec
 
 # Beside these, codes may differ in rounding only, and the recorded flip rate is the yardstick.

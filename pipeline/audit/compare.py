@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.audit.audit import AuditProgress, AuditRequest, Measure, open_audit, run_audit
-from pipeline.audit.comparison import ClipPair, Comparison, compare
-from pipeline.audit.playback import Playback
-from pipeline.audit.worst_clips import Side
-from pipeline.codec_request import CodecRequest
+from pipeline.audit.judge.comparison import ClipPair, Comparison, compare
+from pipeline.audit.report.playback import Playback
+from pipeline.audit.report.worst_clips import Side
+from pipeline.corpus.rules import ReadRules
 from pipeline.errors import InputError
-from pipeline.inline_engine import InlineEngine
-from pipeline.settings import ReadRules, Tuning
-from pipeline.storage import Storage
-from pipeline.tokenize_run import RunRequest, check_finished, run_tokenize
+from pipeline.fleet.engine import InlineEngine
+from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
+from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
 
 Watch = Callable[[AuditProgress], None]
 

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pipeline.audit.ahead import Ahead
+from pipeline.audit.drift.shard_audit import ClipMaterial, ShardAudit, ShardMaterial
 from pipeline.audit.findings import CLIP_FACTS, ClipFinding, Scores
-from pipeline.audit.score_pool import Pair, ScorePool
-from pipeline.audit.scores import PairScores
-from pipeline.audit.shard_audit import ClipMaterial, ShardAudit, ShardMaterial
-from pipeline.audit.shard_source import ShardAuditSettings, ShardSource, read_shard
-from pipeline.audit.token_checks import CheckedPart
-from pipeline.manifest import Manifest
+from pipeline.audit.metrics.score_pool import Pair, ScorePool
+from pipeline.audit.metrics.scores import PairScores
+from pipeline.audit.sample.shard_source import ShardAuditSettings, ShardSource, read_shard
+from pipeline.audit.tokens.token_checks import CheckedPart
+from pipeline.output.manifest import Manifest
 from xy_codec.contract import Waveform
 
 # Shards read ahead, and pairs decoded ahead: enough to keep every stage busy.

@@ -5,11 +5,11 @@ from typing import Any
 
 from pipeline.audit.audit import AuditRequest, codec_request, shard_settings
 from pipeline.audit.audited_run import AuditedRun
+from pipeline.audit.drift.shard_audit import ShardAudit
 from pipeline.audit.measure import ShardFindings, measure_shards
-from pipeline.audit.score_pool import ScorePool
-from pipeline.audit.shard_audit import ShardAudit
-from pipeline.manifest import Manifest
-from pipeline.ray_cluster import connect, disconnect
+from pipeline.audit.metrics.score_pool import ScorePool
+from pipeline.fleet.ray.cluster import connect, disconnect
+from pipeline.output.manifest import Manifest
 from xy_codec.contract import Codec
 
 # A task loads codec and metrics once; so many shards make that cheap and still spread well.

@@ -11,8 +11,8 @@ from pipeline.bench.figures import EndToEndFigures
 from pipeline.bench.interleaving import Clock, interleave, paired_ratio, time_once
 from pipeline.bench.matrix_work import synchronised
 from pipeline.bench.trial_run import TrialRun, run_trial
-from pipeline.decode import Bounds, DecodedClip, decode_clip
-from pipeline.settings import Tuning
+from pipeline.corpus.decode import Bounds, DecodedClip, decode_clip
+from pipeline.worker.settings import Tuning
 from xy_codec.contract import Codec, Waveform
 
 _FEWEST_CLIPS = 4

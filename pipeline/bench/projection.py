@@ -6,7 +6,7 @@ A speed that was not measured stays a variable that the caller names.
 import math
 from dataclasses import dataclass
 
-from pipeline.byte_stream import BLOCK_BYTES
+from pipeline.storage.streams import BLOCK_BYTES
 
 SECONDS_PER_HOUR = 3600.0
 # 8 codebooks of 10 bits, 12.5 frames a second, and Parquet's 0.6 % over the information limit.

@@ -6,15 +6,15 @@ import sys
 import time
 from dataclasses import dataclass
 
-from pipeline.codec_request import CodecRequest
 from pipeline.errors import PipelineError
+from pipeline.worker.codec_request import CodecRequest
 
 _SCRIPT = """
 import json, sys, time
 import numpy
 import torch
-import pipeline.shard_worker
-from pipeline.codec_request import CodecRequest
+import pipeline.worker.worker
+from pipeline.worker.codec_request import CodecRequest
 times = [time.time()]
 codec = CodecRequest(**json.loads(sys.argv[1])).load()
 times.append(time.time())

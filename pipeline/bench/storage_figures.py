@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from pipeline.bench.figures import StorageFigures
 from pipeline.bench.interleaving import time_once
-from pipeline.location import join, redact
-from pipeline.storage import Storage
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, redact
 
 _BLOCK_BYTES = 8 << 20
 _SMALL_BYTES = 4 << 10

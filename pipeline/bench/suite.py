@@ -21,10 +21,10 @@ from pipeline.bench.start_up import StartUpFigures, measure_start_up
 from pipeline.bench.storage_figures import measure_storage
 from pipeline.bench.trial_run import enough_threads, measure_host, thread_counts
 from pipeline.bench.tuning_profile import TuningProfile
-from pipeline.codec_request import CodecRequest
 from pipeline.errors import UsageError
-from pipeline.settings import Tuning
-from pipeline.storage import Storage
+from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
 from xy_codec.contract import Codec
 from xy_codec.errors import XYCodecError
 

@@ -7,16 +7,17 @@ from pathlib import Path
 
 from pipeline.bench.figures import HostFigures, StageFigure
 from pipeline.bench.projection import SECONDS_PER_HOUR
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import Shard
 from pipeline.errors import PipelineError
-from pipeline.identity import build_identity
-from pipeline.settings import ReadRules, Tuning, WorkerSettings
-from pipeline.shard import Shard
-from pipeline.shard_listing import list_shards
-from pipeline.shard_worker import ShardWorker
-from pipeline.stage_clock import StageTime
-from pipeline.storage import Storage
+from pipeline.output.identity import build_identity
+from pipeline.storage.client import Storage
+from pipeline.worker.settings import Tuning, WorkerSettings
+from pipeline.worker.stage_times import StageTime
+from pipeline.worker.worker import ShardWorker
 from xy_codec.contract import Codec
-from xy_codec.fake_codec import FakeCodec
+from xy_codec.fake import FakeCodec
 
 
 @dataclass(frozen=True, slots=True)

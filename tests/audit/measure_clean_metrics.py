@@ -18,8 +18,8 @@ import numpy as np
 import soundfile
 
 from pipeline.audit.findings import METRIC_NAMES
-from pipeline.audit.scores import score_pair
-from pipeline.audit.speaker_similarity import load_speaker_model
+from pipeline.audit.metrics.scores import score_pair
+from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from xy_codec.audio import mono, resample
 
 FOLDER = Path(__file__).parent

@@ -9,7 +9,6 @@ import io
 import os
 import resource
 import shutil
-import sys
 import tempfile
 import time
 import warnings
@@ -17,23 +16,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
-from audit_run import SPEECH, make_run
-from speech_pairs import speech_pairs
-from spent_time import family_cpu_seconds
 
-from pipeline.audit import naturalness
 from pipeline.audit.audit import AuditProgress, AuditRequest, open_audit, run_audit
 from pipeline.audit.findings import AuditFindings
-from pipeline.audit.part_file import PartFile
-from pipeline.audit.sampling import SamplePlan
-from pipeline.audit.score_pool import Pair, ScorePool
-from pipeline.audit.scores import GROUPS, score_pair
-from pipeline.audit.speaker_similarity import load_speaker_model
-from pipeline.audit.token_checks import CodeShape, check_part
-from pipeline.manifest import Manifest, WrittenFile
+from pipeline.audit.metrics import naturalness
+from pipeline.audit.metrics.score_pool import Pair, ScorePool
+from pipeline.audit.metrics.scores import GROUPS, score_pair
+from pipeline.audit.metrics.speaker_similarity import load_speaker_model
+from pipeline.audit.sample.part_file import PartFile
+from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.audit.tokens.token_checks import CodeShape, check_part
+from pipeline.output.manifest import Manifest, WrittenFile
+from tests.benchmarks.spent_time import family_cpu_seconds
+from tests.support.audit_run import SPEECH, make_run
+from tests.support.speech_pairs import speech_pairs
 
 SECONDS = (3, 10, 30)
 
@@ -94,7 +91,7 @@ def _metric_costs(repeats: int) -> None:
 def _packages() -> None:
     import pystoi
 
-    from pipeline.audit.intelligibility import stoi
+    from pipeline.audit.metrics.intelligibility import stoi
 
     pair = pair_of(10)
     ours = processor_seconds(lambda: stoi(*pair), 5)
@@ -125,9 +122,9 @@ def synthetic_part(rows: int) -> bytes:
     """A part of uniform codes, the hardest to read, with clips of 3 to 17 s."""
     import pyarrow.parquet as pq
 
-    from pipeline.metadata import Metadata
-    from pipeline.rows import PartRow, part_table
-    from pipeline.schema import DICTIONARY_COLUMNS, PART_SCHEMA, ROW_GROUP_ROWS
+    from pipeline.corpus.metadata import Metadata
+    from pipeline.output.part import PartRow, part_table
+    from pipeline.output.schema import DICTIONARY_COLUMNS, PART_SCHEMA, ROW_GROUP_ROWS
 
     rng = np.random.default_rng(0)
     sink = io.BytesIO()

@@ -17,17 +17,17 @@ from typing import cast
 
 import numpy as np
 import torch
-from recorded_products import ProductRecorder
-from reference_way import encode_as_reference
 
+from tests.benchmarks.recorded_products import ProductRecorder
+from tests.benchmarks.reference_way import encode_as_reference
 from xy_codec import load_codec
-from xy_codec.checkpoint import Checkpoint
+from xy_codec.engine.geometry import Geometry
+from xy_codec.engine.packed_codec import NeuralCodec
 from xy_codec.errors import ConfigError
-from xy_codec.geometry import Geometry
 from xy_codec.loading import assemble
-from xy_codec.model import XYTokenizer
-from xy_codec.neural_codec import NeuralCodec
-from xy_codec.released import released_config
+from xy_codec.weights.checkpoint import Checkpoint
+from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.released import released_config
 
 
 def emilia_lengths(count: int) -> np.ndarray:

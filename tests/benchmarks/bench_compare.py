@@ -17,13 +17,6 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from bench_codec import full_size
-from measured_way import HEADER, measure_ways
-from other_codecs import other_codecs
-from ray_data_path import run_ray_data, start_ray, stop_ray
-from reference_decode import decode_as_reference
-from reference_way import encode_as_reference
-from spent_time import Spent, wait_for_quiet
 
 from pipeline.bench.clips import emilia_lengths, shard_seconds, waveforms, write_shards
 from pipeline.bench.end_to_end import measure_end_to_end
@@ -31,10 +24,18 @@ from pipeline.bench.interleaving import Clock, paired_ratio
 from pipeline.bench.machine_figures import cpu_name
 from pipeline.bench.matrix_work import matmul_peak
 from pipeline.bench.trial_run import run_trial
-from pipeline.settings import Tuning
+from pipeline.worker.settings import Tuning
+from tests.benchmarks.bench_codec import full_size
+from tests.benchmarks.measured_way import HEADER, measure_ways
+from tests.benchmarks.other_codecs import other_codecs
+from tests.benchmarks.ray_data_path import run_ray_data, start_ray, stop_ray
+from tests.benchmarks.reference_decode import decode_as_reference
+from tests.benchmarks.reference_way import encode_as_reference
+from tests.benchmarks.spent_time import Spent, wait_for_quiet
+from tests.support.places import ROOT
 from xy_codec import load_codec
 from xy_codec.contract import Codec
-from xy_codec.fake_codec import FakeCodec
+from xy_codec.fake import FakeCodec
 
 HERE = Path(__file__).parent
 
@@ -169,7 +170,7 @@ def compare_whole(wish: Wish) -> Iterator[str]:
 
 
 def _let_workers_import_this_folder() -> None:
-    paths = [str(HERE), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
 
 

@@ -23,28 +23,27 @@ import pyarrow.parquet as pq
 import soundfile
 import torch
 import xxhash
-from native_time import NativeTime, timed_native_calls, timing_seconds
 
-from pipeline.byte_stream import open_shard
-from pipeline.decode import Bounds, DecodedClip, decode_clip
-from pipeline.identity import build_identity
-from pipeline.location import normalise
-from pipeline.metadata import NO_METADATA
-from pipeline.pairing import FoundClip, Pairing
-from pipeline.part import PartWriter
-from pipeline.rows import PartRow
-from pipeline.settings import ReadRules, Tuning, WorkerSettings
-from pipeline.shard import Shard
-from pipeline.shard_ledger import ShardLedger
-from pipeline.shard_listing import list_shards
-from pipeline.shard_worker import ShardWorker
-from pipeline.stage_clock import StageTime
-from pipeline.storage import Storage
-from pipeline.tar_reader import TarReader
+from pipeline.corpus.decode import Bounds, DecodedClip, decode_clip
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.metadata import NO_METADATA
+from pipeline.corpus.pairing import FoundClip, Pairing
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import Shard, open_shard
+from pipeline.corpus.tar_reader import TarReader
+from pipeline.output.identity import build_identity
+from pipeline.output.part import PartRow, PartWriter
+from pipeline.storage.client import Storage
+from pipeline.storage.location import normalise
+from pipeline.worker.ledger import ShardLedger
+from pipeline.worker.settings import Tuning, WorkerSettings
+from pipeline.worker.stage_times import StageTime
+from pipeline.worker.worker import ShardWorker
+from tests.benchmarks.native_time import NativeTime, timed_native_calls, timing_seconds
+from tests.support.places import SPEECH
 from xy_codec.audio import resample
-from xy_codec.fake_codec import FakeCodec
+from xy_codec.fake import FakeCodec
 
-SPEECH = Path(__file__).parent.parent / "speech"
 WANTED_GIL_MICROSECONDS = 300
 WANTED_CODES_RATIO = 1.02
 CLIP_SECONDS = 10.0

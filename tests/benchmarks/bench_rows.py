@@ -12,9 +12,9 @@ import time
 
 import torch
 
-from xy_codec.packing import lay_out
-from xy_codec.product import freeze_products
-from xy_codec.transformer import Block
+from xy_codec.engine.packing import lay_out
+from xy_codec.engine.product import freeze_products
+from xy_codec.xy.transformer import Block
 
 
 def main() -> None:

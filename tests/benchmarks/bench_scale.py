@@ -8,27 +8,23 @@ import hashlib
 import heapq
 import os
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from s3_server import s3_server
-
-from pipeline.backlog import find_backlog
-from pipeline.codec_request import CodecRequest
-from pipeline.fleet_size import FleetSize
-from pipeline.manifest import Manifest, ManifestName, WrittenFile, list_manifests, source_hash
-from pipeline.ray_fleet import Loaded, RayFleet, Returned
-from pipeline.scheduler import Scheduler
-from pipeline.settings import WorkerSettings
-from pipeline.shard import Shard
-from pipeline.shard_listing import list_shards
-from pipeline.shard_outcome import ShardOutcome
-from pipeline.storage import Storage
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.shard import Shard, source_hash
+from pipeline.fleet.ray.workers import Loaded, RayFleet, Returned
+from pipeline.fleet.resume import find_backlog
+from pipeline.fleet.scheduler import Scheduler
+from pipeline.fleet.worker_count import FleetSize
+from pipeline.output.manifest import Manifest, ManifestName, WrittenFile, list_manifests
+from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.writer import ShardOutcome
+from tests.support.s3_server import s3_server
 
 IDENTITY8 = "0123abcd"
 
@@ -89,7 +85,7 @@ class IdleWorker:
 
 def bench_ray_calls(num_workers: int, num_shards: int) -> list[Figure]:
     """Submit, wait and schedule on real actors that answer at once."""
-    import pipeline.ray_fleet as fleet_module
+    import pipeline.fleet.ray.workers as fleet_module
 
     real, fleet_module.RayWorker = fleet_module.RayWorker, IdleWorker  # type: ignore[misc,assignment]
     try:
@@ -136,9 +132,8 @@ def _drive(fleet: RayFleet, scheduler: Scheduler[Shard], num_workers: int) -> fl
 
 
 def _settings() -> WorkerSettings:
-    from inline_run import worker_settings
-
-    from pipeline.settings import ReadRules
+    from pipeline.corpus.rules import ReadRules
+    from tests.support.inline_run import worker_settings
 
     return worker_settings(Path("/nowhere"), ReadRules())
 
@@ -216,7 +211,7 @@ def main() -> None:
     print(bench_scheduler(args.shards, args.workers), flush=True)
     with tempfile.TemporaryDirectory(prefix="xytok-scale-") as folder:
         print(bench_resume(args.manifests, Path(folder)), flush=True)
-    from ray_runs import ray_cluster_of
+    from tests.support.ray_runs import ray_cluster_of
 
     with ray_cluster_of(num_cpus=2):
         for figure in bench_worker_start(args.codec, args.rounds):

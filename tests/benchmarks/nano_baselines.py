@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xy_codec.config import MelConfig
-from xy_codec.mel import LogMel
-from xy_codec.quantizer import Codebook
 from xy_codec.training.codebook_update import initialize
 from xy_codec.training.codec_start import start_codec
 from xy_codec.training.recipe import CodebookRule, load_recipe
+from xy_codec.xy.config import MelConfig
+from xy_codec.xy.mel import LogMel
+from xy_codec.xy.quantizer import Codebook
 
 Wave = npt.NDArray[np.float32]
 FRAME = 1280

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from spent_time import family_cpu_seconds
+
+from tests.benchmarks.spent_time import family_cpu_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class EncodeBatch:
 
 
 def decode_lent(content: bytes, rate_hz: int) -> Any:
-    from pipeline.decode import Bounds, decode_clip
+    from pipeline.corpus.decode import Bounds, decode_clip
 
     return decode_clip(content, rate_hz, Bounds()).waveform
 
@@ -81,7 +82,7 @@ def decode_plain(content: bytes, rate_hz: int) -> Any:
 
 
 def arrow_lent(codes: Sequence[Any]) -> Any:
-    from pipeline.rows import codes_array
+    from pipeline.output.part import codes_array
 
     return codes_array(codes)
 

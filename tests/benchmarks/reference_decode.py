@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from reference_way import DenseLayout
 
-from xy_codec.neural_codec import NeuralCodec
+from tests.benchmarks.reference_way import DenseLayout
+from xy_codec.engine.packed_codec import NeuralCodec
 
 _TOKENS_PER_FRAME = 4
 

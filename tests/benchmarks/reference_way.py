@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xy_codec.layout import PaddedLayout
-from xy_codec.neural_codec import NeuralCodec
+from xy_codec.engine.layout import PaddedLayout
+from xy_codec.engine.packed_codec import NeuralCodec
 
 _WINDOW = 480_000
 _TOKENS = 1500

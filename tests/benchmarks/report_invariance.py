@@ -13,9 +13,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from bench_codec import emilia_lengths, open_codec
 
-from xy_codec.neural_codec import NeuralCodec
+from tests.benchmarks.bench_codec import emilia_lengths, open_codec
+from xy_codec.engine.packed_codec import NeuralCodec
 
 Arrays = list[np.ndarray]
 

@@ -21,10 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from pipeline.audit.scores import score_pair
-from pipeline.audit.speaker_similarity import load_speaker_model
+from pipeline.audit.metrics.scores import score_pair
+from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from tests.benchmarks.nano_baselines import FRAME, MelKMeans, RandomEncoder
 from tests.benchmarks.transcripts import Transcribe, error_rates, recogniser
 from xy_codec import load_codec

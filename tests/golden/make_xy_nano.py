@@ -8,21 +8,17 @@ Run it whenever `xy_codec/checkpoints/xy-nano` changes, and commit both together
 import hashlib
 import io
 import json
-import sys
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import soundfile
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
+from tests.support.places import GOLDEN, SPEECH
 from xy_codec import load_codec
 from xy_codec.audio import mono, resample
-from xy_codec.source import BUNDLED
+from xy_codec.weights.source import BUNDLED
 
-TESTS = Path(__file__).parents[1]
-GOLDEN = TESTS / "golden" / "xy_nano.json"
+EXPECTED = GOLDEN / "xy_nano.json"
 SHARDS = ("Emilia/EN/EN-B000000.tar", "Emilia-YODAS/RU/RU-B000000.tar")
 CLIPS = 3  # of each shard
 
@@ -31,7 +27,7 @@ def golden_waves() -> dict[str, np.ndarray]:
     """The first clips of the shards at 16 kHz, by key."""
     waves = {}
     for shard in SHARDS:
-        with tarfile.open(TESTS / "speech" / shard) as tar:
+        with tarfile.open(SPEECH / shard) as tar:
             names = [name for name in tar.getnames() if name.endswith(".mp3")][:CLIPS]
             for name in names:
                 content = io.BytesIO(tar.extractfile(name).read())
@@ -52,7 +48,7 @@ def main() -> None:
     codes = codec.encode(list(waves.values()))
     kept = {key: each.tolist() for key, each in zip(waves, codes, strict=True)}
     golden = {"weights_sha256": weights_sha256(), "codes": kept}
-    GOLDEN.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    EXPECTED.write_text(json.dumps(golden, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from xy_codec.quantizer import Codebook
 from xy_codec.training.recipe import CodebookRule
+from xy_codec.xy.quantizer import Codebook
 
 
 @torch.no_grad()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from xy_codec.checkpoint import build_model, read_checkpoint
-from xy_codec.config import CodecConfig
-from xy_codec.model import XYTokenizer
-from xy_codec.source import find_files, read_config
 from xy_codec.training.recipe import RECIPES, Recipe
 from xy_codec.training.training_codec import TrainingCodec
 from xy_codec.training.whisper_weights import load_whisper, whisper_encoder_state
+from xy_codec.weights.checkpoint import build_model, read_checkpoint
+from xy_codec.weights.source import find_files, read_config
+from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.model import XYTokenizer
 
 
 def codec_config_path(recipe: Recipe) -> Path:

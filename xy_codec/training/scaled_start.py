@@ -13,11 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from xy_codec.model import XYTokenizer
-from xy_codec.product import Product
-from xy_codec.quantizer import NormedProjection
+from xy_codec.engine.product import Product
 from xy_codec.training.speech_stream import Batch
 from xy_codec.training.training_codec import TrainingCodec
+from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.quantizer import NormedProjection
 
 _BESIDE_POSITIONS = 1.5  # the standard deviation of what positions, of about 0.7, are added to
 _QUIETEST = 1e-4  # magnitude below which a target's spectrum does not set the start

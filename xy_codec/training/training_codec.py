@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xy_codec.model import XYTokenizer
 from xy_codec.training.codebook_update import initialize, update
 from xy_codec.training.recipe import CodebookRule
 from xy_codec.training.training_layout import TrainingLayout
+from xy_codec.xy.model import XYTokenizer
 
 _BACKED_FRAMES = 8  # mel frames of silence behind a clip: its last token reads one of them
 

@@ -7,7 +7,7 @@ on a CPU (its backward pass is slow there); results differ in rounding only.
 import torch
 from torch import Tensor
 
-from xy_codec.layout import PaddedLayout
+from xy_codec.engine.layout import PaddedLayout
 
 _FAR = -1e4
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from xy_codec.config import CodecConfig
-from xy_codec.mel import LogMel
 from xy_codec.training.evaluation import Evaluation
+from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.mel import LogMel
 
 
 class TrainingLog:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from xy_codec.encoder import Encoder
 from xy_codec.errors import CheckpointError
 from xy_codec.torchaudio_import import import_torchaudio
+from xy_codec.xy.encoder import Encoder
 
 _DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
 _NORMS = {

@@ -1,0 +1,1 @@
+"""Stored codes against fresh ones from the same audio."""

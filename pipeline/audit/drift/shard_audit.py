@@ -1,0 +1,178 @@
+"""The codec's share of an audit: sampled clips re-encoded, compared, and decoded to be heard."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.audit.drift.hypotheses import codes_of_another, explain
+from pipeline.audit.drift.reencode import Explanation, compare_codes
+from pipeline.audit.findings import Drift
+from pipeline.audit.metrics.reasons import Reason
+from pipeline.audit.metrics.scores import RATE_HZ
+from pipeline.audit.sample.originals import Original
+from pipeline.audit.sample.sampling import SampledClip
+from pipeline.audit.sample.shard_source import ShardAuditSettings, ShardSource
+from pipeline.audit.tokens.token_checks import CheckedPart
+from xy_codec.audio import resample
+from xy_codec.contract import Codec, Codes, Waveform
+
+# Hypotheses cost twenty encodings of a clip each; a few clips name the fault of a shard.
+_MAX_EXPLAINED = 4
+# Index of a clip in its shard's sample → what is known of it.
+Sounds = Mapping[tuple[int, str], Waveform]
+
+
+@dataclass(frozen=True, slots=True)
+class ClipMaterial:
+    """One sampled clip with the sounds to be scored, at 16 kHz; or the reason of a missing one.
+
+    `fresh` is the decoded fresh codes, only where they differ from the stored ones.
+    """
+
+    clip: SampledClip
+    original: Waveform | None
+    stored: Waveform | None
+    fresh: Waveform | None
+    drift: Drift | None
+    reasons: Mapping[str, str]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMaterial:
+    """Everything about one shard but its scores."""
+
+    checked: CheckedPart
+    clips: tuple[ClipMaterial, ...]
+
+
+class ShardAudit:
+    """The codec's share of an audit; one per process that holds a codec."""
+
+    def __init__(self, settings: ShardAuditSettings, codec: Codec) -> None:
+        self._settings = settings
+        self._codec = codec
+
+    def material(self, source: ShardSource) -> ShardMaterial:
+        """Re-encode the originals of a shard, compare, and decode what is to be heard."""
+        started = time.perf_counter()
+        fresh = self._fresh_codes(source.originals)
+        drifts = dict(self._drifts(source, fresh))
+        encoded = time.perf_counter()
+        sounds = self._decode(source.originals, fresh, drifts)
+        decoded = time.perf_counter()
+        count = max(len(source.originals), 1)
+        seconds = {
+            "read": source.seconds / count,
+            "encode": (encoded - started) / count,
+            "decode": (decoded - encoded) / count,
+        }
+        clips = (
+            self._clip(index, original, drifts.get(index), sounds, seconds)
+            for index, original in enumerate(source.originals)
+        )
+        return ShardMaterial(source.checked, tuple(clips))
+
+    def _fresh_codes(self, originals: Sequence[Original]) -> dict[int, Codes]:
+        if not self._settings.reencode:
+            return {}
+        heard = {
+            index: original.waveform
+            for index, original in enumerate(originals)
+            if original.waveform is not None and self._usable(original.clip.codes)
+        }
+        return dict(zip(heard, self._codec.encode(list(heard.values())), strict=True))
+
+    def _drifts(
+        self, source: ShardSource, fresh: Mapping[int, Codes]
+    ) -> Iterator[tuple[int, Drift]]:
+        explained = 0
+        for index, codes in fresh.items():
+            original = source.originals[index]
+            drift = compare_codes(original.clip.codes, codes, same_audio=original.same_audio)
+            if not drift.equal and explained < _MAX_EXPLAINED:
+                explained += 1
+                drift = self._explained(drift, source, original, codes)
+            yield index, drift
+
+    def _explained(
+        self, drift: Drift, source: ShardSource, original: Original, fresh: Codes
+    ) -> Drift:
+        if drift.constant_codebooks or drift.best_shift_frames:
+            return drift
+        found = _swapped(source, original, fresh)
+        found = found or explain(original.clip.codes, fresh, original, self._codec)
+        if found is None:
+            return drift
+        return replace(drift, explained_by=found.name, explained_agreement=found.agreement)
+
+    def _decode(
+        self,
+        originals: Sequence[Original],
+        fresh: Mapping[int, Codes],
+        drifts: Mapping[int, Drift],
+    ) -> dict[tuple[int, str], Waveform]:
+        wanted: dict[tuple[int, str], Codes] = {}
+        for index, original in enumerate(originals):
+            if original.waveform is not None and self._usable(original.clip.codes):
+                wanted[index, "stored"] = original.clip.codes
+            if index in drifts and not drifts[index].equal and fresh[index].shape[1]:
+                wanted[index, "fresh"] = fresh[index]
+        rate_hz = self._codec.identity.output_rate_hz
+        decoded = self._codec.decode(list(wanted.values()))
+        return {
+            name: resample(waveform, rate_hz, RATE_HZ)
+            for name, waveform in zip(wanted, decoded, strict=True)
+        }
+
+    def _usable(self, codes: Codes) -> bool:
+        """Whether the codec takes these codes; damaged ones are counted by the token checks."""
+        shape = self._settings.shape
+        return bool(
+            codes.shape[0] == shape.num_codebooks
+            and codes.shape[1] > 0
+            and codes.min() >= 0
+            and codes.max() < shape.codebook_size
+        )
+
+    def _clip(
+        self,
+        index: int,
+        original: Original,
+        drift: Drift | None,
+        sounds: Sounds,
+        seconds: Mapping[str, float],
+    ) -> ClipMaterial:
+        reasons: dict[str, str] = {}
+        if original.reason is not None:
+            reasons["original"] = original.reason.value
+        elif not self._usable(original.clip.codes):
+            reasons["decode"] = Reason.BAD_CODES.value
+        elif not self._settings.reencode:
+            reasons["drift"] = Reason.NOT_ASKED.value
+        heard = original.waveform
+        if heard is not None:
+            heard = resample(heard, self._codec.identity.input_rate_hz, RATE_HZ)
+        return ClipMaterial(
+            clip=original.clip,
+            original=heard,
+            stored=sounds.get((index, "stored")),
+            fresh=sounds.get((index, "fresh")),
+            drift=drift,
+            reasons=reasons,
+            seconds=seconds,
+        )
+
+
+def _swapped(source: ShardSource, original: Original, fresh: Codes) -> Explanation | None:
+    """The row of the same part that holds what this clip should have."""
+    if source.part is None:
+        return None
+    table = source.part.columns_without_codes()
+    frames = np.asarray(table.column("num_frames"))
+    near = np.flatnonzero(abs(frames - fresh.shape[1]) <= 1)
+    others = source.part.codes_of([int(row) for row in near if row != original.clip.row])
+    keys = {row: str(table.column("key")[row]) for row in others}
+    return codes_of_another(fresh, original.clip.row, others, keys)

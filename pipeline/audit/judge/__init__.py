@@ -1,0 +1,1 @@
+"""From findings to verdicts: tests, thresholds, baselines, causes."""

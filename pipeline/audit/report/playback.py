@@ -1,0 +1,45 @@
+"""The sounds of single findings, read and decoded again for the page that shows them."""
+
+from dataclasses import dataclass
+
+from pipeline.audit.audited_run import AuditedRun
+from pipeline.audit.findings import ClipAudio, ClipFinding
+from pipeline.audit.metrics.scores import RATE_HZ
+from pipeline.audit.sample.originals import SourceMap, read_original
+from pipeline.audit.sample.part_file import PartFile
+from pipeline.audit.sample.sampling import sampled_clips
+from pipeline.errors import PipelineError
+from pipeline.storage.client import Storage
+from xy_codec.audio import resample
+from xy_codec.contract import Codec
+from xy_codec.errors import XYCodecError
+
+
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """Call it with a finding; None where a side cannot be read any more."""
+
+    run: AuditedRun
+    codec: Codec
+    storage: Storage
+    source_map: SourceMap
+
+    def __call__(self, finding: ClipFinding) -> ClipAudio | None:
+        """Original and decoded stored codes of one clip at 16 kHz."""
+        manifests = (each for each in self.run.manifests if each.shard == finding.shard)
+        manifest = next(manifests, None)
+        if manifest is None:
+            return None
+        try:
+            part = PartFile.read(self.storage, self.run.output, manifest)
+            table = part.columns_without_codes()
+            url = self.source_map.locate(manifest.url)
+            (clip,) = sampled_clips(table, part.codes_of([finding.row]), manifest, url)
+            original = read_original(clip, self.storage, RATE_HZ)
+            (decoded,) = self.codec.decode([clip.codes])
+        except (PipelineError, XYCodecError, ValueError):
+            return None
+        if original.waveform is None:
+            return None
+        heard = resample(decoded, self.codec.identity.output_rate_hz, RATE_HZ)
+        return ClipAudio(original.waveform, heard, RATE_HZ)

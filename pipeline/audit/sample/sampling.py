@@ -1,0 +1,129 @@
+"""Which clips an audit looks at: the same ones every time, by a hash of key and seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from pipeline.audit.findings import ClipFacts
+from pipeline.errors import UsageError
+from pipeline.output.manifest import Manifest
+from xy_codec.contract import Codes
+
+Stratum = Literal["language", "speaker", "dnsmos"]
+STRATA: tuple[str, ...] = get_args(Stratum)
+_RANGE = 2.0**64
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """How many clips of each shard, and by what they are spread."""
+
+    per_shard: int = 20
+    fraction: float | None = None
+    stratify: Stratum | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Refuse a plan that samples nothing or more than everything."""
+        if self.per_shard < 1:
+            raise UsageError(
+                f"`--per-shard {self.per_shard}` samples nothing; expected 1 or more. "
+                "20 clips judge a shard."
+            )
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise UsageError(
+                f"`--fraction {self.fraction:g}` is no share of the clips; expected more than 0, "
+                "at most 1. Use `--per-shard` for a fixed number."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SampledClip(ClipFacts):
+    """One row of a part with its codes, and what its original in the tar at `url` must be."""
+
+    url: str
+    codes: Codes
+    audio_xxh64: int
+
+
+def ranks(keys: list[str], shard: str, seed: int) -> NDArray[np.uint64]:
+    """A number per clip that looks random, and is the same whenever and wherever it is asked."""
+    salt = f"{seed}\n{shard}\n"
+    hashes = (xxhash.xxh64_intdigest((salt + key).encode()) for key in keys)
+    return np.fromiter(hashes, dtype=np.uint64, count=len(keys))
+
+
+def choose_rows(table: Any, shard: str, plan: SamplePlan) -> list[int]:
+    """The rows of a part to look at, in order.
+
+    With strata, rows are taken from each stratum in turn, so that a rare one is seen as well.
+    """
+    if table.num_rows == 0:
+        return []
+    rank = ranks(table.column("key").to_pylist(), shard, plan.seed)
+    wanted = plan.per_shard
+    if plan.fraction is not None:
+        wanted = max(int((rank < plan.fraction * _RANGE).sum()), 1)
+    order = np.argsort(rank, kind="stable")
+    if plan.stratify is not None:
+        order = _in_turns(order, _strata(table, plan.stratify))
+    return sorted(int(row) for row in order[:wanted])
+
+
+def _in_turns(order: NDArray[np.int64], strata: list[str]) -> NDArray[np.int64]:
+    """The first row of every stratum, then the second of every stratum, and so on."""
+    seen: dict[str, int] = {}
+    turns = np.empty(len(order), dtype=np.int64)
+    for place, row in enumerate(order):
+        turns[place] = seen[strata[row]] = seen.get(strata[row], -1) + 1
+    return order[np.argsort(turns, kind="stable")]
+
+
+def _strata(table: Any, column: Stratum) -> list[str]:
+    values = table.column(column).to_pylist()
+    if column == "dnsmos":
+        return [dnsmos_band(value) or "none" for value in values]
+    return [str(value) for value in values]
+
+
+def sampled_clips(
+    table: Any, codes: Mapping[int, Codes], manifest: Manifest, url: str
+) -> list[SampledClip]:
+    """The chosen rows as clips; `codes` decides which rows those are."""
+    rows = sorted(codes)
+    picked = table.take(rows).to_pylist()
+    return [
+        SampledClip(
+            shard=manifest.shard,
+            url=url,
+            row=row,
+            key=values["key"],
+            codes=codes[row],
+            corpus=corpus_of(manifest.shard),
+            language=values["language"],
+            speaker=values["speaker"],
+            source_dnsmos=values["dnsmos"],
+            text=values["text"],
+            duration=values["duration"],
+            num_frames=values["num_frames"],
+            tar_offset=values["tar_offset"],
+            tar_size=values["tar_size"],
+            audio_xxh64=values["audio_xxh64"],
+        )
+        for row, values in zip(rows, picked, strict=True)
+    ]
+
+
+def dnsmos_band(value: float | None) -> str | None:
+    """The half point of a DNSMOS, which goes from 1 to 5, whatever a corpus says."""
+    return None if value is None else f"{int(min(max(value, 0.0), 5.0) * 2) / 2:.1f}"
+
+
+def corpus_of(shard: str) -> str | None:
+    """The folder above the language's: `Emilia` of `Emilia/EN/EN-B000000.tar`."""
+    parts = shard.split("/")
+    return parts[-3] if len(parts) >= 3 else None

@@ -1,0 +1,83 @@
+"""What is read of one shard before a codec is asked: tokens checked, clips chosen, originals."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pipeline.audit.findings import SourceReport
+from pipeline.audit.sample.originals import Original, SourceMap, read_originals
+from pipeline.audit.sample.part_file import DAMAGED, PartFile
+from pipeline.audit.sample.sampling import SamplePlan, choose_rows, sampled_clips
+from pipeline.audit.sample.source_checks import check_source, list_source
+from pipeline.audit.tokens.token_checks import CheckedPart, CodeShape, check_part
+from pipeline.errors import PipelineError
+from pipeline.output.manifest import Manifest
+from pipeline.storage.client import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class ShardAuditSettings:
+    """What to look at in each shard; `max_member_bytes` as the run had it lists sources as well."""
+
+    output: str
+    plan: SamplePlan
+    shape: CodeShape
+    storage: Storage
+    source_map: SourceMap = field(default_factory=SourceMap)
+    reencode: bool = True
+    max_member_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSource:
+    """What was read of one shard, before the codec is asked."""
+
+    checked: CheckedPart
+    part: PartFile | None
+    originals: tuple[Original, ...]
+    seconds: float
+
+
+def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
+    """Check a part and its tar, choose clips and fetch their originals; needs no codec."""
+    started = time.perf_counter()
+    storage, shape = settings.storage, settings.shape
+    url = settings.source_map.locate(manifest.url)
+    source = check_source(storage, url, manifest)
+    try:
+        part = PartFile.read(storage, settings.output, manifest)
+        table = part.columns_without_codes()
+        rows = choose_rows(table, manifest.shard, settings.plan)
+        clips = sampled_clips(table, part.codes_of(rows), manifest, url)
+    except (PipelineError, *DAMAGED) as error:
+        problem = f"the part `{manifest.part.path}` cannot be read: {error}"
+        return ShardSource(check_part(None, manifest, shape, [problem], source), None, (), 0.0)
+    originals = tuple(read_originals(clips, storage, shape.input_rate_hz))
+    source = _listed(settings, manifest, part, url, _sampled(source, originals))
+    checked = check_part(part, manifest, shape, source=source)
+    return ShardSource(checked, part, originals, time.perf_counter() - started)
+
+
+def _sampled(source: SourceReport, originals: Sequence[Original]) -> SourceReport:
+    """What the bytes of the sampled originals say about their tar."""
+    others = [original.clip.key for original in originals if original.same_audio is False]
+    if not others:
+        return source
+    change = (
+        f"{len(others)} of {len(originals)} sampled originals are not the bytes that were "
+        f"tokenized, the first is `{others[0]}`"
+    )
+    return replace(source, changes=(*source.changes, change))
+
+
+def _listed(
+    settings: ShardAuditSettings, manifest: Manifest, part: PartFile, url: str, source: SourceReport
+) -> SourceReport:
+    """With `--list-sources`, every clip of the tar held against the part."""
+    if settings.max_member_bytes is None:
+        return source
+    where = (settings.storage, settings.output, manifest, part, url)
+    try:
+        return list_source(*where, settings.max_member_bytes, source)
+    except PipelineError as error:
+        return replace(source, unlisted=str(error))

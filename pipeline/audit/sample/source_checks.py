@@ -1,0 +1,144 @@
+"""A part against its tar as it is now: is it still the same file, and is every clip accounted for.
+
+Size and etag are asked of every source. The clips themselves are listed only on demand, by
+streaming the tar: asking for single headers would be two requests a clip, some thousands a shard,
+which takes longer and costs more on an object store than the tar in a few hundred ranges.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.parquet as pq
+import xxhash
+
+from pipeline.audit.findings import SourceReport
+from pipeline.audit.sample.part_file import PartFile
+from pipeline.corpus.pairing import FoundClip, LateText, Pairing, PairingEvent
+from pipeline.corpus.shard import Shard, open_shard
+from pipeline.corpus.tar_reader import TarMember, TarReader
+from pipeline.errors import PipelineError
+from pipeline.output.manifest import Manifest
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join
+
+# Key, offset and size of a clip's audio; no offset in compressed tars, neither without audio.
+Place = tuple[str, int | None, int | None]
+
+
+@dataclass(slots=True)
+class _Expected:
+    """What a part and its rejects say is in the tar; taken out as the tar is listed."""
+
+    rows: dict[Place, int]
+    rejects: Counter[Place]
+
+    def take(self, place: Place, audio: TarMember | None) -> str:
+        """Whether a clip of the tar is `ok`, `changed` or `missing` here."""
+        known = self.rows.pop(place, None)
+        if known is None:
+            self.rejects[place] -= 1
+            return "missing" if self.rejects[place] < 0 else "ok"
+        payload = audio.payload if audio else None
+        return "ok" if payload and xxhash.xxh64_intdigest(payload) == known else "changed"
+
+    def left(self) -> list[str]:
+        """The keys that the tar does not have where they should be."""
+        return [place[0] for place in (*self.rows, *(+self.rejects))]
+
+
+def check_source(storage: Storage, url: str, manifest: Manifest) -> SourceReport:
+    """Whether the tar is still the one that was read; one out of reach is no fault of tokens."""
+    try:
+        found = storage.file_info(url)
+    except PipelineError as error:
+        return SourceReport(unread=str(error))
+    if found.size_bytes != manifest.source_size_bytes:
+        change = f"the tar has {found.size_bytes:,} bytes now, {manifest.source_size_bytes:,} then"
+        return SourceReport(changes=(change,))
+    # A copy elsewhere has another modification time by right, and some stores no etag at all.
+    is_touched = url == manifest.url and found.etag != manifest.source_etag
+    return SourceReport(is_touched=is_touched)
+
+
+def list_source(
+    storage: Storage,
+    output: str,
+    manifest: Manifest,
+    part: PartFile,
+    url: str,
+    max_member_bytes: int,
+    known: SourceReport,
+) -> SourceReport:
+    """Hold every clip of a tar against rows and rejects, bytes of the audio included.
+
+    Raises:
+        PipelineError: the tar or the rejects cannot be read.
+    """
+    info = storage.file_info(url)
+    shard = Shard(url, manifest.shard, info.size_bytes, info.etag)
+    expected = _expected(storage, output, manifest, part)
+    found: dict[str, list[str]] = {"ok": [], "changed": [], "missing": []}
+    for place, audio in _places(shard, storage, manifest, max_member_bytes):
+        found[expected.take(place, audio)].append(place[0])
+    missing = found["missing"]
+    changes = [
+        *_counted(expected.left(), "of part and rejects are not in the tar at their place"),
+        *_counted(found["changed"], "of the tar have other audio than was tokenized"),
+    ]
+    return replace(
+        known,
+        changes=(*known.changes, *changes),
+        clips=sum(map(len, found.values())),
+        missing_clips=max(0, len(missing) - manifest.filtered),
+        # A filtered clip leaves no key behind, so which of these is missing cannot be told.
+        first_missing=missing[0] if missing and not manifest.filtered else None,
+    )
+
+
+def _counted(keys: list[str], what: str) -> list[str]:
+    return [f"{len(keys):,} clips {what}, the first is `{keys[0]}`"] if keys else []
+
+
+def _expected(storage: Storage, output: str, manifest: Manifest, part: PartFile) -> _Expected:
+    rows = part.columns_without_codes()
+    content = storage.read_bytes(join(output, manifest.reject_file.path))
+    rejects = pq.read_table(io.BytesIO(content))
+    hashes = dict(zip(_places_in(rows), rows["audio_xxh64"].to_pylist(), strict=True))
+    return _Expected(hashes, Counter(_places_in(rejects)))
+
+
+def _places_in(table: Any) -> list[Place]:
+    columns = (table[name].to_pylist() for name in ("key", "tar_offset", "tar_size"))
+    return list(zip(*columns, strict=True))
+
+
+def _places(
+    shard: Shard, storage: Storage, manifest: Manifest, max_member_bytes: int
+) -> Iterator[tuple[Place, TarMember | None]]:
+    """Every clip of a tar by the rules that it was tokenized by, and its audio member."""
+    reader = TarReader(
+        open_shard(shard, storage),
+        size_bytes=shard.end_bytes,
+        max_member_bytes=max_member_bytes,
+    )
+    seen = 0
+    for event in _events(reader):
+        if isinstance(event, LateText):
+            continue
+        if manifest.limited and seen >= manifest.clips_seen:
+            return
+        seen += 1
+        audio = event.files.audio if isinstance(event, FoundClip) else event.member
+        key = event.files.key if isinstance(event, FoundClip) else event.key
+        offset = None if shard.is_compressed or audio is None else audio.offset
+        yield (key, offset, audio.size if audio else None), audio
+
+
+def _events(reader: TarReader) -> Iterator[PairingEvent]:
+    pairing = Pairing()
+    for member in reader:
+        yield from pairing.feed(member)
+    yield from pairing.finish()

@@ -1,0 +1,1 @@
+"""Every row of a part checked without decoding it."""

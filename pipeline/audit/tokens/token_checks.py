@@ -1,0 +1,206 @@
+"""Every row of a part, checked without decoding it, and the part against its manifest.
+
+A part is read as bytes, which proves its checksum, then checked row group by row group.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
+from pipeline.audit.sample.part_file import DAMAGED, PartFile
+from pipeline.audit.tokens.code_batch import Integers, read_codes
+from pipeline.output.manifest import Manifest
+
+# Two seconds of one frame: speech never does that, a crashed writer or a dead channel does.
+STUCK_FRAMES = 25
+_EXAMPLES = 5
+_COLUMNS = ("key", "codes", "num_frames", "num_samples", "sample_rate", "audio_xxh64")
+
+
+@dataclass(frozen=True, slots=True)
+class CodeShape:
+    """What codes of a run look like; out of the codec's identity in `run.json`."""
+
+    input_rate_hz: int = 16000
+    samples_per_frame: int = 1280
+    num_codebooks: int = 8
+    codebook_size: int = 1024
+
+    @classmethod
+    def of(cls, codec: Mapping[str, Any]) -> "CodeShape":
+        """The shape in a codec's identity."""
+        return cls(*(int(codec[name]) for name in cls.__slots__))
+
+    def frames_of(self, num_samples: Integers, sample_rate: Integers) -> Integers:
+        """Frames that clips of so many source samples have after resampling."""
+        resampled = -(-num_samples * self.input_rate_hz // np.maximum(sample_rate, 1))
+        return np.asarray(resampled // self.samples_per_frame)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPart:
+    """A report, and the audio hashes it was made from, to find duplicates across shards."""
+
+    report: TokenReport
+    hashes: NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Running totals over the batches of one part."""
+
+    shape: CodeShape
+    counts: Integers
+    rows: int = 0
+    frames: int = 0
+    repeated: int = 0
+    found: dict[str, int] = field(default_factory=dict)
+    examples: list[TokenFault] = field(default_factory=list)
+    keys: list[Any] = field(default_factory=list)
+    hashes: list[NDArray[np.uint64]] = field(default_factory=list)
+
+    def add(self, batch: Any) -> None:
+        """Check one record batch."""
+        num_frames = np.asarray(batch.column("num_frames"), dtype=np.int64)
+        samples = np.asarray(batch.column("num_samples"), dtype=np.int64)
+        rates = np.asarray(batch.column("sample_rate"), dtype=np.int64)
+        codes = read_codes(batch.column("codes"), num_frames, self.shape.num_codebooks)
+        longest = codes.longest_repeats()
+        self._note(batch, "bad_shape", ~codes.well_shaped, num_frames)
+        self._note(batch, "bad_length", num_frames != self.shape.frames_of(samples, rates), samples)
+        outside = codes.out_of_range(self.shape.codebook_size)
+        self._note(batch, "out_of_range", outside, num_frames)
+        self._note(batch, "stuck", longest >= STUCK_FRAMES, longest)
+        self.counts += codes.count_values(self.shape.codebook_size)
+        self.repeated += int(codes.repeats().sum())
+        self.rows += batch.num_rows
+        self.frames += codes.codes.shape[1]
+        self.keys.append(batch.column("key"))
+        self.hashes.append(np.asarray(batch.column("audio_xxh64"), dtype=np.uint64))
+
+    def _note(self, batch: Any, kind: str, bad: NDArray[np.bool_], values: Integers) -> None:
+        self.found[kind] = self.found.get(kind, 0) + int(bad.sum())
+        keys = batch.column("key")
+        for row in np.flatnonzero(bad)[: max(_EXAMPLES - len(self.examples), 0)]:
+            self.examples.append(TokenFault(kind, str(keys[int(row)]), _DETAILS[kind](values[row])))
+
+    def all_hashes(self) -> NDArray[np.uint64]:
+        """The audio hash of every row."""
+        return np.concatenate(self.hashes) if self.hashes else np.zeros(0, dtype=np.uint64)
+
+    def duplicate_keys(self) -> int:
+        """Rows whose key another row before them has."""
+        keys = pa.chunked_array(self.keys, pa.string())
+        return len(keys) - len(keys.unique())
+
+
+_DETAILS = {
+    "bad_shape": lambda value: f"num_frames says {value}, the lists of codes say otherwise",
+    "bad_length": lambda value: f"{value} samples of the source do not give that many frames",
+    "out_of_range": lambda value: f"a code among {value} frames is outside the codebook",
+    "stuck": lambda value: f"one frame is repeated {value} times",
+}
+
+
+def check_part(
+    part: PartFile | None,
+    manifest: Manifest,
+    shape: CodeShape,
+    problems: Sequence[str] = (),
+    source: SourceReport | None = None,
+) -> CheckedPart:
+    """Check all rows of one shard's part.
+
+    Args:
+        part: None where it cannot be read at all; `problems` then says why.
+        problems: faults of the shard that are known already.
+        source: what is known of its tar.
+    """
+    started = time.perf_counter()
+    tally = _Tally(shape, np.zeros((shape.num_codebooks, shape.codebook_size), dtype=np.int64))
+    problems = [*problems, *_manifest_problems(manifest)]
+    if part is not None:
+        problems += _read(part, manifest, tally)
+    report = TokenReport(
+        shard=manifest.shard,
+        rows=tally.rows,
+        frames=tally.frames,
+        manifest_rows=manifest.codes,
+        rejects=manifest.rejects,
+        members_seen=manifest.clips_seen,
+        bad_shape_rows=tally.found.get("bad_shape", 0),
+        bad_length_rows=tally.found.get("bad_length", 0),
+        out_of_range_rows=tally.found.get("out_of_range", 0),
+        stuck_rows=tally.found.get("stuck", 0),
+        repeated_frames=tally.repeated,
+        duplicate_key_rows=tally.duplicate_keys(),
+        duplicate_audio_rows=0,
+        # A run has a hundred thousand shards: what fits into two bytes shall not take eight.
+        counts=tally.counts.astype(np.min_scalar_type(int(tally.counts.max(initial=0)))),
+        problems=tuple(problems),
+        examples=tuple(tally.examples),
+        seconds=time.perf_counter() - started,
+        source=source or SourceReport(),
+    )
+    return CheckedPart(report, tally.all_hashes())
+
+
+def with_duplicates(parts: Sequence[CheckedPart]) -> list[TokenReport]:
+    """The reports with audio that occurred before, in the same shard or an earlier one, counted."""
+    if not parts:
+        return []
+    hashes = np.concatenate([part.hashes for part in parts])
+    owners = np.repeat(np.arange(len(parts)), [len(part.hashes) for part in parts])
+    order = np.argsort(hashes, kind="stable")
+    again = np.concatenate([[False], hashes[order][1:] == hashes[order][:-1]])
+    places = np.flatnonzero(again[: len(order)])
+    mine, before = owners[order][places], owners[order][places - 1]
+    repeated = np.bincount(mine, minlength=len(parts))
+    elsewhere = {
+        int(own): parts[other] for own, other in zip(mine, before, strict=True) if own != other
+    }
+    return [
+        replace(
+            part.report,
+            duplicate_audio_rows=int(count),
+            duplicates_of=elsewhere[number].report.shard if number in elsewhere else None,
+        )
+        for number, (part, count) in enumerate(zip(parts, repeated, strict=True))
+    ]
+
+
+def _read(part: PartFile, manifest: Manifest, tally: _Tally) -> list[str]:
+    """Tally the part, and say what keeps it from being read or trusted."""
+    problems = []
+    if part.sha256 != manifest.part.sha256:
+        problems.append(
+            f"the part is not the file of its manifest ({part.size_bytes:,} bytes, expected "
+            f"{manifest.part.size_bytes:,} with another checksum)"
+        )
+    try:
+        for batch in part.batches(_COLUMNS):
+            tally.add(batch)
+    except DAMAGED as error:
+        problems.append(f"the part cannot be read after row {tally.rows:,}: {error}")
+    return problems
+
+
+def _manifest_problems(manifest: Manifest) -> list[str]:
+    problems = []
+    accounted = manifest.codes + manifest.rejects + manifest.filtered
+    if manifest.clips_seen != accounted:
+        problems.append(
+            f"the manifest accounts for {accounted:,} of {manifest.clips_seen:,} clips of the tar"
+        )
+    if manifest.is_damaged:
+        lost = sum(hole.size_bytes for hole in manifest.holes)
+        problems.append(
+            f"the tar had {len(manifest.holes)} unreadable places, {lost:,} bytes in all"
+        )
+    return problems

@@ -1,0 +1,1 @@
+"""What goes in: shards listed and sampled, tars read, clips paired, filtered and decoded."""

@@ -1,0 +1,1 @@
+"""Many workers: the run, its engines, scheduling, health, progress and resuming."""

@@ -1,0 +1,62 @@
+"""What an engine offers: it knows the codec's identity and turns shards into outcomes."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Protocol
+
+from pipeline.corpus.shard import Shard
+from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.flip_rate import measure_flip_rate
+from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.worker import ShardWorker
+from pipeline.worker.writer import ShardOutcome
+from xy_codec.contract import Codec, CodecIdentity
+
+
+class Engine(Protocol):
+    """Runs workers, in this process or on a cluster."""
+
+    def identity(self) -> CodecIdentity:
+        """The identity of the codec that will do the work."""
+        ...
+
+    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        ...
+
+    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+        """Yield one outcome per shard, as they finish."""
+        ...
+
+    def close(self) -> None:
+        """Let go of processes and connections."""
+        ...
+
+
+class InlineEngine:
+    """Runs all shards in one `ShardWorker`, largest first."""
+
+    def __init__(self, request: CodecRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The codec, loaded when it is first needed."""
+        return self._request.load()
+
+    def identity(self) -> CodecIdentity:
+        """The identity of the codec that will do the work."""
+        return self.codec.identity
+
+    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        return measure_flip_rate(self.codec, self._request, shard, storage)
+
+    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+        """Yield the outcome of every shard."""
+        ordered = sorted(shards, key=lambda shard: (-shard.size_bytes, shard.path))
+        return ShardWorker(settings, self.codec).run(iter(ordered))
+
+    def close(self) -> None:
+        """Nothing is held beyond the process."""

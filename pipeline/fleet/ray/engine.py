@@ -1,0 +1,296 @@
+"""The Ray engine: feeds shards to workers, replaces lost ones, follows the size of the cluster."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pipeline.corpus.shard import Shard
+from pipeline.errors import DrainedError, OutputError, UsageError, WorkerError
+from pipeline.fleet.hang_watch import HangWatch
+from pipeline.fleet.metrics import RunMetrics
+from pipeline.fleet.ray import cluster as ray_cluster
+from pipeline.fleet.ray.actor import WorkerStart
+from pipeline.fleet.ray.workers import Loaded, RayFleet, Returned, Steps
+from pipeline.fleet.scheduler import Loss, Policy, Scheduler, Verdict
+from pipeline.fleet.worker_count import FleetSize, RayOptions, check_fits, fleet_size
+from pipeline.storage.client import Storage
+from pipeline.storage.retries import describe
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.writer import ShardOutcome
+from xy_codec.contract import CodecIdentity
+from xy_codec.errors import XYCodecError
+
+logger = logging.getLogger(__name__)
+_REPORT_SECONDS = 1.0
+_RESIZE_SECONDS = 5.0
+_MAX_FAILED_STARTS = 3
+_MAX_BROKEN = 3
+
+
+class RayEngine:
+    """Runs shards on the workers of a Ray cluster; without one it starts Ray on this machine."""
+
+    def __init__(
+        self, request: CodecRequest, options: RayOptions, policy: Policy | None = None
+    ) -> None:
+        faults = options.faults()
+        if faults:
+            raise UsageError("\n".join(["Some options cannot be used:", *faults]))
+        self._options = options
+        self._policy = policy
+        self._fleet = RayFleet(request, options.load_minutes)
+        self._hangs = HangWatch(options.hang_minutes * 60)
+        self._is_connected = False
+        self._identity: CodecIdentity | None = None
+        self._failed_starts = 0
+        self._broken = 0
+        self._unfit = 0
+        self._resized = 0.0
+        self._is_draining = False
+        self._hungry: set[str] = set()
+        self.verdicts: list[tuple[str, Verdict]] = []
+
+    def identity(self) -> CodecIdentity:
+        """The identity of the codec as a worker loaded it; the driver may have no GPU."""
+        if self._identity is None:
+            self._is_connected = ray_cluster.connect(self._options.address)
+            size = self._size()
+            self._fleet.grow(size, 1)
+            while self._identity is None:
+                self._take_start(self._fleet.next_report(_REPORT_SECONDS))
+                if not self._fleet.num_members:
+                    self._fleet.grow(size, 1)
+        return self._identity
+
+    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        self.identity()
+        return self._fleet.flip_rate(shard, storage)
+
+    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+        """Yield one outcome per shard, as they finish."""
+        self.identity()
+        scheduler = Scheduler(shards, self._policy)
+        for worker in self._fleet.starts:
+            scheduler.add_worker(worker)
+        self._hungry = set(self._fleet.starts)
+        metrics = RunMetrics(settings.identity.identity8)
+        with self._draining_on_sigterm():
+            for outcome in self._work(self._tuned(settings), scheduler):
+                metrics.take(outcome)
+                metrics.show(len(self._fleet.starts), scheduler.num_left)
+                yield outcome
+
+    @property
+    def worker_starts(self) -> list[WorkerStart]:
+        """The workers that are ready now, and what their start-up took."""
+        return list(self._fleet.starts.values())
+
+    def stop_workers(self) -> None:
+        """End every worker and stay connected."""
+        self._fleet.retire_all()
+
+    def close(self) -> None:
+        """End every worker, and Ray if it was started here."""
+        self.stop_workers()
+        if self._is_connected:
+            ray_cluster.disconnect()
+            self._is_connected = False
+
+    def _work(
+        self, settings: WorkerSettings, scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        deadline = float("inf")
+        while scheduler.num_left:
+            if self._is_draining:
+                deadline = min(deadline, time.monotonic() + self._options.drain_seconds)
+                if not scheduler.num_in_hand or time.monotonic() > deadline:
+                    raise _drained(scheduler)
+            else:
+                self._resize(scheduler)
+                self._hand_out(settings, scheduler)
+            yield from self._end_hung(scheduler)
+            report = self._fleet.next_report(_REPORT_SECONDS)
+            if isinstance(report, Returned):
+                yield from self._take_back(report, scheduler)
+            elif isinstance(report, Steps):
+                self._hangs.note(report.worker, report.steps)
+            elif self._take_start(report):
+                assert report is not None
+                scheduler.add_worker(report.worker)
+                self._hungry.add(report.worker)
+
+    def _end_hung(self, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
+        if not self._hangs.is_due:
+            return
+        hung, to_ask = self._hangs.look([w for w in self._fleet.starts if scheduler.in_hand(w)])
+        for worker in to_ask:
+            self._fleet.ask_steps(worker)
+        for worker in hung:
+            why = f"no progress for {self._options.hang_minutes:g} minutes"
+            yield from self._lose(worker, Loss.DIED, why, scheduler)
+
+    def _size(self) -> FleetSize:
+        nodes = ray_cluster.live_nodes()
+        size = fleet_size(nodes, self._options)
+        if self._options.workers is None:
+            check_fits(size, nodes)
+        return size
+
+    def _resize(self, scheduler: Scheduler[Shard]) -> None:
+        if time.monotonic() - self._resized < _RESIZE_SECONDS:
+            return
+        self._resized = time.monotonic()
+        size = fleet_size(ray_cluster.live_nodes(), self._options)
+        target = max(1, min(size.num_workers - self._unfit, scheduler.num_left))
+        missing = target - self._fleet.num_members
+        if missing > 0:
+            self._fleet.grow(size, missing)
+        for worker in self._fleet.pending[:missing] if missing < 0 else []:
+            self._fleet.retire(worker)
+
+    def _hand_out(self, settings: WorkerSettings, scheduler: Scheduler[Shard]) -> None:
+        # Only workers for which something changed: with a thousand of them, asking all costs more
+        # than the rest. Two rounds, so that none gets a second shard while another has none.
+        hungry, self._hungry = [w for w in self._hungry if w in self._fleet.starts], set()
+        for _ in range(2):
+            for worker in hungry:
+                assignment = scheduler.take(worker)
+                if assignment:
+                    shard = replace(assignment.shard, isolate_decoding=assignment.isolated)
+                    self._fleet.submit(worker, settings, shard)
+
+    def _take_start(self, report: object) -> bool:
+        if not isinstance(report, Loaded):
+            return False
+        if report.start is None:
+            assert report.error is not None
+            self._count_failed_start(report.worker, report.error)
+            return False
+        identity = report.start.identity
+        self._identity = self._identity or identity
+        if identity != self._identity:
+            logger.warning("%s has another identity and is not used: %s", report.worker, identity)
+            self._unfit += 1
+            self._fleet.retire(report.worker)
+            return False
+        self._failed_starts = 0
+        logger.info(
+            "%s is ready: imports %.1f s, codec %.1f s",
+            report.worker,
+            report.start.import_seconds,
+            report.start.load_seconds,
+        )
+        return True
+
+    def _count_failed_start(self, worker: str, error: BaseException) -> None:
+        self._fleet.retire(worker)
+        cause = ray_cluster.cause_of(error)
+        if isinstance(cause, XYCodecError):
+            raise cause
+        self._failed_starts += 1
+        if self._failed_starts >= _MAX_FAILED_STARTS:
+            raise WorkerError(
+                f"{self._failed_starts} workers in a row did not start (last: {describe(cause)}); "
+                "expected them to load the codec; look at the worker's log in Ray's log folder, "
+                "and try `--engine inline`"
+            ) from error
+
+    def _take_back(self, report: Returned, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
+        self._hungry.add(report.worker)
+        if report.outcome is not None:
+            if report.outcome.is_done:
+                scheduler.finish(report.worker, report.shard.path)
+                self._broken = 0
+            else:
+                scheduler.fail(report.worker, report.shard.path, final=True)
+            yield report.outcome
+        elif report.error is not None:
+            yield from self._take_error(report, report.error, scheduler)
+        else:
+            scheduler.give_back(report.worker, report.shard.path)
+            if not scheduler.in_hand(report.worker):
+                yield from self._lose(report.worker, Loss.DRAINED, "", scheduler)
+
+    def _take_error(
+        self, report: Returned, error: BaseException, scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        from ray.exceptions import RayActorError
+
+        cause = ray_cluster.cause_of(error)
+        if isinstance(cause, OutputError):
+            raise cause
+        if isinstance(cause, RayActorError):
+            loss = self._fleet.loss_of(report.worker, cause)
+        else:
+            self._count_broken(cause)
+            # Either of two shards may have broken the worker: like after a death, each is tried
+            # alone, and only what fails alone is to blame.
+            loss = Loss.DIED if len(scheduler.in_hand(report.worker)) > 1 else Loss.DRAINED
+            if loss is Loss.DRAINED:
+                verdict = scheduler.fail(report.worker, report.shard.path)
+                if verdict is Verdict.FAILED:
+                    yield ShardOutcome(report.shard, None, 0.0, describe(cause), report.worker)
+        yield from self._lose(report.worker, loss, describe(cause), scheduler)
+
+    def _count_broken(self, cause: BaseException) -> None:
+        # Every worker breaking on every shard is no fault of shards: stop before all are tried.
+        self._broken += 1
+        if self._broken > _MAX_BROKEN + 2 * self._fleet.num_members:
+            raise WorkerError(
+                f"{self._broken} shards in a row broke their workers (last: {describe(cause)}); "
+                "expected some to finish; try `--engine inline --max-shards 1` to see why"
+            ) from cause
+
+    def _lose(
+        self, worker: str, loss: Loss, why: str, scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        self._fleet.retire(worker)
+        self._resized = 0.0
+        self._hungry |= set(self._fleet.starts)
+        for shard, verdict in scheduler.lose(worker, loss):
+            logger.warning(
+                "%s is gone (%s): %s %s%s",
+                *(worker, loss.value, shard.path, verdict.value),
+                f"; {why}" if why else "",
+            )
+            if verdict is not Verdict.AGAIN:
+                self.verdicts.append((shard.path, verdict))
+            if verdict is Verdict.QUARANTINED:
+                error = f"quarantined: every worker it had died or hung, also decoding apart; {why}"
+                yield ShardOutcome(shard, None, 0.0, error, worker)
+
+    def _tuned(self, settings: WorkerSettings) -> WorkerSettings:
+        if settings.tuning.decode_threads:
+            return settings
+        # Several workers share a node, so the node's cores are not one worker's to count.
+        cpus = fleet_size(ray_cluster.live_nodes(), self._options).cpus_per_worker
+        tuning = replace(settings.tuning, decode_threads=max(1, int(cpus) - 1))
+        return replace(settings, tuning=tuning)
+
+    @contextmanager
+    def _draining_on_sigterm(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def drain(*_: object) -> None:
+            self._is_draining = True
+
+        before = signal.signal(signal.SIGTERM, drain)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _drained(scheduler: Scheduler[Shard]) -> DrainedError:
+    return DrainedError(
+        f"Stopped by SIGTERM with {len(scheduler.done)} shards done and {scheduler.num_left} left; "
+        "expected to run to the end; the same command resumes"
+    )

@@ -1,0 +1,139 @@
+"""Ray's job API: this package travels as the working directory, the log comes back as it grows."""
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UsageError, WorkerError
+
+_PACKAGES = ("xy_codec", "pipeline", "jobs")
+_IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
+_SECRET = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
+_POLL_SECONDS = 0.5
+_AGENT_SECONDS = 120.0
+# Ray itself must be the cluster's; a second one would not talk to it.
+_NOT_INSTALLED = ("ray",)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What to run: the arguments of `xytok tokenize`, and what travels beside the code."""
+
+    arguments: tuple[str, ...]
+    install: bool
+    environment: tuple[str, ...]
+    wait: bool
+
+
+def submit(cluster: str | None, submission: Submission, write: Callable[[str], None]) -> int:
+    """Submit, follow, and return the exit code of the command on the cluster."""
+    _check_environment(submission)
+    client = _client(cluster)
+    with tempfile.TemporaryDirectory(prefix="xytok-submit-") as folder:
+        pack_code(Path(folder))
+        job = _submit(client, Path(folder), submission)
+    write(f"job {job}\n")
+    if not submission.wait:
+        return 0
+    asyncio.run(_follow(client, job, write))
+    return _exit_code(client, job)
+
+
+def _submit(client: Any, folder: Path, submission: Submission) -> str:
+    deadline = time.monotonic() + _AGENT_SECONDS
+    while True:
+        try:
+            return str(
+                client.submit_job(
+                    entrypoint=f"python -m jobs tokenize {shlex.join(submission.arguments)}",
+                    runtime_env=_runtime_env(folder, submission),
+                )
+            )
+        except RuntimeError as error:
+            # A cluster that has just started has its job server before its agents.
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise WorkerError(
+                    f"The job server refused the job ({error}); expected it to be accepted; look "
+                    "at the cluster's dashboard"
+                ) from error
+            time.sleep(_POLL_SECONDS)
+
+
+def pack_code(folder: Path) -> None:
+    """Copy the three packages, as they are here, into a folder."""
+    root = Path(__file__).resolve().parents[3]
+    for name in _PACKAGES:
+        shutil.copytree(root / name, folder / name, ignore=_IGNORED)
+    # Without its metadata the code does not know its own version there.
+    about = folder / f"xytok-{metadata.version('xytok')}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(metadata.distribution("xytok").read_text("METADATA") or "")
+
+
+def dependencies() -> list[str]:
+    """What this version needs, without extras and without Ray."""
+    wanted = metadata.requires("xytok") or []
+    names = ((re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0], line) for line in wanted)
+    return [line for name, line in names if "extra ==" not in line and name not in _NOT_INSTALLED]
+
+
+def _runtime_env(folder: Path, submission: Submission) -> dict[str, Any]:
+    env: dict[str, Any] = {"working_dir": str(folder)}
+    variables = {name: os.environ[name] for name in submission.environment}
+    if variables:
+        env["env_vars"] = variables
+    if submission.install:
+        env["pip"] = dependencies()
+    return env
+
+
+def _check_environment(submission: Submission) -> None:
+    secrets = [name for name in submission.environment if _SECRET.search(name)]
+    if secrets:
+        raise UsageError(
+            f"`--env {secrets[0]}` would show its value in Ray's dashboard and job API; expected a "
+            "variable that is no secret; give the cluster's nodes a role or a profile, or pass "
+            "`--storage-options @FILE` with a file that lies on the cluster"
+        )
+    missing = [name for name in submission.environment if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f"`--env {missing[0]}` is not set here; expected a variable with a value; set it, or "
+            "drop the option"
+        )
+
+
+def _client(cluster: str | None) -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(cluster)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"No Ray job server answers at `{cluster or 'RAY_API_SERVER_ADDRESS'}` "
+            f"({type(error).__name__}); expected the dashboard's address, e.g. "
+            "`http://head:8265`; check `--cluster`"
+        ) from error
+
+
+async def _follow(client: Any, job: str, write: Callable[[str], None]) -> None:
+    async for lines in client.tail_job_logs(job):
+        write(lines)
+
+
+def _exit_code(client: Any, job: str) -> int:
+    while not client.get_job_status(job).is_terminal():
+        time.sleep(_POLL_SECONDS)
+    details = client.get_job_info(job)
+    if details.driver_exit_code is not None:
+        return int(details.driver_exit_code)
+    return 0 if str(details.status).endswith("SUCCEEDED") else 1

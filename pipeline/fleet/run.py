@@ -1,0 +1,206 @@
+"""A run from start to end: list, claim the output, find what is left, work, sum up."""
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any
+
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import Shard
+from pipeline.errors import DamageError, InputError, UsageError
+from pipeline.fleet.engine import Engine
+from pipeline.fleet.progress import Progress
+from pipeline.fleet.resume import admit_changed, find_backlog, read_endings, read_finished
+from pipeline.fleet.summary import RunSummary
+from pipeline.output.events import EventLog
+from pipeline.output.identity import build_identity
+from pipeline.output.manifest import ManifestName, list_manifests
+from pipeline.output.run_record import RUN_RECORD, claim_output
+from pipeline.storage.client import Storage
+from pipeline.storage.location import check_no_secret, join, normalise, redact
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning, WorkerSettings
+from pipeline.worker.writer import ShardOutcome
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What the user asked for, beside the codec and the engine."""
+
+    inputs: tuple[str, ...]
+    output: str
+    rules: ReadRules
+    storage: Storage
+    tuning: Tuning
+    max_shards: int | None = None
+    max_reject_rate: float = 1.0
+    redo_changed: bool = False
+    allow_damaged: bool = False
+    quiet: bool = False
+    codec: CodecRequest | None = None
+
+    def check(self) -> None:
+        """Refuse wrong options, all of them at once, before anything is listed or loaded."""
+        faults = self.rules.check()
+        if self.max_shards is not None and self.max_shards < 1:
+            faults.append(f"`--max-shards {self.max_shards}` leaves no shard; expected 1 or more")
+        if self.tuning.decode_threads < 0:
+            faults.append(f"`--decode-threads {self.tuning.decode_threads}`; expected 0 or more")
+        if not 0 <= self.max_reject_rate <= 1:
+            faults.append(f"`--max-reject-rate {self.max_reject_rate:g}`; expected 0 to 1")
+        for url in (self.output, *(self.codec.urls() if self.codec else ())):
+            check_no_secret(url)
+        if faults:
+            raise UsageError("\n".join(["Some options cannot be used:", *faults]))
+
+
+def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
+    """Do everything that is left, and return what was done; the same call again resumes."""
+    request.check()
+    output = normalise(request.output)
+    # Listed before a codec is loaded: a wrong path is told within a second.
+    shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
+    manifests = list_manifests(request.storage, output)
+    finished = _summary_if_finished(request, output, shards, manifests)
+    if finished is not None:
+        return finished
+    identity = build_identity(engine.identity(), request.rules)
+    notes = provenance(request) | _flip_rate(request, engine, output, shards)
+    claim_output(request.storage, output, identity, notes, asdict(request.tuning))
+    backlog = find_backlog(shards, manifests, identity.identity8)
+    left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
+    summary = RunSummary(
+        shards_total=len(shards),
+        shards_skipped=len(backlog.done),
+        bytes_total=sum(max(0, shard.size_bytes) for shard in left),
+    )
+    if left:
+        settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
+        _work(request, engine, settings, left, summary)
+    summary.recall(read_endings(request.storage, output, identity.identity8, backlog.done))
+    _check_reject_rate(summary, request.max_reject_rate)
+    return summary
+
+
+def _summary_if_finished(
+    request: RunRequest, output: str, shards: Sequence[Shard], manifests: Sequence[ManifestName]
+) -> RunSummary | None:
+    if request.codec is None:
+        return None
+    where = (request.storage, output)
+    endings = read_finished(*where, request.codec, request.rules, shards, manifests)
+    if endings is None:
+        return None
+    summary = RunSummary(shards_total=len(shards), shards_skipped=len(shards), bytes_total=0)
+    summary.recall(endings)
+    _check_reject_rate(summary, request.max_reject_rate)
+    return summary
+
+
+def _flip_rate(
+    request: RunRequest, engine: Engine, output: str, shards: Sequence[Shard]
+) -> dict[str, Any]:
+    """What an audit in `exact` must expect; measured once, before a run's first shard."""
+    is_exact = engine.identity().precision == "exact"
+    if is_exact or not shards or request.storage.exists(join(output, RUN_RECORD)):
+        return {}
+    return {"flip_rate": engine.flip_rate(shards[0], request.storage)}
+
+
+def provenance(request: RunRequest) -> dict[str, Any]:
+    """Who started a run, where, when and with which codec; recorded once and never compared."""
+    return {
+        "codec_source": redact(request.codec.source) if request.codec else None,
+        "codec_config": redact(request.codec.config or "") or None if request.codec else None,
+        "xytok": metadata.version("xytok"),
+        "host": socket.gethostname(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
+    """Raise when shards failed or were damaged, so that the command's exit code says so."""
+    if summary.failed:
+        raise InputError(
+            f"{len(summary.failed)} of {summary.shards_total} shards failed:\n"
+            + _listed([f"{url}: {error}" for url, error in summary.failed])
+            + "\nexpected all to finish; run the same command again to try only them"
+        )
+    if summary.damaged and not allow_damaged:
+        raise DamageError(
+            f"{len(summary.damaged)} shards are damaged:\n"
+            + _listed([f"{url}: {holes} holes" for url, holes in summary.damaged])
+            + "\nwhat could be read is in their parts, the holes are in their manifests; expected "
+            "whole tars; replace them and pass `--redo-changed`, or pass `--allow-damaged`"
+        )
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return "\n".join([*(f"  {line}" for line in lines[:_SHOWN]), *more])
+
+
+def _work(
+    request: RunRequest,
+    engine: Engine,
+    settings: WorkerSettings,
+    left: Sequence[Shard],
+    summary: RunSummary,
+) -> None:
+    events = EventLog(settings.storage, settings.output)
+    events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
+    outcomes = engine.run(settings, left)
+    try:
+        with Progress(summary, quiet=request.quiet):
+            for outcome in outcomes:
+                summary.take(outcome)
+                _record(events.write, outcome)
+                _check_reject_rate(summary, request.max_reject_rate)
+    finally:
+        _close(outcomes)
+        events.write("run_ended", **summary.to_dict())
+        events.close()
+
+
+def _close(outcomes: object) -> None:
+    close = getattr(outcomes, "close", None)
+    if close is not None:
+        close()
+
+
+def _record(write: Callable[..., None], outcome: ShardOutcome) -> None:
+    manifest = outcome.manifest
+    fields = {"shard": redact(outcome.shard.url), "worker": outcome.worker}
+    if manifest is None:
+        write("shard_failed", **fields, error=outcome.error)
+        return
+    write(
+        "shard_done",
+        **fields,
+        source8=outcome.shard.source8,
+        seconds=round(outcome.seconds, 3),
+        codes=manifest.codes,
+        rejects=manifest.rejects,
+        filtered=manifest.filtered,
+        source_seconds=manifest.source_seconds,
+        holes=len(manifest.holes),
+        worker_times_out_of_memory=outcome.times_out_of_memory,
+    )
+
+
+def _check_reject_rate(summary: RunSummary, allowed: float) -> None:
+    rate = summary.reject_rate()
+    if rate > allowed:
+        reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
+        if summary.rejects_before:
+            reasons.append(f"{summary.rejects_before} of shards done before")
+        raise DamageError(
+            f"{rate:.1%} of the clips so far are rejects ({', '.join(reasons)}); at most "
+            f"{allowed:.1%} are allowed; look at `rejects/` in the output, then mend the input or "
+            "pass a higher `--max-reject-rate`"
+        )

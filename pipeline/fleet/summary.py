@@ -1,0 +1,166 @@
+"""What a run has done so far, added up from the outcomes of its shards."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.output.manifest import ShardEnding
+from pipeline.storage.location import redact
+from pipeline.worker.stage_times import StageTime
+from pipeline.worker.writer import ShardOutcome
+
+# A rate over fewer clips says nothing.
+_MIN_CLIPS_FOR_RATE = 200
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """Sums over outcomes; `take` them as they come."""
+
+    shards_total: int
+    shards_skipped: int
+    bytes_total: int
+    done: int = 0
+    clips: int = 0
+    codes: int = 0
+    filtered: int = 0
+    rejects: Counter[str] = field(default_factory=Counter)
+    source_seconds: float = 0.0
+    bytes_done: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    damaged: list[tuple[str, int]] = field(default_factory=list)
+    judged_before: int = 0
+    rejects_before: int = 0
+    stages_by_worker: dict[str, Sequence[StageTime]] = field(default_factory=dict)
+    out_of_memory_by_worker: dict[str, int] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    def take(self, outcome: ShardOutcome) -> None:
+        """Add one outcome."""
+        if outcome.stages:
+            self.stages_by_worker[outcome.worker] = outcome.stages
+            self.out_of_memory_by_worker[outcome.worker] = outcome.times_out_of_memory
+        self.bytes_done += max(0, outcome.shard.size_bytes)
+        manifest = outcome.manifest
+        if manifest is None:
+            self.failed.append((redact(outcome.shard.url), outcome.error or "no reason given"))
+            return
+        self.done += 1
+        self.clips += manifest.clips_seen
+        self.codes += manifest.codes
+        self.filtered += manifest.filtered
+        self.rejects.update(manifest.rejects_by_reason)
+        self.source_seconds += manifest.source_seconds
+        self._note_damage(ShardEnding.of_manifest(manifest))
+
+    def recall(self, endings: Iterable[ShardEnding]) -> None:
+        """Let shards that were done before count for how the run ends: damage and rejects."""
+        for ending in endings:
+            self.judged_before += ending.codes + ending.rejects
+            self.rejects_before += ending.rejects
+            self._note_damage(ending)
+
+    def _note_damage(self, ending: ShardEnding) -> None:
+        if ending.holes:
+            self.damaged.append((ending.url, ending.holes))
+
+    @property
+    def wall_seconds(self) -> float:
+        """Seconds since the work began."""
+        return time.perf_counter() - self.started
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of speech a second."""
+        return self.source_seconds / max(self.wall_seconds, 1e-9)
+
+    def reject_rate(self) -> float:
+        """Rejects among the clips that were not filtered; 0 while there are too few to say."""
+        judged = self.clips - self.filtered + self.judged_before
+        rejects = self.rejects.total() + self.rejects_before
+        return rejects / judged if judged >= _MIN_CLIPS_FOR_RATE else 0.0
+
+    def stages(self) -> list[StageTime]:
+        """Seconds per stage over all workers."""
+        sums: dict[str, StageTime] = {}
+        for times in self.stages_by_worker.values():
+            for one in times:
+                before = sums.get(one.name)
+                sums[one.name] = one if before is None else before.plus(one)
+        return list(sums.values())
+
+    def idle_share(self) -> float | None:
+        """The share of the workers' time in which no codec was busy."""
+        encode = next((stage for stage in self.stages() if stage.name == "encode"), None)
+        if encode is None:
+            return None
+        return max(0.0, 1.0 - encode.busy_seconds / (self.wall_seconds * encode.threads))
+
+    @property
+    def times_out_of_memory(self) -> int:
+        """How often an accelerator had no memory for one more buffer in flight."""
+        return sum(self.out_of_memory_by_worker.values())
+
+    def slowest_stage(self) -> str | None:
+        """The stage whose threads were busiest."""
+        stages = self.stages()
+        return max(stages, key=lambda s: s.seconds_per_thread).name if stages else None
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """The summary as plain JSON values."""
+        return {
+            "shards": self.shards_total,
+            "skipped": self.shards_skipped,
+            "done": self.done,
+            "failed": [{"shard": s, "error": e} for s, e in self.failed],
+            "damaged": [{"shard": s, "holes": n} for s, n in self.damaged],
+            "clips": self.clips,
+            "codes": self.codes,
+            "filtered": self.filtered,
+            "rejects": dict(sorted(self.rejects.items())),
+            "hours": round(self.source_seconds / 3600, 6),
+            "wall_seconds": round(self.wall_seconds, 3),
+            "real_time_factor": round(self.real_time_factor, 2),
+            "idle_share": self.idle_share(),
+            "times_out_of_memory": self.times_out_of_memory,
+            "slowest_stage": self.slowest_stage(),
+            "stages": [
+                {"name": s.name, "threads": s.threads, "busy_seconds": round(s.busy_seconds, 3)}
+                for s in self.stages()
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """The summary for people."""
+        if self.shards_skipped == self.shards_total:
+            return [
+                f"shards    nothing is left: all {self.shards_total} were done before, "
+                f"{len(self.damaged)} damaged"
+            ]
+        lines = [
+            f"shards    {self.done} done, {self.shards_skipped} were done before, "
+            f"{len(self.failed)} failed, {len(self.damaged)} damaged"
+        ]
+        if self.done:
+            lines += self._work_lines()
+        return lines
+
+    def _work_lines(self) -> list[str]:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in self.rejects.most_common())
+        stages = self.stages()
+        table = ", ".join(f"{s.name} {s.busy_seconds:.1f} s / {s.threads}" for s in stages)
+        lines = [
+            f"clips     {self.codes} codes, {self.rejects.total()} rejects, "
+            f"{self.filtered} filtered" + (f" ({reasons})" if reasons else ""),
+            f"speech    {self.source_seconds / 3600:.3f} h in {self.wall_seconds:.1f} s, "
+            f"{self.real_time_factor:,.0f} x real time",
+            f"stages    {table} (busy seconds / threads); slowest: {self.slowest_stage()}",
+        ]
+        if self.times_out_of_memory:
+            lines.append(
+                f"memory    GPU memory ran out ({self.times_out_of_memory} x): fewer buffers were "
+                "kept in flight; codes are the same"
+            )
+        return lines

@@ -1,0 +1,189 @@
+"""What this machine is fit for: each check says what was found and, where it is wrong, what to do.
+
+Checks never raise for what they look at; a fault is a result.
+"""
+
+import importlib.metadata
+import importlib.util
+import io
+import os
+import platform
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, redact
+
+# A worker spills parts that outgrow memory here, and Ray its objects: a few parts' worth.
+MIN_FREE_BYTES = 5 * 10**9
+METRIC_PACKAGES = ("pesq", "scipy", "onnxruntime", "kaldi_native_fbank", "speechmos")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: `fault` keeps some command from working, `note` is worth knowing."""
+
+    subject: str
+    verdict: Literal["ok", "note", "fault"]
+    found: str
+    advice: str = ""
+
+
+def check_machine() -> Iterator[Check]:
+    """Everything that can be found out without network, cluster or checkpoint."""
+    yield check_python()
+    for check in (check_torch, check_resampler, check_mp3, check_ray, check_metrics):
+        yield _guarded(check)
+    yield check_disk("temporary files", Path(tempfile.gettempdir()))
+    if Path("/dev/shm").is_dir():
+        yield check_disk("shared memory", Path("/dev/shm"), min_free_bytes=10**9)
+
+
+def check_python() -> Check:
+    """Interpreter and platform."""
+    found = f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
+    return Check("python", "ok", found)
+
+
+def check_torch() -> Check:
+    """The torch build and the GPUs it sees."""
+    import torch
+
+    build = f"{torch.__version__}, built for {_build_target(torch.version.cuda)}"
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Check("torch", "ok", f"{build}; {len(names)} GPU: {', '.join(sorted(set(names)))}")
+    if not Path("/dev/nvidiactl").exists():
+        return Check("torch", "note", f"{build}; no GPU", "fine for a trial; a GPU is far faster")
+    if torch.version.cuda is None:
+        advice = "this torch is a CPU build: install a CUDA build of the same version"
+    else:
+        advice = "the driver is older than this torch wants: update it, or install an older torch"
+    return Check("torch", "fault", f"{build}; a GPU is there but not usable", advice)
+
+
+def check_resampler() -> Check:
+    """Whether torchaudio matches torch, as far as its resampler needs it."""
+    from xy_codec.audio import RESAMPLER, resample
+
+    halved = resample(np.ones(2_400, np.float32), 24_000, 16_000)
+    found = f"{RESAMPLER}, torch {importlib.metadata.version('torch')}"
+    if len(halved) != 1_600:
+        advice = "install the torchaudio named in constraints.txt"
+        return Check("resampler", "fault", f"{found}; 2400 samples became {len(halved)}", advice)
+    return Check("resampler", "ok", found)
+
+
+def check_mp3() -> Check:
+    """Whether libsndfile can code and decode MP3."""
+    import soundfile
+
+    found = f"libsndfile {soundfile.__libsndfile_version__}"
+    if "MP3" not in soundfile.available_formats():
+        advice = "pip install --force-reinstall soundfile: its wheel carries libsndfile 1.2"
+        return Check("mp3", "fault", f"{found}, without MP3", advice)
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(24_000, np.float32), 24_000, format="MP3")
+    file.seek(0)
+    samples, _ = soundfile.read(file)
+    return Check("mp3", "ok", f"{found}, decoded {len(samples):,} samples")
+
+
+def check_ray() -> Check:
+    """The installed Ray; all nodes of a cluster must have the same."""
+    found = f"{importlib.metadata.version('ray')}, Python {platform.python_version()}"
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        found += f"; RAY_ADDRESS is `{address}`: `xytok doctor --address auto` tries it"
+    return Check("ray", "ok", found)
+
+
+def check_metrics() -> Check:
+    """Whether the packages of the audit's metrics are there."""
+    missing = [name for name in METRIC_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        advice = "pip install 'xytok[audit]' (pesq needs a C compiler)"
+        return Check("audit metrics", "note", f"without {', '.join(missing)}", advice)
+    return Check("audit metrics", "ok", ", ".join(METRIC_PACKAGES))
+
+
+def check_disk(subject: str, folder: Path, min_free_bytes: int = MIN_FREE_BYTES) -> Check:
+    """Free space where big temporary files go."""
+    free = shutil.disk_usage(folder).free
+    found = f"`{folder}`, {free / 1e9:.1f} GB free"
+    if free < min_free_bytes:
+        advice = f"free {min_free_bytes / 1e9:.0f} GB, or set TMPDIR to a larger disk"
+        if subject == "shared memory":
+            advice = "give the container more: `--shm-size=2g`"
+        return Check(subject, "note", found, advice)
+    return Check(subject, "ok", found)
+
+
+def check_cluster(address: str) -> Check:
+    """Whether a driver here can join a Ray cluster, and what it offers."""
+
+    def join_cluster() -> Check:
+        import ray
+
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        try:
+            offered = ray.cluster_resources()
+            nodes = sum(node["Alive"] for node in ray.nodes())
+        finally:
+            ray.shutdown()
+        found = f"`{address}`: {nodes} nodes, {offered.get('CPU', 0):.0f} CPUs"
+        return Check("cluster", "ok", f"{found}, {offered.get('GPU', 0):.0f} GPUs")
+
+    return _guarded(join_cluster, "cluster", "same Ray and Python on both sides, head reachable?")
+
+
+def check_storage(url: str, storage: Storage, write: bool) -> Check:
+    """Whether a folder can be listed, and written if asked; a written probe is removed again."""
+    try:
+        listed = len(storage.list_files(url))
+        found = f"`{redact(url)}`: {listed:,} files listed"
+        if write:
+            probe = join(url, f".xytok-doctor-{uuid.uuid4().hex[:8]}")
+            storage.write_finished(probe, b"probe")
+            storage.delete(probe)
+            found += ", a file written and removed"
+    except PipelineError as error:
+        advice = "check bucket, endpoint (AWS_ENDPOINT_URL), region and credentials"
+        return Check("storage", "fault", str(error), advice)
+    return Check("storage", "ok", found)
+
+
+def check_codec(source: str) -> Check:
+    """Whether a checkpoint loads and encodes a second of silence."""
+
+    def encode() -> Check:
+        from xy_codec import load_codec
+
+        codec = load_codec(source)
+        (codes,) = codec.encode([np.zeros(codec.identity.input_rate_hz, np.float32)])
+        identity = codec.identity
+        found = f"{identity.name}, checkpoint {identity.checkpoint_sha256[:12]}"
+        return Check("codec", "ok", f"{found}, one second is {codes.shape[1]} frames")
+
+    return _guarded(encode, "codec", "check the path, or the access to the hub")
+
+
+def _build_target(cuda: str | None) -> str:
+    return "CPU only" if cuda is None else f"CUDA {cuda}"
+
+
+def _guarded(check: Callable[[], Check], subject: str = "", advice: str = "") -> Check:
+    try:
+        return check()
+    except Exception as error:  # whatever a broken installation raises is the finding
+        name = subject or check.__name__.removeprefix("check_")
+        found = str(error).strip().split("\n")[0][:300] or type(error).__name__
+        return Check(name, "fault", found, advice or "reinstall: pip install --upgrade xytok")

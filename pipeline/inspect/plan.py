@@ -1,0 +1,134 @@
+"""What a run would do: shards, bytes, hours, cost and size, from listings and samples alone."""
+
+from dataclasses import dataclass
+
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.sampling import ShardSample, sample_shards
+from pipeline.corpus.shard import Shard
+from pipeline.errors import InputError
+from pipeline.fleet.resume import checked_identity, find_backlog
+from pipeline.output.manifest import list_manifests
+from pipeline.output.run_record import RUN_RECORD, read_run_record
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, normalise, redact
+from pipeline.worker.codec_request import CodecRequest
+
+# 12.5 frames a second, 8 codebooks of 10 bits, 2 % for Parquet.
+_CODE_BYTES_PER_SECOND = 12.5 * 8 * 10 / 8 * 1.02
+# Key, text, place and hash of a clip, compressed.
+_ROW_BYTES = 120
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is there, what is done, and what the rest would take."""
+
+    shards: int
+    size_bytes: int
+    done: int
+    changed: tuple[str, ...]
+    left: int
+    left_bytes: int
+    clips: float
+    hours: float
+    speed: float
+    gpus: int
+    largest_hours: float
+    run: str | None
+    where: str | None = None
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of one GPU at the assumed speed."""
+        return self.hours / self.speed
+
+    @property
+    def wall_hours(self) -> float:
+        """Hours with all GPUs; the largest shard is the least it takes."""
+        return max(self.gpu_hours / self.gpus, self.largest_hours / self.speed)
+
+    @property
+    def output_bytes(self) -> float:
+        """The size of the parts."""
+        return self.hours * 3600 * _CODE_BYTES_PER_SECOND + self.clips * _ROW_BYTES
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        run = "a new run" if self.run is None else f"resumes run {self.run}"
+        return [
+            f"shards    {self.shards:,} ({self.size_bytes / _GIB:,.2f} GiB), {self.done:,} done, "
+            f"{self.left:,} left ({self.left_bytes / _GIB:,.2f} GiB); {run}",
+            f"speech    about {self.hours:,.2f} h in {self.clips:,.0f} clips are left",
+            *(
+                [f"where     `{self.where}` is not estimated: all clips count"]
+                if self.where
+                else []
+            ),
+            f"cost      {self.gpu_hours:,.2f} GPU-hours, {self.wall_hours * 60:,.1f} minutes on "
+            f"{self.gpus} workers, at {self.speed:,.0f} x real time each (an assumption: "
+            "`--speed`; `xytok bench` measures it); start-up comes on top",
+            f"output    about {self.output_bytes / _GIB:,.3f} GiB",
+            *(f"changed   {url} was replaced; needs `--redo-changed`" for url in self.changed),
+        ]
+
+
+def make_plan(
+    inputs: tuple[str, ...],
+    output: str,
+    storage: Storage,
+    *,
+    rules: ReadRules,
+    codec: CodecRequest,
+    max_shards: int | None = None,
+    speed: float,
+    gpus: int,
+) -> Plan:
+    """List, compare and sample; nothing is written and no codec is loaded.
+
+    An output that a run with these options would refuse is refused.
+    """
+    output = normalise(output)
+    shards = list_shards(inputs, storage, rules.root)[:max_shards]
+    run = _run_of(output, storage, codec, rules)
+    manifests = list_manifests(storage, output) if run else []
+    backlog = find_backlog(shards, manifests, run or "")
+    left = [*backlog.left, *backlog.changed]
+    sample = sample_shards(left, storage) if left else ShardSample()
+    estimates = [_estimate(shard, sample, rules.limit) for shard in left]
+    return Plan(
+        shards=len(shards),
+        size_bytes=sum(max(0, shard.size_bytes) for shard in shards),
+        done=len(backlog.done),
+        changed=tuple(redact(shard.url) for shard in backlog.changed),
+        left=len(left),
+        left_bytes=sum(max(0, shard.size_bytes) for shard in left),
+        clips=sum(clips for clips, _ in estimates),
+        hours=sum(hours for _, hours in estimates),
+        speed=speed,
+        gpus=gpus,
+        largest_hours=max((hours for _, hours in estimates), default=0.0),
+        run=run,
+        where=rules.where,
+    )
+
+
+def _estimate(shard: Shard, sample: ShardSample, limit: int | None) -> tuple[float, float]:
+    """Clips and hours of a shard, of which a run takes no more than `limit` clips."""
+    size_bytes = max(0, shard.size_bytes)
+    clips, hours = sample.clips_in(size_bytes), sample.seconds_in(size_bytes) / 3600
+    if limit is None or clips <= limit:
+        return clips, hours
+    return limit, hours * limit / clips
+
+
+def _run_of(output: str, storage: Storage, codec: CodecRequest, rules: ReadRules) -> str | None:
+    try:
+        if not storage.exists(join(output, RUN_RECORD)):
+            return None
+    except InputError:
+        return None
+    record = read_run_record(storage, output)
+    checked_identity(output, record, codec, rules)
+    return record.identity8

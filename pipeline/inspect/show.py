@@ -1,0 +1,105 @@
+"""One clip of an output by its key: its row, and the bytes it was made from."""
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import IdentityError, InputError
+from pipeline.output.manifest import Manifest, list_manifests, read_manifest
+from pipeline.output.run_record import RunRecord
+from pipeline.read.dataset import find_parts
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, normalise, redact
+from xy_codec.contract import CodecIdentity
+
+logger = logging.getLogger(__name__)
+_READERS = 8
+# The first bytes of what libsndfile reads, to name the file of an original.
+_MAGICS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRow:
+    """A row and the part it is in."""
+
+    part: str
+    row: dict[str, Any]
+
+
+def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundRow:
+    """The row of a key; `shard` is a piece of the shard's path where several have the key."""
+    parts = [part for part in find_parts(output, storage) if shard in part]
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = [row for rows in pool.map(lambda p: _rows(p, key, storage), parts) for row in rows]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(
+            f"No row has the key `{key}` in {len(parts)} parts of `{redact(output)}`; expected a "
+            "key as in column `key`; look into `rejects/`, or check the spelling"
+        )
+    places = ", ".join(f"`{one.row['shard']}`" for one in found)
+    raise InputError(
+        f"{len(found)} rows have the key `{key}`: in {places}; expected one; name its shard with "
+        "`--shard`"
+    )
+
+
+def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
+    """The clip's audio member, read as a range of its source tar."""
+    offset, size = found.row["tar_offset"], found.row["tar_size"]
+    manifest = _manifest_of(output, found.part, storage)
+    if offset is None:
+        raise InputError(
+            f"`{redact(manifest.url)}` is compressed, so its clips have no offsets; expected an "
+            "uncompressed tar; unpack it to get the original"
+        )
+    return storage.read_range(manifest.url, offset, offset + size)
+
+
+def original_suffix(content: bytes) -> str:
+    """The file name's ending for an original, by its first bytes."""
+    return _MAGICS.get(content[:4], ".mp3")
+
+
+def check_decodes(codec: CodecIdentity, record: RunRecord) -> None:
+    """Refuse to decode with another checkpoint than the one that made the codes."""
+    made_with = record.identity["codec"]
+    if codec.checkpoint_sha256 != made_with["checkpoint_sha256"]:
+        raise IdentityError(
+            f"Codec `{codec.name}` has checkpoint `{codec.checkpoint_sha256[:12]}`, the codes were "
+            f"made with `{made_with['name']}`, `{made_with['checkpoint_sha256'][:12]}`; expected "
+            "the same; pass it as `--codec`"
+        )
+
+
+def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
+    fs, path = storage.filesystem(part)
+    try:
+        with fs.open(path, "rb") as file:
+            parquet: Any = pq.ParquetFile(file)
+            for group in range(parquet.num_row_groups):
+                keys = parquet.read_row_group(group, columns=["key"]).column("key").to_pylist()
+                if key in keys:
+                    rows = parquet.read_row_group(group).slice(keys.index(key), 1)
+                    return [FoundRow(part, rows.to_pylist()[0])]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        # Another part may have the key.
+        logger.warning("Part `%s` cannot be read and was not searched: %s", redact(part), error)
+    return []
+
+
+def _manifest_of(output: str, part: str, storage: Storage) -> Manifest:
+    output = normalise(output)
+    for name in list_manifests(storage, output):
+        if part == join(output, f"tokens/{name.stem}.parquet"):
+            return read_manifest(storage, join(output, name.path))
+    raise InputError(
+        f"Part `{redact(part)}` has no manifest, which names its source; expected an output of "
+        "`xytok tokenize`; pass the whole output folder"
+    )

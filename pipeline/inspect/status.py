@@ -1,0 +1,114 @@
+"""What the output folder alone says about a run: done, left, failed, rejected by reason."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.output.events import read_events
+from pipeline.output.manifest import list_manifests, read_named_manifests
+from pipeline.output.run_record import RunRecord, read_run_record
+from pipeline.storage.client import Storage
+from pipeline.storage.location import normalise
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """The state of a run; `left` is None when no event log tells how much there was to do."""
+
+    done: int
+    left: int | None
+    failed: dict[str, str]
+    damaged: list[str]
+    clips: int
+    codes: int
+    filtered: int
+    hours: float
+    rejects: dict[str, int]
+    identity8: str
+    codec: str
+    last_event: str | None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is known to be left or failed."""
+        return not self.failed and not self.left
+
+    def lines(self) -> list[str]:
+        """The status for people."""
+        left = "an unknown number" if self.left is None else self.left
+        lines = [
+            f"run       {self.identity8}, codec {self.codec}",
+            f"shards    {self.done} done, {left} left, {len(self.failed)} failed, "
+            f"{len(self.damaged)} damaged",
+            f"clips     {self.codes} codes, {sum(self.rejects.values())} rejects, "
+            f"{self.filtered} filtered, {self.hours:.3f} h of speech",
+        ]
+        lines += [f"rejects   {count} {reason}" for reason, count in self.rejects.items()]
+        lines += [f"damaged   {shard}" for shard in self.damaged]
+        lines += [f"failed    {shard}: {error}" for shard, error in self.failed.items()]
+        return lines
+
+
+@dataclass(slots=True)
+class _History:
+    left: int | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    last_event: str | None = None
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Follow one event."""
+        kind, shard = event.get("event"), str(event.get("shard"))
+        self.last_event = f"{kind} at {event.get('time')}"
+        if kind == "run_started":
+            # The last driver listed what was left; those before it were interrupted.
+            self.left, self.failed = int(event["shards"]), {}
+        elif kind == "shard_done":
+            self.left = None if self.left is None else self.left - 1
+        elif kind == "shard_failed":
+            self.left = None if self.left is None else self.left - 1
+            self.failed[shard] = str(event.get("error"))
+
+
+def read_status(output: str, storage: Storage) -> RunStatus:
+    """The status of an output folder."""
+    output = normalise(output)
+    record = read_run_record(storage, output)
+    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    manifests = read_named_manifests(storage, output, names)
+    history = _read_history(output, storage)
+    rejects: Counter[str] = Counter()
+    for manifest in manifests:
+        rejects.update(manifest.rejects_by_reason)
+    return RunStatus(
+        done=len(manifests),
+        left=history.left,
+        failed=history.failed,
+        damaged=[manifest.url for manifest in manifests if manifest.is_damaged],
+        clips=sum(manifest.clips_seen for manifest in manifests),
+        codes=sum(manifest.codes for manifest in manifests),
+        filtered=sum(manifest.filtered for manifest in manifests),
+        hours=sum(manifest.source_seconds for manifest in manifests) / 3600,
+        rejects=dict(rejects.most_common()),
+        identity8=record.identity8,
+        codec=codec_name(record),
+        last_event=history.last_event,
+    )
+
+
+def num_left(storage: Storage, output: str) -> int:
+    """Shards that the last driver listed and that are not done, failed ones included."""
+    history = _read_history(output, storage)
+    return (history.left or 0) + len(history.failed)
+
+
+def codec_name(record: RunRecord) -> str:
+    """The codec of a run in one line."""
+    codec = record.identity["codec"]
+    return f"{codec['name']} ({codec['checkpoint_sha256'][:12]}, {codec['precision']})"
+
+
+def _read_history(output: str, storage: Storage) -> _History:
+    history = _History()
+    for event in read_events(storage, output):
+        history.take(event)
+    return history

@@ -1,0 +1,1 @@
+"""What comes out: schema, parts, rejects, manifests, identity and the record of a run."""

@@ -1,0 +1,87 @@
+"""What a run's bytes depend on: codec, decoder, schema and rules; must match to resume.
+
+Provenance is recorded and never compared, tuning is free; neither is here.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.corpus.decode import DECODER
+from pipeline.corpus.rules import DEFAULT_DECODER, ReadRules
+from pipeline.errors import IdentityError
+from pipeline.output.schema import ROW_GROUP_ROWS, SCHEMA_VERSION
+from xy_codec.audio import RESAMPLER
+from xy_codec.contract import CodecIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Everything a part's bytes depend on beside its shard."""
+
+    codec: Mapping[str, Any]
+    resampler: str
+    decoder: str
+    schema_version: int
+    row_group_rows: int
+    root: str
+    where: str | None
+    limit: int | None
+    require_json: bool
+    max_clip_seconds: float | None
+    max_member_bytes: int
+
+    def to_json(self) -> str:
+        """The identity as canonical JSON, also for the Parquet footer."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def identity8(self) -> str:
+        """The short hash in the names of manifests."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:8]
+
+
+def build_identity(codec: CodecIdentity, rules: ReadRules) -> RunIdentity:
+    """The identity of a run that uses this codec under these rules."""
+    return RunIdentity(
+        codec=codec.to_dict(),
+        resampler=RESAMPLER,
+        decoder=DECODER if rules.decoder == DEFAULT_DECODER else rules.decoder,
+        schema_version=SCHEMA_VERSION,
+        row_group_rows=ROW_GROUP_ROWS,
+        root=rules.root,
+        where=rules.where,
+        limit=rules.limit,
+        require_json=rules.require_json,
+        max_clip_seconds=rules.max_clip_seconds,
+        max_member_bytes=rules.max_member_bytes,
+    )
+
+
+def check_same_identity(
+    output: str, existing: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> None:
+    """Refuse to mix codes that are not comparable; every difference is named with both values."""
+    # Through JSON, so that tuples and lists, or 10 and 10.0, do not count as differences.
+    differences = _differences(json.loads(json.dumps(existing)), json.loads(json.dumps(wanted)))
+    if differences:
+        raise IdentityError(
+            f"Output `{output}` was made with other settings than this run has:\n"
+            + "\n".join(f"  {line}" for line in differences)
+            + "\nexpected the same identity to resume; use a new output, or pass the old settings"
+        )
+
+
+def _differences(
+    existing: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+    lines: list[str] = []
+    for name in sorted(set(existing) | set(wanted)):
+        old, new = existing.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            lines.append(f"{prefix}{name}: output has `{old}`, this run has `{new}`")
+    return lines

@@ -1,0 +1,180 @@
+"""The small JSON whose existence says "this shard is done": what went in, what came out.
+
+It is written last. Its name carries short hashes of the run's identity and of the source file, so
+that one listing of manifests and one of the inputs tell what is left.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from pipeline.corpus.shard import Shard
+from pipeline.corpus.tar_reader import Hole
+from pipeline.errors import OutputError
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, redact
+
+MANIFESTS = "manifests"
+_READERS = 32
+_NAME = re.compile(
+    r"^(?P<stem>.+)\.(?P<identity8>[0-9a-f]{8})\.(?P<source8>[0-9a-f]{8})\.json\Z", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file of the output, with what proves that it is whole."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestName:
+    """What a manifest's name says, without reading it."""
+
+    stem: str
+    identity8: str
+    source8: str
+
+    @classmethod
+    def of(cls, shard: Shard, identity8: str) -> "ManifestName":
+        """The name of a shard's manifest in the run with this identity."""
+        return cls(shard.stem, identity8, shard.source8)
+
+    @property
+    def path(self) -> str:
+        """The manifest's path below the output."""
+        return f"{MANIFESTS}/{self.stem}.{self.identity8}.{self.source8}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One finished shard; equal runs write equal manifests, byte for byte."""
+
+    shard: str
+    url: str
+    source_size_bytes: int
+    source_etag: str
+    identity8: str
+    members: int
+    clips_seen: int
+    codes: int
+    rejects: int
+    filtered: int
+    frames: int
+    samples: int
+    source_seconds: float
+    part: WrittenFile
+    reject_file: WrittenFile
+    rejects_by_reason: dict[str, int] = field(default_factory=dict)
+    holes: tuple[Hole, ...] = ()
+    limited: bool = False
+
+    def check_balance(self) -> None:
+        """Refuse a manifest in which a clip went missing or was counted twice."""
+        if self.clips_seen != self.codes + self.rejects + self.filtered:
+            raise OutputError(
+                f"Shard `{self.url}` does not balance: {self.clips_seen} clips seen, but "
+                f"{self.codes} codes + {self.rejects} rejects + {self.filtered} filtered; expected "
+                "equal sums; this is a defect of xytok: report it with the shard"
+            )
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether part of the tar could not be read."""
+        return bool(self.holes)
+
+    def to_json(self) -> bytes:
+        """The manifest as bytes, the same for the same content."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEnding:
+    """The damage and the rejects of one finished shard."""
+
+    url: str
+    holes: int
+    codes: int
+    rejects: int
+
+    @classmethod
+    def of_event(cls, event: Mapping[str, Any]) -> "ShardEnding":
+        """From a line of the event log."""
+        counts = (int(event[name]) for name in ("holes", "codes", "rejects"))
+        return cls(str(event["shard"]), *counts)
+
+    @classmethod
+    def of_manifest(cls, manifest: Manifest) -> "ShardEnding":
+        """From the manifest."""
+        holes = len(manifest.holes)
+        return cls(redact(manifest.url), holes, manifest.codes, manifest.rejects)
+
+
+def parse_name(path: str) -> ManifestName | None:
+    """What a path below `manifests/` says; None when it is no manifest."""
+    match = _NAME.match(path)
+    return ManifestName(**match.groupdict()) if match else None
+
+
+def list_manifests(storage: Storage, output: str) -> list[ManifestName]:
+    """The names of all manifests of an output, by one listing and no reads."""
+    return [name for name, _ in _listed(storage, output)]
+
+
+def read_manifests(storage: Storage, output: str) -> Iterable[Manifest]:
+    """Every manifest of an output, read one by one."""
+    for _, url in _listed(storage, output):
+        yield read_manifest(storage, url)
+
+
+def read_named_manifests(
+    storage: Storage, output: str, names: Sequence[ManifestName]
+) -> list[Manifest]:
+    """Manifests read side by side, in the order of their names."""
+    urls = [join(output, name.path) for name in names]
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(lambda url: read_manifest(storage, url), urls))
+
+
+def read_manifest(storage: Storage, url: str) -> Manifest:
+    """One manifest."""
+    content = storage.read_bytes(url)
+    try:
+        return _from_dict(json.loads(content))
+    except (ValueError, TypeError, KeyError) as error:
+        raise OutputError(
+            f"Manifest `{url}` cannot be read ({error}); expected the JSON that `xytok tokenize` "
+            "writes; delete the file and run the same command again"
+        ) from error
+
+
+def write_manifest(storage: Storage, output: str, name: ManifestName, manifest: Manifest) -> None:
+    """Say that a shard is done; call this after its part and rejects are in place."""
+    manifest.check_balance()
+    storage.write_finished(join(output, name.path), manifest.to_json())
+
+
+def _listed(storage: Storage, output: str) -> list[tuple[ManifestName, str]]:
+    folder = join(output, MANIFESTS)
+    listed = []
+    for file in storage.list_files(folder):
+        name = parse_name(file.url.removeprefix(folder).lstrip("/"))
+        if name:
+            listed.append((name, file.url))
+    return listed
+
+
+def _from_dict(content: dict[str, Any]) -> Manifest:
+    known = {f.name for f in fields(Manifest)}
+    values = {k: v for k, v in content.items() if k in known}
+    values["part"] = WrittenFile(**values["part"])
+    values["reject_file"] = WrittenFile(**values["reject_file"])
+    values["holes"] = tuple(Hole(**hole) for hole in values.get("holes", ()))
+    return Manifest(**values)

@@ -1,0 +1,60 @@
+"""`run.json`: what all work in one output folder shares, written once and compared ever after.
+
+Identity must match to resume; provenance is recorded, never compared; tuning is free. No secrets.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.errors import OutputError
+from pipeline.output.identity import RunIdentity, check_same_identity
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join
+
+RUN_RECORD = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The content of `run.json`."""
+
+    identity: Mapping[str, Any]
+    identity8: str
+    provenance: Mapping[str, Any]
+    tuning: Mapping[str, Any]
+
+    def to_json(self) -> bytes:
+        """The record as bytes."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+
+def read_run_record(storage: Storage, output: str) -> RunRecord:
+    """The record of an output folder."""
+    url = join(output, RUN_RECORD)
+    content = storage.read_bytes(url)
+    try:
+        values = json.loads(content)
+        return RunRecord(**{name: values[name] for name in RunRecord.__slots__})
+    except (ValueError, TypeError, KeyError) as error:
+        raise OutputError(
+            f"`{url}` is not a run record ({error}); expected the JSON that `xytok tokenize` "
+            "writes; pass an output folder of xytok, or a new one"
+        ) from error
+
+
+def claim_output(
+    storage: Storage,
+    output: str,
+    identity: RunIdentity,
+    provenance: Mapping[str, Any],
+    tuning: Mapping[str, Any],
+) -> RunRecord:
+    """Create `run.json`, or compare with the one that is there and refuse another identity."""
+    record = RunRecord(asdict(identity), identity.identity8, provenance, tuning)
+    if storage.create_exclusive(join(output, RUN_RECORD), record.to_json()):
+        return record
+    existing = read_run_record(storage, output)
+    check_same_identity(output, existing.identity, record.identity)
+    return existing

@@ -1,0 +1,196 @@
+"""Reading codes back for training: parts spread over ranks and loader workers, shuffled, resumable.
+
+Needs pyarrow and fsspec alone; `pipeline.read.torch_dataset` wraps it for a DataLoader.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from pipeline.errors import InputError, UsageError
+from pipeline.output.manifest import list_manifests
+from pipeline.read.part_stream import COMPARISONS, CodesRow, Condition, PartStream
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, normalise, redact
+
+_STREAMS_SHIFT = 32
+DEFAULT_COLUMNS = ("text", "speaker", "language", "duration")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedClip:
+    """A clip with its place, to resume after it: the how-many-th of which stream.
+
+    A stream's number holds how many streams there are: `number + (streams << 32)`.
+    """
+
+    row: CodesRow
+    stream: int
+    index: int
+
+
+@dataclass(slots=True)
+class Position:
+    """How far every stream of an epoch has been consumed; plain data for a checkpoint.
+
+    `of` is what the numbers count: other parts, filters or buffers give other clips.
+    """
+
+    epoch: int = 0
+    seen: dict[int, int] = field(default_factory=dict)
+    of: str = ""
+
+    def see(self, streams: Sequence[int], indexes: Sequence[int]) -> None:
+        """Note the clips of a batch that was trained on."""
+        for stream, index in zip(streams, indexes, strict=True):
+            self.seen[int(stream)] = max(self.seen.get(int(stream), 0), int(index) + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The position as plain JSON values."""
+        seen = {str(stream): count for stream, count in self.seen.items()}
+        return {"epoch": self.epoch, "seen": seen, "of": self.of}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Position":
+        """The position that `to_dict` wrote."""
+        seen = {int(stream): int(count) for stream, count in values["seen"].items()}
+        return cls(int(values["epoch"]), seen, str(values.get("of", "")))
+
+
+@dataclass(frozen=True, slots=True)
+class CodesDataset:
+    """The finished parts of an output; the same arguments give the same clips in the same order.
+
+    `where` is conditions that must all hold, e.g. `(("dnsmos", ">", 3),)`. With a shuffle buffer,
+    parts are shuffled, and clips within as many as the buffer holds.
+    """
+
+    parts: tuple[str, ...]
+    columns: tuple[str, ...] = DEFAULT_COLUMNS
+    num_codebooks: int | None = None
+    where: tuple[Condition, ...] = ()
+    shuffle_buffer: int = 0
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    storage: Storage = field(default_factory=Storage)
+
+    def __post_init__(self) -> None:
+        faults = []
+        if not 0 <= self.rank < self.world_size:
+            faults.append(f"rank {self.rank} of {self.world_size} processes")
+        if self.num_codebooks is not None and self.num_codebooks < 1:
+            faults.append(f"{self.num_codebooks} codebooks")
+        if self.shuffle_buffer < 0:
+            faults.append(f"a shuffle buffer of {self.shuffle_buffer} clips")
+        if isinstance(self.columns, str):
+            faults.append(f"columns `{self.columns}`, a word and no list of them")
+        faults += [
+            f"the condition {each!r}, which is no (column, comparison, value)"
+            for each in self.where
+            if not isinstance(each, tuple | list) or len(each) != 3 or each[1] not in COMPARISONS
+        ]
+        if faults:
+            raise UsageError(
+                f"The dataset was asked for {'; '.join(faults)}; expected a rank below the world "
+                "size, 1 or more codebooks, a buffer of 0 or more, columns as a tuple, and "
+                f"conditions like `('dnsmos', '>', 3)` with one of {' '.join(COMPARISONS)}"
+            )
+        if self.world_size > len(self.parts):
+            raise UsageError(
+                f"{len(self.parts)} parts for {self.world_size} ranks leave some without data; "
+                "expected at least one part a rank; use fewer ranks or smaller shards"
+            )
+
+    def stream(
+        self, worker: int = 0, num_workers: int = 1, position: Position | None = None
+    ) -> Iterator[StreamedClip]:
+        """The clips of one loader worker of this rank, from a position on."""
+        position = self.claim(position or Position())
+        # Neighbouring parts to different ranks: a rank without data would hold up the others.
+        number, num_streams = worker * self.world_size + self.rank, self.world_size * num_workers
+        _check_streams(position, num_streams)
+        stream = number + (num_streams << _STREAMS_SHIFT)
+        parts = self._parts_of(number, num_streams, position.epoch)
+        seen = position.seen.get(stream, 0)
+        rows = self._shuffled(parts, seen, f"{self.seed}/{position.epoch}/{number}")
+        for index, row in enumerate(rows, start=seen):
+            yield StreamedClip(row, stream, index)
+
+    def claim(self, position: Position) -> Position:
+        """The position as one of this dataset; one that counts other clips is refused."""
+        facts = (self.parts, self.where, self.shuffle_buffer, self.seed)
+        own = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        if position.seen and position.of not in ("", own):
+            raise UsageError(
+                "The position was saved with other parts, conditions, shuffle buffer or seed; "
+                "expected the same, or clips would be read twice or never. Pass the `parts` of "
+                "then, or begin an epoch with a new position"
+            )
+        position.of = own
+        return position
+
+    def __iter__(self) -> Iterator[CodesRow]:
+        return (clip.row for clip in self.stream())
+
+    def _parts_of(self, number: int, num_streams: int, epoch: int) -> list[str]:
+        parts = list(self.parts)
+        if self.shuffle_buffer:
+            # Every stream shuffles all parts the same way, so that none is read twice or never.
+            random.Random(f"{self.seed}/{epoch}").shuffle(parts)
+        return parts[number::num_streams]
+
+    def _shuffled(self, parts: list[str], seen: int, seed: str) -> Iterator[CodesRow]:
+        reader = PartStream(
+            self.storage, self.columns, self.num_codebooks, self.where, self.parts[0]
+        )
+        if not self.shuffle_buffer:
+            yield from reader.rows(parts, seen)
+            return
+        # Whole buffers are shuffled, each by its own seed: to resume, earlier ones are not read.
+        number, skip = divmod(seen, self.shuffle_buffer)
+        rows = reader.rows(parts, seen - skip)
+        while buffer := list(islice(rows, self.shuffle_buffer)):
+            random.Random(f"{seed}/{number}").shuffle(buffer)
+            yield from buffer[skip:]
+            number, skip = number + 1, 0
+
+
+def _check_streams(position: Position, num_streams: int) -> None:
+    saved = {stream >> _STREAMS_SHIFT for stream in position.seen} - {num_streams}
+    if saved:
+        raise UsageError(
+            f"The position was saved with {saved.pop()} streams (ranks times loader workers), now "
+            f"there are {num_streams}; expected as many, or clips would be read twice or never. "
+            "Use as many ranks and workers as then, or begin an epoch with a new position"
+        )
+
+
+def _is_beside(path: str) -> bool:
+    return not {"rejects", "audit"}.isdisjoint(path.split("/"))
+
+
+def open_dataset(output: str, *, storage: Storage | None = None, **options: Any) -> CodesDataset:
+    """The dataset of an output folder; `options` are the fields of `CodesDataset`."""
+    storage = storage or Storage()
+    return CodesDataset(find_parts(output, storage), storage=storage, **options)
+
+
+def find_parts(output: str, storage: Storage) -> tuple[str, ...]:
+    """The parts whose manifests say that they are done; without manifests, every Parquet file."""
+    output = normalise(output)
+    stems = sorted({name.stem for name in list_manifests(storage, output)})
+    parts = tuple(join(output, f"tokens/{stem}.parquet") for stem in stems)
+    if not parts:
+        listed = storage.list_files(output)
+        names = [f.url for f in listed if f.url.endswith(".parquet")]
+        parts = tuple(name for name in names if not _is_beside(name.removeprefix(output)))
+    if not parts:
+        raise InputError(
+            f"`{redact(output)}` holds no parts; expected the output of `xytok tokenize`, or a "
+            "folder of its Parquet files; check the path"
+        )
+    return parts

@@ -1,0 +1,53 @@
+"""Codes as a `torch.utils.data.IterableDataset`; each DataLoader worker reads its own parts."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from pipeline.read.dataset import CodesDataset, Position, StreamedClip
+
+Sample = dict[str, Any]
+
+
+class TorchCodes(IterableDataset[Sample]):
+    """Yields `key`, `codes` int16 `[K, T]`, the columns, and `stream` and `index` to resume by.
+
+    With a position only what is left of its epoch comes, until `set_epoch` begins another. Call it
+    before every epoch; without it each has the order of the one before.
+    """
+
+    def __init__(self, dataset: CodesDataset, position: Position | None = None) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.position = dataset.claim(position or Position())
+        # Epoch, and how often one was set: shared, because loader workers may outlive epochs.
+        self._epoch = torch.tensor([self.position.epoch, 0])
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin another epoch: other order, nothing seen."""
+        self._epoch += torch.tensor([epoch - int(self._epoch[0]), 1])
+
+    def __iter__(self) -> Iterator[Sample]:
+        info = get_worker_info()
+        worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
+        epoch, times_set = self._epoch.tolist()
+        position = Position(epoch) if times_set else self.position
+        for clip in self.dataset.stream(worker, num_workers, position):
+            yield to_sample(clip)
+
+
+def to_sample(clip: StreamedClip) -> Sample:
+    """A clip with its codes as a tensor of its own."""
+    matrix = clip.row.codes
+    shape = matrix.shape or ()
+    codes = torch.frombuffer(bytearray(matrix), dtype=torch.int16).reshape(shape)
+    return {
+        "key": clip.row.key,
+        "codes": codes,
+        **clip.row.columns,
+        "stream": clip.stream,
+        "index": clip.index,
+    }

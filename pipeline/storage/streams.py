@@ -1,0 +1,153 @@
+"""A shard from front to back: read-ahead, retried ranges, gzip, and steps back for resync."""
+
+import logging
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.storage.client import Storage, StoredFile
+from pipeline.storage.location import local_path, redact
+
+logger = logging.getLogger(__name__)
+
+BLOCK_BYTES = 4 << 20
+# Ranges of a remote shard that are fetched before they are asked for.
+_RANGES_AHEAD = 3
+# A gzip stream may expand a thousandfold; it is inflated in steps of this size.
+_INFLATE_BYTES = 4 << 20
+
+
+class ByteStream:
+    """Bytes in order, with `offset` of the next one; `push_back` returns bytes to the front."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._current = b""
+        self._position = 0
+        self.offset = 0
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes, fewer only at the end."""
+        end = self._position + size
+        if end <= len(self._current):
+            taken = self._current[self._position : end]
+            self._position = end
+        else:
+            taken = self._take_across(size)
+        self.offset += len(taken)
+        return taken
+
+    def skip(self, size: int) -> int:
+        """Pass over `size` bytes without keeping them; how many there were."""
+        left = size
+        while left:
+            taken = len(self.take(min(left, BLOCK_BYTES)))
+            if not taken:
+                break
+            left -= taken
+        return size - left
+
+    def push_back(self, content: bytes) -> None:
+        """Return bytes that were just taken, to be taken again."""
+        self._current = content + self._current[self._position :]
+        self._position = 0
+        self.offset -= len(content)
+
+    def take_available(self) -> bytes:
+        """Whatever is at hand, a block at most; empty at the end."""
+        if self._position >= len(self._current):
+            self._current, self._position = next(self._blocks, b""), 0
+        taken = self._current[self._position :]
+        self._position = len(self._current)
+        self.offset += len(taken)
+        return taken
+
+    def _take_across(self, size: int) -> bytes:
+        pieces = [self._current[self._position :]]
+        missing = size - len(pieces[0])
+        self._current, self._position = b"", 0
+        while missing > 0:
+            block = next(self._blocks, b"")
+            if not block:
+                break
+            pieces.append(block[:missing])
+            if len(block) > missing:
+                self._current, self._position = block, missing
+            missing -= len(pieces[-1])
+        return b"".join(pieces)
+
+
+def local_blocks(url: str) -> Iterator[bytes]:
+    """The blocks of a local file."""
+    try:
+        with Path(local_path(url)).open("rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise InputError(
+            f"Shard `{url}` cannot be read ({error}); expected a readable file; check the disk and "
+            "the permissions"
+        ) from error
+
+
+def remote_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
+    """The blocks of a remote file, each a retried range request, a few of them under way."""
+    if file.size_bytes < 0:
+        raise InputError(
+            f"Shard `{redact(file.url)}` has no known size; expected a server that tells it "
+            "(Content-Length); copy the shard to other storage"
+        )
+    pool = ThreadPoolExecutor(_RANGES_AHEAD, thread_name_prefix="xytok-range")
+    pending: deque[Future[bytes]] = deque()
+    starts = iter(range(0, file.size_bytes, BLOCK_BYTES))
+
+    def request_next() -> None:
+        start = next(starts, None)
+        if start is not None:
+            end = min(start + BLOCK_BYTES, file.size_bytes)
+            pending.append(pool.submit(storage.read_range, file.url, start, end))
+
+    try:
+        for _ in range(_RANGES_AHEAD):
+            request_next()
+        while pending:
+            block = pending.popleft().result()
+            request_next()
+            yield block
+        _check_unchanged(file, storage.file_info)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _check_unchanged(file: StoredFile, ask: Callable[[str], object]) -> None:
+    now = ask(file.url)
+    if (getattr(now, "size_bytes", None), getattr(now, "etag", None)) != (
+        file.size_bytes,
+        file.etag,
+    ):
+        raise InputError(
+            f"Shard `{redact(file.url)}` was replaced while it was read; expected a source that "
+            "stays as listed; run the command again once the upload is finished"
+        )
+
+
+def inflate(blocks: Iterator[bytes], url: str) -> Iterator[bytes]:
+    """The content of a gzip stream, bounded in memory; ends with a warning where it breaks."""
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        for block in blocks:
+            pending = block
+            while pending:
+                content = inflater.decompress(pending, _INFLATE_BYTES)
+                if content:
+                    yield content
+                pending = inflater.unconsumed_tail
+                if inflater.eof:
+                    # The next gzip member, if any; zero padding between and after is allowed.
+                    pending = inflater.unused_data.lstrip(b"\0")
+                    inflater = zlib.decompressobj(wbits=31)
+    except zlib.error as error:
+        logger.warning("`%s` is not whole as gzip: %s", redact(url), error)

@@ -1,0 +1,124 @@
+"""The decoding threads of a worker: audio bytes in, waveforms at the codec's rate out."""
+
+import queue
+import threading
+from dataclasses import dataclass
+
+import xxhash
+
+from pipeline.corpus.decode import Bounds, DecodedClip, Decoder, Fault, load_decoder
+from pipeline.corpus.reject_reasons import Reason, Stage
+from pipeline.worker.decode_child import DecodeChild
+from pipeline.worker.in_flight import InFlightLimit
+from pipeline.worker.ledger import OpenClip, ShardLedger
+from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.stage_times import StageClock, ThreadClock
+from pipeline.worker.torch_threads import set_torch_threads
+from xy_codec.contract import Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeTask:
+    """The bytes of one clip on their way to a decoding thread."""
+
+    ledger: ShardLedger
+    clip: OpenClip
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyClip:
+    """A waveform on its way to the codec; `seconds` is what it holds of the budget."""
+
+    ledger: ShardLedger
+    clip: OpenClip
+    waveform: Waveform
+    seconds: float
+
+
+class DecodePool:
+    """Decodes tasks from a queue in threads; what is decoded goes to `ready`."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        rate_hz: int,
+        min_samples: int,
+        payload_bytes: InFlightLimit,
+        ready: "queue.SimpleQueue[ReadyClip | None]",
+    ) -> None:
+        self._rate_hz = rate_hz
+        self._min_samples = min_samples
+        self._decoder_name = settings.rules.decoder
+        self._bounds = Bounds(max_seconds=settings.rules.max_clip_seconds)
+        self._payload_bytes = payload_bytes
+        self._ready = ready
+        self.seconds = InFlightLimit(settings.tuning.ahead_seconds)
+        self.num_threads = settings.tuning.num_decode_threads
+        self.clock = StageClock("decode", self.num_threads)
+        self.tasks: queue.SimpleQueue[DecodeTask | None] = queue.SimpleQueue()
+        # Torch's thread count is partly global: the encoder sets its own after these threads.
+        self.torch_is_set = threading.Barrier(self.num_threads + 1)
+        self._left = self.num_threads
+        self._lock = threading.Lock()
+
+    def run_thread(self) -> None:
+        """The body of one decoding thread; ends on the `None` that ends the tasks."""
+        # A pool of threads per decoding thread would only spin.
+        set_torch_threads(1)
+        self.torch_is_set.wait()
+        decoder = load_decoder(self._decoder_name)
+        child = DecodeChild(self._decoder_name, self._rate_hz, self._bounds)
+        with child, self.clock.running() as clock:
+            while (task := self._next_task(clock)) is not None:
+                self._decode(task, decoder, child, clock)
+        self.tasks.put(None)
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                self._ready.put(None)
+
+    def _next_task(self, clock: ThreadClock) -> DecodeTask | None:
+        clock.pause()
+        task = self.tasks.get()
+        clock.resume()
+        return task
+
+    def _decode(
+        self, task: DecodeTask, decoder: Decoder, child: DecodeChild, clock: ThreadClock
+    ) -> None:
+        held = 0.0
+
+        def admit(seconds: float) -> None:
+            nonlocal held
+            clock.pause()
+            self.seconds.acquire(seconds)
+            clock.resume()
+            held = seconds
+
+        payload, ledger, clip = task.payload, task.ledger, task.clip
+        clip.audio_xxh64 = xxhash.xxh64_intdigest(payload)
+        result: DecodedClip | Fault
+        if ledger.shard.isolate_decoding:
+            result = child.decode(payload, admit)
+        else:
+            result = decoder(payload, self._rate_hz, self._bounds, admit)
+        self._payload_bytes.release(len(payload))
+        fault = self._fault_of(result)
+        if fault is not None:
+            if held:
+                self.seconds.release(held)
+            ledger.set_fault(clip, Stage.DECODE, fault.reason, fault.detail)
+            return
+        assert isinstance(result, DecodedClip)
+        clip.num_samples, clip.sample_rate = result.num_samples, result.sample_rate
+        self._ready.put(ReadyClip(ledger, clip, result.waveform, held))
+
+    def _fault_of(self, result: DecodedClip | Fault) -> Fault | None:
+        if isinstance(result, Fault):
+            return result
+        samples = len(result.waveform)
+        if samples >= self._min_samples:
+            return None
+        detail = f"{samples} samples at {self._rate_hz} Hz; one frame needs {self._min_samples}"
+        return Fault(Reason.TOO_SHORT, detail)

@@ -1,0 +1,251 @@
+"""The accounts of one shard: every clip seen ends as codes, reject or filtered, exactly once.
+
+Rows leave in source order, a row group at a time, as soon as no earlier clip is open. Called from
+the reading, decoding and encoding threads of a worker.
+"""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.corpus.metadata import Metadata, parse_json, to_metadata
+from pipeline.corpus.pairing import ClipFiles, LateText, RejectedMember
+from pipeline.corpus.reject_reasons import Reason, Stage
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import Shard
+from pipeline.corpus.tar_reader import Hole
+from pipeline.corpus.where import Predicate, parse_where
+from pipeline.output.manifest import Manifest, WrittenFile
+from pipeline.output.part import PartRow
+from pipeline.output.rejects import RejectRow
+from pipeline.output.schema import ROW_GROUP_ROWS
+from xy_codec.contract import Codes
+
+_NO_FIELDS: Mapping[str, Any] = {}
+
+
+@dataclass(slots=True)
+class OpenClip:
+    """One clip between the tar and its row."""
+
+    index: int
+    key: str
+    offset: int
+    size: int
+    metadata: Metadata | None = None
+    text: str | None = None
+    json_fault: str | None = None
+    is_filtered: bool = False
+    audio_xxh64: int = 0
+    num_samples: int = 0
+    sample_rate: int = 0
+    codes: Codes | None = None
+    reject: RejectRow | None = None
+
+    @property
+    def lacks_text(self) -> bool:
+        """Whether its JSON has no text, and no text file was seen, which may come later."""
+        if self.metadata is None or self.reject is not None:
+            return False
+        return self.text is None and self.metadata.text is None
+
+
+class ShardLedger:
+    """Everything known about the clips of a shard while it is being worked on."""
+
+    def __init__(
+        self, shard: Shard, rules: ReadRules, emit: Callable[["ShardLedger", list[PartRow]], None]
+    ) -> None:
+        self.shard = shard
+        self.rejects: list[RejectRow] = []
+        self.holes: tuple[Hole, ...] = ()
+        self.members = 0
+        self.limited = False
+        self.codes = self.filtered = self.clips_seen = 0
+        self.frames = self.samples = 0
+        self.source_seconds = 0.0
+        self._rules = rules
+        self._where: Predicate | None = parse_where(rules.where) if rules.where else None
+        self._emit = emit
+        self._lock = threading.Lock()
+        self._open: deque[OpenClip] = deque()
+        self._by_index: dict[int, OpenClip] = {}
+        self._ready: list[PartRow] = []
+        self._is_read = self._is_closed = False
+
+    def add_clip(self, files: ClipFiles) -> OpenClip | None:
+        """Open a clip; None when it is settled already and need not be decoded."""
+        audio = files.audio
+        assert audio is not None
+        clip = OpenClip(files.index, files.key, audio.offset, audio.size)
+        self._note_texts(clip, files.json, files.text)
+        if clip.json_fault:
+            self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
+        elif audio.payload is None:
+            detail = f"{audio.size} bytes; at most {self._rules.max_member_bytes} are allowed"
+            self._reject_open(clip, Reason.TOO_BIG, Stage.READ, detail)
+        elif audio.is_cut:
+            detail = f"{len(audio.payload)} of {audio.size} bytes are there"
+            self._reject_open(clip, Reason.CUT_OFF, Stage.READ, detail)
+        with self._lock:
+            self.clips_seen += 1
+            self._open.append(clip)
+            self._by_index[clip.index] = clip
+            settled = clip.reject is not None or clip.is_filtered
+            self._advance()
+        return None if settled else clip
+
+    def add_late(self, late: LateText) -> None:
+        """Join JSON or text that came after its clip had left the reader; the first JSON counts."""
+        with self._lock:
+            clip = self._by_index.get(late.index)
+            if clip is not None and (clip.metadata is None or late.json is None):
+                self._note_texts(clip, late.json, late.text)
+                self._advance()
+
+    def add_reject(self, found: RejectedMember) -> None:
+        """Account for a member that is no clip of its own."""
+        member = found.member
+        order = (member.offset, 0) if member else (2**62, self.clips_seen)
+        row = RejectRow(
+            order,
+            found.key,
+            found.reason,
+            Stage.PAIR,
+            found.detail,
+            member.offset if member else None,
+            member.size if member else None,
+        )
+        with self._lock:
+            self.clips_seen += 1
+            self.rejects.append(row)
+
+    def set_fault(self, clip: OpenClip, stage: Stage, reason: Reason, detail: str) -> None:
+        """Settle a clip as a reject."""
+        with self._lock:
+            self._reject_open(clip, reason, stage, detail)
+            self._advance()
+
+    def set_codes(self, clip: OpenClip, codes: Codes) -> None:
+        """Settle a clip by its codes."""
+        with self._lock:
+            clip.codes = codes
+            self._advance()
+
+    def finish_reading(self, holes: tuple[Hole, ...], members: int, *, limited: bool) -> None:
+        """Say that the tar is at its end: nothing can come later."""
+        with self._lock:
+            self.holes, self.members, self.limited = holes, members, limited
+            self._is_read = True
+            self._advance()
+
+    def to_manifest(self, identity8: str, part: WrittenFile, rejects: WrittenFile) -> Manifest:
+        """The manifest; its sums are checked here, before anything says that the shard is done."""
+        by_reason = Counter(str(row.reason) for row in self.rejects)
+        manifest = Manifest(
+            shard=self.shard.path,
+            url=self.shard.url,
+            source_size_bytes=self.shard.size_bytes,
+            source_etag=self.shard.etag,
+            identity8=identity8,
+            members=self.members,
+            clips_seen=self.clips_seen,
+            codes=part.rows,
+            rejects=rejects.rows,
+            filtered=self.filtered,
+            frames=self.frames,
+            samples=self.samples,
+            source_seconds=round(self.source_seconds, 6),
+            part=part,
+            reject_file=rejects,
+            rejects_by_reason=dict(sorted(by_reason.items())),
+            holes=self.holes,
+            limited=self.limited,
+        )
+        manifest.check_balance()
+        return manifest
+
+    def _note_texts(self, clip: OpenClip, json: bytes | None, text: bytes | None) -> None:
+        if text is not None and clip.text is None:
+            clip.text = text.decode("utf-8", "backslashreplace")
+        if json is None:
+            return
+        fields = parse_json(json)
+        if isinstance(fields, str):
+            clip.json_fault = fields
+            return
+        clip.metadata = to_metadata(clip.key, fields, clip.text)
+        clip.is_filtered = self._where is not None and not self._where(fields)
+
+    def _reject_open(self, clip: OpenClip, reason: Reason, stage: Stage, detail: str) -> None:
+        order = (clip.offset, 1)
+        clip.reject = RejectRow(order, clip.key, reason, stage, detail, clip.offset, clip.size)
+
+    def _advance(self) -> None:
+        while self._open and self._settle(self._open[0]):
+            clip = self._open.popleft()
+            del self._by_index[clip.index]
+        if self._is_closed:
+            return
+        is_last = self._is_read and not self._open
+        while len(self._ready) >= ROW_GROUP_ROWS or (is_last and self._ready):
+            rows, self._ready = self._ready[:ROW_GROUP_ROWS], self._ready[ROW_GROUP_ROWS:]
+            self._emit(self, rows)
+        if is_last:
+            self._is_closed = True
+            self._emit(self, [])
+
+    def _settle(self, clip: OpenClip) -> bool:
+        """Turn the clip at the head into its row once everything about it is known.
+
+        What a clip becomes must not depend on which thread was first: filtered before bad JSON
+        before a fault of the audio before missing JSON.
+        """
+        if not clip.is_filtered:
+            if clip.codes is None and clip.reject is None:
+                return False
+            if clip.metadata is None and clip.json_fault is None:
+                if not self._is_read:
+                    return False
+                self._close_without_json(clip)
+            elif clip.lacks_text and not self._is_read:
+                return False
+            elif clip.json_fault:
+                self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
+        if clip.is_filtered:
+            self.filtered += 1
+        elif clip.reject is not None:
+            self.rejects.append(clip.reject)
+        else:
+            self._add_row(clip)
+        return True
+
+    def _close_without_json(self, clip: OpenClip) -> None:
+        clip.is_filtered = self._where is not None and not self._where(_NO_FIELDS)
+        if clip.reject is None and self._rules.require_json:
+            where = "among the members that `--limit` read" if self.limited else "in the tar"
+            self._reject_open(clip, Reason.MISSING_JSON, Stage.PAIR, f"no JSON member {where}")
+
+    def _add_row(self, clip: OpenClip) -> None:
+        assert clip.codes is not None
+        metadata = clip.metadata or to_metadata(clip.key, None, clip.text)
+        if metadata.text is None and clip.text is not None:
+            metadata = replace(metadata, text=clip.text)
+        self._ready.append(
+            PartRow(
+                clip.key,
+                clip.codes,
+                clip.num_samples,
+                clip.sample_rate,
+                metadata,
+                clip.offset,
+                clip.size,
+                clip.audio_xxh64,
+            )
+        )
+        self.codes += 1
+        self.frames += clip.codes.shape[1]
+        self.samples += clip.num_samples
+        self.source_seconds += clip.num_samples / clip.sample_rate

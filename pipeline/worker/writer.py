@@ -1,0 +1,147 @@
+"""The writing thread of a worker: row groups into parts, then rejects, then the manifest.
+
+The manifest is last; a shard without one was never done, whatever else lies in the output.
+"""
+
+import queue
+import threading
+import time
+from dataclasses import dataclass
+
+from pipeline.corpus.shard import Shard
+from pipeline.output.manifest import Manifest, ManifestName, write_manifest
+from pipeline.output.part import PartRow, PartWriter
+from pipeline.output.rejects import publish_rejects
+from pipeline.worker.ledger import ShardLedger
+from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.stage_times import StageClock, StageTime
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOutcome:
+    """A finished shard with its manifest, or a failed one with the reason.
+
+    `stages` and `times_out_of_memory` are sums of the whole worker so far, not of this shard alone.
+    """
+
+    shard: Shard
+    manifest: Manifest | None
+    seconds: float
+    error: str | None = None
+    worker: str = ""
+    stages: tuple[StageTime, ...] = ()
+    times_out_of_memory: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the shard's manifest was written."""
+        return self.manifest is not None
+
+
+@dataclass(slots=True)
+class _OpenShard:
+    started: float
+    part: PartWriter | None = None
+    error: str | None = None
+
+
+class ShardWriter:
+    """Writes what the ledgers emit; one outcome per shard goes to `outcomes`."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        outcomes: "queue.SimpleQueue[ShardOutcome | BaseException | None]",
+    ) -> None:
+        self._settings = settings
+        self._outcomes = outcomes
+        self._queue: queue.SimpleQueue[tuple[ShardLedger, list[PartRow]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._open: dict[int, _OpenShard] = {}
+        self._lock = threading.Lock()
+        self._is_finished = False
+        self.clock = StageClock("write")
+
+    def open(self, ledger: ShardLedger, started: float) -> None:
+        """Expect rows of a shard."""
+        with self._lock:
+            self._open[id(ledger)] = _OpenShard(started)
+
+    def emit(self, ledger: ShardLedger, rows: list[PartRow]) -> None:
+        """Take a row group; an empty one says that the shard is settled."""
+        self._queue.put((ledger, rows))
+
+    def fail(self, ledger: ShardLedger, error: str) -> None:
+        """Give a shard up: what was emitted is dropped, what comes later too."""
+        with self._lock:
+            self._open[id(ledger)].error = error
+        self._queue.put((ledger, []))
+
+    def finish(self) -> None:
+        """Say that no shard will be opened any more."""
+        with self._lock:
+            self._is_finished = True
+            is_idle = not self._open
+        if is_idle:
+            self._queue.put(None)
+
+    def stop(self) -> None:
+        """End now; open shards are dropped."""
+        self._queue.put(None)
+
+    def run_thread(self) -> None:
+        """The body of the writing thread."""
+        try:
+            with self.clock.running() as clock:
+                while True:
+                    clock.pause()
+                    item = self._queue.get()
+                    clock.resume()
+                    if item is None:
+                        break
+                    self._take(*item)
+        finally:
+            for shard in self._open.values():
+                if shard.part is not None:
+                    shard.part.discard()
+        self._outcomes.put(None)
+
+    def _take(self, ledger: ShardLedger, rows: list[PartRow]) -> None:
+        with self._lock:
+            shard = self._open.get(id(ledger))
+        if shard is None:
+            return
+        if rows and shard.error is None:
+            self._part_of(shard, ledger).add_row_group(rows)
+        if not rows:
+            self._close(shard, ledger)
+
+    def _part_of(self, shard: _OpenShard, ledger: ShardLedger) -> PartWriter:
+        if shard.part is None:
+            shard.part = PartWriter(ledger.shard, self._settings.identity)
+        return shard.part
+
+    def _close(self, shard: _OpenShard, ledger: ShardLedger) -> None:
+        manifest = None if shard.error else self._publish(shard, ledger)
+        if shard.part is not None:
+            shard.part.discard()
+        with self._lock:
+            del self._open[id(ledger)]
+            is_last = self._is_finished and not self._open
+        seconds = time.perf_counter() - shard.started
+        self._outcomes.put(ShardOutcome(ledger.shard, manifest, seconds, shard.error))
+        if is_last:
+            self._queue.put(None)
+
+    def _publish(self, shard: _OpenShard, ledger: ShardLedger) -> Manifest:
+        settings = self._settings
+        part = self._part_of(shard, ledger).publish(settings.storage, settings.output)
+        rejects = publish_rejects(
+            ledger.rejects, ledger.shard, settings.identity, settings.storage, settings.output
+        )
+        identity8 = settings.identity.identity8
+        manifest = ledger.to_manifest(identity8, part, rejects)
+        name = ManifestName.of(ledger.shard, identity8)
+        write_manifest(settings.storage, settings.output, name, manifest)
+        return manifest

@@ -1,0 +1,214 @@
+"""What an audit did not see it does not call good, and what is good it does not call worse."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli import run as xytok
+from pipeline.audit.findings import AuditFindings, ClipFinding, Scores
+from pipeline.audit.judge.baseline import Baseline, make_baseline
+from pipeline.audit.judge.judgement import Judgement
+from pipeline.audit.judge.verdict import judge
+from pipeline.audit.report.wording import headline, next_steps
+from pipeline.audit.sample.originals import SourceMap
+from pipeline.audit.sample.sampling import dnsmos_band
+from tests.support.audit_run import FIRST, audit_run, change_part, copy_run, make_run
+from tests.support.audit_simulation import audit_of, clean_shard, clip, pool
+from tests.support.shard_maker import float_wav, pairs, write_shard
+from tests.support.speech_pairs import SPEECH
+
+Change = Callable[[Scores], Scores]
+
+
+@pytest.fixture(scope="module")
+def clean_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("doubts") / "clean")
+
+
+@pytest.fixture
+def run(clean_run: Path, tmp_path: Path) -> Path:
+    return copy_run(clean_run, tmp_path / "run")
+
+
+def shard_of(name: str, seed: int, change: Change = lambda scores: scores) -> list[ClipFinding]:
+    clips = clean_shard(name, pool(), np.random.default_rng(seed), 10)
+    return [replace(each, scores=change(each.scores)) for each in clips]
+
+
+def baseline_of(num_shards: int, change: Change = lambda scores: scores) -> Baseline:
+    shards = (shard_of(f"good-{n}", n, change) for n in range(num_shards))
+    return make_baseline(audit_of([each for shard in shards for each in shard]))
+
+
+def judged(clips: list[ClipFinding], baseline: Baseline | None = None) -> Judgement:
+    return judge(audit_of(clips), baseline)
+
+
+def without_drift(clips: list[ClipFinding]) -> list[ClipFinding]:
+    return [replace(each, drift=None) for each in clips]
+
+
+def steps(judgement: Judgement) -> dict[str, str]:
+    return {step.title: step.advice for step in next_steps(judgement)}
+
+
+def test_a_tar_that_is_gone_is_named_and_no_good_end(run: Path) -> None:
+    here = next(report.shard for report in audit_run(run).tokens if report.shard.endswith(FIRST))
+    gone = SourceMap((("/", "/nowhere/"),))
+    found = audit_run(run, source_map=gone)
+    assert here in judge(found).unread
+    assert judge(found).exit_code == 1
+    assert headline(judge(found)).answer == "The originals are out of reach"
+    elsewhere = SourceMap(((str(SPEECH / "Emilia/EN/EN-B000001.tar"), "/nowhere/1.tar"),))
+    some = judge(audit_run(run, source_map=elsewhere))
+    assert headline(some).answer == "Some originals are out of reach"
+    assert "--source-map" in steps(judge(found))["originals out of reach"]
+    assert "too few clips" not in steps(judge(found))
+    (note,) = (note for note in judge(found).notes if "could not be looked at" in note)
+    assert "/nowhere/" in note
+
+
+def test_few_measured_shards_are_too_few_and_some_are_told() -> None:
+    one, two, three = (shard_of(name, 1) for name in "abc")
+    some = judged([*one, *two, *three[:3]])
+    assert headline(some).answer == "Good to train on"
+    assert "1 shard had too few measured clips" in headline(some).reason
+    most = judged([*one, *two[:3], *three[:3]])
+    assert headline(most).answer == "Too few clips to say"
+    assert "only 1 of 3 shards" in headline(most).reason
+
+
+def test_far_worse_than_a_small_baseline_is_unusual_and_the_baseline_is_doubted() -> None:
+    def ruin(scores: Scores) -> Scores:
+        return replace(scores, stoi=0.2)
+
+    good = baseline_of(4)
+    found = judged(shard_of("bad", 9, ruin), good)
+    assert found.shards[0].verdict == "unusual content"
+    assert any("knows 4 shards" in note for note in found.notes)
+    assert judged(shard_of("fine", 9), good).verdict == "ok"
+    assert not any("knows" in note for note in judged(shard_of("fine", 9), baseline_of(12)).notes)
+
+
+def test_nearer_to_zero_is_not_worse() -> None:
+    def at(length: float, gain: float) -> Change:
+        return lambda scores: replace(scores, length_difference_seconds=length, gain_db=gain)
+
+    good = baseline_of(12, at(-0.04, 2.0))
+    assert judged(shard_of("whole frames", 20, at(0.0, -0.06)), good).verdict == "ok"
+    assert judged(shard_of("almost a frame", 20, at(-0.079, -2.0)), good).verdict == "ok"
+    for worse in (at(-0.04, 5.0), at(-0.04, -5.0), at(-0.2, 2.0), at(0.05, 2.0)):
+        assert judged(shard_of("worse", 20, worse), good).verdict == "unusual content"
+
+
+def silent_shard(folder: Path) -> Path:
+    nothing = float_wav(np.zeros(48_000, np.float32))
+    silence = [(f"nothing{n}.wav", nothing + bytes(2 * n)) for n in range(9)]
+    write_shard(folder / "silent.tar", silence)
+    return folder
+
+
+def test_silence_is_found_whatever_metrics_were_asked_for(tmp_path: Path) -> None:
+    inputs = silent_shard(tmp_path / "in")
+    run = make_run(tmp_path / "out", str(inputs), root=str(inputs))
+    (shard,) = judge(audit_run(run, groups=("stoi",))).shards
+    assert "silence" in [fault.name for fault in shard.faults]
+
+
+def test_an_interrupted_run_says_how_many_shards_are_left(run: Path) -> None:
+    log = next((run / "events").iterdir())
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join(line for line in lines if FIRST not in line) + "\n")
+    for path in (*run.rglob("EN-B000000.*.json"), *run.rglob("EN-B000000.parquet")):
+        path.unlink()
+    found = audit_run(run)
+    assert found.unfinished_shards == 1
+    assert any("1 shard not finished" in note for note in judge(found).notes)
+    assert audit_run(run, only=("EN-B000001",)).unfinished_shards is None
+
+
+def test_codes_that_nobody_compared_are_not_called_right() -> None:
+    noisy = shard_of("noisy", 3, lambda scores: replace(scores, dnsmos_original=1.0))
+    unseen = headline(judged(without_drift(noisy), baseline_of(12)))
+    assert "not compared" in unseen.reason
+    assert "belong" not in unseen.reason
+    assert "belong to their audio" in headline(judged(noisy, baseline_of(12))).reason
+
+
+def test_any_figure_is_a_measurement() -> None:
+    only_sim = [
+        replace(clip("s", n, Scores(sim=0.9)), drift=None, reasons={"stoi": "not_asked"})
+        for n in range(10)
+    ]
+    assert judged(only_sim).verdict == "ok"
+    assert judged(only_sim).missing == {}
+
+
+def test_rejected_clips_are_told(tmp_path: Path) -> None:
+    write_shard(tmp_path / "in" / "a.tar", [*pairs(3), ("bad.mp3", b"not audio")])
+    run = make_run(tmp_path / "out", str(tmp_path / "in"), root=str(tmp_path / "in"))
+    (note,) = (note for note in judge(audit_run(run)).notes if "rejected" in note)
+    assert note.startswith("1 of 4 clips (25.0%)")
+
+
+def test_a_part_with_damaged_pages_is_one_broken_shard(run: Path) -> None:
+    (path,) = (run / "tokens").rglob("EN-B000000.parquet")
+    ruin_column(path, "key")
+    found = audit_run(run)
+    verdicts = {shard.shard.endswith(FIRST): shard for shard in judge(found).shards}
+    assert verdicts[True].verdict == "broken"
+    assert "cannot be read" in verdicts[True].faults[0].evidence
+    assert verdicts[False].verdict == "ok"
+
+
+def ruin_column(path: Path, name: str) -> None:
+    """Overwrite the pages of a column and leave the footer as it is."""
+    metadata = pq.ParquetFile(path).metadata
+    column = metadata.schema.names.index(name)
+    chunk = metadata.row_group(0).column(column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * 60)
+
+
+def test_the_other_shard_of_a_duplicate_is_named(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_shard(tmp_path / "in" / f"{name}.tar", pairs(2))
+    run = make_run(tmp_path / "out", str(tmp_path / "in"), root=str(tmp_path / "in"))
+    found: AuditFindings = audit_run(run)
+    (fault,) = (fault for shard in judge(found).shards for fault in shard.faults)
+    assert fault.name == "duplicate clips"
+    assert "`a.tar`" in fault.evidence
+
+
+def test_any_number_in_a_corpus_has_a_dnsmos_band() -> None:
+    assert [dnsmos_band(value) for value in (3.7, 1e308, -9.0)] == ["3.5", "5.0", "0.0"]
+    assert dnsmos_band(None) is None
+
+
+def test_a_baseline_goes_where_it_is_told_and_its_doubts_are_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new" / "folder" / "base.json"
+    words = ["audit", str(run), "--metrics", "acoustics", "--processes", "0", "--device", "cpu"]
+    assert xytok([*words, "--quiet", "--per-shard", "9", "--save-baseline", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert "Good to train on" in out
+    assert "The baseline knows 2 shards" in err
+    assert xytok([*words, "--quiet", "--per-shard", "9", "--baseline", str(path)]) == 0
+    change_part(run, lambda table: table.slice(3))
+    assert xytok([*words, "--quiet", "--per-shard", "9", "--save-baseline", str(path)]) == 1
+    assert "whose verdict is `broken`" in capsys.readouterr().err
+
+
+def test_a_negative_number_of_processes_is_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["audit", str(run), "--metrics", "stoi", "--processes", "-1", "--quiet"]
+    assert xytok([*words, "--device", "cpu"]) == 2
+    assert "`--processes -1` is below 0" in capsys.readouterr().err

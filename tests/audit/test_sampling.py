@@ -1,0 +1,130 @@
+import tarfile
+
+import pyarrow as pa
+import pytest
+import xxhash
+
+from pipeline.audit.metrics.reasons import Reason
+from pipeline.audit.sample.originals import SourceMap, read_original
+from pipeline.audit.sample.sampling import SampledClip, SamplePlan, choose_rows, corpus_of
+from pipeline.errors import UsageError
+from pipeline.storage.client import Storage
+from tests.support.speech_pairs import SPEECH
+
+
+def table(count: int = 200, rare: int = 2) -> pa.Table:
+    return pa.table(
+        {
+            "key": [f"clip-{number}" for number in range(count)],
+            "language": ["xx" if number < rare else "en" for number in range(count)],
+            "dnsmos": [2.1 if number < rare else 3.3 for number in range(count)],
+        }
+    )
+
+
+def test_the_sample_is_the_same_every_time_and_another_with_another_seed():
+    plan = SamplePlan(per_shard=20, seed=1)
+    rows = choose_rows(table(), "a.tar", plan)
+    assert len(rows) == 20
+    assert rows == sorted(rows)
+    assert choose_rows(table(), "a.tar", plan) == rows
+    assert choose_rows(table(), "a.tar", SamplePlan(per_shard=20, seed=2)) != rows
+    assert choose_rows(table(), "b.tar", plan) != rows
+
+
+def test_a_larger_sample_holds_the_smaller_one():
+    small = choose_rows(table(), "a.tar", SamplePlan(per_shard=5))
+    assert set(small) < set(choose_rows(table(), "a.tar", SamplePlan(per_shard=50)))
+
+
+def test_rows_added_later_do_not_change_what_the_others_are_ranked_by():
+    before = set(choose_rows(table(100), "a.tar", SamplePlan(fraction=0.2)))
+    after = set(choose_rows(table(200), "a.tar", SamplePlan(fraction=0.2)))
+    assert {row for row in after if row < 100} == before
+
+
+def test_fraction_takes_about_that_share_and_never_nothing():
+    assert 10 <= len(choose_rows(table(), "a.tar", SamplePlan(fraction=0.1))) <= 32
+    assert len(choose_rows(table(3), "a.tar", SamplePlan(fraction=0.001))) == 1
+    assert choose_rows(table(0), "a.tar", SamplePlan()) == []
+
+
+@pytest.mark.parametrize("column", ["language", "dnsmos"])
+def test_strata_let_rare_values_in(column):
+    rows = choose_rows(table(), "a.tar", SamplePlan(per_shard=10, stratify=column))
+    assert {0, 1} <= set(rows)
+    assert len(rows) == 10
+
+
+@pytest.mark.parametrize("plan", [SamplePlan(per_shard=0), SamplePlan(fraction=1.5)])
+def test_plans_that_sample_nothing_are_refused(plan):
+    with pytest.raises(UsageError, match="expected"):
+        plan.check()
+
+
+def test_corpus_is_the_folder_above_the_language():
+    assert corpus_of("data/Emilia-YODAS/EN/EN-B000000.tar") == "Emilia-YODAS"
+    assert corpus_of("EN-B000000.tar") is None
+
+
+def test_source_map_moves_leading_paths():
+    moved = SourceMap.parse(["s3://old/=/mnt/new/"])
+    assert moved.locate("s3://old/EN/a.tar") == "/mnt/new/EN/a.tar"
+    assert moved.locate("s3://other/a.tar") == "s3://other/a.tar"
+    with pytest.raises(UsageError, match="OLD=NEW"):
+        SourceMap.parse(["s3://old"])
+
+
+def clip_at(path, member: tarfile.TarInfo, payload: bytes, **changes: object) -> SampledClip:
+    values: dict[str, object] = {
+        "shard": "a.tar",
+        "url": str(path),
+        "row": 0,
+        "key": "k",
+        "codes": None,
+        "corpus": None,
+        "language": None,
+        "speaker": None,
+        "source_dnsmos": None,
+        "text": None,
+        "duration": 1.0,
+        "num_frames": 1,
+        "tar_offset": member.offset_data,
+        "tar_size": member.size,
+        "audio_xxh64": xxhash.xxh64_intdigest(payload),
+    }
+    return SampledClip(**(values | changes))
+
+
+@pytest.fixture
+def first_clip():
+    path = SPEECH / "Emilia/EN/EN-B000000.tar"
+    with tarfile.open(path) as tar:
+        member = next(item for item in tar if item.name.endswith(".mp3"))
+        payload = tar.extractfile(member).read()
+    return path, member, payload
+
+
+def test_original_is_read_by_its_offset_alone(first_clip):
+    found = read_original(clip_at(*first_clip), Storage(), 16000)
+    assert found.payload == first_clip[2]
+    assert found.same_audio is True
+    assert found.waveform.size > 16000
+
+
+def test_other_bytes_at_the_place_are_told(first_clip):
+    found = read_original(clip_at(*first_clip, audio_xxh64=1), Storage(), 16000)
+    assert found.same_audio is False
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"tar_offset": None}, Reason.NO_OFFSET),
+        ({"url": "/nowhere/a.tar"}, Reason.UNREADABLE),
+        ({"tar_size": 20}, Reason.UNDECODABLE),
+    ],
+)
+def test_an_original_that_cannot_be_had_leaves_a_reason(first_clip, changes, reason):
+    found = read_original(clip_at(*first_clip, **changes), Storage(), 16000)
+    assert (found.waveform, found.reason) == (None, reason)

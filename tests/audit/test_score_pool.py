@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from pipeline.audit.metrics.score_pool import Pair, ScorePool
+from pipeline.audit.metrics.scores import score_pair
+from tests.support.speech_pairs import speech_pairs
+
+
+def many_bursts(seconds: float) -> np.ndarray:
+    """More utterances than PESQ's reference code has room for."""
+    time = np.arange(int(seconds * 16000)) / 16000
+    tone = sum(np.sin(2 * np.pi * 140 * k * time) / k for k in range(1, 20))
+    return (0.1 * tone * (np.floor(time / 0.25) % 2)).astype(np.float32)
+
+
+def test_pool_gives_what_one_process_gives_and_survives_a_killed_process():
+    pairs = [Pair(index, *pair) for index, pair in enumerate(speech_pairs())]
+    long = many_bursts(60.0)
+    killer = Pair("killer", long, (long + 1e-3 * np.sin(np.arange(len(long)))).astype(np.float32))
+    groups = ("stoi", "pesq")
+    with ScorePool(2, groups) as pool:
+        scored = dict(pool.scores([*pairs[:2], killer, *pairs[2:]]))
+    assert scored["killer"].reasons["pesq_wb"] == "crashed"
+    assert scored["killer"].scores.stoi == pytest.approx(1.0, abs=0.05)
+    for pair in pairs:
+        alone = score_pair(pair.original, pair.reconstruction, groups=groups)
+        assert scored[pair.tag].scores == alone.scores
+
+
+def test_pool_draws_pairs_only_as_fast_as_it_scores():
+    drawn = []
+
+    def source():
+        for index in range(12):
+            drawn.append(index)
+            yield Pair(index, *(side[:16000] for side in speech_pairs()[0]))
+
+    with ScorePool(1, ("acoustics",)) as pool:
+        scores = pool.scores(source())
+        next(scores)
+        assert len(drawn) <= 3
+        assert len(list(scores)) == 11

@@ -1,0 +1,164 @@
+"""Projections, profiles and storage figures."""
+
+import argparse
+from dataclasses import replace
+
+import pytest
+
+from jobs.tokenize_options import add_tokenize_options, tuning_of
+from pipeline.bench.machine_figures import cpu_name, num_cores
+from pipeline.bench.projection import Corpus, Speeds, project
+from pipeline.bench.storage_figures import measure_storage
+from pipeline.bench.tuning_profile import (
+    TuningProfile,
+    default_path,
+    find_profile,
+    read_profile,
+    write_profile,
+)
+from pipeline.errors import InputError
+from pipeline.storage.client import Storage
+from pipeline.storage.streams import BLOCK_BYTES
+
+PROFILE = TuningProfile(
+    cpu="Some CPU",
+    cores=8,
+    device="cpu",
+    decode_threads=3,
+    ahead_seconds=600.0,
+    buffers_in_flight=2,
+)
+
+
+def speeds(**changes):
+    usual = {
+        "workers": 10,
+        "encode": 1000.0,
+        "host_per_core": 500.0,
+        "start_up_seconds": 0.0,
+        "driver_seconds_per_shard": 0.001,
+    }
+    return Speeds(**usual | changes)
+
+
+def test_hours_divided_by_speed_are_device_hours():
+    projection = project(Corpus("c", 10_000, 1, shards=1000, size_bytes=1e12), speeds())
+    assert projection.device_hours == pytest.approx(10.0)
+    assert projection.wall_hours == pytest.approx(1.0 + 0.01)
+    assert projection.cores_per_worker == 2.0
+
+
+def test_workers_beyond_the_shards_do_not_shorten_a_run():
+    corpus = Corpus("c", 10_000, 1, shards=10, size_bytes=1e12)
+    wide, narrow = project(corpus, speeds(workers=1000)), project(corpus, speeds(workers=10))
+    assert wide.wall_hours == narrow.wall_hours
+
+
+def test_start_up_is_paid_by_every_worker_and_once_on_the_clock():
+    corpus = Corpus("c", 10_000, 1, shards=1000, size_bytes=1e12)
+    slow, quick = project(corpus, speeds(start_up_seconds=360.0)), project(corpus, speeds())
+    assert slow.device_hours - quick.device_hours == pytest.approx(1.0)
+    assert slow.wall_hours - quick.wall_hours == pytest.approx(0.1)
+
+
+def test_all_codes_of_emilia_take_46_gigabytes():
+    projection = project(Corpus.of_hours(101_000), speeds())
+    assert projection.output_bytes == pytest.approx(46e9, rel=0.02)
+
+
+def test_a_shard_takes_one_request_per_block_and_three_to_write():
+    corpus = Corpus("c", 10, 1, shards=10, size_bytes=10 * 5 * BLOCK_BYTES)
+    assert project(corpus, speeds()).requests == 10 * (5 + 3) + 2
+
+
+def test_corpus_of_hours_has_emilias_clips_and_bytes():
+    corpus = Corpus.of_hours(101_000)
+    assert corpus.clips == pytest.approx(37e6, rel=0.02)
+    assert corpus.size_bytes == pytest.approx(2.3 * 2**40, rel=0.02)
+
+
+def test_profile_comes_back_as_it_was_written(tmp_path):
+    path = tmp_path / "deep" / "profile.json"
+    write_profile(path, PROFILE)
+    assert read_profile(path) == PROFILE
+    assert [p.name for p in path.parent.iterdir()] == ["profile.json"]
+
+
+def test_profile_fits_only_its_own_machine():
+    assert PROFILE.fits("Some CPU", 8)
+    assert not PROFILE.fits("Some CPU", 4)
+    assert not PROFILE.fits("Another CPU", 8)
+
+
+def test_default_profile_follows_the_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_path() == tmp_path / "xytok" / "profile.json"
+
+
+def test_kept_profile_is_used_only_where_it_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert find_profile(None, use_default=True) is None
+    write_profile(default_path(), PROFILE)
+    assert find_profile(None, use_default=True) is None
+    here = replace(PROFILE, cpu=cpu_name(), cores=num_cores())
+    write_profile(default_path(), here)
+    assert find_profile(None, use_default=True) == here
+    assert find_profile(None, use_default=False) is None
+
+
+def test_named_profile_is_used_wherever_it_was_measured(tmp_path):
+    write_profile(tmp_path / "p.json", PROFILE)
+    assert find_profile(tmp_path / "p.json", use_default=False) == PROFILE
+
+
+def test_damaged_kept_profile_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    default_path().parent.mkdir()
+    default_path().write_text("{")
+    assert find_profile(None, use_default=True) is None
+
+
+def test_flag_wins_over_profile_and_profile_over_default(tmp_path):
+    write_profile(tmp_path / "p.json", PROFILE)
+    parser = argparse.ArgumentParser()
+    add_tokenize_options(parser)
+    named = ["in", "out", "--profile", str(tmp_path / "p.json")]
+    assert tuning_of(parser.parse_args(named)).decode_threads == PROFILE.decode_threads
+    flagged = parser.parse_args([*named, "--decode-threads", "7"])
+    assert tuning_of(flagged).decode_threads == 7
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"decode_threads": 3', '"decode_threads": 0'),
+        ('"decode_threads": 3', '"decode_threads": "3"'),
+        ('"format": 1', '"format": 2'),
+        ('"cores": 8', '"colours": 8'),
+        ("{", "["),
+    ],
+)
+def test_damaged_profile_is_named_with_what_to_do(tmp_path, old, new):
+    path = tmp_path / "profile.json"
+    write_profile(path, PROFILE)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=r"profile\.json` cannot be read .* run `xytok bench`"):
+        read_profile(path)
+
+
+def test_storage_is_measured_and_left_as_it_was(tmp_path):
+    figures = measure_storage(Storage(), str(tmp_path), size_bytes=8 << 20, small_files=3)
+    assert figures.write_mb_per_second > 0
+    assert figures.read_mb_per_second > 0
+    assert figures.put_seconds > 0
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_object_store_is_measured_and_left_as_it_was(s3):
+    storage = Storage({"s3": s3.storage_options()})
+    url = "s3://bench-storage/below"
+    storage.filesystem(url)[0].mkdir("bench-storage")
+    figures = measure_storage(storage, url, size_bytes=8 << 20, small_files=3)
+    assert figures.read_mb_per_second > 0
+    # This server keeps an empty folder where files were.
+    assert not [file for file in storage.list_files(url) if file.size_bytes]

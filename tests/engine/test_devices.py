@@ -1,0 +1,20 @@
+"""Every tensor of a codec is where the codec is: shown for a GPU without one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.places import TESTS
+
+SCRIPT = TESTS / "support" / "fake_gpu.py"
+
+
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_encoding_and_decoding_stay_on_a_gpu(precision: str) -> None:
+    words = [sys.executable, str(SCRIPT), precision]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    codes, wave = done.stdout.splitlines()
+    assert codes == "codes gpu:0 torch.int16 [2048, 8]"
+    assert wave.startswith("wave gpu:0 torch.float32")

@@ -1,0 +1,106 @@
+"""A clip's codes and waveform are its own: the same bits alone, in any company, at any place."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.golden_case import small_codec
+from xy_codec.engine.packed_codec import NeuralCodec
+
+RNG = np.random.default_rng(20)
+# Every remainder a clip can leave in a frame, a token and a mel hop, and some that need windows.
+LENGTHS = [*RNG.integers(1280, 40_000, 36).tolist(), 0, 1, 1280, 1281, 100_000, 330_000]
+NUM_BATCHES = 200
+
+
+def clip(length: int) -> np.ndarray:
+    return (RNG.standard_normal(length) * RNG.uniform(0.01, 0.3)).astype(np.float32)
+
+
+CLIPS = [clip(length) for length in LENGTHS]
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def codec() -> NeuralCodec:
+    return small_codec("small_xy", 10.0)
+
+
+@pytest.fixture(scope="module")
+def alone(codec: NeuralCodec) -> list[tuple[np.ndarray, np.ndarray]]:
+    codes = [codec.encode([wave])[0] for wave in CLIPS]
+    return [(matrix, codec.decode([matrix])[0]) for matrix in codes]
+
+
+def test_random_batches_give_the_codes_of_clips_alone(
+    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    rng = np.random.default_rng(21)
+    for _ in range(NUM_BATCHES):
+        chosen = rng.integers(0, len(CLIPS), rng.integers(1, 33))
+        for i, codes in zip(chosen, codec.encode([CLIPS[i] for i in chosen]), strict=True):
+            assert np.array_equal(codes, alone[i][0])
+
+
+def test_random_batches_give_the_waveforms_of_clips_alone(
+    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    rng = np.random.default_rng(22)
+    for _ in range(NUM_BATCHES // 4):
+        chosen = rng.integers(0, len(CLIPS), rng.integers(1, 17))
+        for i, wave in zip(chosen, codec.decode([alone[i][0] for i in chosen]), strict=True):
+            assert np.array_equal(wave, alone[i][1])
+
+
+def test_a_clip_may_start_at_every_row_of_a_tile(
+    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    for rows in range(4, codec.geometry.tile_rows + 4, 4):
+        filler = clip(rows * 320 - 640)
+        after = codec.encode([filler, CLIPS[0]])[1]
+        assert np.array_equal(after, alone[0][0]), f"starting at row {rows}"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_number_of_threads_changes_nothing(
+    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]], count: int
+) -> None:
+    with threads(count):
+        codes = codec.encode(CLIPS)
+        waves = codec.decode(codes)
+    assert all(np.array_equal(a, b) for a, (b, _) in zip(codes, alone, strict=True))
+    assert all(np.array_equal(a, b) for a, (_, b) in zip(waves, alone, strict=True))
+
+
+def test_streams_give_what_lists_give(
+    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    streamed = dict(codec.encode_stream((f"clip {i}", wave) for i, wave in enumerate(CLIPS)))
+    assert len(streamed) == len(CLIPS)
+    assert all(np.array_equal(streamed[f"clip {i}"], alone[i][0]) for i in range(len(CLIPS)))
+
+
+def test_pack_size_is_tuning_and_tile_size_is_identity(
+    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+) -> None:
+    before = codec.geometry
+    try:
+        codec.geometry = type(before)(before.tile_rows, before.tile_rows)
+        codes = codec.encode(CLIPS)
+    finally:
+        codec.geometry = before
+    assert all(np.array_equal(a, b) for a, (b, _) in zip(codes, alone, strict=True))
+    assert str(before.tile_rows) in codec.identity.pack_geometry
+    assert str(before.pack_rows) not in codec.identity.pack_geometry

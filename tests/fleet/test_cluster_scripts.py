@@ -1,0 +1,132 @@
+"""The cluster scripts against real local processes: Ray, and SeaweedFS where a bucket is wanted."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.s3_server import S3Server, free_ports
+from tests.support.source_tree import ROOT
+
+BIN = Path(sys.executable).parent
+STAND_INS = {
+    # Runs the step here, whatever node it was meant for.
+    "srun": 'while [ "${1#-}" != "$1" ]; do [ "$1" = -w ] && shift; shift; done; exec "$@"',
+    "scontrol": "echo localhost",
+}
+pytestmark = pytest.mark.slow
+
+
+def cluster_environment(tmp_path: Path, server: S3Server | None = None) -> dict[str, str]:
+    """A private Ray: own folder, own token, no address from outside."""
+    unset = ("RAY_ADDRESS", "PYTHONPATH")
+    environment = {k: v for k, v in os.environ.items() if k not in unset}
+    environment |= server.environment() if server else {}
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    # Ray would kill our workers for what other processes of the machine hold.
+    environment["RAY_memory_monitor_refresh_ms"] = "0"
+    environment["RAY_worker_niceness"] = "0"  # nor starve them
+    return environment | {"RAY_TMPDIR": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def head_options(tmp_path: Path) -> list[str]:
+    """Options of `ray start --head` that keep it apart from other clusters of this machine."""
+    client, agent, agent_grpc, metrics = free_ports(4)
+    return [
+        f"--temp-dir={tmp_path}",
+        f"--ray-client-server-port={client}",
+        f"--dashboard-agent-listen-port={agent}",
+        f"--dashboard-agent-grpc-port={agent_grpc}",
+        f"--metrics-export-port={metrics}",
+        "--object-store-memory=100000000",
+        "--disable-usage-stats",
+    ]
+
+
+def end_group(process: "subprocess.Popen[str]") -> None:
+    """End a process and all that it started."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+            process.wait(15)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+
+
+@contextmanager
+def ray_head(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
+    """A Ray head with a job server; gives the address of the job server."""
+    port, dashboard = free_ports(2)
+    options = [*head_options(tmp_path), f"--port={port}", f"--dashboard-port={dashboard}"]
+    command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", *options]
+    with (tmp_path / "head.log").open("w") as log:
+        head = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, text=True, start_new_session=True
+        )
+        try:
+            url = f"http://127.0.0.1:{dashboard}"
+            wait_for(url, head, tmp_path / "head.log")
+            yield url
+        finally:
+            end_group(head)
+
+
+def wait_for(url: str, head: "subprocess.Popen[str]", log: Path) -> None:
+    """Until the job server answers; that it wants a token is an answer."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and head.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/api/version", timeout=5).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return
+        except OSError:
+            time.sleep(1)
+        else:
+            return
+    pytest.fail(f"no job server at {url}:\n{log.read_text()[-2000:]}")
+
+
+def run_script(command: list[str | Path], environment: dict[str, str], cwd: Path) -> str:
+    out = subprocess.run(
+        command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert out.returncode == 0, out.stdout[-3000:] + out.stderr[-3000:]
+    return out.stdout
+
+
+def test_smoke_script_tokenizes_verifies_and_audits(s3, tmp_path_factory):
+    # Ray's sockets want short paths.
+    folder = tmp_path_factory.mktemp("r")
+    environment = cluster_environment(folder, s3)
+    with ray_head(folder, environment) as url:
+        environment |= {"RAY_API_SERVER_ADDRESS": url, "OUT": "s3://smoke/demo"}
+        environment["SPEECH"] = str(ROOT / "tests/speech")
+        out = run_script(["sh", ROOT / "docker/smoke.sh"], environment, folder)
+    assert "report.html" in out
+    assert out.rstrip().endswith("== done")
+
+
+def test_slurm_script_tokenizes_on_its_allocation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("r")
+    for name, body in STAND_INS.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    environment = cluster_environment(folder)
+    del environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN"]
+    environment |= {"PATH": f"{folder}{os.pathsep}{environment['PATH']}", "SLURM_JOB_NODELIST": "x"}
+    environment["RAY_HEAD_OPTIONS"] = " ".join([*head_options(folder), "--num-cpus=2"])
+    environment["RAY_PORT"] = str(free_ports(1)[0])
+    shard = ROOT / "tests/speech/Emilia/IT/IT-B000000.tar"
+    script = ["bash", ROOT / "docker/slurm.sbatch", shard, "out", "--codec", "fake"]
+    run_script(script, environment, folder)
+    assert len(list((folder / "out/tokens").rglob("*.parquet"))) == 1

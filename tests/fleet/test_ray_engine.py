@@ -1,0 +1,163 @@
+"""Ray workers may die in any way: the output equals that of a run that nothing disturbed."""
+
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import WorkerError
+from pipeline.fleet.scheduler import Policy
+from pipeline.fleet.summary import RunSummary
+from pipeline.worker.codec_request import CodecRequest
+from tests.support.aborting_decoder import ABORT, HANG
+from tests.support.paced_decoder import DEADLY_SECONDS, DeadlyRequest
+from tests.support.ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed
+from tests.support.shard_maker import pair, pairs, write_shard
+
+NUM_SHARDS = 8
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Real Ray on this machine, to which nodes can be added and from which they can be torn."""
+    with ray_cluster_of(num_cpus=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("ray-in"), NUM_SHARDS)
+
+
+@pytest.fixture(scope="module")
+def expected(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return undisturbed(inputs, tmp_path_factory.mktemp("ray-undisturbed"))
+
+
+def only_failure(summary: RunSummary, done: int, tar: str) -> tuple[str, str]:
+    """URL and reason of the one shard that failed, beside those that are done."""
+    assert summary.done == done
+    (failed,) = summary.failed
+    assert failed[0].endswith(tar)
+    return failed
+
+
+def test_ray_and_inline_runs_are_equal_and_a_second_run_does_nothing(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    assert RayRun(inputs, tmp_path).start().finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+    again = RayRun(inputs, tmp_path).start().finish()
+    assert (again.done, again.shards_skipped) == (0, NUM_SHARDS)
+
+
+def test_a_killed_worker_costs_no_clip(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = RayRun(inputs, tmp_path).start_together()
+    run.kill_worker()
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+
+
+def test_a_worker_with_a_spot_notice_finishes_what_it_has(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = RayRun(inputs, tmp_path).start_together()
+    run.kill_worker(signal.SIGTERM)
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+
+
+def test_a_lost_node_costs_no_clip_and_blames_no_shard(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    node = cluster.add_node(num_cpus=1, **NODE)
+    run = RayRun(inputs, tmp_path, workers=3).start_together()
+    cluster.remove_node(node, allow_graceful=False)
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+    assert not run.engine.verdicts
+
+
+def test_a_clip_that_kills_its_process_is_one_reject_and_its_neighbours_are_codes(
+    cluster: Any, tmp_path: Path
+) -> None:
+    bad = [("bad.mp3", ABORT)]
+    write_shard(tmp_path / "in" / "0.tar", [*pairs(3, 0.4), *bad, *pairs(3, 0.4, prefix="z")])
+    write_shard(tmp_path / "in" / "1.tar", pairs(4, 0.4, prefix="y"))
+    summary = RayRun(tmp_path / "in", tmp_path / "out").start().finish()
+    assert (summary.done, summary.codes) == (2, 10)
+    assert dict(summary.rejects) == {"crashed_decoder": 1}
+
+
+def test_a_shard_that_kills_every_worker_is_named_and_the_others_are_done(
+    cluster: Any, tmp_path: Path
+) -> None:
+    make_shards(tmp_path / "in", 3, num_clips=3)
+    write_shard(tmp_path / "in" / "deadly.tar", pair("deadly", DEADLY_SECONDS))
+    strict = Policy(isolate_at_strike=1, quarantine_at_strike=2)
+    run = RayRun(tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("fake"), strict).start()
+    failed = only_failure(run.finish(), 3, "deadly.tar")
+    assert "quarantined" in failed[1]
+    again = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("fake"), strict).start()
+    assert [url for url, _ in again.finish().failed] == [failed[0]]
+
+
+def test_a_shard_that_breaks_its_worker_fails_and_its_companions_are_done(
+    cluster: Any, tmp_path: Path
+) -> None:
+    make_shards(tmp_path / "in", 4, num_clips=3)
+    write_shard(tmp_path / "in" / "breaking.tar", pair("breaking", DEADLY_SECONDS))
+    run = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("raises")).start()
+    failed = only_failure(run.finish(), 4, "breaking.tar")
+    assert "this clip breaks the codec" in failed[1]
+
+
+def test_an_encoder_that_never_returns_is_ended_and_its_shard_named(
+    cluster: Any, tmp_path: Path
+) -> None:
+    make_shards(tmp_path / "in", 3, num_clips=3)
+    write_shard(tmp_path / "in" / "hanging.tar", pair("hanging", DEADLY_SECONDS))
+    strict = Policy(isolate_at_strike=1, quarantine_at_strike=2)
+    run = RayRun(
+        tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("hangs"), strict, hang_minutes=0.05
+    ).start()
+    failed = only_failure(run.finish(), 3, "hanging.tar")
+    assert "no progress for 0.05 minutes" in failed[1]
+
+
+def test_a_checkpoint_that_never_arrives_ends_the_run_and_is_named(
+    cluster: Any, inputs: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/codec.safetensors"
+        run = RayRun(inputs, tmp_path, 1, CodecRequest(url), load_minutes=0.02).start()
+        with pytest.raises(WorkerError, match=rf"{url}` was not loaded after 0.02 minutes"):
+            run.finish()
+
+
+@pytest.mark.slow
+def test_a_decoder_that_never_returns_costs_its_worker_and_then_one_clip(
+    cluster: Any, tmp_path: Path
+) -> None:
+    bad = [("bad.mp3", HANG)]
+    write_shard(tmp_path / "in" / "0.tar", [*pairs(3, 0.4), *bad, *pairs(3, 0.4, prefix="z")])
+    # Longer than the two minutes that a decoding process gets for a clip.
+    isolating = Policy(isolate_at_strike=1)
+    run = RayRun(tmp_path / "in", tmp_path / "out", 1, policy=isolating, hang_minutes=2.2).start()
+    summary = run.finish(600)
+    assert (summary.done, summary.codes) == (1, 6)
+    assert dict(summary.rejects) == {"crashed_decoder": 1}
+
+
+def test_a_stopped_worker_process_is_replaced(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = RayRun(inputs, tmp_path, hang_minutes=0.05).start_together()
+    run.kill_worker(signal.SIGSTOP)
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected

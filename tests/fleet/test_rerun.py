@@ -1,0 +1,167 @@
+"""The same command again: nothing is started for nothing, and the exit code is that of the run."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+from pipeline.corpus.rules import ReadRules
+from pipeline.fleet.engine import InlineEngine
+from pipeline.fleet.run import RunRequest, run_tokenize
+from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
+from tests.support.fault_proxy import fault_proxy
+from tests.support.s3_server import S3Server
+from tests.support.shard_maker import Member, pairs, tar_bytes, write_shard
+
+# Runs a command line, then tells which heavy packages it had to import.
+PROBE = """
+import sys
+from jobs.cli import run
+code = run(sys.argv[1:])
+print([name for name in ("torch", "ray", "transformers") if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def tokenize(folder: Path, *more: str, codec: str = "fake") -> int:
+    words = ["tokenize", str(folder / "in"), str(folder / "out"), "--codec", codec]
+    return cli.run([*words, "--engine", "inline", "--decode-threads", "1", "--quiet", *more])
+
+
+def again(folder: Path, *more: str, codec: str = "fake") -> subprocess.CompletedProcess[str]:
+    words = ["tokenize", str(folder / "in"), str(folder / "out"), "--codec", codec, *more]
+    return subprocess.run([sys.executable, "-c", PROBE, *words], capture_output=True, text=True)
+
+
+def damage(tar: Path) -> None:
+    whole = tar_bytes(pairs(4))
+    write_shard(tar, whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize("codec", ["fake", "xy-nano"])
+def test_a_rerun_with_nothing_left_starts_neither_ray_nor_a_codec(corpus: Path, codec: str) -> None:
+    assert tokenize(corpus, codec=codec) == 0
+    started = time.perf_counter()
+    done = again(corpus, codec=codec)
+    assert time.perf_counter() - started < 5  # below one second on an idle machine
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    assert done.stdout == "shards    nothing is left: all 3 were done before, 0 damaged\n"
+
+
+def test_a_rerun_exits_like_the_run_that_met_the_damage(corpus: Path) -> None:
+    damage(corpus / "in/s1.tar")
+    assert tokenize(corpus) == 1
+    done = again(corpus)
+    assert done.returncode == 1
+    assert "s1.tar: 1 holes" in done.stderr
+    assert "nothing is left: all 3 were done before, 1 damaged" in done.stdout
+    assert again(corpus, "--allow-damaged").returncode == 0
+
+
+def test_without_event_logs_manifests_tell_the_damage(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(corpus / "in/s1.tar")
+    assert tokenize(corpus) == 1
+    (log,) = corpus.glob("out/events/*.jsonl")
+    log.unlink()
+    capsys.readouterr()
+    assert tokenize(corpus) == 1
+    assert "s1.tar: 1 holes" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_that_was_replaced_and_redone_is_forgotten(corpus: Path) -> None:
+    damage(corpus / "in/s1.tar")
+    assert tokenize(corpus) == 1
+    write_shard(corpus / "in/s1.tar", pairs(4))
+    assert tokenize(corpus, "--redo-changed") == 0
+    assert tokenize(corpus) == 0
+
+
+def test_earlier_damage_counts_when_more_is_done(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(corpus / "in/s1.tar")
+    assert tokenize(corpus) == 1
+    write_shard(corpus / "in/s9.tar", pairs(2, prefix="s9-"))
+    capsys.readouterr()
+    assert tokenize(corpus) == 1
+    assert "s1.tar: 1 holes" in capsys.readouterr().err
+
+
+def test_a_shard_that_failed_is_tried_again_until_it_is_done(corpus: Path) -> None:
+    lost = corpus / "in/s9.tar"
+    lost.symlink_to(corpus / "nothing.tar")
+    assert [tokenize(corpus), tokenize(corpus)] == [1, 1]
+    lost.unlink()
+    write_shard(lost, pairs(2, prefix="s9-"))
+    assert [tokenize(corpus), tokenize(corpus)] == [0, 0]
+    assert len(list(corpus.glob("out/manifests/**/*.json"))) == 4
+
+
+def test_rejects_of_earlier_runs_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    garbage: list[Member] = [(f"g{n}.mp3", b"garbage") for n in range(250)]
+    write_shard(tmp_path / "in/s.tar", [*pairs(2), *garbage])
+    assert tokenize(tmp_path) == 1
+    capsys.readouterr()
+    assert tokenize(tmp_path) == 1
+    assert "99.2%" in capsys.readouterr().err
+    assert tokenize(tmp_path, "--max-reject-rate", "1") == 0
+
+
+def test_another_checkpoint_is_refused_without_loading_it(corpus: Path) -> None:
+    assert tokenize(corpus) == 0
+    done = again(corpus, codec="xy-nano")
+    assert done.returncode == 1
+    assert f"codec.checkpoint_sha256: output has `{'0' * 64}`, this run has `" in done.stderr
+    assert done.stderr.endswith("[]\n")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "shown"),
+    [
+        ("--precision", "fast", "codec.precision: output has `exact`, this run has `fast`"),
+        ("--overlap-seconds", "5", "codec.overlap_seconds: output has `10.0`, this run has `5.0`"),
+    ],
+)
+def test_another_precision_or_overlap_is_refused_before_a_codec_is_loaded(
+    corpus: Path, flag: str, value: str, shown: str
+) -> None:
+    assert tokenize(corpus, codec="xy-nano") == 0
+    write_shard(corpus / "in/more.tar", pairs(1))
+    done = again(corpus, flag, value, codec="xy-nano")
+    assert done.returncode == 1
+    assert shown in done.stderr
+    assert done.stderr.endswith("[]\n")
+    assert not list(corpus.glob("out/manifests/**/more.*"))
+
+
+def test_a_secret_in_the_codec_url_is_refused_before_anything_is_written(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tokenize(corpus, codec="s3://key:hush@bucket/codec") == 2
+    assert "hush" not in capsys.readouterr().err
+    assert not (corpus / "out").exists()
+
+
+def test_a_rerun_on_s3_lists_manifests_once_and_reads_none(s3: S3Server, corpus: Path) -> None:
+    with fault_proxy(s3.url) as proxy:
+        storage = Storage({"s3": s3.storage_options(proxy.url)})
+        fs = storage.filesystem("s3://rerun")[0]
+        fs.mkdir("rerun")
+        fs.put(f"{corpus / 'in'}/", "rerun/in/", recursive=True)
+        request = RunRequest(
+            ("s3://rerun/in/*.tar",), "s3://rerun/out", ReadRules(), storage, Tuning(1),
+            quiet=True, codec=CodecRequest("fake"),
+        )  # fmt: skip
+        assert run_tokenize(request, InlineEngine(CodecRequest("fake"))).done == 3
+        proxy.faults.seen.clear()
+        assert run_tokenize(request, InlineEngine(CodecRequest("fake"))).shards_skipped == 3
+        paths = [f"{method} {path}" for method, path, _ in proxy.faults.seen]
+    assert sum("prefix=out%2Fmanifests" in path for path in paths) == 1
+    assert not [path for path in paths if "/rerun/out/manifests/" in path]

@@ -1,0 +1,44 @@
+"""Workers fit the nodes: one per GPU, else one per node; what cannot fit is refused at once."""
+
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.fleet.worker_count import FleetSize, NodeSize, RayOptions, check_fits, fleet_size
+
+LAPTOP = [NodeSize("a", 8, 0)]
+BOX = [NodeSize("a", 128, 8)]
+
+
+def test_a_laptop_gets_one_worker_with_all_cores() -> None:
+    assert fleet_size(LAPTOP, RayOptions()) == FleetSize(0, 8, 1)
+
+
+def test_several_workers_share_the_cores_of_a_laptop() -> None:
+    assert fleet_size(LAPTOP, RayOptions(workers=4)) == FleetSize(0, 2, 4)
+
+
+def test_a_box_gets_one_worker_per_gpu_and_ten_cores_for_each_at_most() -> None:
+    assert fleet_size(BOX, RayOptions()) == FleetSize(1, 10, 8)
+
+
+def test_scarce_cores_are_shared_by_the_gpus() -> None:
+    assert fleet_size([NodeSize("a", 16, 8)], RayOptions()) == FleetSize(1, 2, 8)
+
+
+def test_nodes_without_gpus_get_no_worker_where_there_are_gpus() -> None:
+    assert fleet_size([*BOX, *LAPTOP], RayOptions()).num_workers == 8
+
+
+def test_two_workers_may_share_a_gpu() -> None:
+    assert fleet_size(BOX, RayOptions(gpus_per_worker=0.5)).num_workers == 16
+
+
+def test_a_worker_that_fits_nowhere_is_refused() -> None:
+    size = fleet_size(LAPTOP, RayOptions(cpus_per_worker=16))
+    with pytest.raises(UsageError, match="fits on no node"):
+        check_fits(size, LAPTOP)
+
+
+def test_wrong_options_are_named_together() -> None:
+    faults = RayOptions(workers=0, cpus_per_worker=-1, gpus_per_worker=-2).faults()
+    assert len(faults) == 3

@@ -1,0 +1,196 @@
+"""README, help and code agree, and every command and snippet of the README runs.
+
+A fence marked `parse-only` says what it needs that tests do not have: its commands are parsed.
+"""
+
+import argparse
+import ast
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from jobs import cli
+from pipeline.corpus.reject_reasons import Reason
+from pipeline.output.schema import PART_SCHEMA
+from pipeline.storage.client import Storage
+from tests.support.readme_blocks import README, Block, inline_flags, read_blocks, table_after
+from tests.support.s3_server import S3Server
+from tests.support.source_tree import ROOT
+
+BLOCKS = read_blocks()
+TO_RUN = [block for block in BLOCKS if block.runs and not block.note]
+SLOW = [block for block in BLOCKS if block.runs and block.note]
+CARD = ROOT / "xy_codec/checkpoints/xy-nano/CARD.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a block ended; one that failed stops those after it."""
+
+    exit_code: int
+    output: str
+
+
+def fill_bucket(server: S3Server) -> None:
+    """A bucket with Emilia's first English shards, as the README has it."""
+    fs, _ = Storage({"s3": server.storage_options()}).filesystem("s3://bucket/x")
+    if not fs.exists("bucket"):
+        fs.mkdir("bucket")
+    for shard in (ROOT / "tests/speech/Emilia/EN").glob("*.tar"):
+        fs.put_file(str(shard), f"bucket/Emilia/EN/{shard.name}")
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """What a reader has who stands in `folder` with the bundled speech in it."""
+    (folder / "tests").symlink_to(ROOT / "tests")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
+
+
+def run_block(block: Block, folder: Path, environment: dict[str, str]) -> Outcome:
+    shell = ["bash", "-euo", "pipefail", "-c"]
+    command = shell if block.language == "sh" else [sys.executable, "-c"]
+    out = subprocess.run(
+        [*command, block.text],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Outcome(out.returncode, out.stdout)
+
+
+def allowed_exits(block: Block) -> set[int]:
+    """An audit or a comparison may have findings, and says so with 1."""
+    return {0, 1} if re.search("^xytok (audit|compare)", block.text, re.M) else {0}
+
+
+@pytest.fixture(scope="module")
+def outcomes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """Every block to run, run in order in one folder, as a reader would."""
+    folder = tmp_path_factory.mktemp("readme")
+    fill_bucket(s3)
+    environment = {**environment_of(folder), **s3.environment()}
+    environment["TMPDIR"] = environment["RAY_TMPDIR"] = str(tmp_path_factory.mktemp("t"))
+    # Ray would kill our workers for what other processes of the machine hold.
+    environment["RAY_memory_monitor_refresh_ms"] = "0"
+    environment["RAY_worker_niceness"] = "0"  # nor starve them
+    done: dict[str, Outcome] = {}
+    for block in TO_RUN:
+        done[block.name] = run_block(block, folder, environment)
+        if done[block.name].exit_code not in allowed_exits(block):
+            break
+    return done
+
+
+@pytest.mark.parametrize("block", TO_RUN, ids=lambda block: block.name)
+def test_block_runs(block, outcomes):
+    if block.name not in outcomes:
+        pytest.fail("a block before it failed")
+    outcome = outcomes[block.name]
+    assert outcome.exit_code in allowed_exits(block), outcome.output[-3000:]
+    assert "Traceback" not in outcome.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", SLOW, ids=lambda block: block.name)
+def test_slow_block_runs(block, tmp_path):
+    outcome = run_block(block, tmp_path, environment_of(tmp_path))
+    assert outcome.exit_code == 0, outcome.output[-3000:]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.name)
+def test_block_parses(block):
+    reasons = ("hub", "cluster", "install")  # install: it is what made this environment
+    assert block.note in ("", "slow", *(f"parse-only={reason}" for reason in reasons))
+    if block.language == "python":
+        ast.parse(block.text)
+    elif block.language == "sh":
+        subprocess.run(["bash", "-n", "-c", block.text], check=True)
+    else:
+        assert block.language in ("text", "yaml")
+    for arguments in block.xytok_commands():
+        cli.build_parser(arguments[:1]).parse_args(arguments)
+
+
+def test_every_verb_is_shown():
+    shown = {arguments[0] for block in BLOCKS for arguments in block.xytok_commands()}
+    assert set(cli.JOBS) == shown
+
+
+def test_flags_that_prose_names_exist():
+    known = {
+        flag
+        for verb in cli.JOBS
+        for action in _subparser(verb)._actions
+        for flag in action.option_strings
+    }
+    pip_flags = {"--no-deps"}
+    assert not inline_flags() - known - pip_flags
+
+
+def _subparser(verb: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    cli.load_job(verb).add_arguments(parser)
+    return parser
+
+
+def test_column_table_is_the_schema():
+    rows = [(name.strip("`"), kind) for name, kind, _ in table_after("Schema")]
+    assert [name for name, _ in rows] == PART_SCHEMA.names
+    for name, kind in rows:
+        type_ = PART_SCHEMA.field(name).type
+        wanted = "list of 8 lists of int16" if pa.types.is_list(type_) else str(type_)
+        assert kind == wanted, name
+
+
+def test_reason_table_is_the_closed_list():
+    section = README.read_text().split("the reasons are:\n", 1)[1].split("\n## ", 1)[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.M) == [str(reason) for reason in Reason]
+
+
+def test_scores_of_the_bundled_checkpoint_are_those_of_its_card():
+    stoi, pesq = re.findall(r"(?:STOI|PESQ-NB) of ([\d.]+)", README.read_text())
+    row = next(line for line in CARD.read_text().splitlines() if line.startswith("| xy-nano |"))
+    means = [float(cell.split()[0]) for cell in row.split("|")[2:4]]
+    assert [f"{mean:.2f}" for mean in means] == [stoi, pesq]
+
+
+def test_speeds_on_the_first_screen_are_recorded_results():
+    first_screen = README.read_text().split("\n## ", 1)[0]
+    numbers = re.findall(r"([\d,.]+) [×%]", first_screen)
+    results = ROOT / "tests/benchmarks/RESULTS.md"
+    recorded = re.findall(r"[\d,.]+", results.read_text()) if results.exists() else ""
+    assert len(numbers) == 12
+    assert not [number for number in numbers if number not in recorded]
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_rows_on_the_first_screen_are_those_of_the_parts(outcomes, tmp_path_factory):
+    first_screen = README.read_text().split("\n## ", 1)[0]
+    table = re.findall(r"^\| (\w+_W\d+) \| (.*) \|$", first_screen, re.M)
+    folder = next(tmp_path_factory.getbasetemp().glob("readme*"))
+    parts = ds.dataset(folder / "codes/tokens", format="parquet").to_table().to_pylist()
+    rows = {row["key"]: row for row in parts}
+    assert len(table) == 3
+    for key, cells in table:
+        row = rows[key]
+        codes, frames, duration, language, dnsmos, text = cells.split(" | ")
+        assert codes == f"{len(row['codes'])} lists of {len(row['codes'][0])}"
+        assert (int(frames), float(duration)) == (row["num_frames"], row["duration"])
+        assert (language, float(dnsmos)) == (row["language"], row["dnsmos"])
+        assert row["text"].strip().startswith(text.removesuffix("…").strip())

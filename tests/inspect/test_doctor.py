@@ -1,0 +1,59 @@
+"""`xytok doctor` finds what is wrong and says what to do; it never falls over."""
+
+import json
+
+import pytest
+
+from jobs import cli
+from pipeline.inspect import doctor as machine
+from pipeline.storage.client import Storage
+from tests.support.s3_server import S3Server
+
+
+def doctor(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict]]:
+    exit_code = cli.run(["doctor", "--json", *arguments])
+    return exit_code, {check["subject"]: check for check in json.loads(capsys.readouterr().out)}
+
+
+def test_doctor_finds_this_machine_fit(capsys):
+    exit_code, checks = doctor(capsys)
+    assert exit_code == 0
+    assert {"python", "torch", "resampler", "mp3", "ray", "audit metrics"} <= set(checks)
+    assert checks["mp3"]["verdict"] == "ok"
+
+
+def test_every_fault_and_note_says_what_to_do(capsys):
+    _, checks = doctor(capsys, "--codec", "/no/such/checkpoint")
+    assert checks["codec"]["verdict"] == "fault"
+    assert all(check["advice"] for check in checks.values() if check["verdict"] != "ok")
+
+
+def test_doctor_tries_a_codec(capsys):
+    exit_code, checks = doctor(capsys, "--codec", "fake")
+    assert exit_code == 0
+    assert "12 frames" in checks["codec"]["found"]
+
+
+def test_doctor_writes_to_a_bucket_and_leaves_nothing(capsys, s3: S3Server, monkeypatch):
+    storage = Storage({"s3": s3.storage_options()})
+    storage.filesystem("s3://doctor/x")[0].mkdir("doctor")
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    exit_code, checks = doctor(capsys, "s3://doctor/out", "--write")
+    assert exit_code == 0, checks["storage"]
+    assert "0 files listed, a file written and removed" in checks["storage"]["found"]
+    assert storage.list_files("s3://doctor") == []
+
+
+def test_unwritable_folder_is_a_fault(capsys, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("not a folder")
+    exit_code, checks = doctor(capsys, str(blocker / "out"), "--write")
+    assert exit_code == 1
+    assert checks["storage"]["verdict"] == "fault"
+
+
+def test_full_disk_is_named(tmp_path):
+    check = machine.check_disk("temporary files", tmp_path, min_free_bytes=10**18)
+    assert check.verdict == "note"
+    assert "TMPDIR" in check.advice

@@ -1,0 +1,219 @@
+"""Status, verify, show and card tell from the output folder alone what is in it."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path, PurePath
+
+import pytest
+
+from jobs import cli
+from pipeline.corpus.listing import list_shards
+from pipeline.errors import InputError, UsageError
+from pipeline.inspect.show import find_row, read_original
+from pipeline.inspect.status import read_status
+from pipeline.inspect.verify import verify_output
+from pipeline.storage.client import Storage
+from tests.support.shard_maker import pair, pairs, write_shard
+
+STORAGE = Storage()
+# A command line that is killed at the moment at which a file would get its final name.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from jobs.cli import run
+owner, _, name = sys.argv[1].partition(".")
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+setattr({"os": os, "Path": Path}[owner], name, die)
+run(sys.argv[2:])
+"""
+
+
+def tokenize(folder: Path, *more: str) -> int:
+    inputs, output = str(folder / "in"), str(folder / "out")
+    words = ["tokenize", inputs, output, "--codec", "fake", "--engine", "inline", "--quiet"]
+    return cli.run([*words, *more])
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    write_shard(tmp_path / "in" / "a.tar", [*pairs(3), ("bad.mp3", b"not audio")])
+    write_shard(tmp_path / "in" / "b.tar", pair("one", 2.0, language="fr", speaker="F1"))
+    assert tokenize(tmp_path) == 0
+    return tmp_path / "out"
+
+
+def test_status_counts_shards_clips_and_rejects(output: Path) -> None:
+    status = read_status(str(output), STORAGE)
+    assert (status.done, status.left, status.codes) == (2, 0, 4)
+    assert status.rejects == {"undecodable": 1}
+    assert cli.run(["status", str(output)]) == 0
+
+
+def test_status_of_an_interrupted_run_says_what_is_left(output: Path) -> None:
+    log = next((output / "events").iterdir())
+    lines = log.read_text().splitlines()
+    log.write_text("\n".join(line for line in lines if "b.tar" not in line) + '\n{"half')
+    next((output / "manifests").rglob("b.*.json")).unlink()
+    assert read_status(str(output), STORAGE).left == 1
+    assert cli.run(["status", str(output)]) == 1
+
+
+def test_a_shard_with_a_line_break_in_its_name_is_done_like_others(tmp_path: Path) -> None:
+    write_shard(tmp_path / "in" / "new\nline.tar", pairs(2))
+    assert tokenize(tmp_path) == 0
+    assert read_status(str(tmp_path / "out"), STORAGE).done == 1
+    assert cli.run(["verify", str(tmp_path / "out")]) == 0
+
+
+def test_a_root_above_no_shard_is_refused_and_its_spelling_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shard(tmp_path / "in" / "EN" / "a.tar", pairs(1))
+    for inputs, root in (
+        (f"{tmp_path}/in", f"{tmp_path}/in/"),
+        (f"{tmp_path}/in", f"{tmp_path}/./in"),
+        ("in", "./in"),
+        ("./in", "in"),
+    ):
+        monkeypatch.chdir(tmp_path)
+        assert [shard.path for shard in list_shards([inputs], STORAGE, root)] == ["EN/a.tar"]
+    with pytest.raises(UsageError, match=r"`--root nowhere` is above none of the 1 shards"):
+        list_shards(["in"], STORAGE, "nowhere")
+
+
+def test_fewer_decode_threads_than_none_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(1))
+    assert tokenize(tmp_path, "--decode-threads", "-1", "--max-clip-seconds", "nan") == 2
+    err = capsys.readouterr().err
+    assert "`--decode-threads -1`" in err
+    assert "`--max-clip-seconds nan`" in err
+
+
+def test_status_is_json_on_request(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    cli.run(["status", str(output), "--json"])
+    assert json.loads(capsys.readouterr().out)["codes"] == 4
+
+
+def test_a_whole_output_verifies(output: Path) -> None:
+    assert verify_output(str(output), STORAGE).is_clean
+    assert cli.run(["verify", str(output)]) == 0
+
+
+@pytest.mark.parametrize("folder", ["tokens", "rejects"])
+def test_one_changed_byte_is_found(output: Path, folder: str) -> None:
+    path = next((output / folder).rglob("a.parquet"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (fault,) = verify_output(str(output), STORAGE).faults
+    assert fault.path.startswith(folder)
+    assert cli.run(["verify", str(output)]) == 1
+
+
+def test_a_missing_part_and_a_replaced_source_are_found(output: Path, tmp_path: Path) -> None:
+    next((output / "tokens").rglob("a.parquet")).unlink()
+    write_shard(tmp_path / "in" / "b.tar", pairs(2))
+    problems = [fault.problem for fault in verify_output(str(output), STORAGE).faults]
+    assert problems[0] == "is missing"
+    assert "was replaced" in problems[1]
+
+
+def test_clean_removes_leftovers_and_nothing_else(output: Path) -> None:
+    for name in ("notes.tmp", ".notes.tmp", "in/sorted.1f2e3d4c.tmp"):
+        write_shard(output / name, b"the user's own")
+    before = {path for path in output.rglob("*") if path.is_file()}
+    orphan = output / "tokens" / "orphan.parquet"
+    orphan.write_bytes(b"half")
+    found = verify_output(str(output), STORAGE)
+    assert found.leftovers == ("tokens/orphan.parquet",)
+    assert not found.is_clean
+    assert verify_output(str(output), STORAGE, clean=True).is_clean
+    assert {path for path in output.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("moment", "left"),
+    [
+        ("Path.replace", "in/.a.parquet.*.tmp"),
+        ("os.link", ".run.json.*.tmp"),
+    ],
+)
+def test_what_a_killed_writer_left_is_listed_and_removed(
+    tmp_path: Path, moment: str, left: str
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(3))
+    words = ["tokenize", str(tmp_path / "in"), str(tmp_path / "out"), "--codec", "fake"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, moment, *words, "--engine", "inline"])
+    assert killed.returncode == -signal.SIGKILL
+    assert tokenize(tmp_path) == 0
+    (leftover,) = find_leftovers(tmp_path / "out")
+    assert PurePath(leftover).match(left)
+    assert cli.run(["verify", str(tmp_path / "out")]) == 1
+    assert cli.run(["verify", str(tmp_path / "out"), "--clean"]) == 0
+    assert not find_leftovers(tmp_path / "out")
+    assert cli.run(["verify", str(tmp_path / "out")]) == 0
+
+
+def find_leftovers(output: Path) -> list[str]:
+    found = [str(path.relative_to(output)) for path in output.rglob("*.tmp")]
+    assert verify_output(str(output), STORAGE).leftovers == tuple(found)
+    return found
+
+
+def test_show_finds_the_row_and_its_source_bytes(output: Path) -> None:
+    found = find_row(str(output), "clip0001", STORAGE)
+    assert found.row["text"] == " Text of clip0001."
+    original = dict(pairs(3))["clip0001.mp3"]
+    assert read_original(str(output), found, STORAGE) == original
+
+
+def test_show_finds_a_row_beside_a_part_that_cannot_be_read(
+    output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (part,) = (output / "tokens").rglob("b.parquet")
+    part.write_bytes(b"PAR1 and rubbish")
+    assert find_row(str(output), "clip0001", STORAGE).row["key"] == "clip0001"
+    assert "was not searched" in caplog.text
+
+
+def test_show_writes_original_and_decoded_audio(output: Path, tmp_path: Path) -> None:
+    wav, original = tmp_path / "x.wav", tmp_path / "x"
+    words = ["show", str(output), "one", "--codec", "fake"]
+    assert cli.run([*words, "--wav", str(wav), "--original", str(original)]) == 0
+    assert wav.stat().st_size > 16000 * 2
+    assert (tmp_path / "x.mp3").read_bytes() == dict(pair("one", 2.0))["one.mp3"]
+
+
+def test_show_refuses_to_decode_with_another_codec(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["show", str(output), "one", "--wav", str(tmp_path / "x.wav")]) == 1
+    assert "made with `fake`" in capsys.readouterr().err
+
+
+def test_an_unknown_key_is_named(output: Path) -> None:
+    with pytest.raises(InputError, match="No row has the key `nobody`"):
+        find_row(str(output), "nobody", STORAGE)
+
+
+def test_a_key_in_two_shards_asks_for_the_shard(output: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "in" / "c.tar", pair("one"))
+    assert tokenize(tmp_path) == 0
+    with pytest.raises(InputError, match="2 rows have the key"):
+        find_row(str(output), "one", STORAGE)
+    assert find_row(str(output), "one", STORAGE, shard="b.parquet").row["speaker"] == "F1"
+
+
+def test_card_names_hours_languages_codec_and_columns(
+    output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert cli.run(["card", str(output), "--licence", "cc-by-4.0", "--title", "Tiny"]) == 0
+    card = capsys.readouterr().out
+    for line in ("license: cc-by-4.0", "# Tiny", "- fr", "| en | 3 |", "| `codes` |", "n<1K"):
+        assert line in card

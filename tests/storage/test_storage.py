@@ -1,0 +1,206 @@
+"""Storage on a local disk and on a real S3 server."""
+
+import errno
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.corpus.listing import expand_braces, list_shards
+from pipeline.corpus.rules import ReadRules
+from pipeline.errors import InputError, OutputError, StorageError, UsageError
+from pipeline.storage import retries
+from pipeline.storage.client import Storage, call_within
+from pipeline.storage.location import check_no_secret, mirror_path, redact
+from pipeline.storage.options import read_storage_options
+from pipeline.storage.retries import RetryPolicy, num_failed_tries, with_retries
+from pipeline.worker.worker import ShardWorker
+from tests.support.inline_run import worker_settings
+from tests.support.s3_server import S3Server
+from tests.support.shard_maker import pairs, write_shard
+from xy_codec.fake import FakeCodec
+
+FAST = RetryPolicy(attempts=3, first_pause_seconds=0.01)
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, s3: S3Server
+) -> Iterator[tuple[Storage, str]]:
+    if request.param == "local":
+        yield Storage(), str(tmp_path)
+        return
+    storage = Storage({"s3": s3.storage_options()}, FAST)
+    fs, _ = storage.filesystem("s3://x")
+    bucket = f"storage-{time.time_ns()}"
+    fs.mkdir(bucket)
+    yield storage, f"s3://{bucket}"
+
+
+def test_what_is_written_is_read_listed_and_deleted(place: tuple[Storage, str]) -> None:
+    storage, root = place
+    storage.write_finished(f"{root}/a/b.txt", b"0123456789")
+    assert storage.read_range(f"{root}/a/b.txt", 2, 5) == b"234"
+    (found,) = storage.list_files(f"{root}/a")
+    assert (found.url, found.size_bytes) == (f"{root}/a/b.txt", 10)
+    assert found == storage.file_info(found.url)
+    storage.delete(found.url)
+    storage.delete(found.url)
+    assert storage.list_files(f"{root}/a") == []
+
+
+def test_a_listing_sees_what_another_process_just_wrote(place: tuple[Storage, str]) -> None:
+    storage, root = place
+    assert storage.list_files(root) == []
+    storage.write_finished(f"{root}/x", b"1")
+    assert len(storage.list_files(root)) == 1
+    storage.write_finished(f"{root}/y", b"1")
+    assert len(storage.list_files(root)) == 2
+
+
+def test_only_one_of_many_creates_a_file(place: tuple[Storage, str]) -> None:
+    storage, root = place
+    won: list[bool] = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: won.append(storage.create_exclusive(f"{root}/r", b"%d" % n))
+        )
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False] * 7 + [True]
+    assert storage.create_exclusive(f"{root}/r", b"late") is False
+    assert storage.read_bytes(f"{root}/r") != b"late"
+
+
+def test_a_missing_file_is_an_input_error(place: tuple[Storage, str]) -> None:
+    storage, root = place
+    with pytest.raises(InputError, match=r"none\.txt"):
+        storage.read_bytes(f"{root}/none.txt")
+
+
+def test_shards_in_a_bucket_become_parts_in_the_bucket(s3: S3Server, tmp_path: Path) -> None:
+    storage = Storage({"s3": s3.storage_options()}, FAST)
+    fs, _ = storage.filesystem("s3://x")
+    bucket = f"line-{time.time_ns()}"
+    fs.mkdir(bucket)
+    for n in range(2):
+        tar = write_shard(tmp_path / f"s{n}.tar", pairs(3, prefix=f"s{n}-"))
+        storage.write_finished(f"s3://{bucket}/Emilia/EN/s{n}.tar", tar)
+    shards = list_shards([f"s3://{bucket}/Emilia/EN/s{{0..1}}.tar"], storage)
+    assert [shard.path for shard in shards] == ["Emilia/EN/s0.tar", "Emilia/EN/s1.tar"]
+    local = worker_settings(tmp_path, ReadRules())
+    settings = type(local)(f"s3://{bucket}/out", local.identity, local.rules, storage, local.tuning)
+    outcomes = list(ShardWorker(settings, FakeCodec()).run(iter(shards)))
+    assert [outcome.error for outcome in outcomes] == [None, None]
+    names = [
+        file.url.removeprefix(f"s3://{bucket}/out/") for file in storage.list_files(settings.output)
+    ]
+    assert sum(name.startswith("tokens/Emilia/EN/") for name in names) == 2
+    assert sum(name.startswith("manifests/Emilia/EN/") for name in names) == 2
+
+
+def failing(times: int, error: Exception) -> Any:
+    left = [times]
+
+    def action() -> str:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise error
+        return "done"
+
+    return action
+
+
+def test_what_may_pass_is_tried_again() -> None:
+    for error in (ConnectionResetError("reset"), TimeoutError("slow"), OSError("500")):
+        assert with_retries(failing(2, error), "reading `x`", FAST) == "done"
+        with pytest.raises(StorageError, match="failed 3 times"):
+            with_retries(failing(3, error), "reading `x`", FAST)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (OSError(errno.ENOSPC, "full"), OutputError, "no space left"),
+        (OSError(errno.EROFS, "ro"), OutputError, "read-only"),
+        (PermissionError("ExpiredToken"), OutputError, "credentials"),
+    ],
+)
+def test_what_stays_wrong_is_told_at_once(
+    error: Exception, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        with_retries(failing(1, error), "writing `x`", FAST)
+
+
+def test_pauses_grow_and_stay_bounded() -> None:
+    policy = RetryPolicy(first_pause_seconds=1.0, longest_pause_seconds=5.0)
+    assert all(policy.pause_before(n) <= 5.0 for n in range(2, 20))
+    assert policy.pause_before(2) <= 1.0 < 2.0 <= policy.pause_before(9) * 2
+    assert retries.describe(ValueError("a\n b")) == "ValueError: a b"
+
+
+def test_a_stalled_call_times_out() -> None:
+    with pytest.raises(TimeoutError, match="no answer"):
+        call_within(lambda: threading.Event().wait(5), 0.05)
+
+
+def test_urls_lose_their_secrets_before_they_are_shown() -> None:
+    assert redact("https://u:p@host/a.tar?X-Amz-Signature=1") == "https://host/a.tar"
+    with pytest.raises(UsageError) as refusal:
+        check_no_secret("s3://key:hush@bucket/a")
+    assert "hush" not in str(refusal.value)
+
+
+def test_options_with_secrets_are_not_in_the_storage_as_shown(tmp_path: Path) -> None:
+    (tmp_path / "o.yaml").write_text("s3: {key: AKIA, secret: hush}\n")
+    options = read_storage_options(f"@{tmp_path}/o.yaml")
+    assert options["s3"]["secret"] == "hush"
+    assert "hush" not in repr(Storage(options))
+    (tmp_path / "bad.yaml").write_text("secret: [hush\n")
+    with pytest.raises(UsageError) as refusal:
+        read_storage_options(f"@{tmp_path}/bad.yaml")
+    assert "hush" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "root", "path"),
+    [
+        ("s3://bucket/Emilia/EN/a.tar", "", "Emilia/EN/a.tar"),
+        ("s3://bucket/Emilia/EN/a.tar", "Emilia", "EN/a.tar"),
+        ("https://host/x/a.tar?sig=1", "", "x/a.tar"),
+        ("hf://datasets/owner/name/EN/a.tar", "", "EN/a.tar"),
+        ("/data/EN/a.tar", "", "data/EN/a.tar"),
+        ("/data/EN/a.tar", "/data", "EN/a.tar"),
+    ],
+)
+def test_outputs_mirror_what_follows_the_bucket(url: str, root: str, path: str) -> None:
+    assert mirror_path(url, root) == path
+
+
+@pytest.mark.parametrize(
+    ("text", "expanded"),
+    [
+        ("a{0..2}", ["a0", "a1", "a2"]),
+        ("a{008..010}.tar", ["a008.tar", "a009.tar", "a010.tar"]),
+        ("{x,y{1..2}}z", ["xz", "y1z", "y2z"]),
+        ("{3..1}", ["3", "2", "1"]),
+        ("{x}", ["{x}"]),
+        ("a{b", ["a{b"]),
+    ],
+)
+def test_braces_expand_as_in_a_shell(text: str, expanded: list[str]) -> None:
+    assert list(expand_braces(text)) == expanded
+
+
+def test_a_failed_try_is_a_step_so_that_a_worker_that_retries_does_not_hang() -> None:
+    before = num_failed_tries()
+    assert with_retries(failing(2, TimeoutError("slow")), "writing `x`", FAST) == "done"
+    assert num_failed_tries() == before + 2

@@ -1,0 +1,139 @@
+"""Storage fails in every way it can: the run retries, or ends with a clear error, never half."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.corpus.rules import ReadRules
+from pipeline.errors import PipelineError
+from pipeline.fleet.engine import InlineEngine
+from pipeline.fleet.run import RunRequest, run_tokenize
+from pipeline.fleet.summary import RunSummary
+from pipeline.inspect.verify import verify_output
+from pipeline.output.manifest import list_manifests
+from pipeline.storage.client import Storage
+from pipeline.storage.retries import RetryPolicy
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
+from tests.support.fault_proxy import FaultProxy, fault_proxy
+from tests.support.ray_runs import FOLDERS
+from tests.support.s3_server import S3Server
+from tests.support.shard_maker import pairs, write_shard
+
+NUM_SHARDS = 4
+Rule = Callable[[str, str, int], str | None]
+QUICK = RetryPolicy(attempts=6, first_pause_seconds=0.05, longest_pause_seconds=0.2)
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A bucket with shards, and the files of an undisturbed run over them."""
+    folder = tmp_path_factory.mktemp("faults")
+    fs = storage_at(s3).filesystem("s3://faults")[0]
+    fs.mkdir("faults")
+    for number in range(NUM_SHARDS):
+        write_shard(folder / f"{number}.tar", pairs(12, 0.5, prefix=f"s{number}-"))
+    fs.put(f"{folder}/", "faults/in/", recursive=True)
+    assert tokenize(storage_at(s3), "calm").done == NUM_SHARDS
+    return fs
+
+
+@pytest.fixture
+def proxy(s3: S3Server, bucket: Any) -> Iterator[FaultProxy]:
+    with fault_proxy(s3.url) as proxy:
+        yield proxy
+
+
+def storage_at(s3: S3Server, url: str | None = None, timeout: float = 20.0) -> Storage:
+    # Only our own retries shall help; botocore's would hide half of the faults.
+    options = s3.storage_options(url) | {"config_kwargs": {"retries": {"max_attempts": 1}}}
+    return Storage({"s3": options}, QUICK, timeout)
+
+
+def tokenize(storage: Storage, output: str) -> RunSummary:
+    request = RunRequest(
+        ("s3://faults/in/*.tar",), f"s3://faults/{output}", ReadRules(), storage, Tuning(1)
+    )
+    return run_tokenize(replace(request, quiet=True), InlineEngine(CodecRequest("fake")))
+
+
+def contents(fs: Any, output: str) -> dict[str, bytes]:
+    fs.invalidate_cache()
+    root = f"faults/{output}/"
+    return {
+        name.removeprefix(root): content
+        for folder in FOLDERS
+        for name, content in fs.cat(fs.find(root + folder)).items()
+    }
+
+
+def every(step: int, fault: str, *methods: str) -> Rule:
+    return lambda method, path, number: (
+        fault if number % step == 0 and (not methods or method in methods) else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("errors", every(4, "500")),
+        ("resets", every(4, "reset")),
+        ("slow", every(2, "slow", "GET")),
+        ("halves", every(3, "half", "PUT")),
+    ],
+)
+def test_passing_faults_cost_nothing_but_time(
+    s3: S3Server, bucket: Any, proxy: FaultProxy, name: str, rule: Rule
+) -> None:
+    proxy.faults.rule = rule
+    assert tokenize(storage_at(s3, proxy.url), name).done == NUM_SHARDS
+    assert proxy.faults.met
+    assert contents(bucket, name) == contents(bucket, "calm")
+
+
+def test_a_put_that_always_fails_half_way_leaves_nothing_that_counts_as_done(
+    s3: S3Server, bucket: Any, proxy: FaultProxy
+) -> None:
+    proxy.faults.rule = lambda method, path, number: (
+        "half" if method == "PUT" and "/tokens/" in path else None
+    )
+    with pytest.raises(PipelineError, match="writing `s3://faults/never/tokens"):
+        assert not tokenize(storage_at(s3, proxy.url), "never").failed
+    assert not list_manifests(storage_at(s3), "s3://faults/never")
+    assert tokenize(storage_at(s3), "never").done == NUM_SHARDS
+    assert contents(bucket, "never") == contents(bucket, "calm")
+
+
+def test_credentials_that_expire_end_the_run_with_a_clear_error(
+    s3: S3Server, bucket: Any, proxy: FaultProxy
+) -> None:
+    proxy.faults.rule = lambda method, path, number: "forbidden" if number > 12 else None
+    with pytest.raises(PipelineError, match=r"(?i)permission|credential|forbidden|denied"):
+        raise_failed(tokenize(storage_at(s3, proxy.url), "expired"))
+    proxy.faults.rule = every(1_000_000, "500")
+    tokenize(storage_at(s3), "expired")
+    assert contents(bucket, "expired") == contents(bucket, "calm")
+
+
+def raise_failed(summary: RunSummary) -> None:
+    """Shards that failed one by one count like a run that failed."""
+    raise PipelineError("; ".join(error for _, error in summary.failed))
+
+
+@pytest.mark.slow
+def test_faults_at_random_for_a_whole_run_cost_nothing_but_time(
+    s3: S3Server, bucket: Any, proxy: FaultProxy
+) -> None:
+    rng = random.Random(5)
+    kinds = ["500", "reset", "half", "slow"]
+    for round_number in range(5):
+        proxy.faults.rule = lambda method, path, number: (
+            rng.choice(kinds) if rng.random() < 0.25 else None
+        )
+        output = f"random{round_number}"
+        assert tokenize(storage_at(s3, proxy.url), output).done == NUM_SHARDS
+        assert contents(bucket, output) == contents(bucket, "calm")
+        assert verify_output(f"s3://faults/{output}", storage_at(s3)).is_clean

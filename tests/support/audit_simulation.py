@@ -1,0 +1,124 @@
+"""Audits of simulated shards: findings resampled clip by clip from a real, clean run."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from functools import cache
+
+import numpy as np
+
+from pipeline.audit.findings import (
+    NO_DIFFERENCE,
+    AuditFindings,
+    ClipFinding,
+    Drift,
+    Scores,
+    TokenReport,
+)
+from tests.support.places import TESTS
+
+POOLS = TESTS / "audit"
+NUM_CODEBOOKS, CODEBOOK_SIZE = 8, 1024
+
+
+@cache
+def read_scores(name: str) -> tuple[Scores, ...]:
+    """Scores of real clips through a real codec, in the order they were measured."""
+    names = {item.name for item in fields(Scores)}
+    with (POOLS / name).open(newline="") as file:
+        return tuple(
+            Scores(**{name: float(row[name]) if row.get(name) else None for name in names})
+            for row in csv.DictReader(file)
+        )
+
+
+def pool() -> tuple[Scores, ...]:
+    """Scores of a clean run."""
+    return read_scores("clean_metrics.csv")
+
+
+def equal_codes(frames: int) -> Drift:
+    """The drift of a clip whose stored codes are the fresh ones."""
+    return Drift(
+        stored_frames=frames,
+        fresh_frames=frames,
+        differing_codes=(0,) * NUM_CODEBOOKS,
+        differing_frames=0,
+        one_bit_flips=0,
+        constant_codebooks=(),
+        best_shift_frames=0,
+        agreement_at_shift=1.0,
+        paired=NO_DIFFERENCE,
+    )
+
+
+def clip(shard: str, number: int, scores: Scores, drift: Drift | None = None) -> ClipFinding:
+    """One sampled clip with these scores."""
+    return ClipFinding(
+        shard=shard,
+        key=f"{shard}-{number:06d}",
+        row=number,
+        corpus="Emilia",
+        language="en",
+        speaker=None,
+        source_dnsmos=3.2,
+        text="a sentence",
+        duration=8.0,
+        num_frames=100,
+        tar_offset=0,
+        tar_size=1,
+        sim_model="test",
+        scores=scores,
+        drift=drift or equal_codes(100),
+    )
+
+
+def clean_shard(
+    shard: str, scores: Sequence[Scores], rng: np.random.Generator, num_clips: int = 20
+) -> list[ClipFinding]:
+    """A shard of clips drawn from the pool."""
+    picks = rng.integers(0, len(scores), num_clips)
+    return [clip(shard, number, scores[pick]) for number, pick in enumerate(picks)]
+
+
+def clean_tokens(shard: str, rows: int = 1000) -> TokenReport:
+    """The report of a shard without fault."""
+    return TokenReport(
+        shard=shard,
+        rows=rows,
+        frames=rows * 100,
+        manifest_rows=rows,
+        rejects=0,
+        members_seen=rows,
+        bad_shape_rows=0,
+        bad_length_rows=0,
+        out_of_range_rows=0,
+        stuck_rows=0,
+        repeated_frames=0,
+        duplicate_key_rows=0,
+        duplicate_audio_rows=0,
+        counts=np.full((NUM_CODEBOOKS, CODEBOOK_SIZE), rows * 100 // CODEBOOK_SIZE + 1),
+    )
+
+
+def audit_of(
+    clips: Sequence[ClipFinding], tokens: Sequence[TokenReport] = (), same_platform: bool = True
+) -> AuditFindings:
+    """Findings as an audit hands them to judging."""
+    return AuditFindings(
+        output="s3://bucket/out",
+        seed=0,
+        sim_model="test",
+        codec={"name": "test", "checkpoint_sha256": "00"},
+        reencoded_with={},
+        same_platform=same_platform,
+        expected_flip_rate=None,
+        clips=tuple(clips),
+        tokens=tuple(tokens),
+    )
+
+
+def with_drift(finding: ClipFinding, **changes: object) -> ClipFinding:
+    """The same clip with other facts in its drift."""
+    drift = finding.drift or equal_codes(finding.num_frames)
+    return replace(finding, drift=replace(drift, **changes))

@@ -1,0 +1,65 @@
+"""Runs the codec on a device that has no memory: `python fake_gpu.py exact|fast`.
+
+Torch's fake tensors have a device and refuse most operations across devices, as a GPU would. They
+say nothing of values or of speed. A process of its own, because torch gets a device for good.
+"""
+
+import sys
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from tests.support.golden_case import Group
+from xy_codec.engine.geometry import CUDA
+from xy_codec.engine.packed_codec import NeuralCodec, _Pack
+from xy_codec.engine.packing import lay_out
+from xy_codec.engine.windows import WindowPlan
+from xy_codec.fake import FakeCodec
+from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.model import XYTokenizer
+
+# Not `cuda`: torch without CUDA cannot index even fake tensors of that name.
+_setup_privateuseone_for_python_backend("gpu")
+GPU = torch.device("gpu", 0)
+DTYPES = {"exact": torch.float32, "fast": torch.float16}
+
+
+def codec_on_gpu(dtype: torch.dtype) -> NeuralCodec:
+    model = XYTokenizer(CodecConfig.from_mapping(Group("small_xy").info["params"]))
+    # What `model.to` does, which cannot swap fake tensors itself.
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, torch.nn.Parameter(parameter.to(GPU), requires_grad=False))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.to(GPU))
+    model.freeze(dtype)
+    plan = WindowPlan.of(16000, 30, 1280, 10)
+    return NeuralCodec(model, FakeCodec().identity, plan, GPU, CUDA)
+
+
+def encode(codec: NeuralCodec) -> torch.Tensor:
+    """All of it up to the copy to the host."""
+    pack: _Pack[str] = _Pack()
+    for job in codec._jobs("clip", np.zeros(36 * 16000, np.float32), 8):
+        pack.add(job)
+    return codec._pack_codes(pack, 8)
+
+
+def decode(codec: NeuralCodec) -> torch.Tensor:
+    """As the codec does it, up to the copy to the host."""
+    layout = lay_out([(1500, 1500), (40, 40)], codec.geometry.tile_rows, GPU)
+    spectrum = codec._spectrum(np.zeros((385, 8), np.int16), layout)
+    return codec.model.vocos.head.to_samples(spectrum.unsqueeze(0))
+
+
+def main() -> None:
+    with FakeTensorMode(), torch.inference_mode():
+        codec = codec_on_gpu(DTYPES[sys.argv[1]])
+        for name, out in (("codes", encode(codec)), ("wave", decode(codec))):
+            print(name, out.device, out.dtype, list(out.shape))
+
+
+if __name__ == "__main__":
+    main()

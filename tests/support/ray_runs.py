@@ -1,0 +1,169 @@
+"""Runs on a real Ray cluster of several nodes on this machine, and what they leave behind."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
+from pipeline.fleet.ray.engine import RayEngine
+from pipeline.fleet.run import RunRequest, run_tokenize
+from pipeline.fleet.scheduler import Policy
+from pipeline.fleet.summary import RunSummary
+from pipeline.fleet.worker_count import RayOptions
+from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
+from pipeline.worker.worker import ShardWorker
+from tests.support.inline_run import worker_settings
+from tests.support.paced_decoder import GATE
+from tests.support.places import ROOT
+from tests.support.shard_maker import pairs, write_shard
+from xy_codec.fake import FakeCodec
+
+T = TypeVar("T")
+RULES = ReadRules(decoder="tests.support.paced_decoder:decode_slowly")
+# Ray refuses an object store below 75 MiB; nothing of ours goes through it.
+NODE: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 << 20}
+FOLDERS = ("tokens", "rejects", "manifests")
+
+
+@contextmanager
+def ray_cluster_of(num_cpus: int, **head: Any) -> Iterator[Any]:
+    """A private cluster with one node; ends with the block, whatever else runs on this machine."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    before = dict(os.environ)
+    # Short, because sockets lie in it; private, because Ray keeps the last cluster's address there.
+    folder = tempfile.mkdtemp(prefix="xr")
+    os.environ |= {"RAY_TMPDIR": folder, GATE: f"{folder}/gate"}
+    # Whatever else fills this machine's memory, only the tests shall kill workers.
+    os.environ |= {"RAY_memory_monitor_refresh_ms": "0"}
+    # Decoders of the tests are named in the rules and imported by the workers.
+    paths = [str(ROOT), before.get("PYTHONPATH", "")]
+    # Submitted jobs run the `python` of the cluster's path.
+    os.environ |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{before.get('PATH', '')}"}
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE, **head})
+    ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+        os.environ.clear()
+        os.environ |= before
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_shards(folder: Path, num_shards: int, num_clips: int = 20) -> Path:
+    for number in range(num_shards):
+        write_shard(folder / f"{number:03d}.tar", pairs(num_clips, 0.4, prefix=f"s{number}-"))
+    return folder
+
+
+def snapshot(output: Path) -> dict[str, bytes]:
+    """Every byte that two equal runs must have in common; a kill may leave a temporary file."""
+    files = (path for name in FOLDERS for path in (output / name).rglob("[!.]*") if path.is_file())
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
+
+
+def undisturbed(inputs: Path, output: Path) -> dict[str, bytes]:
+    """The same shards through one worker in this process, without Ray."""
+    settings = worker_settings(output, RULES)
+    shards = list_shards([str(inputs)], Storage())
+    assert all(o.is_done for o in ShardWorker(settings, FakeCodec()).run(iter(shards)))
+    return snapshot(output)
+
+
+def request_for(inputs: Path, output: Path, rules: ReadRules) -> RunRequest:
+    return RunRequest((str(inputs),), str(output), rules, Storage(), Tuning(1), quiet=True)
+
+
+class RayRun:
+    """A run on its own thread, so that a test can disturb it meanwhile."""
+
+    def __init__(
+        self,
+        inputs: Path,
+        output: Path,
+        workers: int = 2,
+        codec: CodecRequest | None = None,
+        policy: Policy | None = None,
+        rules: ReadRules = RULES,
+        hang_minutes: float = 15.0,
+        load_minutes: float = 30.0,
+    ) -> None:
+        options = RayOptions(
+            workers, cpus_per_worker=1, hang_minutes=hang_minutes, load_minutes=load_minutes
+        )
+        self.engine = RayEngine(codec or CodecRequest("fake"), options, policy)
+        self.workers = workers
+        self.request = request_for(inputs, output, rules)
+        self.output = output
+        self.summary: RunSummary | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self.summary = run_tokenize(self.request, self.engine)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self.engine.stop_workers()
+
+    def start(self) -> "RayRun":
+        self._thread.start()
+        return self
+
+    def finish(self, timeout: float = 300.0) -> RunSummary:
+        self._thread.join(timeout)
+        assert not self._thread.is_alive(), "the run does not end"
+        if self._error is not None:
+            raise self._error
+        assert self.summary is not None
+        return self.summary
+
+    def start_together(self) -> "RayRun":
+        """Start, and let no clip be decoded before all workers are there."""
+        gate = Path(os.environ[GATE])
+        gate.touch()
+        try:
+            self.start()
+            wait_for(lambda: len(self.worker_pids) == self.workers, "all workers")
+        finally:
+            gate.unlink()
+        wait_for(self.num_done, "the first shard")
+        return self
+
+    @property
+    def worker_pids(self) -> list[int]:
+        return [start.pid for start in list(self.engine.worker_starts)]
+
+    def num_done(self) -> int:
+        return len(list((self.output / "manifests").rglob("*.json")))
+
+    def kill_worker(self, sign: int = signal.SIGKILL) -> None:
+        pids = wait_for(lambda: self.worker_pids, "a worker")
+        # Between two reports it may have died already.
+        with suppress(ProcessLookupError):
+            os.kill(pids[-1], sign)
+
+
+def wait_for(condition: Callable[[], T], what: str, timeout: float = 240.0) -> T:
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout:.0f} s for {what}")

@@ -1,0 +1,117 @@
+"""Training speech: the batch of a step depends on nothing but the step."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.shard_maker import audio
+from tests.support.training_case import load_tiny
+from xy_codec.errors import ConfigError
+from xy_codec.training.shard_audio import list_shards, load_shard
+from xy_codec.training.speech_change import change_pitch
+from xy_codec.training.speech_stream import Place, Pool, SpeechStream
+
+
+def stream(folder: Path, place: Place | None = None, **overrides: object) -> SpeechStream:
+    recipe = load_tiny(folder, **overrides)
+    return SpeechStream(recipe.speech, 16000, 1280, seed=3, place=place or Place())
+
+
+def test_a_step_gives_the_same_batch_in_any_order(tmp_path: Path):
+    forward, backward = stream(tmp_path), stream(tmp_path)
+    ahead = [forward.batch(step).waves for step in range(4)]
+    for step in reversed(range(4)):
+        assert torch.equal(backward.batch(step).waves, ahead[step])
+    assert not torch.equal(ahead[0], ahead[1])
+
+
+def test_small_pools_go_through_all_shards_and_resume_inside_one(tmp_path: Path):
+    options = {"speech__pool_shards": 1, "speech__batches_per_pool": 2}
+    straight, resumed = stream(tmp_path, **options), stream(tmp_path, **options)
+    batches = [straight.batch(step).waves for step in range(8)]
+    assert torch.equal(resumed.batch(5).waves, batches[5])
+    pools = {number: set(straight._load(number).speakers) for number in range(4)}
+    assert len(set().union(*pools.values())) > max(map(len, pools.values()))
+
+
+def test_processes_hear_different_speech(tmp_path: Path):
+    first = stream(tmp_path, Place(0, 2)).batch(0).waves
+    second = stream(tmp_path, Place(1, 2)).batch(0).waves
+    assert not torch.equal(first, second)
+
+
+def test_the_cache_holds_what_decoding_gives(tmp_path: Path):
+    url = list_shards(load_tiny(tmp_path).speech.shards)[0]
+    fresh = load_shard(url, 16000)
+    for _ in range(2):
+        cached = load_shard(url, 16000, str(tmp_path / "kept"))
+        assert np.array_equal(cached.samples, fresh.samples)
+        assert cached.speakers == fresh.speakers
+    assert len(fresh) == 17
+
+
+def test_another_pitch_is_another_speed():
+    tone = np.sin(np.arange(16000) * 0.2).astype(np.float32)
+    faster = change_pitch(tone, 1.25)
+    assert len(faster) == 12800
+    expected = np.sin(np.arange(12800) * 0.25)
+    assert np.abs(faster[100:-100] - expected[100:-100]).max() < 0.02
+
+
+def test_no_shard_is_an_error_that_shows_the_pattern(tmp_path: Path):
+    with pytest.raises(ConfigError, match="nowhere"):
+        list_shards(str(tmp_path / "nowhere" / "*.tar"))
+
+
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return str(path)
+
+
+def test_the_cache_tells_shards_and_their_versions_apart(tmp_path: Path):
+    cache = str(tmp_path / "kept")
+    for number in range(2):
+        clips = [("a.mp3", audio(0.5 + number)), ("a.txt", b"text %d" % number)]
+        write_tar(tmp_path / f"emilia.0000{number}.tar", clips)
+    urls = [str(tmp_path / f"emilia.0000{number}.tar") for number in range(2)]
+    assert [load_shard(url, 16000, cache).texts for url in urls] == [("text 0",), ("text 1",)]
+    assert len(load_shard(urls[0], 24000, cache).samples) > len(
+        load_shard(urls[0], 16000, cache).samples
+    )
+    size = Path(urls[0]).stat().st_size
+    write_tar(Path(urls[0]), [("a.mp3", audio(0.5)), ("a.txt", b"other!")])
+    assert Path(urls[0]).stat().st_size == size
+    assert load_shard(urls[0], 16000, cache).texts == ("other!",)
+
+
+def test_any_shard_the_main_job_reads_is_one_to_train_on(tmp_path: Path):
+    sound = audio(0.5)
+    note = json.dumps({"text": "from JSON", "speaker": "S"}).encode()
+    members = [
+        ("d/a.json", note), ("d/a.txt", b"not this"), ("d/a.MP3", sound),
+        ("b.mp3", sound), ("c.mp3", sound), ("c.json", b"[1]"), ("e.mp3", b"no audio"),
+        ("b.txt", b"late text"), ("c.txt", b"c"), ("f.json", b"{broken"),
+    ]  # fmt: skip
+    shard = load_shard(write_tar(tmp_path / "x.tar", members), 16000)
+    assert shard.speakers == ("S", "b", "c")
+    assert shard.texts == ("from JSON", "late text", "c")
+
+
+def test_a_damaged_shard_is_told_and_a_pool_without_clips_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "empty.tar").write_bytes(b"")
+    assert len(load_shard(str(tmp_path / "empty.tar"), 16000)) == 0
+    assert "is damaged" in caplog.text
+    with pytest.raises(ConfigError, match="No shard of the pool holds a clip"):
+        Pool([load_shard(str(tmp_path / "empty.tar"), 16000)], balance=False)

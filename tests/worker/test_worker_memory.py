@@ -1,0 +1,65 @@
+"""Memory of a worker stays bounded, whatever the shard or the clip is."""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from tests.support.shard_maker import audio, emilia_json, speech
+
+MIB = 1 << 20
+CODE = "import sys; from jobs.cli import run; sys.exit(run(sys.argv[1:]))"
+
+
+def peak_mib(tar: Path, output: Path) -> float:
+    """Peak memory of a process that tokenizes one shard."""
+    words = ["tokenize", str(tar), str(output), "--codec", "fake", "--engine", "inline", "--quiet"]
+    process = subprocess.Popen([sys.executable, "-c", CODE, *words])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1024
+
+
+def write_clips(path: Path, count: int, payload: bytes) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for n in range(count):
+            for name, content in ((f"k{n}.json", emilia_json(f"k{n}")), (f"k{n}.mp3", payload)):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_shard(tmp_path: Path) -> None:
+    # Much more bytes than sound, so that the shard is large and the test is not long.
+    payload = audio(2.0, seed=1) + bytes(2 * MIB)
+    small = peak_mib(write_clips(tmp_path / "small.tar", 60, payload), tmp_path / "o1")
+    large = peak_mib(write_clips(tmp_path / "large.tar", 600, payload), tmp_path / "o2")
+    assert large < small + 150
+
+
+@pytest.mark.slow
+def test_a_three_hour_clip_fits_into_two_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    minute = speech(60.0, 24000)
+    with soundfile.SoundFile(path, "w", 24000, 1, format="FLAC") as file:
+        for _ in range(180):
+            file.write(minute)
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        tar.add(path, "long.flac")
+    base = peak_mib(write_clips(tmp_path / "base.tar", 1, audio(1.0)), tmp_path / "o1")
+    peak = peak_mib(tmp_path / "s.tar", tmp_path / "o2")
+    assert peak - base < 2048
+    (part,) = tmp_path.glob("o2/tokens/**/s.parquet")
+    (row,) = pq.read_table(part).to_pylist()
+    assert row["num_frames"] == int(3 * 3600 * 12.5)
+    assert np.array(row["codes"]).shape == (8, row["num_frames"])

@@ -1,0 +1,82 @@
+"""The 520 million parameter models against the reference; one is in memory at a time.
+
+`XYTOK_ALL_GOLDEN=1` runs every recorded case (about 20 minutes on two cores) instead of a choice;
+`XYTOK_TEST_THREADS` is 2 unless set.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tests.support.golden_case import (
+    Group,
+    checkpoint_of,
+    compare_codes,
+    inputs,
+    recorded,
+    wave_error,
+)
+from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.windows import WindowPlan
+from xy_codec.loading import assemble
+from xy_codec.xy.config import CodecConfig
+
+CHOSEN = {
+    "full_xy": ["speech5", "synth1281_ov10", "synth320001_ov10", "batch6", "codes_mixed_ov10"],
+    "full_ttsd32": ["codes3_ov10", "speech5"],
+    "full_ttsd24": ["codes1_ov10"],
+}
+pytestmark = pytest.mark.slow
+
+
+def chosen(group: Group) -> list[tuple[str, str]]:
+    """Kind and name of the cases to run."""
+    cases = [(kind, name) for kind in ("cases", "decode_cases") for name in group.cases(kind)]
+    if os.environ.get("XYTOK_ALL_GOLDEN"):
+        return cases
+    return [(kind, name) for kind, name in cases if name in CHOSEN[group.name]]
+
+
+def with_overlap(codec: NeuralCodec, overlap: float) -> NeuralCodec:
+    """The same model with other windows, without loading it again."""
+    codec.plan = WindowPlan.of(16000, 30, 1280, overlap)
+    return codec
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    torch.set_num_threads(int(os.environ.get("XYTOK_TEST_THREADS", "2")))
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", list(CHOSEN))
+def test_full_size_models_give_the_recorded_codes_and_waveforms(
+    name: str, two_threads: None
+) -> None:
+    group = Group(name)
+    if not group.exists:
+        pytest.skip("the reference's full-size golden outputs are not here")
+    codec = assemble(
+        CodecConfig.from_mapping(group.info["params"]), checkpoint_of(group), device="cpu"
+    )
+    for kind, case in chosen(group):
+        info, expected = group.info[kind][case], recorded(group, case)
+        overlap = info["overlap_seconds"]
+        codec = with_overlap(codec, overlap)
+        if kind == "cases":
+            codes = codec.encode(inputs(info))
+            clear, ties = compare_codes(expected, codes)
+        else:
+            codes = [expected[f"codes/{i}"].astype("int16") for i in range(len(info["codes"]))]
+            clear = ties = 0
+        error = wave_error(codec, expected, codec.decode(codes), overlap)
+        frames = sum(matrix.shape[1] for matrix in codes)
+        print(
+            f"{name} {case}: {frames} frames, {clear} wrong, {ties} ties, wave {error:.1e}",
+            flush=True,
+        )
+        assert (clear, ties) == (0, 0)
+        assert error < 1e-3

@@ -1,0 +1,1 @@
+"""Clips into packs whose codes are their own: windows, geometry, layouts, precision."""

@@ -1,0 +1,1 @@
+"""Speech for `xy-nano`: fetched from packages, synthesized, and written as shards."""

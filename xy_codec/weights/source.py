@@ -1,0 +1,199 @@
+"""Where a codec comes from: a name, a path, a URL or a Hugging Face repository, as local files."""
+
+import hashlib
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.fake import NO_CHECKPOINT
+
+BUNDLED = Path(__file__).parents[1] / "checkpoints"
+_WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_CONFIGS = (".yaml", ".yml", ".json")
+_REPO_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class CodecFiles:
+    """The local files of a codec; `config` is None where only weights were given."""
+
+    weights: Path
+    config: Path | None
+
+
+def bundled_names() -> list[str]:
+    """Names of the checkpoints shipped in the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/config.yaml"))
+
+
+def find_files(source: str, config: str | None = None) -> CodecFiles:
+    """Bring the files behind `source` to this machine and tell weights from configuration."""
+    place = _locate(source)
+    files = (
+        _in_folder(place, _without_secrets(source, source)) if place.is_dir() else _beside(place)
+    )
+    if config is None:
+        return files
+    return CodecFiles(files.weights, _fetch(config) if "://" in config else Path(config))
+
+
+def checkpoint_sha256(source: str) -> str:
+    """The hash of the weights behind `source`, without loading them."""
+    return NO_CHECKPOINT if source == "fake" else file_sha256(find_files(source).weights)
+
+
+def file_sha256(path: Path) -> str:
+    """The hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Parse a YAML or JSON configuration; a JSON of transformers has keys beside ours."""
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"Configuration `{path}` cannot be read: {error}. Expected a YAML mapping with "
+            "`generator_params`; check the path."
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(
+            f"Configuration `{path}` holds a {type(loaded).__name__}; expected a YAML mapping "
+            "with `generator_params`. Use the file published with the checkpoint."
+        )
+    if "generator_params" in loaded or path.suffix != ".json":
+        return loaded
+    return {key: value for key, value in loaded.items() if key.endswith(("_kwargs", "_rate"))}
+
+
+def _locate(source: str) -> Path:
+    if source in bundled_names():
+        return BUNDLED / source
+    if "://" in source:
+        return _fetch(source)
+    if Path(source).exists():
+        return Path(source)
+    if _REPO_ID.match(source) and not source.startswith("."):
+        return _fetch_repository(source)
+    raise CheckpointError(
+        f"Codec `{source}` was not found; expected a file or folder, a URL such as "
+        "`s3://bucket/codec/`, a Hugging Face repository such as `fdugyt/XY_Tokenizer`, or one of "
+        f"the bundled names {bundled_names()}. Check the spelling."
+    )
+
+
+def _in_folder(folder: Path, source: str) -> CodecFiles:
+    names = sorted(path for path in folder.iterdir() if path.is_file())
+    for suffix in _WEIGHTS:
+        weights = [path for path in names if path.suffix == suffix]
+        if len(weights) > 1:
+            found = ", ".join(path.name for path in weights)
+            raise CheckpointError(
+                f"`{source}` holds {len(weights)} checkpoints ({found}); expected one. "
+                "Pass the file itself."
+            )
+        if weights:
+            return CodecFiles(weights[0], _config_in(folder))
+    # One published checkpoint has no suffix at all.
+    bare = [path for path in names if not path.suffix and path.stat().st_size > 2**20]
+    if len(bare) == 1:
+        return CodecFiles(bare[0], _config_in(folder))
+    raise CheckpointError(
+        f"`{source}` holds no checkpoint; expected a file ending in {', '.join(_WEIGHTS)}. "
+        "Pass the file itself, or put the checkpoint beside its YAML."
+    )
+
+
+def _beside(weights: Path) -> CodecFiles:
+    return CodecFiles(weights, _config_in(weights.parent))
+
+
+def _config_in(folder: Path) -> Path | None:
+    for suffix in _CONFIGS:
+        found = sorted(path for path in folder.glob(f"*{suffix}") if _holds_a_codec(path))
+        if len(found) > 1:
+            raise ConfigError(
+                f"`{folder}` holds {len(found)} configurations "
+                f"({', '.join(path.name for path in found)}); expected one. Pass `config`."
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def _holds_a_codec(path: Path) -> bool:
+    return b"quantizer_kwargs" in path.read_bytes()[: 2**20]
+
+
+def _fetch_repository(repo_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = [f"*{suffix}" for suffix in (*_WEIGHTS, *_CONFIGS)] + ["MOSS_TTSD_tokenizer"]
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(
+            f"Codec `{repo_id}` is no local path, and could not be fetched from Hugging Face: "
+            f"{str(error).splitlines()[0]}. Check the name, the network and `HF_TOKEN`, or pass a "
+            f"local path or one of the bundled names {bundled_names()}."
+        ) from error
+
+
+def _fetch(url: str) -> Path:
+    """Copy a URL (a file, or a folder's codec files) into the cache; unchanged ones stay there."""
+    import fsspec
+
+    try:
+        fs, path = fsspec.core.url_to_fs(url)
+        is_folder = fs.isdir(path)
+        wanted = list(fs.ls(path, detail=False)) if is_folder else [path]
+        folder = _cache_folder(url, [fs.info(file) for file in wanted])
+        for file in wanted:
+            name = file.rstrip("/").rsplit("/", 1)[-1]
+            if not is_folder or name.endswith((*_WEIGHTS, *_CONFIGS)):
+                _fetch_once(fs, file, folder / name)
+    except Exception as error:  # every file system has errors of its own
+        raise CheckpointError(
+            f"Codec `{_without_secrets(url, url)}` could not be fetched: {type(error).__name__}: "
+            f"{_without_secrets(str(error), url)}. Expected a "
+            "readable file or folder; check the URL and your credentials."
+        ) from error
+    return folder if is_folder else folder / path.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _without_secrets(text: str, url: str) -> str:
+    """A text about a URL, without the URL's credentials and signature."""
+    parts = urlsplit(url)
+    for secret in (f"?{parts.query}", f"{parts.netloc.rpartition('@')[0]}@"):
+        if len(secret) > 1:
+            text = text.replace(secret, "")
+    return text
+
+
+def _cache_folder(url: str, infos: list[dict[str, Any]]) -> Path:
+    stamp = "|".join(
+        f"{info.get('name')}:{info.get('size')}:{info.get('ETag') or info.get('mtime')}"
+        for info in infos
+    )
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "xytok"
+    folder = root / hashlib.sha256(f"{url}|{stamp}".encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _fetch_once(fs: Any, remote: str, local: Path) -> None:
+    if local.exists():
+        return
+    part = local.with_name(f"{local.name}.{os.getpid()}.part")
+    with fs.open(remote, "rb") as source, part.open("wb") as target:
+        shutil.copyfileobj(source, target, 2**22)
+    part.replace(local)

@@ -1,0 +1,1 @@
+"""XY-Tokenizer, one file for each part of the paper."""

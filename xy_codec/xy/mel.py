@@ -1,0 +1,69 @@
+"""Whisper's log-mel spectrogram, in torch on whatever device the waveform is on."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from xy_codec.xy.config import MelConfig
+
+_LINEAR_HZ_PER_MEL = 200.0 / 3.0
+_LOG_START_HZ = 1000.0
+_LOG_START_MEL = _LOG_START_HZ / _LINEAR_HZ_PER_MEL
+_LOG_STEP = math.log(6.4) / 27.0
+_FLOOR = 1e-10
+_DYNAMIC_RANGE = 8.0  # decades below the loudest bin of the clip
+
+
+class LogMel(nn.Module):
+    """`[B, 160 * N]` samples to `[B, N, 80]`; it has no learned state and none in checkpoints."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, config: MelConfig) -> None:
+        super().__init__()
+        self.n_fft = config.n_fft
+        self.hop_length = config.hop_length
+        filters = mel_filters(config.sampling_rate, config.n_fft, config.feature_size)
+        self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """Log-mel frames, floored eight decades below each clip's own maximum."""
+        spectrum = torch.stft(
+            waveforms,
+            self.n_fft,
+            self.hop_length,
+            window=self.window,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        power = spectrum[..., :-1].abs() ** 2
+        mel = (self.filters @ power).clamp(min=_FLOOR).log10()
+        loudest = mel.amax(dim=(-2, -1), keepdim=True)
+        return ((torch.maximum(mel, loudest - _DYNAMIC_RANGE) + 4.0) / 4.0).transpose(-2, -1)
+
+
+def mel_filters(rate_hz: int, n_fft: int, num_mels: int) -> Tensor:
+    """Triangular filters `[num_mels, n_fft // 2 + 1]` on Slaney's scale, each of equal area."""
+    bins_hz = torch.linspace(0.0, rate_hz / 2, n_fft // 2 + 1, dtype=torch.float64)
+    top = _hz_to_mel(rate_hz / 2)
+    edges = _mel_to_hz(torch.linspace(0.0, top, num_mels + 2, dtype=torch.float64))
+    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    rise = (bins_hz - left) / (centre - left)
+    fall = (right - bins_hz) / (right - centre)
+    triangles = torch.minimum(rise, fall).clamp(min=0.0)
+    return (triangles * (2.0 / (right - left))).float()
+
+
+def _hz_to_mel(hz: float) -> float:
+    if hz < _LOG_START_HZ:
+        return hz / _LINEAR_HZ_PER_MEL
+    return _LOG_START_MEL + math.log(hz / _LOG_START_HZ) / _LOG_STEP
+
+
+def _mel_to_hz(mel: Tensor) -> Tensor:
+    logarithmic = _LOG_START_HZ * torch.exp(_LOG_STEP * (mel - _LOG_START_MEL))
+    return torch.where(mel < _LOG_START_MEL, mel * _LINEAR_HZ_PER_MEL, logarithmic)
