@@ -26,8 +26,8 @@ from tests.support.audit_run import (
     make_run,
 )
 from tests.support.needs import needs_float16
+from tests.support.places import SPEECH
 from tests.support.ray_runs import ray_cluster_of, request_for
-from tests.support.speech_pairs import SPEECH
 
 pytestmark = pytest.mark.slow
 

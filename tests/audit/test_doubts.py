@@ -18,8 +18,8 @@ from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import dnsmos_band
 from tests.support.audit_run import FIRST, audit_run, change_part, copy_run, make_run
 from tests.support.audit_simulation import audit_of, clean_shard, clip, pool
+from tests.support.places import SPEECH
 from tests.support.shard_maker import float_wav, pairs, write_shard
-from tests.support.speech_pairs import SPEECH
 
 Change = Callable[[Scores], Scores]
 

@@ -7,8 +7,8 @@ import pytest
 
 from jobs.cli import run as xytok
 from tests.support.audit_run import change_part, copy_run, make_run
+from tests.support.places import SPEECH
 from tests.support.shard_maker import emilia_json, float_wav, write_shard
-from tests.support.speech_pairs import SPEECH
 
 SPOKEN = "EN-B000000.tar"
 SILENT = "EN-B000009.tar"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.source_tree import ROOT
+from tests.support.places import ROOT
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import yaml
 
 from jobs import cli
 from tests.support.cluster_schema import cluster_spec, faults_in
-from tests.support.source_tree import ROOT
+from tests.support.places import ROOT
 
 DOCKER = ROOT / "docker"
 MANIFESTS = ["rayjob.yaml", "raycluster.yaml"]

@@ -6,9 +6,9 @@ from graphlib import TopologicalSorter
 
 import pytest
 
+from tests.support.places import ROOT
 from tests.support.source_tree import (
     PACKAGES,
-    ROOT,
     imported_modules,
     imported_names,
     module_name,

@@ -20,9 +20,9 @@ from jobs import cli
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.output.schema import PART_SCHEMA
 from pipeline.storage.client import Storage
+from tests.support.places import ROOT
 from tests.support.readme_blocks import README, Block, inline_flags, read_blocks, table_after
 from tests.support.s3_server import S3Server
-from tests.support.source_tree import ROOT
 
 BLOCKS = read_blocks()
 TO_RUN = [block for block in BLOCKS if block.runs and not block.note]

@@ -8,9 +8,9 @@ import tomllib
 
 import pytest
 
+from tests.support.places import ROOT
 from tests.support.source_tree import (
     CODE_FOLDERS,
-    ROOT,
     python_files,
 )
 

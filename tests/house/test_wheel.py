@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.source_tree import PACKAGES, ROOT, module_name, python_files
+from tests.support.places import ROOT
+from tests.support.source_tree import PACKAGES, module_name, python_files
 
 SHARD = ROOT / "tests/speech/Emilia/IT/IT-B000000.tar"
 

@@ -8,7 +8,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from tests.support.source_tree import ROOT
+from tests.support.places import ROOT
 
 README = ROOT / "README.md"
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
