@@ -20,6 +20,7 @@ import soundfile
 from pipeline.audit.findings import METRIC_NAMES
 from pipeline.audit.metrics.scores import score_pair
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
+from tests.support.tar_members import read_member
 from xy_codec.audio import mono, resample
 
 FOLDER = Path(__file__).parent
@@ -30,7 +31,7 @@ def clips(path: str, count: int) -> Iterator[np.ndarray]:
         members = [member for member in tar if member.name.endswith(".mp3")]
         picks = np.linspace(0, len(members) - 1, min(count, len(members))).astype(int)
         for pick in picks:
-            file = io.BytesIO(tar.extractfile(members[pick]).read())
+            file = io.BytesIO(read_member(tar, members[pick]))
             samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
             waveform = resample(mono(samples), rate, 16000)
             if 2.0 <= len(waveform) / 16000 <= 12.0:

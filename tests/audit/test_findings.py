@@ -1,3 +1,5 @@
+from typing import Any
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -5,8 +7,8 @@ from pipeline.audit.findings import METRIC_NAMES, NO_DIFFERENCE, ClipFinding, Dr
 from pipeline.audit.findings_table import SCHEMA, findings_from, findings_table
 
 
-def make_finding(key: str = "a", **values: object) -> ClipFinding:
-    settings: dict[str, object] = {
+def make_finding(key: str = "a", **values: Any) -> ClipFinding:
+    settings: dict[str, Any] = {
         "shard": "Emilia/EN/EN-B000000.tar",
         "key": key,
         "row": 3,

@@ -1,5 +1,4 @@
 import io
-import tarfile
 
 import numpy as np
 import pytest
@@ -7,7 +6,9 @@ import soundfile
 
 from pipeline.audit.drift.hypotheses import codes_of_another, explain
 from pipeline.audit.sample.originals import Original
-from tests.support.speech_pairs import SPEECH
+from tests.support.audit_simulation import sampled_clip
+from tests.support.places import SPEECH
+from tests.support.tar_members import first_clip
 from xy_codec.audio import resample
 from xy_codec.fake import FakeCodec
 
@@ -16,10 +17,8 @@ CODEC = FakeCodec()
 
 @pytest.fixture(scope="module")
 def original() -> Original:
-    with tarfile.open(SPEECH / "Emilia/EN/EN-B000000.tar") as tar:
-        member = next(item for item in tar if item.name.endswith(".mp3"))
-        payload = tar.extractfile(member).read()
-    return Original(None, payload, resample(*native(payload), 16000), True)
+    _, payload = first_clip(SPEECH / "Emilia/EN/EN-B000000.tar")
+    return Original(sampled_clip(), payload, resample(*native(payload), 16000), True)
 
 
 def native(payload: bytes) -> tuple[np.ndarray, int]:

@@ -1,4 +1,4 @@
-import tarfile
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -6,10 +6,12 @@ import xxhash
 
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.sample.originals import SourceMap, read_original
-from pipeline.audit.sample.sampling import SampledClip, SamplePlan, choose_rows, corpus_of
+from pipeline.audit.sample.sampling import SamplePlan, choose_rows, corpus_of
 from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
-from tests.support.speech_pairs import SPEECH
+from tests.support.audit_simulation import sampled_clip
+from tests.support.places import SPEECH
+from tests.support.tar_members import first_clip
 
 
 def table(count: int = 200, rare: int = 2) -> pa.Table:
@@ -75,45 +77,26 @@ def test_source_map_moves_leading_paths():
         SourceMap.parse(["s3://old"])
 
 
-def clip_at(path, member: tarfile.TarInfo, payload: bytes, **changes: object) -> SampledClip:
-    values: dict[str, object] = {
-        "shard": "a.tar",
-        "url": str(path),
-        "row": 0,
-        "key": "k",
-        "codes": None,
-        "corpus": None,
-        "language": None,
-        "speaker": None,
-        "source_dnsmos": None,
-        "text": None,
-        "duration": 1.0,
-        "num_frames": 1,
-        "tar_offset": member.offset_data,
-        "tar_size": member.size,
-        "audio_xxh64": xxhash.xxh64_intdigest(payload),
-    }
-    return SampledClip(**(values | changes))
-
-
 @pytest.fixture
-def first_clip():
+def facts() -> dict[str, Any]:
+    """Where the first clip of a bundled shard is, and its hash."""
     path = SPEECH / "Emilia/EN/EN-B000000.tar"
-    with tarfile.open(path) as tar:
-        member = next(item for item in tar if item.name.endswith(".mp3"))
-        payload = tar.extractfile(member).read()
-    return path, member, payload
+    member, payload = first_clip(path)
+    hash64 = xxhash.xxh64_intdigest(payload)
+    place = {"tar_offset": member.offset_data, "tar_size": member.size}
+    return {"url": str(path), "audio_xxh64": hash64, **place}
 
 
-def test_original_is_read_by_its_offset_alone(first_clip):
-    found = read_original(clip_at(*first_clip), Storage(), 16000)
-    assert found.payload == first_clip[2]
+def test_original_is_read_by_its_offset_alone(facts):
+    found = read_original(sampled_clip(**facts), Storage(), 16000)
+    assert xxhash.xxh64_intdigest(found.payload) == facts["audio_xxh64"]
     assert found.same_audio is True
+    assert found.waveform is not None
     assert found.waveform.size > 16000
 
 
-def test_other_bytes_at_the_place_are_told(first_clip):
-    found = read_original(clip_at(*first_clip, audio_xxh64=1), Storage(), 16000)
+def test_other_bytes_at_the_place_are_told(facts):
+    found = read_original(sampled_clip(**facts | {"audio_xxh64": 1}), Storage(), 16000)
     assert found.same_audio is False
 
 
@@ -125,6 +108,6 @@ def test_other_bytes_at_the_place_are_told(first_clip):
         ({"tar_size": 20}, Reason.UNDECODABLE),
     ],
 )
-def test_an_original_that_cannot_be_had_leaves_a_reason(first_clip, changes, reason):
-    found = read_original(clip_at(*first_clip, **changes), Storage(), 16000)
+def test_an_original_that_cannot_be_had_leaves_a_reason(facts, changes, reason):
+    found = read_original(sampled_clip(**facts | changes), Storage(), 16000)
     assert (found.waveform, found.reason) == (None, reason)

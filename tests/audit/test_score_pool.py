@@ -14,7 +14,7 @@ def many_bursts(seconds: float) -> np.ndarray:
 
 
 def test_pool_gives_what_one_process_gives_and_survives_a_killed_process():
-    pairs = [Pair(index, *pair) for index, pair in enumerate(speech_pairs())]
+    pairs: list[Pair[str]] = [Pair(str(n), *pair) for n, pair in enumerate(speech_pairs())]
     long = many_bursts(60.0)
     killer = Pair("killer", long, (long + 1e-3 * np.sin(np.arange(len(long)))).astype(np.float32))
     groups = ("stoi", "pesq")
@@ -33,7 +33,8 @@ def test_pool_draws_pairs_only_as_fast_as_it_scores():
     def source():
         for index in range(12):
             drawn.append(index)
-            yield Pair(index, *(side[:16000] for side in speech_pairs()[0]))
+            original, damaged = speech_pairs()[0]
+            yield Pair(index, original[:16000], damaged[:16000])
 
     with ScorePool(1, ("acoustics",)) as pool:
         scores = pool.scores(source())

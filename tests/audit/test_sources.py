@@ -4,10 +4,9 @@ import os
 
 import pytest
 
-from pipeline.audit.findings import AuditFindings
+from pipeline.audit.findings import AuditFindings, SourceReport
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.sample.sampling import SamplePlan
-from pipeline.audit.sample.source_checks import SourceReport
 from tests.support.audit_run import audit_run, change_part, make_run
 from tests.support.shard_maker import Member, emilia_json, pair, tar_bytes, write_shard
 
@@ -58,8 +57,8 @@ def test_every_clip_of_a_clean_tar_is_a_row(run):
 
 
 def test_rows_that_even_the_manifest_does_not_miss_are_found_in_the_tar(run):
-    facts = {"codes": NUM_CLIPS - 2, "clips_seen": NUM_CLIPS - 2}
-    change_part(run, lambda table: table.slice(2), "a.tar", **facts)
+    left = NUM_CLIPS - 2
+    change_part(run, lambda table: table.slice(2), "a.tar", codes=left, clips_seen=left)
     assert faults(audit(run, list_sources=False)) == {}
     assert faults(audit(run)) == {
         "missing rows": "2 of 12 clips of the tar are neither rows nor rejects nor filtered, "

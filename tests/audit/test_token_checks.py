@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,13 +23,14 @@ def make_rows(count: int = 40, seed: int = 0) -> list[PartRow]:
     rows = []
     for number in range(count):
         samples = int(rng.integers(24_000, 240_000))
-        codes = rng.integers(0, 1024, (8, int(SHAPE.frames_of(samples, 24_000))), dtype=np.int16)
+        (frames,) = SHAPE.frames_of(np.array([samples]), np.array([24_000]))
+        codes = rng.integers(0, 1024, (8, int(frames)), dtype=np.int16)
         hash64 = int(rng.integers(0, 2**63))
         rows.append(PartRow(f"k{number}", codes, samples, 24_000, Metadata(), 0, 9, hash64))
     return rows
 
 
-def change(row: PartRow, **values: object) -> PartRow:
+def change(row: PartRow, **values: Any) -> PartRow:
     return replace(row, **values)
 
 
@@ -56,7 +58,7 @@ def check(tmp_path):
 
 def make_manifest(shard: str, part: WrittenFile, codes: int) -> Manifest:
     empty = WrittenFile("rejects/x.parquet", 0, "", 0)
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "shard": shard,
         "url": f"/data/{shard}",
         "source_size_bytes": 1000,

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,8 @@ from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.audit.tokens.token_checks import CodeShape, check_part
 from pipeline.output.manifest import Manifest, WrittenFile
 from tests.benchmarks.spent_time import family_cpu_seconds
-from tests.support.audit_run import SPEECH, make_run
+from tests.support.audit_run import make_run
+from tests.support.places import SPEECH
 from tests.support.speech_pairs import speech_pairs
 
 SECONDS = (3, 10, 30)
@@ -128,9 +130,8 @@ def synthetic_part(rows: int) -> bytes:
 
     rng = np.random.default_rng(0)
     sink = io.BytesIO()
-    writer = pq.ParquetWriter(
-        sink, PART_SCHEMA, compression="zstd", use_dictionary=list(DICTIONARY_COLUMNS)
-    )
+    dictionary: Any = list(DICTIONARY_COLUMNS)  # pyarrow's stubs allow only a bool
+    writer = pq.ParquetWriter(sink, PART_SCHEMA, compression="zstd", use_dictionary=dictionary)
     for start in range(0, rows, ROW_GROUP_ROWS):
         group = []
         for number in range(start, min(start + ROW_GROUP_ROWS, rows)):

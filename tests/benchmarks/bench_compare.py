@@ -11,9 +11,10 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ from tests.benchmarks.spent_time import Spent, wait_for_quiet
 from tests.support.places import ROOT
 from xy_codec import load_codec
 from xy_codec.contract import Codec
+from xy_codec.engine.packed_codec import NeuralCodec
 from xy_codec.fake import FakeCodec
 
 HERE = Path(__file__).parent
@@ -63,6 +65,7 @@ class Wish:
 def compare_codecs(wish: Wish) -> Iterator[str]:
     """Ours against the reference's way and against other codecs, encoding the same clips."""
     codec = full_size("exact", "cpu") if wish.full else load_codec("xy-nano", device="cpu")
+    assert isinstance(codec, NeuralCodec)
     lengths = emilia_lengths(wish.clips)
     clips = waveforms(lengths, codec.identity.input_rate_hz)
     ways: dict[str, Callable[[], object]] = {
@@ -71,10 +74,10 @@ def compare_codecs(wish: Wish) -> Iterator[str]:
     }
     for other in other_codecs([name for name in wish.others.split(",") if name]):
         own = waveforms(lengths, other.rate_hz)
-        ways[f"{other.name}, loop"] = lambda o=other, c=own: o.loop(c)
+        ways[f"{other.name}, loop"] = partial(other.loop, own)
         if wish.loop_only:
             continue
-        ways[f"{other.name}, padded 8"] = lambda o=other, c=own: o.padded(c)
+        ways[f"{other.name}, padded 8"] = partial(other.padded, own)
     if "encode" in wish.sides:
         yield from _ways_table("encode", codec, ways, sum(lengths), wish)
     if "decode" not in wish.sides:
@@ -90,7 +93,7 @@ def compare_codecs(wish: Wish) -> Iterator[str]:
 def _ways_table(
     title: str,
     codec: Codec,
-    ways: dict[str, Callable[[], object]],
+    ways: Mapping[str, Callable[[], object]],
     audio_seconds: float,
     wish: Wish,
 ) -> Iterator[str]:

@@ -41,6 +41,7 @@ from pipeline.worker.stage_times import StageTime
 from pipeline.worker.worker import ShardWorker
 from tests.benchmarks.native_time import NativeTime, timed_native_calls, timing_seconds
 from tests.support.places import SPEECH
+from tests.support.tar_members import read_member
 from xy_codec.audio import resample
 from xy_codec.fake import FakeCodec
 
@@ -59,7 +60,7 @@ def speech_shard(folder: Path, hours: float) -> Shard:
     members = []
     for tar in sorted(SPEECH.rglob("*.tar")):
         with tarfile.open(tar) as source:
-            members += [(m.name, source.extractfile(m).read()) for m in source]  # type: ignore[union-attr]
+            members += [(m.name, read_member(source, m)) for m in source]
     seconds = sum(json.loads(d)["duration"] for name, d in members if name.endswith(".json"))
     path = folder / "speech.tar"
     with tarfile.open(path, "w") as target:

@@ -12,6 +12,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.shard import Shard, source_hash
@@ -27,6 +29,7 @@ from pipeline.worker.writer import ShardOutcome
 from tests.support.s3_server import s3_server
 
 IDENTITY8 = "0123abcd"
+LOAD_MINUTES = 30.0
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,8 @@ class IdleWorker:
 
 def bench_ray_calls(num_workers: int, num_shards: int) -> list[Figure]:
     """Submit, wait and schedule on real actors that answer at once."""
-    import pipeline.fleet.ray.workers as fleet_module
-
-    real, fleet_module.RayWorker = fleet_module.RayWorker, IdleWorker  # type: ignore[misc,assignment]
-    try:
-        fleet = RayFleet(CodecRequest("fake"))
+    with mock.patch("pipeline.fleet.ray.workers.RayWorker", IdleWorker):
+        fleet = RayFleet(CodecRequest("fake"), LOAD_MINUTES)
         started = time.perf_counter()
         fleet.grow(FleetSize(0, 0.01, 0), num_workers)
         scheduler = Scheduler(make_shards(num_shards))
@@ -102,8 +102,6 @@ def bench_ray_calls(num_workers: int, num_shards: int) -> list[Figure]:
         up = time.perf_counter() - started
         spent = _drive(fleet, scheduler, num_workers)
         fleet.retire_all()
-    finally:
-        fleet_module.RayWorker = real  # type: ignore[misc]
     each = spent / num_shards * 1000
     return [
         Figure(
@@ -163,20 +161,20 @@ def bench_resume(num_manifests: int, folder: Path) -> Figure:
     return Figure(what, f"{seconds:.2f} s ({cpu:.2f} s of one core)", "< 10 s")
 
 
-def _fill(fs: object, count: int) -> None:
+def _fill(fs: Any, count: int) -> None:
     shard_bytes = b"x"
-    fs.pipe({f"corpus/in/{n:05d}.tar": shard_bytes for n in range(count)})  # type: ignore[attr-defined]
+    fs.pipe({f"corpus/in/{n:05d}.tar": shard_bytes for n in range(count)})
     etag = hashlib.md5(shard_bytes, usedforsecurity=False).hexdigest()
     source8 = source_hash(len(shard_bytes), etag)
     names = [ManifestName(f"in/{n:05d}", IDENTITY8, source8) for n in range(count - 1)]
-    fs.pipe({f"corpus/out/{name.path}": b"{}" for name in names})  # type: ignore[attr-defined]
+    fs.pipe({f"corpus/out/{name.path}": b"{}" for name in names})
 
 
 def bench_worker_start(codec: str, rounds: int) -> list[Figure]:
     """From asking for an actor until it is ready to take shards."""
     totals, imports, loads = [], [], []
     for _ in range(rounds):
-        fleet = RayFleet(CodecRequest(codec))
+        fleet = RayFleet(CodecRequest(codec), LOAD_MINUTES)
         started = time.perf_counter()
         fleet.grow(FleetSize(0, 1, 1), 1)
         report = fleet.next_report(300)

@@ -50,6 +50,12 @@ class ResidualKMeans:
         return torch.stack(indices), total
 
 
+def mel_rows(mel: LogMel, wave: Wave) -> Tensor:
+    """Log-mel frames of whole codec frames, eight a row."""
+    whole = torch.from_numpy(wave[: len(wave) // FRAME * FRAME])[None]
+    return mel(whole)[0].reshape(-1, _STACK * 80)
+
+
 class MelKMeans:
     """Residual k-means of eight log-mel frames side by side."""
 
@@ -57,16 +63,11 @@ class MelKMeans:
 
     def __init__(self, waves: list[Wave]) -> None:
         self.mel = LogMel(MelConfig())
-        self.code = ResidualKMeans(torch.cat([self.rows(wave) for wave in waves]))
-
-    def rows(self, wave: Wave) -> Tensor:
-        """Log-mel frames of whole codec frames, eight a row."""
-        whole = torch.from_numpy(wave[: len(wave) // FRAME * FRAME])[None]
-        return self.mel(whole)[0].reshape(-1, _STACK * 80)
+        self.code = ResidualKMeans(torch.cat([mel_rows(self.mel, wave) for wave in waves]))
 
     def __call__(self, wave: Wave) -> tuple[Wave, npt.NDArray[np.int64]]:
         """The reconstruction and the codes `[8, T]`."""
-        indices, rows = self.code(self.rows(wave))
+        indices, rows = self.code(mel_rows(self.mel, wave))
         return griffin_lim(rows.reshape(-1, 80), self.mel), indices.numpy()
 
 
@@ -79,7 +80,7 @@ class RandomEncoder:
         recipe = load_recipe("nano_pretrain", {"model.whisper": str(whisper)})
         self.codec = start_codec(recipe, 1.0).eval()
         self.mel = LogMel(MelConfig())
-        target = torch.cat([MelKMeans.rows(self, wave) for wave in waves])  # type: ignore[arg-type]
+        target = torch.cat([mel_rows(self.mel, wave) for wave in waves])
         latents = torch.cat([self._latents(wave) for wave in waves])
         self.code = ResidualKMeans(latents)
         self.map = _ridge(self.code(latents)[1], target)

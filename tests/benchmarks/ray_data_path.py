@@ -65,9 +65,11 @@ class EncodeBatch:
 
 
 def decode_lent(content: bytes, rate_hz: int) -> Any:
-    from pipeline.corpus.decode import Bounds, decode_clip
+    from pipeline.corpus.decode import Bounds, DecodedClip, decode_clip
 
-    return decode_clip(content, rate_hz, Bounds()).waveform
+    decoded = decode_clip(content, rate_hz, Bounds())
+    assert isinstance(decoded, DecodedClip), decoded
+    return decoded.waveform
 
 
 def decode_plain(content: bytes, rate_hz: int) -> Any:

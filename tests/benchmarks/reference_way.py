@@ -32,6 +32,14 @@ class DenseLayout(PaddedLayout):
         attended = torch.matmul(scores.softmax(dim=-1), value)
         return attended.transpose(1, 2).reshape(batch, steps, -1)
 
+    def faster(self, factor: int) -> "DenseLayout":
+        """The same clips with `factor` times as many steps."""
+        return DenseLayout(self.lengths * factor, self.num_steps * factor)
+
+    def slower(self, factor: int) -> "DenseLayout":
+        """The same clips with one step where `factor` were."""
+        return DenseLayout(self.lengths // factor, self.num_steps // factor)
+
 
 @torch.inference_mode()
 def encode_as_reference(codec: NeuralCodec, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from tests.support.places import SPEECH
+from tests.support.tar_members import read_member
 
 SHARDS = sorted(path.relative_to(SPEECH).as_posix() for path in SPEECH.rglob("*.tar"))
 EMILIA_FIELDS = {"id", "wav", "text", "duration", "speaker", "language", "dnsmos"}
@@ -18,7 +19,7 @@ YODAS_FIELDS = {"_id", "text", "duration", "speaker", "language", "dnsmos", "pho
 
 def read_members(shard: str) -> dict[str, bytes]:
     with tarfile.open(SPEECH / shard) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}
+        return {member.name: read_member(tar, member) for member in tar}
 
 
 def planned_clips() -> dict[str, dict[str, dict[str, str]]]:

@@ -137,10 +137,10 @@ def test_compiled_codes_do_not_depend_on_company_place_or_threads(compiled: Neur
     for count in (1, 2):
         torch.set_num_threads(count)
         try:
-            codes = compiled.encode(CLIPS)
+            together = compiled.encode(CLIPS)
         finally:
             torch.set_num_threads(before)
-        assert all(np.array_equal(a, b) for a, b in zip(codes, alone, strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
 
 
 @pytest.mark.slow

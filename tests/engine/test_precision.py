@@ -9,6 +9,7 @@ import pytest
 from tests.support.golden_case import small_codec
 from tests.support.needs import needs_float16
 from tests.support.places import SPEECH
+from tests.support.tar_members import read_member
 from xy_codec.audio import read_audio
 from xy_codec.errors import ConfigError
 from xy_codec.flips import measure_flips
@@ -20,7 +21,7 @@ def speech(count: int) -> list[np.ndarray]:
     """Real clips of the bundled shard."""
     with tarfile.open(SHARD) as tar:
         members = [member for member in tar if member.name.endswith(".mp3")][:count]
-        files = [io.BytesIO(tar.extractfile(member).read()) for member in members]  # type: ignore[union-attr]
+        files = [io.BytesIO(read_member(tar, member)) for member in members]
     return [read_audio(file, 16000) for file in files]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.places import ROOT
 from tests.support.s3_server import S3Server, free_ports
-from tests.support.source_tree import ROOT
 
 BIN = Path(sys.executable).parent
 STAND_INS = {
@@ -67,7 +67,7 @@ def ray_head(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
     """A Ray head with a job server; gives the address of the job server."""
     port, dashboard = free_ports(2)
     options = [*head_options(tmp_path), f"--port={port}", f"--dashboard-port={dashboard}"]
-    command = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", *options]
+    command = [str(BIN / "ray"), "start", "--head", "--block", "--num-cpus=2", *options]
     with (tmp_path / "head.log").open("w") as log:
         head = subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, text=True, start_new_session=True
@@ -127,6 +127,6 @@ def test_slurm_script_tokenizes_on_its_allocation(tmp_path_factory):
     environment["RAY_HEAD_OPTIONS"] = " ".join([*head_options(folder), "--num-cpus=2"])
     environment["RAY_PORT"] = str(free_ports(1)[0])
     shard = ROOT / "tests/speech/Emilia/IT/IT-B000000.tar"
-    script = ["bash", ROOT / "docker/slurm.sbatch", shard, "out", "--codec", "fake"]
-    run_script(script, environment, folder)
+    script = ROOT / "docker/slurm.sbatch"
+    run_script(["bash", script, shard, "out", "--codec", "fake"], environment, folder)
     assert len(list((folder / "out/tokens").rglob("*.parquet"))) == 1

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from tests.support.places import GOLDEN, SPEECH
+from tests.support.tar_members import read_member
 from xy_codec import load_codec
 from xy_codec.audio import mono, resample
 from xy_codec.weights.source import BUNDLED
@@ -30,7 +31,7 @@ def golden_waves() -> dict[str, np.ndarray]:
         with tarfile.open(SPEECH / shard) as tar:
             names = [name for name in tar.getnames() if name.endswith(".mp3")][:CLIPS]
             for name in names:
-                content = io.BytesIO(tar.extractfile(name).read())
+                content = io.BytesIO(read_member(tar, name))
                 samples, rate_hz = soundfile.read(content, dtype="float32", always_2d=True)
                 waves[name.removesuffix(".mp3")] = resample(mono(samples), rate_hz, 16000)
     return waves

@@ -47,7 +47,7 @@ def keys_of(dataset: CodesDataset, *stream: Any) -> list[str]:
 
 def all_keys(output: Path) -> list[str]:
     tables = [pq.read_table(part, columns=["key"]) for part in output.glob("tokens/**/*.parquet")]
-    return sorted(key for table in tables for key in table.column("key").to_pylist())
+    return sorted(str(key) for table in tables for key in table.column("key").to_pylist())
 
 
 def test_codes_are_those_of_the_part(output: Path) -> None:

@@ -49,7 +49,7 @@ def keys(folder: Path) -> list[str]:
 
 
 def keys_of(part: Path) -> list[str]:
-    return list(pq.read_table(part)["key"].to_pylist())
+    return [str(key) for key in pq.read_table(part)["key"].to_pylist()]
 
 
 EXPECTED = [f"s{n}-{m:04d}" for n in range(NUM_SHARDS) for m in range(3)]

@@ -5,7 +5,6 @@ import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -18,7 +17,15 @@ from pipeline.audit.judge.judgement import ShardVerdict
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.sample.originals import Original
 from tests.support import places
-from tests.support.audit_simulation import audit_of, clean_shard, clean_tokens, clip, pool
+from tests.support.audit_simulation import (
+    audit_of,
+    clean_shard,
+    clean_tokens,
+    clip,
+    pool,
+    sampled_clip,
+)
+from tests.support.tar_members import read_member
 from xy_codec.audio import mono, resample
 from xy_codec.contract import Codec, Codes, Waveform
 from xy_codec.fake import FakeCodec
@@ -49,10 +56,10 @@ def recordings() -> tuple[tuple[Waveform, int], ...]:
     found = []
     for path in sorted(SPEECH.glob("*.tar")):
         with tarfile.open(path) as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.name.endswith(".mp3") else None
-                if file:
-                    samples, rate = soundfile.read(io.BytesIO(file.read()), dtype="float32")
+            for name in tar.getnames():
+                if name.endswith(".mp3"):
+                    file = io.BytesIO(read_member(tar, name))
+                    samples, rate = soundfile.read(file, dtype="float32")
                     found.append((mono(samples), rate))
     return tuple(found)
 
@@ -160,7 +167,7 @@ def explained(
     """As the audit does it: swapped rows first, then the hypotheses."""
     if drift.constant_codebooks or drift.best_shift_frames:
         return drift
-    original: Any = Original(None, row.payload, row.waveform, row.same_audio)
+    original = Original(sampled_clip(), row.payload, row.waveform, row.same_audio)
     found = codes_of_another(fresh, number, stored, keys)
     found = found or explain(row.codes, fresh, original, codec)
     if found is None:

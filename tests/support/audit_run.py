@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from pipeline.storage.client import Storage
 from pipeline.storage.location import join
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
-from tests.support.speech_pairs import SPEECH
+from tests.support.places import SPEECH
 
 FIRST = "EN-B000000.tar"
 ENGLISH = str(SPEECH / "Emilia/EN")
@@ -33,12 +34,12 @@ def make_run(
     inputs: str = ENGLISH,
     codec: str = "fake",
     precision: str = "exact",
-    **rules: object,
+    **rules: Any,
 ) -> Path:
     request = RunRequest(
         inputs=(inputs,),
         output=str(output),
-        rules=ReadRules(**({"root": str(SPEECH)} | rules)),
+        rules=ReadRules(**{"root": str(SPEECH)} | rules),
         storage=Storage(),
         tuning=Tuning(decode_threads=1),
         quiet=True,
@@ -51,15 +52,15 @@ def make_run(
     return output
 
 
-def audit_run(output: Path, **changes: object) -> AuditFindings:
-    settings: dict[str, object] = {
+def audit_run(output: Path, **changes: Any) -> AuditFindings:
+    settings: dict[str, Any] = {
         "output": str(output),
         "groups": ("acoustics",),
         "plan": SamplePlan(per_shard=50),
         "processes": 0,
         "device": "cpu",
     }
-    request = AuditRequest(**(settings | changes))
+    request = AuditRequest(**settings | changes)
     return run_audit(request, *open_audit(request))
 
 
@@ -88,7 +89,7 @@ def change_part(
     rewrite: Callable[[pa.Table], pa.Table],
     shard: str = FIRST,
     with_manifest: bool = True,
-    **facts: object,
+    **facts: Any,
 ) -> None:
     """Rewrite one shard's part; its manifest follows, with other `facts` where they are given."""
     storage = Storage()

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from pipeline.audit.findings import (
     Scores,
     TokenReport,
 )
+from pipeline.audit.sample.sampling import SampledClip
 from tests.support.places import TESTS
 
 POOLS = TESTS / "audit"
@@ -73,6 +75,28 @@ def clip(shard: str, number: int, scores: Scores, drift: Drift | None = None) ->
     )
 
 
+def sampled_clip(**facts: Any) -> SampledClip:
+    """A row that an audit has drawn; `facts` replace what is made up."""
+    made_up: dict[str, Any] = {
+        "shard": "a.tar",
+        "url": "a.tar",
+        "row": 0,
+        "key": "k",
+        "codes": np.zeros((NUM_CODEBOOKS, 1), np.int16),
+        "corpus": None,
+        "language": None,
+        "speaker": None,
+        "source_dnsmos": None,
+        "text": None,
+        "duration": 1.0,
+        "num_frames": 1,
+        "tar_offset": 0,
+        "tar_size": 1,
+        "audio_xxh64": 0,
+    }
+    return SampledClip(**made_up | facts)
+
+
 def clean_shard(
     shard: str, scores: Sequence[Scores], rng: np.random.Generator, num_clips: int = 20
 ) -> list[ClipFinding]:
@@ -118,7 +142,7 @@ def audit_of(
     )
 
 
-def with_drift(finding: ClipFinding, **changes: object) -> ClipFinding:
+def with_drift(finding: ClipFinding, **changes: Any) -> ClipFinding:
     """The same clip with other facts in its drift."""
     drift = finding.drift or equal_codes(finding.num_frames)
     return replace(finding, drift=replace(drift, **changes))

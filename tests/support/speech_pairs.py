@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.places import SPEECH
+from tests.support.tar_members import read_member
 from xy_codec.audio import read_audio
 from xy_codec.contract import Waveform
 
@@ -29,9 +30,7 @@ def speech_pairs() -> tuple[tuple[Waveform, Waveform], ...]:
 def read_clip(shard: Path, index: int) -> Waveform:
     with tarfile.open(shard) as tar:
         names = sorted(name for name in tar.getnames() if name.endswith(".mp3"))
-        member = tar.extractfile(names[index])
-        assert member is not None
-        return read_audio(io.BytesIO(member.read()), 16000)
+        return read_audio(io.BytesIO(read_member(tar, names[index])), 16000)
 
 
 def damage(waveform: Waveform) -> Waveform:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from xy_codec.training.codebook_update import initialize, update
 from xy_codec.training.recipe import CodebookRule
@@ -33,7 +33,7 @@ def test_usage_stays_above_ninety_percent_in_a_toy_run():
     random = torch.Generator().manual_seed(0)
     centres = torch.randn(200, 8, generator=random)
     books = [Codebook(64, 8) for _ in range(4)]
-    used = [set() for _ in books]
+    used: list[set[int]] = [set() for _ in books]
     for step in range(300):
         # The distribution drifts, as that of an encoder in training does.
         residual = rows_around(centres * (1 + step / 300) + step / 100, 256, random)
@@ -76,8 +76,8 @@ def test_an_update_is_the_exponential_moving_average():
 
 def learn_in_group(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
-    store = dist.FileStore(f"{folder}/store", world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     random = torch.Generator().manual_seed(rank)
     everything = torch.randn(512, 4, generator=torch.Generator().manual_seed(9))
     mine = everything[rank::world]
@@ -91,6 +91,6 @@ def learn_in_group(rank: int, world: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_every_process_of_a_group_holds_the_same_codebook(tmp_path: Path):
-    mp.spawn(learn_in_group, args=(2, str(tmp_path)), nprocs=2)
+    spawn(learn_in_group, args=(2, str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)

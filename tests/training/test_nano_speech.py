@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.tar_members import read_member
 from xy_codec.errors import AudioError
 from xy_codec.training.nano_speech.shards import clips_of, write_shard
 from xy_codec.training.nano_speech.sources import (
@@ -57,7 +58,7 @@ def test_shards_are_emilia_pairs_that_training_reads_back(tmp_path: Path):
     hours = write_shard(shard, "P_B00000", clips_of(PROMPTS, tmp_path, seconds=3.0))
     with tarfile.open(shard) as tar:
         names = tar.getnames()
-        notes = json.loads(tar.extractfile(names[0]).read())
+        notes = json.loads(read_member(tar, names[0]))
     assert names[0].replace(".json", ".mp3") == names[1]
     assert set(notes) == {"id", "wav", "text", "duration", "speaker", "language"}
     audio = load_shard(str(shard), 16000)
@@ -83,7 +84,7 @@ def test_held_out_readers_are_in_no_training_source(tmp_path: Path):
             path = tmp_path / package / pattern.format(language)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-    heard = {False: set(), True: set()}
+    heard: dict[bool, set[str]] = {False: set(), True: set()}
     for source in SOURCES:
         if source.package in paths:
             found = recordings(source, tmp_path / source.package)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from jobs.cli import run
-from tests.support.training_case import SPEECH, load_tiny, tiny_recipe
+from tests.support.places import SPEECH
+from tests.support.training_case import load_tiny, tiny_recipe
 from xy_codec import load_codec
 from xy_codec.errors import CheckpointError
 from xy_codec.training.codec_start import start_codec
@@ -89,8 +90,8 @@ def test_training_lowers_the_loss_and_the_result_is_a_codec(tmp_path: Path):
 
 def train_in_group(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
-    store = dist.FileStore(f"{folder}/store", world)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     recipe = load_recipe(f"{folder}/recipe.yaml")
     trainer = Trainer(recipe, Path(folder) / f"run{rank}", place=Place(rank, world))
     trainer.run()
@@ -101,7 +102,7 @@ def train_in_group(rank: int, world: int, folder: str) -> None:
 @pytest.mark.slow
 def test_processes_that_train_together_hold_the_same_weights(tmp_path: Path):
     tiny_recipe(tmp_path, text__kind="ctc")
-    mp.spawn(train_in_group, args=(2, str(tmp_path)), nprocs=2)
+    spawn(train_in_group, args=(2, str(tmp_path)), nprocs=2)
     first, second = (torch.load(tmp_path / f"weights{rank}.pt") for rank in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert not (tmp_path / "run1/last.pt").exists()
@@ -132,7 +133,9 @@ def test_another_recipe_does_not_go_on_with_an_old_run(tmp_path: Path):
 def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(tmp_path: Path):
     trainer = Trainer(load_tiny(tmp_path), tmp_path / "run")
     with torch.no_grad():
-        trainer.stage.codec.model.vocos.head.out.bias.fill_(float("nan"))
+        bias = trainer.stage.codec.model.vocos.head.out.bias
+        assert bias is not None
+        bias.fill_(float("nan"))
     with pytest.raises(TrainingDivergedError, match=r"step 0 .*learning_rate"):
         trainer.run()
 

@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from xy_codec.training.speech_change import change_pitch
 from xy_codec.training.speech_stream import Place, Pool, SpeechStream
 
 
-def stream(folder: Path, place: Place | None = None, **overrides: object) -> SpeechStream:
+def stream(folder: Path, place: Place | None = None, **overrides: Any) -> SpeechStream:
     recipe = load_tiny(folder, **overrides)
     return SpeechStream(recipe.speech, 16000, 1280, seed=3, place=place or Place())
 
@@ -31,7 +32,7 @@ def test_a_step_gives_the_same_batch_in_any_order(tmp_path: Path):
 
 
 def test_small_pools_go_through_all_shards_and_resume_inside_one(tmp_path: Path):
-    options = {"speech__pool_shards": 1, "speech__batches_per_pool": 2}
+    options: dict[str, Any] = {"speech__pool_shards": 1, "speech__batches_per_pool": 2}
     straight, resumed = stream(tmp_path, **options), stream(tmp_path, **options)
     batches = [straight.batch(step).waves for step in range(8)]
     assert torch.equal(resumed.batch(5).waves, batches[5])

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -50,7 +51,7 @@ def rewrite(folder: Path, change: Callable[[State], None]) -> Path:
     return folder
 
 
-def codes_of(source: str | Path, **options: object) -> np.ndarray:
+def codes_of(source: str | Path, **options: Any) -> np.ndarray:
     return load_codec(source, device="cpu", **options).encode([WAVE])[0]
 
 
@@ -172,14 +173,15 @@ def test_unknown_keys_and_values_of_a_configuration_are_named(folder: Path) -> N
 
 
 def test_wrong_options_are_refused_with_the_valid_ones(folder: Path) -> None:
-    for options, message in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"precision": "sloppy"}, "exact, fast"),
         ({"device": "abacus"}, "cuda:N"),
         ({"device": "meta"}, "cuda:N"),
         ({"overlap_seconds": 30}, "Use 29.92"),
         ({"overlap_seconds": 9.99}, r"9\.92 or 10"),
         ({"overlap_seconds": -1}, "Use 0"),
-    ):
+    )
+    for options, message in wrong:
         with pytest.raises(ConfigError, match=message):
             load_codec(folder, **{"device": "cpu", **options})
 

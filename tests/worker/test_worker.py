@@ -1,7 +1,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def test_the_next_shard_is_asked_for_before_this_one_is_done(tmp_path: Path) -> 
             yield shard
 
     class SlowCodec(FakeCodec):
-        def encode_stream(self, clips):  # type: ignore[no-untyped-def]
+        def encode_stream(self, clips):
             for tag, codes in super().encode_stream(clips):
                 time.sleep(0.02)
                 yield tag, codes
@@ -125,6 +125,7 @@ def test_the_work_of_threads_that_go_on_counts_with_every_outcome(tmp_path: Path
     outcomes = worker.run(endless())
     busy = {stage.name: stage.busy_seconds for stage in next(outcomes).stages}
     go_on.set()
+    assert isinstance(outcomes, Generator)
     outcomes.close()
     # Six MP3 clips take longer than this to decode, and a tar to read, on any machine.
     assert busy["decode"] > 1e-3
@@ -152,6 +153,7 @@ def test_leaving_early_stops_every_thread_and_leaves_no_partial_part(tmp_path: P
     worker = ShardWorker(worker_settings(tmp_path / "out", ReadRules()), FakeCodec())
     outcomes = worker.run(iter(shards_of(tmp_path, 4)))
     first = next(outcomes)
+    assert isinstance(outcomes, Generator)
     outcomes.close()
     assert threading.active_count() == before
     parts = {p.stem for p in tmp_path.glob("out/tokens/*")}
