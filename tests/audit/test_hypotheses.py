@@ -8,7 +8,7 @@ from pipeline.audit.drift.hypotheses import codes_of_another, explain
 from pipeline.audit.sample.originals import Original
 from tests.support.audit_simulation import sampled_clip
 from tests.support.places import SPEECH
-from tests.support.tar_members import first_clip
+from tests.support.shard_maker import read_members
 from xy_codec.audio import resample
 from xy_codec.fake import FakeCodec
 
@@ -17,7 +17,7 @@ CODEC = FakeCodec()
 
 @pytest.fixture(scope="module")
 def original() -> Original:
-    _, payload = first_clip(SPEECH / "Emilia/EN/EN-B000000.tar")
+    payload = next(iter(read_members(SPEECH / "Emilia/EN/EN-B000000.tar", ".mp3").values()))
     return Original(sampled_clip(), payload, resample(*native(payload), 16000), True)
 
 

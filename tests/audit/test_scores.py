@@ -19,7 +19,7 @@ from tests.support.places import GOLDEN
 from tests.support.speech_pairs import damage, speech_pairs
 from xy_codec.audio import resample
 
-EXPECTED = GOLDEN / "audit_scores.json"
+EXPECTED = GOLDEN / "audit/pair_scores.json"
 FAST = ("stoi", "pesq", "acoustics")
 
 

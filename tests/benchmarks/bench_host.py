@@ -41,7 +41,7 @@ from pipeline.worker.stage_times import StageTime
 from pipeline.worker.worker import ShardWorker
 from tests.benchmarks.native_time import NativeTime, timed_native_calls, timing_seconds
 from tests.support.places import SPEECH
-from tests.support.tar_members import read_member
+from tests.support.shard_maker import read_members
 from xy_codec.audio import resample
 from xy_codec.fake import FakeCodec
 
@@ -57,10 +57,9 @@ SHORT_JSON = b"""{"id": "x", "wav": "x/y/z.mp3", "text": " What the speaker says
 
 def speech_shard(folder: Path, hours: float) -> Shard:
     """The bundled speech again and again, under new keys."""
-    members = []
+    members: list[tuple[str, bytes]] = []
     for tar in sorted(SPEECH.rglob("*.tar")):
-        with tarfile.open(tar) as source:
-            members += [(m.name, read_member(source, m)) for m in source]
+        members += read_members(tar).items()
     seconds = sum(json.loads(d)["duration"] for name, d in members if name.endswith(".json"))
     path = folder / "speech.tar"
     with tarfile.open(path, "w") as target:

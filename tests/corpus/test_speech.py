@@ -3,23 +3,17 @@
 import csv
 import io
 import json
-import tarfile
 from collections import defaultdict
 
 import pytest
 import soundfile
 
 from tests.support.places import SPEECH
-from tests.support.tar_members import read_member
+from tests.support.shard_maker import read_members
 
 SHARDS = sorted(path.relative_to(SPEECH).as_posix() for path in SPEECH.rglob("*.tar"))
 EMILIA_FIELDS = {"id", "wav", "text", "duration", "speaker", "language", "dnsmos"}
 YODAS_FIELDS = {"_id", "text", "duration", "speaker", "language", "dnsmos", "phone_count"}
-
-
-def read_members(shard: str) -> dict[str, bytes]:
-    with tarfile.open(SPEECH / shard) as tar:
-        return {member.name: read_member(tar, member) for member in tar}
 
 
 def planned_clips() -> dict[str, dict[str, dict[str, str]]]:
@@ -36,7 +30,7 @@ def test_both_corpora_have_a_shard_of_the_same_name():
 
 @pytest.mark.parametrize("shard", SHARDS)
 def test_shard_holds_the_clips_of_its_table(shard):
-    members = read_members(shard)
+    members = read_members(SPEECH / shard)
     planned = planned_clips()[shard]
     assert {name.rsplit(".", 1)[0] for name in members} == set(planned)
     fields = YODAS_FIELDS if shard.startswith("Emilia-YODAS") else EMILIA_FIELDS

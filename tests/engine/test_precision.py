@@ -1,7 +1,6 @@
 """`fast` keeps nearly all codes, is as independent of company as `exact`, and can be measured."""
 
 import io
-import tarfile
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from tests.support.golden_case import small_codec
 from tests.support.needs import needs_float16
 from tests.support.places import SPEECH
-from tests.support.tar_members import read_member
+from tests.support.shard_maker import read_members
 from xy_codec.audio import read_audio
 from xy_codec.errors import ConfigError
 from xy_codec.flips import measure_flips
@@ -19,10 +18,8 @@ SHARD = SPEECH / "Emilia" / "EN" / "EN-B000000.tar"
 
 def speech(count: int) -> list[np.ndarray]:
     """Real clips of the bundled shard."""
-    with tarfile.open(SHARD) as tar:
-        members = [member for member in tar if member.name.endswith(".mp3")][:count]
-        files = [io.BytesIO(read_member(tar, member)) for member in members]
-    return [read_audio(file, 16000) for file in files]
+    clips = list(read_members(SHARD, ".mp3").values())
+    return [read_audio(io.BytesIO(clip), 16000) for clip in clips[:count]]
 
 
 @needs_float16

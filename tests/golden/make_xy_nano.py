@@ -7,14 +7,14 @@ Run it whenever `xy_codec/checkpoints/xy-nano` changes, and commit both together
 
 import hashlib
 import io
+import itertools
 import json
-import tarfile
 
 import numpy as np
 import soundfile
 
 from tests.support.places import GOLDEN, SPEECH
-from tests.support.tar_members import read_member
+from tests.support.shard_maker import read_members
 from xy_codec import load_codec
 from xy_codec.audio import mono, resample
 from xy_codec.weights.source import BUNDLED
@@ -28,12 +28,10 @@ def golden_waves() -> dict[str, np.ndarray]:
     """The first clips of the shards at 16 kHz, by key."""
     waves = {}
     for shard in SHARDS:
-        with tarfile.open(SPEECH / shard) as tar:
-            names = [name for name in tar.getnames() if name.endswith(".mp3")][:CLIPS]
-            for name in names:
-                content = io.BytesIO(read_member(tar, name))
-                samples, rate_hz = soundfile.read(content, dtype="float32", always_2d=True)
-                waves[name.removesuffix(".mp3")] = resample(mono(samples), rate_hz, 16000)
+        clips = read_members(SPEECH / shard, ".mp3")
+        for name, content in itertools.islice(clips.items(), CLIPS):
+            samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+            waves[name.removesuffix(".mp3")] = resample(mono(samples), rate_hz, 16000)
     return waves
 
 

@@ -1,7 +1,6 @@
 """Shards of real speech with planted faults: real codes, the audit's own comparison and naming."""
 
 import io
-import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,7 +24,7 @@ from tests.support.audit_simulation import (
     pool,
     sampled_clip,
 )
-from tests.support.tar_members import read_member
+from tests.support.shard_maker import read_members
 from xy_codec.audio import mono, resample
 from xy_codec.contract import Codec, Codes, Waveform
 from xy_codec.fake import FakeCodec
@@ -55,12 +54,9 @@ class Row:
 def recordings() -> tuple[tuple[Waveform, int], ...]:
     found = []
     for path in sorted(SPEECH.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for name in tar.getnames():
-                if name.endswith(".mp3"):
-                    file = io.BytesIO(read_member(tar, name))
-                    samples, rate = soundfile.read(file, dtype="float32")
-                    found.append((mono(samples), rate))
+        for payload in read_members(path, ".mp3").values():
+            samples, rate = soundfile.read(io.BytesIO(payload), dtype="float32")
+            found.append((mono(samples), rate))
     return tuple(found)
 
 

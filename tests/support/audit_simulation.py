@@ -17,9 +17,9 @@ from pipeline.audit.findings import (
     TokenReport,
 )
 from pipeline.audit.sample.sampling import SampledClip
-from tests.support.places import TESTS
+from tests.support.places import GOLDEN
 
-POOLS = TESTS / "audit"
+POOLS = GOLDEN / "audit"
 NUM_CODEBOOKS, CODEBOOK_SIZE = 8, 1024
 
 

@@ -1,4 +1,4 @@
-"""Small real shards for tests: audio in any format, members in any order, damage on purpose."""
+"""Small real shards for tests: audio in any format, members in any order; and what a tar holds."""
 
 import io
 import json
@@ -98,6 +98,13 @@ def write_shard(path: Path, content: bytes | Iterable[Member]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else tar_bytes(content))
     return path
+
+
+def read_members(shard: Path, suffix: str = "") -> dict[str, bytes]:
+    """The members of a shard by name, in their order; only those whose name ends in `suffix`."""
+    with tarfile.open(shard) as tar:
+        files = {info.name: tar.extractfile(info) for info in tar if info.name.endswith(suffix)}
+        return {name: file.read() for name, file in files.items() if file is not None}
 
 
 def member_offsets(content: bytes) -> Mapping[str, tuple[int, int]]:

@@ -1,14 +1,13 @@
 """A few bundled clips at 16 kHz, each with a copy damaged in a way that never changes."""
 
 import io
-import tarfile
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from tests.support.places import SPEECH
-from tests.support.tar_members import read_member
+from tests.support.shard_maker import read_members
 from xy_codec.audio import read_audio
 from xy_codec.contract import Waveform
 
@@ -28,9 +27,8 @@ def speech_pairs() -> tuple[tuple[Waveform, Waveform], ...]:
 
 
 def read_clip(shard: Path, index: int) -> Waveform:
-    with tarfile.open(shard) as tar:
-        names = sorted(name for name in tar.getnames() if name.endswith(".mp3"))
-        return read_audio(io.BytesIO(read_member(tar, names[index])), 16000)
+    _, payload = sorted(read_members(shard, ".mp3").items())[index]
+    return read_audio(io.BytesIO(payload), 16000)
 
 
 def damage(waveform: Waveform) -> Waveform:

@@ -1,7 +1,6 @@
 """Loose recordings become shards that the main job reads, and held-out speakers stay apart."""
 
 import json
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.support.tar_members import read_member
+from tests.support.shard_maker import read_members
 from xy_codec.errors import AudioError
 from xy_codec.training.nano_speech.shards import clips_of, write_shard
 from xy_codec.training.nano_speech.sources import (
@@ -56,9 +55,9 @@ def test_shards_are_emilia_pairs_that_training_reads_back(tmp_path: Path):
     write_prompts(tmp_path)
     shard = tmp_path / "out" / "P-B000000.tar"
     hours = write_shard(shard, "P_B00000", clips_of(PROMPTS, tmp_path, seconds=3.0))
-    with tarfile.open(shard) as tar:
-        names = tar.getnames()
-        notes = json.loads(read_member(tar, names[0]))
+    members = read_members(shard)
+    names = list(members)
+    notes = json.loads(members[names[0]])
     assert names[0].replace(".json", ".mp3") == names[1]
     assert set(notes) == {"id", "wav", "text", "duration", "speaker", "language"}
     audio = load_shard(str(shard), 16000)

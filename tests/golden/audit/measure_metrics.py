@@ -1,8 +1,8 @@
-"""Measure `clean_metrics.csv`: real clips through a codec, the pool simulated shards draw from.
+"""Measures `clean_metrics.csv`: scores of real clips through a codec, which simulated audits draw.
 
-Run as `python tests/audit/measure_clean_metrics.py SHARD.tar ...`; clips spread over the shards.
-With `--noise 0.1` a pool of noisy originals; with `--codec NAME` through that codec, without it
-through Opus at its lowest rate.
+Run `python tests/golden/audit/measure_metrics.py SHARD.tar ...`; the clips are spread over the
+shards. `--noise 0.1 --target noisy_metrics.csv` adds noise to the originals. `--codec NAME` takes
+that codec, the default is Opus at its lowest rate.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import csv
 import io
 import itertools
 import sys
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,22 +19,20 @@ import soundfile
 from pipeline.audit.findings import METRIC_NAMES
 from pipeline.audit.metrics.scores import score_pair
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
-from tests.support.tar_members import read_member
+from tests.support.shard_maker import read_members
 from xy_codec.audio import mono, resample
 
 FOLDER = Path(__file__).parent
 
 
 def clips(path: str, count: int) -> Iterator[np.ndarray]:
-    with tarfile.open(path) as tar:
-        members = [member for member in tar if member.name.endswith(".mp3")]
-        picks = np.linspace(0, len(members) - 1, min(count, len(members))).astype(int)
-        for pick in picks:
-            file = io.BytesIO(read_member(tar, members[pick]))
-            samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-            waveform = resample(mono(samples), rate, 16000)
-            if 2.0 <= len(waveform) / 16000 <= 12.0:
-                yield waveform
+    payloads = list(read_members(Path(path), ".mp3").values())
+    for pick in np.linspace(0, len(payloads) - 1, min(count, len(payloads))).astype(int):
+        file = io.BytesIO(payloads[pick])
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+        waveform = resample(mono(samples), rate, 16000)
+        if 2.0 <= len(waveform) / 16000 <= 12.0:
+            yield waveform
 
 
 def through_opus(waveform: np.ndarray) -> np.ndarray:
