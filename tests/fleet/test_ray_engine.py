@@ -12,8 +12,7 @@ from pipeline.errors import WorkerError
 from pipeline.fleet.scheduler import Policy
 from pipeline.fleet.summary import RunSummary
 from pipeline.worker.codec_request import CodecRequest
-from tests.support.aborting_decoder import ABORT, HANG
-from tests.support.paced_decoder import DEADLY_SECONDS, DeadlyRequest
+from tests.support.faulty_codecs import ABORT, DEADLY_SECONDS, HANG, DeadlyRequest
 from tests.support.ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed
 from tests.support.shard_maker import pair, pairs, write_shard
 

@@ -23,14 +23,14 @@ from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
 from pipeline.worker.worker import ShardWorker
+from tests.support.faulty_codecs import GATE
 from tests.support.inline_run import worker_settings
-from tests.support.paced_decoder import GATE
 from tests.support.places import ROOT
 from tests.support.shard_maker import pairs, write_shard
 from xy_codec.fake import FakeCodec
 
 T = TypeVar("T")
-RULES = ReadRules(decoder="tests.support.paced_decoder:decode_slowly")
+RULES = ReadRules(decoder="tests.support.faulty_codecs:decode_slowly")
 # Ray refuses an object store below 75 MiB; nothing of ours goes through it.
 NODE: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 << 20}
 FOLDERS = ("tokens", "rejects", "manifests")

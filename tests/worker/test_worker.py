@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import tests.support.aborting_decoder as aborting_decoder
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
@@ -17,6 +16,7 @@ from pipeline.storage.client import Storage
 from pipeline.worker import decode_child
 from pipeline.worker.settings import Tuning
 from pipeline.worker.worker import ShardWorker
+from tests.support.faulty_codecs import ABORT, HANG
 from tests.support.inline_run import run_shards, worker_settings
 from tests.support.shard_maker import audio, pair, pairs, write_shard
 from xy_codec.contract import Codes, Tag, Waveform
@@ -161,7 +161,7 @@ def test_leaving_early_stops_every_thread_and_leaves_no_partial_part(tmp_path: P
     assert first.shard.stem in manifests <= parts
 
 
-@pytest.mark.parametrize("mark", [aborting_decoder.ABORT, aborting_decoder.HANG])
+@pytest.mark.parametrize("mark", [ABORT, HANG])
 def test_a_clip_that_kills_its_decoder_is_one_reject_in_isolation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: bytes
 ) -> None:
@@ -169,7 +169,7 @@ def test_a_clip_that_kills_its_decoder_is_one_reject_in_isolation(
     members = [*pair("a"), ("bad.mp3", mark), *pair("b", seed=2), ("c.mp3", b"text")]
     tar = write_shard(tmp_path / "in/s.tar", members)
     (shard,) = list_shards([str(tar)], Storage(), root=str(tmp_path / "in"))
-    rules = ReadRules(decoder="tests.support.aborting_decoder:decode_or_abort")
+    rules = ReadRules(decoder="tests.support.faulty_codecs:decode_or_abort")
     isolated = replace(shard, isolate_decoding=True)
     result = run_shards([isolated], tmp_path / "out", rules, tuning=Tuning(1))["s.tar"]
     assert result.keys == ["a", "b"]

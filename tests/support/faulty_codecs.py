@@ -1,4 +1,7 @@
-"""Decoders and codecs for tests of death: slow enough to be met at work, or deadly on purpose."""
+"""Audio decoders and codecs that abort, hang or are slow on purpose: what a worker must survive.
+
+Workers import them by name, so nothing here may import torch.
+"""
 
 import os
 import time
@@ -7,15 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpus.decode import decode_clip
 from pipeline.worker.codec_request import CodecRequest
-from tests.support.aborting_decoder import decode_or_abort
 from xy_codec.contract import Codec, Codes, Tag, Waveform
 from xy_codec.fake import FakeCodec
 
+# What the bytes of a deadly clip begin with.
+ABORT = b"please abort"
+HANG = b"please hang"
 # The variable that names a file; while it exists, nothing is decoded.
 GATE = "PACED_GATE"
 CLIP_SECONDS = 0.05
 DEADLY_SECONDS = 1.7
+
+
+def decode_or_abort(payload: bytes, *rest: Any) -> Any:
+    """Decode like the real one, but end the process or hang on a marked clip."""
+    if payload.startswith(ABORT):
+        os.abort()
+    if payload.startswith(HANG):
+        time.sleep(3600)
+    return decode_clip(payload, *rest)
 
 
 def decode_slowly(payload: bytes, *rest: Any) -> Any:
