@@ -12,7 +12,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -20,14 +19,11 @@ import torch
 
 from tests.benchmarks.recorded_products import ProductRecorder
 from tests.benchmarks.reference_way import encode_as_reference
+from tests.support.full_size_codec import full_size
 from xy_codec import load_codec
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.packed_codec import NeuralCodec
 from xy_codec.errors import ConfigError
-from xy_codec.loading import assemble
-from xy_codec.weights.checkpoint import Checkpoint
-from xy_codec.xy.model import XYTokenizer
-from xy_codec.xy.released import released_config
 
 
 def emilia_lengths(count: int) -> np.ndarray:
@@ -36,18 +32,6 @@ def emilia_lengths(count: int) -> np.ndarray:
     normal = torch.distributions.Normal(0.0, 1.0).icdf(torch.from_numpy(quantiles)).numpy()
     seconds = np.clip(np.exp(2.12 + 0.57 * normal), 3.0, 30.0)
     return np.random.default_rng(0).permutation(seconds)
-
-
-def full_size(precision: str, device: str, compiled: bool = False) -> NeuralCodec:
-    """The released sizes with random weights."""
-    config = released_config(642)
-    torch.manual_seed(0)
-    state = XYTokenizer(config).state_dict()
-    for key in state:
-        if key.endswith(".codebook"):
-            state[key].normal_(0, 0.2)
-    checkpoint = Checkpoint(Path("random"), state, {}, "0" * 64)
-    return assemble(config, checkpoint, precision, device, compiled=compiled)
 
 
 def open_codec(

@@ -26,13 +26,13 @@ from pipeline.bench.machine_figures import cpu_name
 from pipeline.bench.matrix_work import matmul_peak
 from pipeline.bench.trial_run import run_trial
 from pipeline.worker.settings import Tuning
-from tests.benchmarks.bench_codec import full_size
 from tests.benchmarks.measured_way import HEADER, measure_ways
 from tests.benchmarks.other_codecs import other_codecs
 from tests.benchmarks.ray_data_path import run_ray_data, start_ray, stop_ray
 from tests.benchmarks.reference_decode import decode_as_reference
 from tests.benchmarks.reference_way import encode_as_reference
 from tests.benchmarks.spent_time import Spent, wait_for_quiet
+from tests.support.full_size_codec import full_size
 from tests.support.places import ROOT
 from xy_codec import load_codec
 from xy_codec.contract import Codec

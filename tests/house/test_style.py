@@ -40,10 +40,15 @@ def test_top_level_holds_nothing_else():
     assert entries <= TOP_LEVEL_FOLDERS | TOP_LEVEL_FILES
 
 
-def test_file_names_say_what_is_inside_and_shadow_nothing():
-    names = {path.stem: path.relative_to(ROOT) for path in python_files(*CODE_FOLDERS)}
-    bad = VAGUE_NAMES | set(sys.stdlib_module_names)
-    assert not [str(path) for name, path in names.items() if name in bad]
+def test_names_of_files_and_folders_say_what_is_inside():
+    paths = [path.relative_to(ROOT).with_suffix("") for path in python_files(*CODE_FOLDERS)]
+    words = {path: set("_".join(path.parts).split("_")) for path in paths}
+    assert not [str(path) for path in paths if words[path] & VAGUE_NAMES]
+
+
+def test_names_of_files_shadow_no_standard_module():
+    files = python_files(*CODE_FOLDERS)
+    assert not [str(path) for path in files if path.stem in sys.stdlib_module_names]
 
 
 def test_pins_say_why_and_cover_every_requirement():

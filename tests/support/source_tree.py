@@ -1,7 +1,8 @@
-"""What tests of the house read: the project's Python files, their imports and functions."""
+"""What tests of the house read: the project's Python files, and which of them import which."""
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.support.places import ROOT
@@ -19,41 +20,35 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), str(path))
+def imported_names(path: Path) -> Iterator[str]:
+    """The dotted name behind every import, functions and `TYPE_CHECKING` blocks included.
 
-
-def imported_modules(tree: ast.AST) -> Iterator[str]:
-    """Every module named in an import anywhere in the file, functions included."""
-    for node in ast.walk(tree):
+    `import a.b` gives `a.b`. `from a.b import c` gives `a.b.c`, whether `c` is a module or a name.
+    """
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"relative import on line {node.lineno}"
-            yield str(node.module)
+            assert node.level == 0, f"{path}:{node.lineno} is a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imported_names(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """The module and name of every `from module import name`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            yield from ((str(node.module), alias.name) for alias in node.names)
+@cache
+def import_graph() -> dict[str, frozenset[str]]:
+    """The project's modules that each of the project's modules imports.
+
+    A package is the module of its `__init__.py`. That importing `a.b` also runs `a/__init__.py` is
+    not an edge.
+    """
+    files = [*python_files(*CODE_FOLDERS), *ROOT.glob("*.py")]
+    names = {module_name(path): set(imported_names(path)) for path in files}
+    return {
+        importer: frozenset(_module_of(name, set(names)) for name in imported) - {importer, ""}
+        for importer, imported in names.items()
+    }
 
 
-def modules_at_start(path: Path) -> set[str]:
-    """The modules imported as soon as this one is: not in functions, not for type checkers."""
-    found: set[str] = set()
-    pending: list[ast.AST] = list(parse(path).body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(str(node.module))
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-        pending.extend(ast.iter_child_nodes(node))
-    return found
+def _module_of(name: str, modules: set[str]) -> str:
+    """The module that `name` is or is taken from; empty where it is not the project's."""
+    parent = name.rpartition(".")[0]
+    return next((candidate for candidate in (name, parent) if candidate in modules), "")
