@@ -1,6 +1,7 @@
 """`load_codec`: from a name, path, URL or repository to a codec that is ready to encode."""
 
 import hashlib
+import logging
 import platform as machine
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from xy_codec.weights.source import BUNDLED, find_files, read_config
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.released import VARIANTS, released_config
 
+logger = logging.getLogger(__name__)
 PRECISIONS = ("exact", "fast")
 
 
@@ -44,6 +46,7 @@ def load_codec(
     if str(source) == "fake":
         return FakeCodec(overlap_seconds, precision)
     files = find_files(str(source), None if config is None else str(config))
+    logger.info("Reading the checkpoint `%s`", files.weights)
     checkpoint = read_checkpoint(files.weights)
     sizes = (
         CodecConfig.from_mapping(read_config(files.config))

@@ -23,7 +23,7 @@ def import_torchaudio() -> ModuleType:
 
 
 def _forget_partial_import() -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
+    for name in [name for name in list(sys.modules) if name.split(".")[0] == "torchaudio"]:
         del sys.modules[name]
 
 

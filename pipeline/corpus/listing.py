@@ -1,5 +1,6 @@
 """From what the user typed to shards: `@lists`, brace ranges, globs, folders and plain names."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from pipeline.errors import InputError, UsageError
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import check_no_secret, is_local, mirror_path, normalise, redact
 
+logger = logging.getLogger(__name__)
 _MAGIC = re.compile(r"[*?\[]")
 _RANGE = re.compile(r"^(-?\d+)\.\.(-?\d+)$")
 _MAX_EXPANDED = 10_000_000
@@ -25,6 +27,7 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
     root_path = mirror_path(root) if root else ""
     is_below_root = not root
     patterns = list(expand_inputs(inputs, storage))
+    logger.info("Listing %d inputs", len(patterns))
     literals = [p for p in patterns if not _MAGIC.search(p) and p.endswith(TAR_SUFFIXES)]
     for pattern, files in _list_patterns(patterns, literals, storage):
         if not files:
@@ -48,6 +51,7 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
             "are; correct it or leave it out"
         )
     _check_distinct(shards)
+    logger.info("Found %d shards", len(shards))
     return shards
 
 

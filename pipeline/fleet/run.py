@@ -1,5 +1,6 @@
 """A run from start to end: list, claim the output, find what is left, work, sum up."""
 
+import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 
+logger = logging.getLogger(__name__)
 _SHOWN = 10
 
 
@@ -65,6 +67,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     output = normalise(request.output)
     # Listed before a codec is loaded: a wrong path is told within a second.
     shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
+    logger.info("Reading what the output `%s` holds already", redact(output))
     manifests = list_manifests(request.storage, output)
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
@@ -74,6 +77,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     claim_output(request.storage, output, identity, notes, asdict(request.tuning))
     backlog = find_backlog(shards, manifests, identity.identity8)
     left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
+    logger.info("%d of %d shards are done, %d are left", len(backlog.done), len(shards), len(left))
     summary = RunSummary(
         shards_total=len(shards),
         shards_skipped=len(backlog.done),
@@ -82,6 +86,8 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     if left:
         settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
         _work(request, engine, settings, left, summary)
+    if backlog.done:
+        logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
     summary.recall(read_endings(request.storage, output, identity.identity8, backlog.done))
     _check_reject_rate(summary, request.max_reject_rate)
     return summary
@@ -109,6 +115,10 @@ def _flip_rate(
     is_exact = engine.identity().precision == "exact"
     if is_exact or not shards or request.storage.exists(join(output, RUN_RECORD)):
         return {}
+    logger.info(
+        "Measuring how many codes differ from those of `exact`, on a minute of `%s`",
+        redact(shards[0].url),
+    )
     return {"flip_rate": engine.flip_rate(shards[0], request.storage)}
 
 

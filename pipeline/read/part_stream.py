@@ -122,7 +122,7 @@ class PartStream:
                     ) from error
                 raise
 
-        return with_retries(read_whole, f"reading `{redact(url)}`", self.storage.policy)
+        return with_retries(read_whole, f"reading `{redact(url)}`", self.storage.policy_for(url))
 
     def _check_codec(self, url: str, codec: str | None, expected: str | None) -> None:
         if None not in (codec, expected) and codec != expected:

@@ -1,30 +1,34 @@
-"""Files on any file system: read, list, and write finished bytes; retried, timed, without secrets.
+"""`Storage`: reads, lists, writes and deletes on local disks and every fsspec URL, with retries.
 
 A file appears under its final name whole or not at all. fsspec commits a half-written file when
 `with fs.open(path, "wb")` is left by an exception, so nothing here writes through an open file.
+What is retried is in `retries.py`, the writing of local files in `local_write.py`.
 """
 
-import itertools
-import os
 import re
-import threading
-import uuid
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
+from fsspec.registry import known_implementations
 
+from pipeline.errors import UsageError
+from pipeline.storage.local_write import write_local
 from pipeline.storage.location import is_local, local_path, protocol_of, redact
-from pipeline.storage.retries import RetryPolicy, with_retries
+from pipeline.storage.retries import RetryPolicy, call_within, with_retries
 
 T = TypeVar("T")
 _S3_CONNECT_SECONDS = 10
-# What `_write_local` names a file before it has its final name.
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+_S3 = ("s3", "s3a")
+# Listings and uploads may be many requests, each with the client's own time limit.
+_LONG_CALL = 10
+# Clients that try this often by themselves, and have no switch for it.
+_TRIES_INSIDE = {"gs": 6, "gcs": 6, "hf": 6}
+_MAGIC = re.compile(r"[*?\[]")
+_EXTRAS = {"gcsfs": "'xytok[gs]'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +48,22 @@ class Storage:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_seconds: float = 60.0
 
-    def filesystem(self, url: str) -> tuple[Any, str]:
+    def filesystem(self, url: str, tries_per_request: int = 1) -> tuple[Any, str]:
         """The fsspec file system of a URL and the path in it."""
         if is_local(url):
             return fsspec.filesystem("file"), local_path(url)
-        fs, path = fsspec.core.url_to_fs(url, **self._options_for(url))
+        try:
+            fs, path = fsspec.core.url_to_fs(url, **self._options_for(url, tries_per_request))
+        except ImportError as error:
+            raise _missing_package(url, error) from error
+        if protocol_of(url) in _S3:
+            fs.retries = 1
         return fs, str(path)
+
+    def policy_for(self, url: str) -> RetryPolicy:
+        """The budget for a URL: where the client tries again by itself, fewer tries around it."""
+        inside = _TRIES_INSIDE.get(protocol_of(url), 1)
+        return replace(self.policy, attempts=-(-self.policy.attempts // inside))
 
     def read_bytes(self, url: str) -> bytes:
         """The whole content of a small file."""
@@ -57,156 +71,166 @@ class Storage:
 
     def read_range(self, url: str, start: int | None, end: int | None) -> bytes:
         """The bytes `[start, end)` of a file, without reading the rest."""
-
-        def read() -> bytes:
-            fs, path = self.filesystem(url)
-            return bytes(fs.cat_file(path, start=start, end=end))
-
-        return self._attempt(read, f"reading `{redact(url)}`", is_local(url))
+        return self._attempt(
+            "reading", url, lambda fs, path: bytes(fs.cat_file(path, start=start, end=end))
+        )
 
     def file_info(self, url: str) -> StoredFile:
         """Size and etag of one file."""
-
-        def ask() -> StoredFile:
-            fs, path = self.filesystem(url)
-            fs.invalidate_cache()
-            return _stored_file(url, fs.info(path))
-
-        return self._attempt(ask, f"reading `{redact(url)}`", is_local(url))
+        return self._attempt("reading", url, lambda fs, path: _stored_file(url, fs.info(path)))
 
     def list_files(self, folder: str) -> list[StoredFile]:
         """Every file below a folder, fresh, sorted by URL; empty when the folder does not exist."""
 
-        def find() -> list[StoredFile]:
-            fs, path = self.filesystem(folder)
-            fs.invalidate_cache()
+        def find(fs: Any, path: str) -> list[StoredFile]:
             try:
                 found = fs.find(path, detail=True)
             except FileNotFoundError:
                 return []
             # Some object stores keep an emptied folder as an object of its own name.
-            files = {n: i for n, i in found.items() if n.strip("/") != path.strip("/")}
-            return [_stored_file(_url_in(folder, name), info) for name, info in files.items()]
+            return _listed(
+                folder, {n: i for n, i in found.items() if n.strip("/") != path.strip("/")}
+            )
 
-        files = self._attempt(
-            find, f"listing `{redact(folder)}`", is_local(folder), stall_factor=10
-        )
-        return sorted(files, key=lambda file: file.url)
+        return self._attempt("listing", folder, find)
 
     def glob_files(self, pattern: str) -> list[StoredFile]:
         """The files that match a glob pattern, fresh, sorted by URL."""
 
-        def glob() -> list[StoredFile]:
-            fs, path = self.filesystem(pattern)
-            fs.invalidate_cache()
-            found = fs.glob(path, detail=True)
-            files = {n: i for n, i in found.items() if i.get("type") != "directory"}
-            return [_stored_file(_url_in(pattern, name), info) for name, info in files.items()]
+        def glob(fs: Any, path: str) -> list[StoredFile]:
+            if "**" in path or protocol_of(pattern) in ("http", "https"):
+                found = fs.glob(path, detail=True)
+            else:
+                parts = str(fs._strip_protocol(path)).split("/")
+                first = next((n for n, part in enumerate(parts) if _MAGIC.search(part)), -1)
+                found = dict(_matches(fs, "/".join(parts[:first]), parts[first:]))
+            return _listed(
+                pattern, {n: i for n, i in found.items() if i.get("type") != "directory"}
+            )
 
-        files = self._attempt(
-            glob, f"listing `{redact(pattern)}`", is_local(pattern), stall_factor=10
-        )
-        return sorted(files, key=lambda file: file.url)
+        return self._attempt("listing", pattern, glob)
 
     def exists(self, url: str) -> bool:
         """Whether a file or folder is there now."""
-
-        def ask() -> bool:
-            fs, path = self.filesystem(url)
-            fs.invalidate_cache()
-            return bool(fs.exists(path))
-
-        return self._attempt(ask, f"reading `{redact(url)}`", is_local(url))
+        return self._attempt("reading", url, _is_there)
 
     def write_finished(self, url: str, content: bytes | Path) -> None:
         """Put finished bytes, or a finished local file, under a final name in one step."""
 
-        def write() -> None:
+        def write(fs: Any, path: str) -> None:
             if is_local(url):
-                _write_local(Path(local_path(url)), content, _replace)
-                return
-            fs, path = self.filesystem(url)
-            if isinstance(content, Path):
+                write_local(Path(path), content)
+            elif isinstance(content, Path):
                 fs.put_file(str(content), path)
             else:
                 fs.pipe_file(path, content)
 
-        self._attempt(write, f"writing `{redact(url)}`", is_local(url), stall_factor=10)
+        self._attempt("writing", url, write)
 
     def create_exclusive(self, url: str, content: bytes) -> bool:
-        """Write a file only if there is none; False when another was there first."""
+        """Write a file only if there is none; False when another file was there first.
 
-        def create() -> bool:
+        A file with the very same bytes counts as ours: the answer to an earlier try may have been
+        lost. Whoever must be the only creator puts something of their own into `content`.
+        """
+
+        def create(fs: Any, path: str) -> bool:
             if is_local(url):
-                return _write_local(Path(local_path(url)), content, _link)
-            fs, path = self.filesystem(url)
-            fs.invalidate_cache()
-            if fs.exists(path):
-                return False
-            return _put_if_absent(fs, path, content)
+                created = write_local(Path(path), content, exclusive=True)
+            else:
+                created = not _is_there(fs, path) and _put_if_absent(fs, path, content)
+            return created or bytes(fs.cat_file(path)) == content
 
-        return self._attempt(create, f"creating `{redact(url)}`", is_local(url))
+        return self._attempt("creating", url, create)
 
     def delete(self, url: str) -> None:
         """Remove a file; one that is gone already is fine."""
 
-        def remove() -> None:
-            fs, path = self.filesystem(url)
+        def remove(fs: Any, path: str) -> None:
             try:
                 fs.rm_file(path)
             except FileNotFoundError:
                 return
 
-        self._attempt(remove, f"deleting `{redact(url)}`", is_local(url))
+        self._attempt("deleting", url, remove)
 
-    def _options_for(self, url: str) -> dict[str, Any]:
+    def _options_for(self, url: str, tries_per_request: int) -> dict[str, Any]:
         protocol = protocol_of(url)
+        given = dict(self.options.get(protocol, self.options.get("", {})))
         # s3fs and friends cache listings for ever; a run beside another must see what is there.
         options: dict[str, Any] = {"use_listings_cache": False}
-        if protocol in ("s3", "s3a"):
-            config = {"read_timeout": self.timeout_seconds, "connect_timeout": _S3_CONNECT_SECONDS}
-            options["config_kwargs"] = config
-        return options | dict(self.options.get(protocol, self.options.get("", {})))
+        if protocol in _S3:
+            config = {
+                "read_timeout": self.timeout_seconds,
+                "connect_timeout": _S3_CONNECT_SECONDS,
+                "retries": {"mode": "standard", "total_max_attempts": tries_per_request},
+            }
+            given["config_kwargs"] = config | given.get("config_kwargs", {})
+        return options | given
 
-    def _attempt(
-        self, action: Callable[[], T], what: str, local: bool, stall_factor: float = 1.0
-    ) -> T:
-        if local:
-            return with_retries(action, what, self.policy)
-        timeout = self.timeout_seconds * stall_factor
-        return with_retries(lambda: call_within(action, timeout), what, self.policy)
+    def _attempt(self, doing: str, url: str, action: Callable[[Any, str], T]) -> T:
+        policy, tries_per_request = self.policy_for(url), 1
+        if doing == "listing" and protocol_of(url) in _S3:
+            # A listing is up to thousands of requests, and starting over would fail again: botocore
+            # tries each of them, with the same number of tries and its own pauses.
+            policy, tries_per_request = replace(policy, attempts=1), policy.attempts
+        seconds = self.timeout_seconds * (_LONG_CALL if doing in ("listing", "writing") else 1)
+
+        def act() -> T:
+            fs, path = self.filesystem(url, tries_per_request)
+            fs.invalidate_cache()
+            return action(fs, path)
+
+        def act_in_time() -> T:
+            return act() if is_local(url) else call_within(act, seconds)
+
+        return with_retries(act_in_time, f"{doing} `{redact(url)}`", policy)
 
 
-def call_within(action: Callable[[], T], seconds: float) -> T:
-    """Return `action()`, or raise `TimeoutError` when it takes longer; a stalled call is left."""
-    outcome: Future[T] = Future()
+def _missing_package(url: str, error: ImportError) -> UsageError:
+    protocol = protocol_of(url)
+    module = str(known_implementations.get(protocol, {}).get("class", "")).partition(".")[0]
+    # What fsspec reads by itself needs a package that only its message names.
+    remedy = f"`pip install {_EXTRAS.get(module, module)}`" if module != "fsspec" else "install it"
+    return UsageError(
+        f"`{redact(url)}` needs a package for `{protocol}://` that is not installed ({error}); "
+        f"expected it here and on every worker; {remedy}"
+    )
 
-    def call() -> None:
-        try:
-            outcome.set_result(action())
-        except BaseException as error:
-            outcome.set_exception(error)
 
-    # A daemon, so that a call that never returns cannot hold up the end of the process.
-    threading.Thread(target=call, daemon=True, name="xytok-storage").start()
+def _is_there(fs: Any, path: str) -> bool:
+    # Not `fs.exists`, which takes an outage for "no".
     try:
-        return outcome.result(timeout=seconds)
-    except FutureTimeoutError as error:
-        if outcome.done():
-            raise
-        raise TimeoutError(f"no answer for {seconds:g} s") from error
+        fs.info(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
-def is_temporary(path: str) -> bool:
-    """Whether a file is one that a killed writer here left behind; others' `.tmp` are not."""
-    return _TEMPORARY.fullmatch(path.rpartition("/")[2]) is not None
+def _matches(fs: Any, folder: str, parts: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    # Not `fs.glob`, which takes a folder whose listing fails for an empty one.
+    try:
+        found = fs.ls(folder or "/", detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for info in found:
+        name = str(info["name"]).rstrip("/")
+        if name == folder or not fnmatchcase(name.rpartition("/")[2], parts[0]):
+            continue
+        if len(parts) == 1:
+            yield name, info
+        elif info["type"] == "directory":
+            yield from _matches(fs, name, parts[1:])
+
+
+def _listed(near: str, found: Mapping[str, Mapping[str, Any]]) -> list[StoredFile]:
+    files = [_stored_file(_url_in(near, name), info) for name, info in found.items()]
+    return sorted(files, key=lambda file: file.url)
 
 
 def _url_in(near: str, name: str) -> str:
-    if is_local(near):
-        return str(name)
-    if "://" in name:
-        return str(name)
+    if is_local(near) or "://" in name:
+        return name
     return f"{protocol_of(near)}://{name.lstrip('/')}"
 
 
@@ -228,52 +252,3 @@ def _put_if_absent(fs: Any, path: str, content: bytes) -> bool:
             return False
         raise
     return True
-
-
-def _write_local(final: Path, content: bytes | Path, publish: Callable[[Path, Path], bool]) -> bool:
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.parent / f".{final.name[:100]}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            for block in _blocks(content):
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        published = publish(temporary, final)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(final.parent)
-    return published
-
-
-def _blocks(content: bytes | Path) -> itertools.chain[bytes]:
-    if isinstance(content, bytes):
-        return itertools.chain([content])
-
-    def read() -> Any:
-        with content.open("rb") as file:
-            while block := file.read(1 << 20):
-                yield block
-
-    return itertools.chain(read())
-
-
-def _replace(temporary: Path, final: Path) -> bool:
-    temporary.replace(final)
-    return True
-
-
-def _link(temporary: Path, final: Path) -> bool:
-    try:
-        os.link(temporary, final)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,53 +1,136 @@
-"""Doing a storage operation again when it fails for a reason that may pass, and not otherwise."""
+"""The one layer of retries: which errors are tried again, how often, and what the others mean.
+
+`client.py` sees to it that no client below retries as well, which would multiply the tries. The
+loop is our own and not `tenacity`, because reading codes back needs pyarrow and fsspec alone.
+"""
 
 import errno
 import logging
 import random
+import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.errors import InputError, OutputError, PipelineError, StorageError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _failed_tries = 0  # of this process
-
-# Errors that a second attempt meets again.
-_LASTING = (
-    FileNotFoundError,
-    PermissionError,
-    IsADirectoryError,
-    NotADirectoryError,
-    FileExistsError,
-    NotImplementedError,
-    ValueError,
-    TypeError,
-    ImportError,
-)
-_LASTING_ERRNOS = {
-    errno.ENOSPC: "there is no space left",
-    errno.EDQUOT: "the quota is used up",
-    errno.EROFS: "it is read-only",
-    errno.EACCES: "permission is denied",
-    errno.EPERM: "permission is denied",
-    errno.ENAMETOOLONG: "the name is too long",
-}
+# Shorter trouble is logged at level INFO.
+_WARN_AFTER_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often, and with which pauses, an operation is tried."""
+    """The budget of one operation: no further try begins once either limit is reached.
 
-    attempts: int = 6
+    By default an outage of about two minutes is survived, longer where tries end by a time limit.
+    """
+
+    attempts: int = 12
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 30.0
+    budget_seconds: float = 900.0
 
     def pause_before(self, attempt: int) -> float:
         """Seconds to wait before attempt 2, 3, …; jittered so that workers spread out."""
         pause = self.first_pause_seconds * 2.0 ** (attempt - 2)
         return min(self.longest_pause_seconds, pause) * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """How clients report one kind of fault: by any of these, in the error or in its cause."""
+
+    types: frozenset[str] = frozenset()  # names of classes, because no client is imported here
+    errnos: frozenset[int] = frozenset()
+    statuses: frozenset[int] = frozenset()  # of HTTP
+    codes: frozenset[str] = frozenset()  # of S3
+    texts: tuple[str, ...] = ()  # how the message begins
+
+    def fit(self, error: BaseException) -> bool:
+        """Whether the error or one of its causes shows a sign."""
+        return any(
+            not self.types.isdisjoint(cls.__name__ for cls in type(each).__mro__)
+            or getattr(each, "errno", None) in self.errnos
+            or _status(each) in self.statuses
+            or _s3_answer(each).get("Error", {}).get("Code") in self.codes
+            or (self.texts and str(each).startswith(self.texts))
+            for each in _chain(error)
+        )
+
+
+# Tried again, even where a client calls it by a name of the table below: the web client of fsspec
+# says `FileNotFoundError` for every failure. An error in neither table is tried again as well.
+_PASSING = _Signs(
+    types=frozenset({"TimeoutError", "ConnectionError", "ClientConnectionError"}),
+    statuses=frozenset({408, 425, 429, 500, 502, 503, 504}),
+)
+# Final, because the next try would meet it again: what happened, and what to do.
+_FINAL: tuple[tuple[str, str, _Signs], ...] = (
+    (
+        "found nothing there",
+        "expected an existing file and bucket; check the path and its protocol",
+        _Signs(
+            types=frozenset({"FileNotFoundError", "ResourceNotFoundError"}),
+            statuses=frozenset({404, 410}),
+            codes=frozenset({"NoSuchBucket", "NoSuchKey"}),
+        ),
+    ),
+    (
+        "was refused",
+        "expected credentials or permissions that allow it; renew them or name others through the "
+        "environment or `--storage-options @FILE`",
+        _Signs(
+            types=frozenset(
+                {
+                    *("PermissionError", "ClientAuthenticationError", "DefaultCredentialsError"),
+                    *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"),
+                    *("TokenRetrievalError", "SSOError"),
+                }
+            ),
+            errnos=frozenset({errno.EACCES, errno.EPERM}),
+            statuses=frozenset({401, 403}),
+            codes=frozenset(
+                {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId"}
+            ),
+            texts=("Forbidden: ",),  # gcsfs
+        ),
+    ),
+    (
+        "failed, because there is no space left",
+        "make room or raise the quota, then run the command again",
+        _Signs(errnos=frozenset({errno.ENOSPC, errno.EDQUOT}), statuses=frozenset({507})),
+    ),
+    (
+        "failed, because the place is read-only",
+        "make it writable or name another place, then run the command again",
+        _Signs(errnos=frozenset({errno.EROFS})),
+    ),
+    (
+        "is not possible",
+        "check the path, its protocol and `--storage-options`",
+        _Signs(
+            types=frozenset(
+                {
+                    *("IsADirectoryError", "NotADirectoryError", "FileExistsError"),
+                    *("NotImplementedError", "ValueError", "TypeError", "ImportError"),
+                    *("ParamValidationError", "NoRegionError"),
+                }
+            ),
+            errnos=frozenset({errno.ENAMETOOLONG, errno.ENOSYS}),
+            statuses=frozenset({405, 501}),
+            codes=frozenset(
+                {"InvalidBucketName", "AuthorizationHeaderMalformed", "PermanentRedirect"}
+            ),
+        ),
+    ),
+)
 
 
 def num_failed_tries() -> int:
@@ -58,52 +141,96 @@ def num_failed_tries() -> int:
 def with_retries(action: Callable[[], T], what: str, policy: RetryPolicy) -> T:
     """Return `action()`; `what` says in messages what was being done, e.g. "reading `s3://b/k`"."""
     global _failed_tries
-    for attempt in range(1, policy.attempts + 1):
+    started, attempt = time.monotonic(), 0
+    while True:
+        attempt += 1
         try:
             return action()
         except PipelineError:
             raise
         except Exception as error:
             _failed_tries += 1
-            if is_lasting(error):
-                raise lasting_error(error, what) from error
-            if attempt == policy.attempts:
+            _raise_if_final(error, what)
+            seconds = time.monotonic() - started
+            pause = max(policy.pause_before(attempt + 1), _pause_asked_for(error))
+            if attempt >= policy.attempts or seconds + pause > policy.budget_seconds:
                 raise StorageError(
-                    f"{what} failed {attempt} times, at last with {describe(error)}; expected "
-                    "storage that answers in time; check the endpoint, the network and the "
-                    "credentials, then run the same command again: it resumes"
+                    f"{what} failed {attempt} times in {seconds:.0f} s, at last with "
+                    f"{describe(error)}; expected storage that answers in time; check the "
+                    "endpoint, the network and the credentials, then run the same command again: "
+                    "it resumes"
                 ) from error
-            pause = policy.pause_before(attempt + 1)
-            logger.warning("%s failed (%s), next try in %.1f s", what, describe(error), pause)
+            level = logging.WARNING if seconds + pause > _WARN_AFTER_SECONDS else logging.INFO
+            said = "%s failed (%s), try %d of at most %d follows in %.1f s"
+            logger.log(level, said, what, describe(error), attempt + 1, policy.attempts, pause)
             time.sleep(pause)
-    raise AssertionError("unreachable")
 
 
-def is_lasting(error: Exception) -> bool:
-    """Whether another attempt would fail the same way."""
-    if isinstance(error, TimeoutError | ConnectionError):
-        return False
-    return isinstance(error, _LASTING) or getattr(error, "errno", None) in _LASTING_ERRNOS
+def call_within(action: Callable[[], T], seconds: float) -> T:
+    """Return `action()`, or raise `TimeoutError` when it takes longer; a stalled call is left."""
+    outcome: Future[T] = Future()
 
+    def call() -> None:
+        try:
+            outcome.set_result(action())
+        except BaseException as error:
+            outcome.set_exception(error)
 
-def lasting_error(error: Exception, what: str) -> PipelineError:
-    """The user's error for a storage error that will not pass."""
-    number = getattr(error, "errno", None)
-    kind = OutputError if what.startswith(("writing", "creating", "deleting")) else InputError
-    if number in _LASTING_ERRNOS:
-        reason = _LASTING_ERRNOS[number]
-        return kind(f"{what} failed: {reason}; make room or permit it, then run the command again")
-    if isinstance(error, PermissionError):
-        return kind(
-            f"{what} was refused ({describe(error)}); expected credentials that allow it; renew "
-            "them or name others through the environment or `--storage-options @FILE`"
-        )
-    if isinstance(error, ImportError):
-        return kind(f"{what} needs a package that is not installed ({describe(error)}); install it")
-    return kind(f"{what} failed ({describe(error)}); check the path and its protocol")
+    # A daemon, so that a call that never returns cannot hold up the end of the process.
+    threading.Thread(target=call, daemon=True, name="xytok-storage").start()
+    try:
+        return outcome.result(timeout=seconds)
+    except FutureTimeoutError as error:
+        if outcome.done():
+            raise
+        raise TimeoutError(f"no answer for {seconds:g} s") from error
 
 
 def describe(error: BaseException) -> str:
-    """One short line for an error, whatever its message looks like."""
-    text = " ".join(str(error).split())[:300]
+    """One short line for an error, without the credentials and signatures of URLs in it."""
+    text = re.sub(r"://[^/@\s]*@", "://", " ".join(str(error).split()))
+    text = re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text)[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _raise_if_final(error: Exception, what: str) -> None:
+    if _PASSING.fit(error):
+        return
+    kind = OutputError if what.startswith(("writing", "creating", "deleting")) else InputError
+    for happened, remedy, signs in _FINAL:
+        if signs.fit(error):
+            raise kind(f"{what} {happened} ({describe(error)}); {remedy}") from error
+
+
+def _pause_asked_for(error: BaseException) -> float:
+    """What `Retry-After` says, 0 where nothing does; a date in place of seconds is ignored."""
+    for each in _chain(error):
+        response = getattr(each, "response", None)
+        headers = _s3_answer(each).get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        for found in (headers, getattr(response, "headers", {}), getattr(each, "headers", {})):
+            asked = {str(k).lower(): str(v) for k, v in (found or {}).items()}.get("retry-after")
+            if asked and asked.isdecimal():
+                return float(asked)
+    return 0.0
+
+
+def _status(error: BaseException) -> int:
+    told = (
+        _s3_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode"),
+        getattr(getattr(error, "response", None), "status_code", None),  # Hugging Face
+        getattr(error, "status", None),  # aiohttp
+        getattr(error, "status_code", None),  # Azure
+        vars(error).get("code"),  # gcsfs
+    )
+    return next((number for number in told if number and isinstance(number, int)), 0)
+
+
+def _s3_answer(error: BaseException) -> Mapping[str, Any]:
+    response = getattr(error, "response", None)
+    return response if isinstance(response, Mapping) else {}
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -3,7 +3,7 @@
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -117,21 +117,13 @@ def remote_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
             block = pending.popleft().result()
             request_next()
             yield block
-        _check_unchanged(file, storage.file_info)
+        if storage.file_info(file.url) != file:
+            raise InputError(
+                f"Shard `{redact(file.url)}` was replaced while it was read; expected a source "
+                "that stays as listed; run the command again once the upload is finished"
+            )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _check_unchanged(file: StoredFile, ask: Callable[[str], object]) -> None:
-    now = ask(file.url)
-    if (getattr(now, "size_bytes", None), getattr(now, "etag", None)) != (
-        file.size_bytes,
-        file.etag,
-    ):
-        raise InputError(
-            f"Shard `{redact(file.url)}` was replaced while it was read; expected a source that "
-            "stays as listed; run the command again once the upload is finished"
-        )
 
 
 def inflate(blocks: Iterator[bytes], url: str) -> Iterator[bytes]:

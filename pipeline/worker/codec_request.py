@@ -1,8 +1,12 @@
 """Which codec a run wants, as plain data that travels to the workers that load it."""
 
+import logging
 from dataclasses import dataclass
 
+from pipeline.storage.location import redact
 from xy_codec.contract import Codec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class CodecRequest:
 
     def load(self) -> Codec:
         """Load the codec in this process."""
+        logger.info("Loading the codec `%s`, precision `%s`", redact(self.source), self.precision)
         from xy_codec import load_codec
 
         return load_codec(

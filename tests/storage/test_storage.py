@@ -1,22 +1,19 @@
 """Storage on a local disk and on a real S3 server."""
 
-import errno
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.corpus.listing import expand_braces, list_shards
 from pipeline.corpus.rules import ReadRules
-from pipeline.errors import InputError, OutputError, StorageError, UsageError
-from pipeline.storage import retries
-from pipeline.storage.client import Storage, call_within
+from pipeline.errors import InputError, UsageError
+from pipeline.storage.client import Storage
 from pipeline.storage.location import check_no_secret, mirror_path, redact
 from pipeline.storage.options import read_storage_options
-from pipeline.storage.retries import RetryPolicy, num_failed_tries, with_retries
+from pipeline.storage.retries import RetryPolicy
 from pipeline.worker.worker import ShardWorker
 from tests.support.inline_run import worker_settings
 from tests.support.s3_server import S3Server
@@ -59,6 +56,29 @@ def test_a_listing_sees_what_another_process_just_wrote(place: tuple[Storage, st
     assert len(storage.list_files(root)) == 1
     storage.write_finished(f"{root}/y", b"1")
     assert len(storage.list_files(root)) == 2
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*/x.tar", ["a/x.tar", "b/x.tar"]),
+        ("a/*.tar", ["a/[1].tar", "a/x.tar"]),
+        ("a/*", ["a/[1].tar", "a/x.tar", "a/y.txt"]),
+        ("a/[[]1].tar", ["a/[1].tar"]),
+        ("**/x.tar", ["a/c/x.tar", "a/x.tar", "b/x.tar"]),
+        ("a/x.tar/*", []),
+        ("none/*.tar", []),
+        ("no*/*.tar", []),
+    ],
+)
+def test_a_glob_finds_files_and_no_folders(
+    place: tuple[Storage, str], pattern: str, found: list[str]
+) -> None:
+    storage, root = place
+    for name in ("a/x.tar", "a/[1].tar", "a/y.txt", "a/c/x.tar", "b/x.tar"):
+        storage.write_finished(f"{root}/{name}", b"1")
+    files = storage.glob_files(f"{root}/{pattern}")
+    assert [file.url for file in files] == [f"{root}/{name}" for name in found]
 
 
 def test_only_one_of_many_creates_a_file(place: tuple[Storage, str]) -> None:
@@ -104,52 +124,6 @@ def test_shards_in_a_bucket_become_parts_in_the_bucket(s3: S3Server, tmp_path: P
     ]
     assert sum(name.startswith("tokens/Emilia/EN/") for name in names) == 2
     assert sum(name.startswith("manifests/Emilia/EN/") for name in names) == 2
-
-
-def failing(times: int, error: Exception) -> Any:
-    left = [times]
-
-    def action() -> str:
-        left[0] -= 1
-        if left[0] >= 0:
-            raise error
-        return "done"
-
-    return action
-
-
-def test_what_may_pass_is_tried_again() -> None:
-    for error in (ConnectionResetError("reset"), TimeoutError("slow"), OSError("500")):
-        assert with_retries(failing(2, error), "reading `x`", FAST) == "done"
-        with pytest.raises(StorageError, match="failed 3 times"):
-            with_retries(failing(3, error), "reading `x`", FAST)
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "said"),
-    [
-        (OSError(errno.ENOSPC, "full"), OutputError, "no space left"),
-        (OSError(errno.EROFS, "ro"), OutputError, "read-only"),
-        (PermissionError("ExpiredToken"), OutputError, "credentials"),
-    ],
-)
-def test_what_stays_wrong_is_told_at_once(
-    error: Exception, kind: type[Exception], said: str
-) -> None:
-    with pytest.raises(kind, match=said):
-        with_retries(failing(1, error), "writing `x`", FAST)
-
-
-def test_pauses_grow_and_stay_bounded() -> None:
-    policy = RetryPolicy(first_pause_seconds=1.0, longest_pause_seconds=5.0)
-    assert all(policy.pause_before(n) <= 5.0 for n in range(2, 20))
-    assert policy.pause_before(2) <= 1.0 < 2.0 <= policy.pause_before(9) * 2
-    assert retries.describe(ValueError("a\n b")) == "ValueError: a b"
-
-
-def test_a_stalled_call_times_out() -> None:
-    with pytest.raises(TimeoutError, match="no answer"):
-        call_within(lambda: threading.Event().wait(5), 0.05)
 
 
 def test_urls_lose_their_secrets_before_they_are_shown() -> None:
@@ -198,9 +172,3 @@ def test_outputs_mirror_what_follows_the_bucket(url: str, root: str, path: str) 
 )
 def test_braces_expand_as_in_a_shell(text: str, expanded: list[str]) -> None:
     assert list(expand_braces(text)) == expanded
-
-
-def test_a_failed_try_is_a_step_so_that_a_worker_that_retries_does_not_hang() -> None:
-    before = num_failed_tries()
-    assert with_retries(failing(2, TimeoutError("slow")), "writing `x`", FAST) == "done"
-    assert num_failed_tries() == before + 2

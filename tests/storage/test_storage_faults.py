@@ -48,9 +48,7 @@ def proxy(s3: S3Server, bucket: Any) -> Iterator[FaultProxy]:
 
 
 def storage_at(s3: S3Server, url: str | None = None, timeout: float = 20.0) -> Storage:
-    # Only our own retries shall help; botocore's would hide half of the faults.
-    options = s3.storage_options(url) | {"config_kwargs": {"retries": {"max_attempts": 1}}}
-    return Storage({"s3": options}, QUICK, timeout)
+    return Storage({"s3": s3.storage_options(url)}, QUICK, timeout)
 
 
 def tokenize(storage: Storage, output: str) -> RunSummary:

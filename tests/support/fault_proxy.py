@@ -1,4 +1,4 @@
-"""A real HTTP proxy before a real server that fails on purpose: 500s, resets, slow, half puts."""
+"""A real HTTP proxy before a real server; it fails on purpose: errors, resets, lost answers."""
 
 import http.client
 import threading
@@ -11,14 +11,16 @@ from urllib.parse import urlsplit
 
 _HOP_HEADERS = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 _SLOW_BLOCK = 16 << 10
+RETRY_AFTER_SECONDS = 1
 
 
 @dataclass
 class Faults:
     """Which request meets which fault; a rule is asked with method, path and the request's number.
 
-    Rules answer None, or one of `500`, `reset`, `half` (the body is cut, the server never sees
-    the end), `slow` and `forbidden`.
+    Rules answer None, or one of `500`, `throttled` (503 with `Retry-After`), `forbidden`, `reset`,
+    `half` (the body is cut, the server never sees the end), `lost` (the server does it, the client
+    gets no answer) and `slow`.
     """
 
     rule: Callable[[str, str, int], str | None] = lambda method, path, number: None
@@ -69,6 +71,9 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.faults.next_fault(self.command, self.path)
         if fault == "500":
             self._answer(500, [], b"<Error><Code>InternalError</Code></Error>")
+        elif fault == "throttled":
+            wait = [("Retry-After", str(RETRY_AFTER_SECONDS))]
+            self._answer(503, wait, b"<Error><Code>SlowDown</Code></Error>")
         elif fault == "forbidden":
             self._answer(403, [], b"<Error><Code>ExpiredToken</Code></Error>")
         elif fault == "reset":
@@ -77,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_half(body)
             self._reset()
         else:
-            self._forward(body, slow=fault == "slow")
+            self._forward(body, fault)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815
 
@@ -85,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
         upstream = self.server.upstream
         return http.client.HTTPConnection(upstream.hostname or "", upstream.port, timeout=60)
 
-    def _forward(self, body: bytes, *, slow: bool) -> None:
+    def _forward(self, body: bytes, fault: str | None) -> None:
         connection = self._connection()
         connection.request(self.command, self.path, body, dict(self.headers))
         response = connection.getresponse()
@@ -93,7 +98,10 @@ class _Handler(BaseHTTPRequestHandler):
         length = response.getheader("Content-Length")
         kept = [(k, v) for k, v in response.getheaders() if k.lower() not in _HOP_HEADERS]
         connection.close()
-        self._answer(response.status, kept, content, length, slow=slow)
+        if fault == "lost":
+            self._reset()
+        else:
+            self._answer(response.status, kept, content, length, slow=fault == "slow")
 
     def _send_half(self, body: bytes) -> None:
         # The server is promised all bytes and gets half of them.

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.errors import UsageError
 from pipeline.fleet.worker_count import NodeSize
 
+logger = logging.getLogger(__name__)
 # Waveforms and codes never go through the object store; Ray refuses less than 75 MiB.
 _OBJECT_STORE_BYTES = 128 << 20
 
@@ -20,6 +21,7 @@ def connect(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     if wanted:
+        logger.info("Connecting to the Ray cluster at `%s`", wanted)
         try:
             ray.init(address=wanted, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -28,7 +30,8 @@ def connect(address: str | None) -> bool:
                 "running one; check `--address` and `RAY_ADDRESS`, or leave out both to start one"
             ) from error
         return True
-    # That a token guards it is as it should be, and no news to the user.
+    logger.info("Starting Ray on this machine")
+    # Ray reports that a token guards the cluster. That is always so, and would only worry the user.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     # Ray would run workers at niceness 15, behind everything else on the machine.
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own spelling

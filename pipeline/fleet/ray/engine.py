@@ -60,6 +60,7 @@ class RayEngine:
         if self._identity is None:
             self._is_connected = ray_cluster.connect(self._options.address)
             size = self._size()
+            logger.info("Waiting for a first worker to start and to load the codec")
             self._fleet.grow(size, 1)
             while self._identity is None:
                 self._take_start(self._fleet.next_report(_REPORT_SECONDS))
@@ -108,7 +109,12 @@ class RayEngine:
         deadline = float("inf")
         while scheduler.num_left:
             if self._is_draining:
-                deadline = min(deadline, time.monotonic() + self._options.drain_seconds)
+                if deadline == float("inf"):
+                    deadline = time.monotonic() + self._options.drain_seconds
+                    logger.warning(
+                        "Stopping on SIGTERM: waiting up to %g s for %d shards in hand",
+                        *(self._options.drain_seconds, scheduler.num_in_hand),
+                    )
                 if not scheduler.num_in_hand or time.monotonic() > deadline:
                     raise _drained(scheduler)
             else:
@@ -150,6 +156,7 @@ class RayEngine:
         target = max(1, min(size.num_workers - self._unfit, scheduler.num_left))
         missing = target - self._fleet.num_members
         if missing > 0:
+            logger.info("Starting %d more workers, %d in all", missing, target)
             self._fleet.grow(size, missing)
         for worker in self._fleet.pending[:missing] if missing < 0 else []:
             self._fleet.retire(worker)

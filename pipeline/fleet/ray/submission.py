@@ -1,6 +1,7 @@
 """Ray's job API: this package travels as the working directory, the log comes back as it grows."""
 
 import asyncio
+import logging
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from typing import Any
 
 from pipeline.errors import UsageError, WorkerError
 
+logger = logging.getLogger(__name__)
 _PACKAGES = ("xy_codec", "pipeline", "jobs")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 _SECRET = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
@@ -37,6 +39,7 @@ class Submission:
 def submit(cluster: str | None, submission: Submission, write: Callable[[str], None]) -> int:
     """Submit, follow, and return the exit code of the command on the cluster."""
     _check_environment(submission)
+    logger.info("Connecting to the Ray job server, then sending it this code")
     client = _client(cluster)
     with tempfile.TemporaryDirectory(prefix="xytok-submit-") as folder:
         pack_code(Path(folder))
