@@ -1,17 +1,14 @@
 """`xytok audit`: prove that the codes of a run still sound like the speech."""
 
 import argparse
-import sys
-import time
 from typing import TYPE_CHECKING
 
 from jobs.codec_options import complain
 from jobs.threshold_options import add_threshold_options, thresholds_of
 
 if TYPE_CHECKING:
-    from pipeline.audit.audit import AuditProgress, AuditRequest, Measure
-    from pipeline.audit.findings import AuditFindings
-    from pipeline.audit.judge.judgement import Judgement
+    from pipeline.audit.audit import AuditRequest, Measure
+    from pipeline.audit.audit_output import Audit
 
 EXAMPLE = "xytok audit s3://bucket/out --per-shard 20 --baseline baseline.json"
 
@@ -69,34 +66,26 @@ def add_measuring_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, judge, write the page, and say what was found."""
-    from pipeline.audit.audit import open_audit, run_audit
-    from pipeline.audit.audit_output import write_audit
+    from pipeline.audit.audit_output import audit_output
     from pipeline.audit.judge.baseline import load_baseline, make_baseline, save_baseline
-    from pipeline.audit.judge.verdict import judge
     from pipeline.audit.report.notes import baseline_doubts
-    from pipeline.audit.report.playback import Playback
-    from pipeline.audit.report.report import render_report
-    from pipeline.audit.report.summary import summarize
 
     request = audit_request(args)
     storage = request.storage
-    baseline = load_baseline(storage, args.baseline) if args.baseline else None
-    thresholds = thresholds_of(args)
-    audited, codec = open_audit(request)
-    watch = None if args.quiet else show_progress
-    findings = run_audit(request, audited, codec, measure_with(args.engine), watch)
-    judgement = judge(findings, baseline, thresholds)
-    sounds = Playback(audited, codec, storage, request.source_map)
-    page = render_report(findings, judgement, baseline, sounds)
-    summary = summarize(findings, judgement)
-    folder = write_audit(storage, args.report, findings, summary, page)
-    print(summary if args.json else "\n".join(_lines(findings, judgement, folder)), flush=True)
+    audit = audit_output(
+        request,
+        baseline=load_baseline(storage, args.baseline) if args.baseline else None,
+        thresholds=thresholds_of(args),
+        measure=measure_with(args.engine),
+        folder=args.report,
+    )
+    print(audit.summary if args.json else "\n".join(_lines(audit)), flush=True)
     if args.save_baseline:
-        fresh = make_baseline(findings)
+        fresh = make_baseline(audit.findings)
         save_baseline(storage, fresh, args.save_baseline)
-        for doubt in baseline_doubts(judgement, fresh):
+        for doubt in baseline_doubts(audit.judgement, fresh):
             complain(doubt)
-    return judgement.exit_code
+    return audit.judgement.exit_code
 
 
 def audit_request(args: argparse.Namespace) -> "AuditRequest":
@@ -124,6 +113,7 @@ def audit_request(args: argparse.Namespace) -> "AuditRequest":
         processes=args.processes,
         expected_flip_rate=args.flip_rate,
         list_sources=args.list_sources,
+        quiet=args.quiet,
     )
 
 
@@ -136,23 +126,10 @@ def measure_with(engine: str) -> "Measure | None":
     return measure_on_ray
 
 
-def show_progress(progress: "AuditProgress") -> None:
-    """One line to stderr, rewritten on a terminal."""
-    left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
-    line = (
-        f"{progress.shards}/{progress.shards_total} shards · {progress.clips} clips · "
-        f"{progress.clips / max(progress.seconds, 1e-9):.1f} clips/s · left {left}"
-    )
-    is_last = progress.shards == progress.shards_total
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{line}", end="\n" if is_last else "", file=sys.stderr, flush=True)
-    elif is_last or progress.shards % 100 == 0:
-        print(line, file=sys.stderr, flush=True)
-
-
-def _lines(findings: "AuditFindings", judgement: "Judgement", folder: str) -> list[str]:
+def _lines(audit: "Audit") -> list[str]:
     from pipeline.audit.report.wording import headline
 
+    findings, judgement = audit.findings, audit.judgement
     words = headline(judgement)
     lines = [f"{words.answer}. {words.reason}"]
     for shard in judgement.shards:
@@ -165,5 +142,5 @@ def _lines(findings: "AuditFindings", judgement: "Judgement", folder: str) -> li
         f"shards, {findings.seconds:.0f} s"
     )
     lines += [f"  note: {note}" for note in judgement.notes]
-    lines.append(f"{folder}/report.html")
+    lines.append(f"{audit.folder}/report.html")
     return lines

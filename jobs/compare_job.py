@@ -5,7 +5,7 @@ import json
 import tempfile
 from typing import TYPE_CHECKING
 
-from jobs.audit_job import add_measuring_options, audit_request, measure_with, show_progress
+from jobs.audit_job import add_measuring_options, audit_request, measure_with
 
 if TYPE_CHECKING:
     from pipeline.audit.compare import Measured
@@ -66,9 +66,8 @@ def _measure(args: argparse.Namespace, folder: str) -> "Measured":
         codecs = [CodecRequest(each, args.codec_config, precision, args.device) for each in labels]
         a, b = trial_runs(codecs, args.clips, folder, args.per_shard)
         outputs, sources = (a, b), labels
-    watch = None if args.quiet else show_progress
     request = audit_request(argparse.Namespace(**{**vars(args), "output": outputs[0]}))
-    return compare_runs(request, outputs, labels, sources, measure_with(args.engine), watch)
+    return compare_runs(request, outputs, labels, sources, measure_with(args.engine))
 
 
 def _differences(comparison: "Comparison") -> dict[str, object]:

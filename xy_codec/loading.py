@@ -42,6 +42,16 @@ def load_codec(
         overlap_seconds: Right context of windows in clips that need several.
         compiled: Compile the encoder with `torch.compile`, into CUDA graphs on a GPU; its codes
             count as another pack geometry's.
+
+    >>> import numpy
+    >>> codec = xytok.load_codec("xy-nano")
+    >>> clip = next(iter(xytok.open_dataset("codes")))
+    >>> (speech,) = codec.decode([numpy.asarray(clip.codes)])
+    >>> speech.shape, codec.identity.output_rate_hz
+    ((186880,), 16000)
+    >>> (codes,) = codec.encode([speech])
+    >>> codes.shape
+    (8, 146)
     """
     if str(source) == "fake":
         return FakeCodec(overlap_seconds, precision)

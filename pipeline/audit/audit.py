@@ -16,6 +16,7 @@ from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.audit.sample.shard_source import ShardAuditSettings
 from pipeline.audit.tokens.token_checks import with_duplicates
 from pipeline.errors import UsageError
+from pipeline.fleet.progress import show_progress
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from xy_codec.contract import Codec
@@ -41,24 +42,9 @@ class AuditRequest:
     processes: int | None = None
     expected_flip_rate: float | None = None
     list_sources: bool = False
+    quiet: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AuditProgress:
-    """How far an audit is."""
-
-    shards: int
-    shards_total: int
-    clips: int
-    seconds: float
-
-    @property
-    def seconds_left(self) -> float:
-        """At the speed so far."""
-        return self.seconds / max(self.shards, 1) * (self.shards_total - self.shards)
-
-
-Watch = Callable[[AuditProgress], None]
 # Measures the shards of a run, here or on a cluster.
 Measure = Callable[[AuditRequest, AuditedRun, Codec], Iterator[ShardFindings]]
 
@@ -68,18 +54,16 @@ def run_audit(
     run: AuditedRun,
     codec: Codec,
     measure: Measure | None = None,
-    watch: Watch | None = None,
 ) -> AuditFindings:
-    """Measure every finished shard of a run."""
+    """Measure every finished shard of a run, and show how far it is."""
     started = time.perf_counter()
     found: list[ShardFindings] = []
     clips = 0
-    for shard in (measure or measure_here)(request, run, codec):
-        found.append(shard)
-        clips += len(shard.clips)
-        if watch is not None:
-            spent = time.perf_counter() - started
-            watch(AuditProgress(len(found), len(run.manifests), clips, spent))
+    with show_progress(len(run.manifests), " shards", quiet=request.quiet) as show:
+        for shard in (measure or measure_here)(request, run, codec):
+            found.append(shard)
+            clips += len(shard.clips)
+            show(len(found), f"{clips} clips")
     found.sort(key=lambda shard: shard.checked.report.shard)
     return AuditFindings(
         output=run.output,

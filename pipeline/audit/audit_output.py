@@ -3,13 +3,55 @@
 import io
 import json
 import time
+from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
+from pipeline.audit.audit import AuditRequest, Measure, open_audit, run_audit
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.findings_table import findings_table
+from pipeline.audit.judge.baseline import Baseline
+from pipeline.audit.judge.judgement import Judgement
+from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.judge.verdict import judge
+from pipeline.audit.report.playback import Playback
+from pipeline.audit.report.report import render_report
+from pipeline.audit.report.summary import summarize
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A finished audit: what was measured, the verdict, its JSON summary, and where the files are.
+
+    The verdict of the whole run is `judgement.verdict`, and that of each shard in
+    `judgement.shards`.
+    """
+
+    findings: AuditFindings
+    judgement: Judgement
+    summary: str
+    folder: str
+
+
+def audit_output(
+    request: AuditRequest,
+    *,
+    baseline: Baseline | None = None,
+    thresholds: Thresholds | None = None,
+    measure: Measure | None = None,
+    folder: str | None = None,
+) -> Audit:
+    """Measure the output of a run, judge it, and write the three files into `folder`."""
+    run, codec = open_audit(request)
+    findings = run_audit(request, run, codec, measure)
+    judgement = judge(findings, baseline, thresholds)
+    sounds = Playback(run, codec, request.storage, request.source_map)
+    page = render_report(findings, judgement, baseline, sounds)
+    summary = summarize(findings, judgement)
+    folder = write_audit(request.storage, folder, findings, summary, page)
+    return Audit(findings, judgement, summary, folder)
 
 
 def write_audit(

@@ -3,10 +3,10 @@
 Two checkpoints become two small runs first, so that there is one way to measure and to listen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.audit.audit import AuditProgress, AuditRequest, Measure, open_audit, run_audit
+from pipeline.audit.audit import AuditRequest, Measure, open_audit, run_audit
 from pipeline.audit.judge.comparison import ClipPair, Comparison, compare
 from pipeline.audit.report.playback import Playback
 from pipeline.audit.report.worst_clips import Side
@@ -17,8 +17,6 @@ from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
-
-Watch = Callable[[AuditProgress], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,6 @@ def compare_runs(
     labels: tuple[str, str],
     codecs: tuple[str | None, str | None],
     measure: Measure | None = None,
-    watch: Watch | None = None,
 ) -> Measured:
     """Sample the same clips of two runs, measure both, and compare.
 
@@ -59,7 +56,7 @@ def compare_runs(
         # Codes are compared with the originals only: which codec made them is the question.
         side = replace(request, output=output, codec=source, reencode=False)
         run, codec = open_audit(side)
-        measured = run_audit(side, run, codec, measure, watch)
+        measured = run_audit(side, run, codec, measure)
         findings.append(replace(measured, output=label))
         players.append(Playback(run, codec, side.storage, side.source_map))
     comparison = compare(findings[0], findings[1])

@@ -1,83 +1,109 @@
-"""One live line on a terminal, a plain line now and then elsewhere, nothing when quiet."""
+"""How far a run or an audit is: a bar in terminals and notebooks, plain lines elsewhere.
 
+The bar is tqdm's. `run_tokenize` shows its bytes here, `run_audit` its shards.
+"""
+
+import math
 import sys
 import threading
-import time
-from types import TracebackType
-from typing import TextIO
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from tqdm import TqdmWarning, tqdm
 
 from pipeline.fleet.summary import RunSummary
 
-_LIVE_SECONDS = 0.5
-_PLAIN_SECONDS = 30.0
+with warnings.catch_warnings():
+    # It warns in every notebook, and again where ipywidgets is missing and a text bar is drawn.
+    warnings.simplefilter("ignore", TqdmWarning)
+    from tqdm.auto import tqdm as tqdm_anywhere
+
+# Takes how much is done, and facts to show beside it.
+Show = Callable[[int, str], None]
+_BAR_SECONDS = 1.0
+_LINE_SECONDS = 30.0
+_LINE = "{percentage:.0f}% in {elapsed}, left {remaining}{postfix}"
 
 
-class Progress:
-    """Shows a summary as it grows; used as a context manager around the run."""
+@contextmanager
+def show_progress(
+    total: int, unit: str, *, quiet: bool = False, stream: TextIO | None = None
+) -> Iterator[Show]:
+    """Show on stderr, or another stream, how much of `total` is done; nothing when quiet.
 
-    def __init__(
-        self, summary: RunSummary, *, quiet: bool = False, stream: TextIO | None = None
-    ) -> None:
-        self._summary = summary
-        self._quiet = quiet
-        self._stream = stream or sys.stderr
-        self._is_live = self._stream.isatty()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._show, daemon=True, name="xytok-progress")
+    It is drawn again every second, or written every 30 seconds as a line, also while nothing gets
+    done: a log shows then that the work goes on.
+    """
+    if quiet:
+        yield lambda _done, _facts: None
+        return
+    stream = stream or sys.stderr
+    # The stream of a notebook says that it is no terminal, but it can show a bar.
+    has_bar = stream.isatty() or "ipykernel" in sys.modules
+    bar: tqdm[None] = (tqdm_anywhere if has_bar else _Lines)(
+        total=total,
+        unit=unit,
+        unit_scale=unit == "B",
+        dynamic_ncols=has_bar,
+        file=stream,
+        delay=0 if has_bar else math.inf,  # no line at the start, and none at the end
+        bar_format=None if has_bar else _LINE,
+    )
+    over = threading.Event()
 
-    def __enter__(self) -> "Progress":
-        if not self._quiet:
-            self._thread.start()
-        return self
+    def show(done: int, facts: str) -> None:
+        bar.n = done
+        bar.set_postfix_str(facts, refresh=False)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        if not self._quiet:
-            self._thread.join()
-            if self._is_live:
-                self._stream.write("\r\x1b[K")
+    def redraw() -> None:
+        while not over.wait(_BAR_SECONDS if has_bar else _LINE_SECONDS):
+            bar.refresh()
 
-    def _show(self) -> None:
-        pause = _LIVE_SECONDS if self._is_live else _PLAIN_SECONDS
-        while not self._over.wait(pause):
-            line = progress_line(self._summary)
-            self._stream.write(f"\r\x1b[K{line}" if self._is_live else f"{line}\n")
-            self._stream.flush()
+    thread = threading.Thread(target=redraw, daemon=True, name="xytok-progress")
+    thread.start()
+    try:
+        yield show
+    finally:
+        over.set()
+        thread.join()
+        bar.close()
 
 
-def progress_line(summary: RunSummary) -> str:
-    """Hours, speed, clips, rejects, shards, time left and idle share in one line."""
-    wall = summary.wall_seconds
-    shards_left = summary.shards_total - summary.shards_skipped
-    parts = [
-        f"{summary.done + len(summary.failed)}/{shards_left} shards",
-        f"{_hours_done(summary)} h",
-        f"{summary.real_time_factor:,.0f}x real time",
-        f"{summary.clips / max(wall, 1e-9):,.0f} clips/s",
-        f"{summary.rejects.total()} rejects",
-        f"left {_time_left(summary, wall)}",
-    ]
+@contextmanager
+def show_run(summary: RunSummary, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show how far a run is by its bytes, or by its shards where no listing knows their sizes."""
+    shards = summary.shards_total - summary.shards_skipped
+    is_sized = summary.bytes_total > 0
+    total, unit = (summary.bytes_total, "B") if is_sized else (shards, " shards")
+    with show_progress(total, unit, quiet=quiet) as show:
+
+        def take() -> None:
+            done = summary.done + len(summary.failed)
+            show(
+                summary.bytes_done if is_sized else done,
+                f"{done}/{shards} shards, {_facts(summary)}",
+            )
+
+        yield take
+
+
+def _facts(summary: RunSummary) -> str:
     idle = summary.idle_share()
-    if idle is not None:
-        parts.append(f"codec idle {idle:.0%}")
-    return " · ".join(parts)
+    return (
+        f"{summary.source_seconds / 3600:.2f} h, {summary.real_time_factor:,.0f}x real time, "
+        f"{summary.rejects.total()} rejects"
+    ) + ("" if idle is None else f", codec idle {idle:.0%}")
 
 
-def _hours_done(summary: RunSummary) -> str:
-    hours = summary.source_seconds / 3600
-    if not summary.bytes_done:
-        return f"{hours:.2f}"
-    # The bytes to do tell the hours to do, once some are done.
-    return f"{hours:.2f}/{hours * summary.bytes_total / summary.bytes_done:.2f}"
+class _Lines(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
+    """Writes a line where a bar would be drawn over the one before."""
 
+    @staticmethod
+    def status_printer(file: Any) -> Callable[[str], None]:
+        def write(line: str) -> None:
+            file.write(f"{line}\n")
+            file.flush()
 
-def _time_left(summary: RunSummary, wall: float) -> str:
-    if not summary.bytes_done:
-        return "unknown"
-    left = wall * (summary.bytes_total / summary.bytes_done - 1)
-    return time.strftime("%-H:%M:%S", time.gmtime(left)) if left < 86400 else f"{left / 3600:.0f} h"
+        return write

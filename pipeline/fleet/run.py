@@ -13,7 +13,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, UsageError
 from pipeline.fleet.engine import Engine
-from pipeline.fleet.progress import Progress
+from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import admit_changed, find_backlog, read_endings, read_finished
 from pipeline.fleet.summary import RunSummary
 from pipeline.output.events import EventLog
@@ -166,9 +166,10 @@ def _work(
     events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
     outcomes = engine.run(settings, left)
     try:
-        with Progress(summary, quiet=request.quiet):
+        with show_run(summary, quiet=request.quiet) as show:
             for outcome in outcomes:
                 summary.take(outcome)
+                show()
                 _record(events.write, outcome)
                 _check_reject_rate(summary, request.max_reject_rate)
     finally:

@@ -173,10 +173,50 @@ def _is_beside(path: str) -> bool:
     return not {"rejects", "audit"}.isdisjoint(path.split("/"))
 
 
-def open_dataset(output: str, *, storage: Storage | None = None, **options: Any) -> CodesDataset:
-    """The dataset of an output folder; `options` are the fields of `CodesDataset`."""
+def open_dataset(
+    output: str,
+    *,
+    columns: tuple[str, ...] = DEFAULT_COLUMNS,
+    num_codebooks: int | None = None,
+    where: tuple[Condition, ...] = (),
+    shuffle_buffer: int = 0,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    storage: Storage | None = None,
+) -> CodesDataset:
+    """Open the finished parts of an output, to read their clips one after the other.
+
+    Args:
+        output: The output folder of a run, or any folder of its Parquet files.
+        columns: What to read beside key and codes.
+        num_codebooks: Only the first so many; all without it.
+        where: Conditions that must all hold, e.g. `(("dnsmos", ">", 3),)`.
+        shuffle_buffer: Shuffle the parts, and the clips within as many as this; 0 keeps the order.
+        seed: Another seed gives another order.
+        rank: Which of the processes of a training job this one is; each reads parts of its own.
+        world_size: How many processes there are.
+        storage: Endpoint and credentials; none are needed for local folders.
+
+    >>> for clip in xytok.open_dataset("codes", where=(("duration", ">", 7.0),)):
+    ...     print(clip.key, clip.codes.shape, clip.columns["duration"])
+    IT_B00000_S00000_W000000 (8, 146) 11.736
+    IT_B00000_S00000_W000001 (8, 152) 12.168
+    IT_B00000_S00000_W000002 (8, 196) 15.72
+    IT_B00000_S00000_W000003 (8, 96) 7.728
+    """
     storage = storage or Storage()
-    return CodesDataset(find_parts(output, storage), storage=storage, **options)
+    return CodesDataset(
+        parts=find_parts(output, storage),
+        columns=columns,
+        num_codebooks=num_codebooks,
+        where=where,
+        shuffle_buffer=shuffle_buffer,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+        storage=storage,
+    )
 
 
 def find_parts(output: str, storage: Storage) -> tuple[str, ...]:

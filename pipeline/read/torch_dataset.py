@@ -16,6 +16,22 @@ class TorchCodes(IterableDataset[Sample]):
 
     With a position only what is left of its epoch comes, until `set_epoch` begins another. Call it
     before every epoch; without it each has the order of the one before.
+
+    >>> from torch.utils.data import DataLoader
+    >>> dataset = xytok.TorchCodes(xytok.open_dataset("codes", shuffle_buffer=1000, seed=1))
+    >>> dataset.set_epoch(0)
+    >>> samples = list(DataLoader(dataset, batch_size=None, num_workers=1))
+    >>> len(samples), samples[0]["codes"].dtype
+    (10, torch.int16)
+
+    To go on in the middle of an epoch, note what was trained on, and save `position.to_dict()`:
+
+    >>> position = xytok.Position(epoch=0)
+    >>> for sample in samples[:4]:
+    ...     position.see([sample["stream"]], [sample["index"]])
+    >>> rest = xytok.TorchCodes(dataset.dataset, position)
+    >>> len(list(DataLoader(rest, batch_size=None, num_workers=1)))
+    6
     """
 
     def __init__(self, dataset: CodesDataset, position: Position | None = None) -> None:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -41,3 +44,22 @@ def test_pool_draws_pairs_only_as_fast_as_it_scores():
         next(scores)
         assert len(drawn) <= 3
         assert len(list(scores)) == 11
+
+
+# Nothing here keeps a process that imports this file from running it again.
+SCRIPT = """
+import numpy
+from pipeline.audit.metrics.score_pool import Pair, ScorePool
+print("started", flush=True)
+silence = numpy.zeros(16000, numpy.float32)
+with ScorePool(1, ("acoustics",)) as pool:
+    print([tag for tag, _ in pool.scores([Pair("one", silence, silence)])])
+"""
+
+
+def test_processes_do_not_run_the_user_s_script_again(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    out = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=False
+    )
+    assert out.stdout == "started\n['one']\n", out.stderr[-2000:]

@@ -12,15 +12,17 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.audit.audit import AuditProgress, AuditRequest, open_audit, run_audit
+from pipeline.audit.audit import AuditRequest, measure_here, open_audit, run_audit
+from pipeline.audit.audited_run import AuditedRun
 from pipeline.audit.findings import AuditFindings
+from pipeline.audit.measure import ShardFindings
 from pipeline.audit.metrics import naturalness
 from pipeline.audit.metrics.score_pool import Pair, ScorePool
 from pipeline.audit.metrics.scores import GROUPS, score_pair
@@ -33,6 +35,7 @@ from tests.benchmarks.spent_time import family_cpu_seconds
 from tests.support.audit_run import make_run
 from tests.support.places import SPEECH
 from tests.support.speech_pairs import speech_pairs
+from xy_codec.contract import Codec
 
 SECONDS = (3, 10, 30)
 
@@ -178,8 +181,16 @@ class Busy:
     def __init__(self) -> None:
         self._looks: list[tuple[float, float, int, int]] = []
 
-    def __call__(self, _: AuditProgress) -> None:
-        """Look at the clock, the processor time of all own processes, and the machine's."""
+    def measure(
+        self, request: AuditRequest, run: AuditedRun, codec: Codec
+    ) -> Iterator[ShardFindings]:
+        """Measure as an audit does, and look at the clocks after every shard."""
+        for shard in measure_here(request, run, codec):
+            yield shard
+            self._look()
+
+    def _look(self) -> None:
+        """The time, the processor time of all own processes, and the machine's."""
         own = sum(family_cpu_seconds().values())
         self._looks.append((time.perf_counter(), own, *_machine_ticks()))
 
@@ -207,7 +218,7 @@ def _end_to_end(codec: str, copies: int) -> None:
         )
         run, loaded = open_audit(request)
         findings: list[AuditFindings] = []
-        used = measure(lambda: findings.append(run_audit(request, run, loaded, watch=busy)))
+        used = measure(lambda: findings.append(run_audit(request, run, loaded, busy.measure)))
     clips = findings[0].clips
     audio = sum(clip.duration for clip in clips)
     print(

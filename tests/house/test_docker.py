@@ -42,8 +42,9 @@ def test_everything_the_image_is_built_from_is_let_in():
     dockerfile = (DOCKER / "Dockerfile").read_text()
     copied = set(re.findall(r"^COPY --chown=\S+ (\S+)", dockerfile, re.M))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
-    needed = copied | packages | {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    files = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "xytok.py"}
+    needed = copied | files | {*wheel["packages"], wheel["hooks"]["custom"]["path"]}
     assert needed <= let_in
     assert all((ROOT / name).exists() for name in let_in)
 

@@ -21,7 +21,8 @@ from tests.support.source_tree import (
 FORBIDDEN = {
     "xy_codec": {"pipeline", "jobs", "xytok", "tests", "ray", "pyarrow"},
     "pipeline": {"jobs", "xytok", "tests"},
-    "jobs": {"tests"},
+    "jobs": {"xytok", "tests"},
+    "xytok": {"jobs", "tests"},
 }
 # The folders and files of a package, lowest first: each may import those before it.
 ROOMS = {

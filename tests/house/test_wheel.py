@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -37,7 +38,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_every_module_the_checkpoint_and_the_licence(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in python_files(*PACKAGES)}
-    assert modules <= names
+    assert modules - {"xytok.py"} | {"xytok/__init__.py"} <= names
+    assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert not {name.split("/")[0] for name in names} - {*PACKAGES, _dist_info(names)}
     assert f"{_dist_info(names)}/licenses/LICENSE" in names
     checkpoint = "xy_codec/checkpoints/xy-nano"
@@ -60,12 +62,49 @@ def _dist_info(names: set[str]) -> str:
 
 READ_CODES = """
 import sys
-from pipeline.read.dataset import open_dataset
+from xytok import open_dataset
 rows = list(open_dataset(sys.argv[1]))
 assert {row.codes.shape[0] for row in rows} == {8}
 assert not {"torch", "ray", "numpy", "transformers"} & set(sys.modules)
 print(len(rows))
 """
+
+
+PACK_CODE = """
+import sys
+from pathlib import Path
+from pipeline.fleet.ray.submission import pack_code
+pack_code(Path(sys.argv[1]))
+"""
+
+USE_TYPES = """
+from typing import assert_type
+
+import xytok
+
+run = xytok.tokenize(["a.tar", "b.tar"], "out", codec="fake", rules=xytok.ReadRules(limit=3))
+assert_type(run, xytok.Run)
+assert_type(run.verify().is_clean, bool)
+assert_type(run.audit().folder, str)
+row = next(iter(xytok.open_dataset("out", columns=("text",))))
+assert_type(row.codes, memoryview)
+xytok.open_dataset("out", colunms=("text",))
+xytok.tokenize("a.tar", "out")
+xytok.load_codec(3)
+xytok.load_codek
+"""
+
+
+def check_types(python: Path, folder: Path) -> None:
+    """Hold a user's file to the types of the installed wheel: its last four lines are wrong."""
+    (folder / "use.py").write_text(USE_TYPES)
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", str(python)]
+    out = subprocess.run(
+        [*command, "use.py"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    lines = re.findall(r"^use\.py:(\d+): error:", out.stdout, re.M)
+    count = len(USE_TYPES.splitlines())
+    assert [int(line) for line in lines] == [*range(count - 3, count + 1)], out.stdout
 
 
 @pytest.mark.slow
@@ -79,6 +118,15 @@ def test_codes_are_read_with_nothing_but_pyarrow_and_fsspec(wheel, tmp_path):
     run(python, "-m", "pip", "install", "-q", "-c", pins, "pyarrow", "fsspec", cwd=tmp_path)
     run(python, "-m", "pip", "install", "-q", "--no-deps", wheel, cwd=tmp_path)
     assert int(run(python, "-c", READ_CODES, str(out), cwd=tmp_path)) == 10
+    check_types(python, tmp_path)
+    (tmp_path / "job").mkdir()
+    run(python, "-c", PACK_CODE, "job", cwd=tmp_path)
+    assert run(python, "-c", "import xytok; print(xytok.__file__)", cwd=tmp_path / "job").endswith(
+        "/job/xytok/__init__.py\n"
+    )
+    run(python, "-m", "pip", "install", "-q", "--no-deps", "-e", ROOT, cwd=tmp_path)
+    where = run(python, "-c", "import xytok; print(xytok.__file__)", cwd=tmp_path)
+    assert where == f"{ROOT}/xytok.py\n"
 
 
 @pytest.mark.slow

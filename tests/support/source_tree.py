@@ -7,12 +7,15 @@ from pathlib import Path
 
 from tests.support.places import ROOT
 
-PACKAGES = ("xy_codec", "pipeline", "jobs")
+# `xytok` is the file `xytok.py` here, and a package in the wheel.
+PACKAGES = ("xy_codec", "pipeline", "jobs", "xytok")
 CODE_FOLDERS = (*PACKAGES, "tests", "docker")
 
 
-def python_files(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+def python_files(*names: str) -> list[Path]:
+    """The files of folders, and of packages that are one file."""
+    files = [path for name in names for path in (ROOT / name).rglob("*.py")]
+    return sorted([*files, *(ROOT / f"{name}.py" for name in names if not (ROOT / name).exists())])
 
 
 def module_name(path: Path) -> str:

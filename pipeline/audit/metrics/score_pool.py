@@ -6,11 +6,13 @@ a process died are scored again one by one; the one that kills again is scored w
 
 import multiprocessing
 import os
-from collections.abc import Hashable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from types import ModuleType
+from typing import Generic, ParamSpec, TypeVar
 
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.scores import GROUPS, RATE_HZ, PairScores, score_pair
@@ -20,6 +22,8 @@ from pipeline.errors import UsageError
 from xy_codec.contract import Waveform
 
 Tag = TypeVar("Tag", bound=Hashable)
+T = TypeVar("T")
+P = ParamSpec("P")
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Pairs under way for each process: one at work, one waiting, so that no core runs dry.
 _DEPTH = 2
@@ -124,9 +128,22 @@ class ScorePool:
     def _start(self, processes: int) -> ProcessPoolExecutor:
         # Spawned, because fsspec, torch and Arrow run threads that a fork would cut off.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(
+        return _Processes(
             processes, mp_context=context, initializer=_prepare, initargs=(self._sim_model,)
         )
+
+
+class _Processes(ProcessPoolExecutor):
+    """Processes that do not run the user's script again when they start, as spawned ones would."""
+
+    def submit(self, work: Callable[P, T], /, *args: P.args, **named: P.kwargs) -> "Future[T]":
+        """Submit work, and start a process for it if there may be one more."""
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return super().submit(work, *args, **named)
+        finally:
+            sys.modules["__main__"] = script
 
 
 def _with_reasons(scored: PairScores, reasons: dict[str, str]) -> PairScores:

@@ -17,7 +17,8 @@ from typing import Any
 from pipeline.errors import UsageError, WorkerError
 
 logger = logging.getLogger(__name__)
-_PACKAGES = ("xy_codec", "pipeline", "jobs")
+# `xytok.py` is a file in a checkout, and the package `xytok` where it is installed.
+_CODE = ("xy_codec", "pipeline", "jobs", "xytok", "xytok.py")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 _SECRET = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
 _POLL_SECONDS = 0.5
@@ -72,10 +73,13 @@ def _submit(client: Any, folder: Path, submission: Submission) -> str:
 
 
 def pack_code(folder: Path) -> None:
-    """Copy the three packages, as they are here, into a folder."""
+    """Copy the code, as it is here, into a folder."""
     root = Path(__file__).resolve().parents[3]
-    for name in _PACKAGES:
-        shutil.copytree(root / name, folder / name, ignore=_IGNORED)
+    for path in (root / name for name in _CODE):
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, ignore=_IGNORED)
+        elif path.exists():
+            shutil.copy(path, folder)
     # Without its metadata the code does not know its own version there.
     about = folder / f"xytok-{metadata.version('xytok')}.dist-info"
     about.mkdir()

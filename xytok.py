@@ -1,0 +1,257 @@
+"""Speech to codec codes and back, from Python.
+
+    import xytok
+
+    run = xytok.tokenize("speech/*.tar", "codes", codec="fdugyt/XY_Tokenizer")  # shards to Parquet
+    print("\\n".join(run.status().lines()))                                     # what is done
+    audit = run.audit()                                                        # how it sounds
+
+    for clip in xytok.open_dataset("codes"):                                   # codes for training
+        print(clip.key, clip.codes.shape)
+
+What a name needs is imported when it is first used: `import xytok` costs nothing, and for
+`open_dataset` pyarrow and fsspec are enough. What goes wrong raises one of two families of errors,
+whose messages say what is wrong, what was expected and what to do:
+
+    PipelineError        of shards, outputs, storage and runs; its members are in `pipeline.errors`
+    XYCodecError         of checkpoints, audio and codes; its members are in `xy_codec.errors`
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipeline.audit.audit_output import Audit
+    from pipeline.audit.sample.sampling import SamplePlan
+    from pipeline.corpus.rules import ReadRules
+    from pipeline.errors import PipelineError
+    from pipeline.fleet.summary import RunSummary
+    from pipeline.fleet.worker_count import RayOptions
+    from pipeline.inspect.status import RunStatus
+    from pipeline.inspect.verify import Verification
+    from pipeline.read.dataset import Position, open_dataset
+    from pipeline.read.torch_dataset import TorchCodes
+    from pipeline.storage.client import Storage
+    from pipeline.worker.codec_request import CodecRequest
+    from pipeline.worker.settings import Tuning
+    from xy_codec.errors import XYCodecError
+    from xy_codec.loading import load_codec
+
+__all__ = [
+    "CodecRequest",
+    "PipelineError",
+    "Position",
+    "RayOptions",
+    "ReadRules",
+    "Run",
+    "SamplePlan",
+    "Storage",
+    "TorchCodes",
+    "Tuning",
+    "XYCodecError",
+    "load_codec",
+    "open_dataset",
+    "tokenize",
+]
+
+_HOMES = {
+    "CodecRequest": "pipeline.worker.codec_request",
+    "PipelineError": "pipeline.errors",
+    "Position": "pipeline.read.dataset",
+    "RayOptions": "pipeline.fleet.worker_count",
+    "ReadRules": "pipeline.corpus.rules",
+    "SamplePlan": "pipeline.audit.sample.sampling",
+    "Storage": "pipeline.storage.client",
+    "TorchCodes": "pipeline.read.torch_dataset",
+    "Tuning": "pipeline.worker.settings",
+    "XYCodecError": "xy_codec.errors",
+    "load_codec": "xy_codec.loading",
+    "open_dataset": "pipeline.read.dataset",
+}
+
+
+if not TYPE_CHECKING:  # a type checker would believe that every name is here
+
+    def __getattr__(name: str) -> Any:
+        """Import a name when it is first used."""
+        if name not in _HOMES:
+            raise AttributeError(f"module `xytok` has no attribute {name!r}; it has {__all__}")
+        return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run by its output folder: one that `tokenize` returned, or any that is there.
+
+    Attributes:
+        output: The folder or URL.
+        storage: Endpoint and credentials; none are needed for local folders.
+        summary: What `tokenize` did just now; None for a run that was only opened.
+
+    >>> run = xytok.Run("codes")
+    >>> print("\\n".join(run.status().lines()))
+    run       ..., codec xy-nano (..., exact)
+    shards    1 done, 0 left, 0 failed, 0 damaged
+    clips     10 codes, 0 rejects, 0 filtered, 0.023 h of speech
+    """
+
+    output: str
+    storage: "Storage | None" = field(default=None, repr=False)
+    summary: "RunSummary | None" = field(default=None, repr=False)
+
+    def status(self) -> "RunStatus":
+        """Count what is done, left, failed and rejected, by the files of the output alone.
+
+        >>> xytok.Run("codes").status().is_complete
+        True
+        """
+        from pipeline.inspect.status import read_status
+
+        return read_status(self.output, _storage(self.storage))
+
+    def verify(self, *, sources: bool = True, clean: bool = False) -> "Verification":
+        """Compare every file of the output with its manifest.
+
+        Args:
+            sources: Look also whether the shards are still those that were tokenized.
+            clean: Delete what a killed worker left behind; never while a run is at work.
+
+        >>> xytok.Run("codes").verify().faults
+        ()
+        """
+        from pipeline.inspect.verify import verify_output
+
+        return verify_output(self.output, _storage(self.storage), sources=sources, clean=clean)
+
+    def audit(
+        self,
+        *,
+        sample: "SamplePlan | None" = None,
+        metrics: Sequence[str] | None = None,
+        shards: Sequence[str] = (),
+        codec: str | None = None,
+        device: str = "auto",
+        baseline: str | None = None,
+        folder: str | None = None,
+        quiet: bool = False,
+    ) -> "Audit":
+        """Check every row, encode a sample of the clips again, and measure how their codes sound.
+
+        Args:
+            sample: How many clips of each shard; 20 without one.
+            metrics: Some of `sim`, `stoi`, `pesq`, `acoustics`, `dnsmos`; all without them.
+            shards: Only shards with one of these texts in their paths.
+            codec: Where the codec of the run is now; where the run had it without one.
+            baseline: A file of `xytok audit --save-baseline` to compare the sound with.
+            folder: For the report; below the output without one.
+
+        >>> sample = xytok.SamplePlan(per_shard=8)
+        >>> audit = xytok.Run("codes").audit(sample=sample, metrics=["stoi"])
+        >>> audit.judgement.verdict
+        'ok'
+        >>> audit.folder  # holds `report.html`, to be opened in a browser
+        '.../codes/audit/...'
+        """
+        from pipeline.audit.audit import AuditRequest
+        from pipeline.audit.audit_output import audit_output
+        from pipeline.audit.judge.baseline import load_baseline
+        from pipeline.audit.metrics.scores import check_groups
+        from pipeline.audit.sample.sampling import SamplePlan
+
+        storage = _storage(self.storage)
+        request = AuditRequest(
+            output=self.output,
+            storage=storage,
+            plan=sample or SamplePlan(),
+            codec=codec,
+            device=device,
+            groups=check_groups(None if metrics is None else ",".join(metrics)),
+            only=tuple(shards),
+            quiet=quiet,
+        )
+        known = load_baseline(storage, baseline) if baseline else None
+        return audit_output(request, baseline=known, folder=folder)
+
+
+def tokenize(
+    inputs: "str | Path | Iterable[str | Path]",
+    output: "str | Path",
+    *,
+    codec: "str | CodecRequest",
+    rules: "ReadRules | None" = None,
+    storage: "Storage | None" = None,
+    engine: Literal["ray", "inline"] = "ray",
+    ray: "RayOptions | None" = None,
+    tuning: "Tuning | None" = None,
+    max_shards: int | None = None,
+    max_reject_rate: float = 0.5,
+    redo_changed: bool = False,
+    allow_damaged: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Turn shards of speech into codes; the same call again does what is left.
+
+    Args:
+        inputs: Paths, URLs, globs, `{a..b}` ranges, folders, or `@FILE` with a list of those.
+        output: Folder or URL; see the README for what is in it afterwards.
+        codec: A name, file, folder, URL or repository id, or a `CodecRequest` with its options.
+        rules: What becomes a row, e.g. `ReadRules(where='language == "en"', limit=20)`.
+        storage: Endpoint and credentials, e.g. `Storage({"s3": {"anon": True}})`.
+        engine: Workers on a Ray cluster, started here if there is none, or this process alone.
+        ray: How many workers of what size, and the address of the cluster.
+        tuning: Threads and queues; it changes no byte of the output.
+        max_shards: Only the first so many.
+        max_reject_rate: Stop with `DamageError` when more of the clips are rejects.
+        redo_changed: Do shards again that were replaced since they were done.
+        allow_damaged: Return also when shards were damaged; otherwise `DamageError` names them.
+
+    >>> shards = "tests/speech/Emilia/IT/*.tar"
+    >>> run = xytok.tokenize(shards, "codes", codec="xy-nano", engine="inline")
+    >>> run.summary.codes, run.summary.rejects.total()
+    (10, 0)
+    """
+    from pipeline.corpus.rules import ReadRules
+    from pipeline.fleet.engine import Engine, InlineEngine
+    from pipeline.fleet.ray.engine import RayEngine
+    from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
+    from pipeline.fleet.worker_count import RayOptions
+    from pipeline.worker.codec_request import CodecRequest
+    from pipeline.worker.settings import Tuning
+
+    listed = [inputs] if isinstance(inputs, str) or not isinstance(inputs, Iterable) else inputs
+    wanted = codec if isinstance(codec, CodecRequest) else CodecRequest(codec)
+    request = RunRequest(
+        inputs=tuple(map(str, listed)),
+        output=str(output),
+        rules=rules or ReadRules(),
+        storage=_storage(storage),
+        tuning=tuning or Tuning(),
+        max_shards=max_shards,
+        max_reject_rate=max_reject_rate,
+        redo_changed=redo_changed,
+        allow_damaged=allow_damaged,
+        quiet=quiet,
+        codec=wanted,
+    )
+    workers: Engine = (
+        RayEngine(wanted, ray or RayOptions()) if engine == "ray" else InlineEngine(wanted)
+    )
+    with closing(workers):
+        summary = run_tokenize(request, workers)
+    check_finished(summary, allow_damaged=allow_damaged)
+    return Run(request.output, storage, summary)
+
+
+def _storage(storage: "Storage | None") -> "Storage":
+    from pipeline.storage.client import Storage
+
+    return storage or Storage()
