@@ -1,15 +1,20 @@
 """A shard from front to back: read-ahead, retried ranges, gzip, and steps back for resync."""
 
+import io
 import logging
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import local_path, redact
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +83,25 @@ class ByteStream:
                 self._current, self._position = block, missing
             missing -= len(pieces[-1])
         return b"".join(pieces)
+
+
+class StreamFile(io.RawIOBase):
+    """A `ByteStream` as a raw file, for libraries that read from files; wrap it to buffer reads."""
+
+    def __init__(self, stream: ByteStream, url: str) -> None:
+        self._stream = stream
+        self.name = redact(url)  # shown in messages
+
+    def readable(self) -> bool:
+        """Whether it can be read: yes, and nothing else."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        """Fill a buffer from the front of the stream; 0 at its end."""
+        view = memoryview(buffer).cast("B")
+        content = self._stream.take(len(view))
+        view[: len(content)] = content
+        return len(content)
 
 
 def local_blocks(url: str) -> Iterator[bytes]:

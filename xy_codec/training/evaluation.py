@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from xy_codec.training.recipe import SpeechConfig
-from xy_codec.training.shard_audio import list_shards, load_shard
+from xy_codec.training.shard_audio import ListShards, load_shard, local_shards
 from xy_codec.training.training_codec import TrainingCodec
 
 Wave = npt.NDArray[np.float32]
@@ -35,12 +35,17 @@ class Evaluation:
 
 
 def held_out_clips(
-    config: SpeechConfig, rate_hz: int, frame_samples: int, *, per_speaker: int = 2
+    config: SpeechConfig,
+    rate_hz: int,
+    frame_samples: int,
+    list_shards: ListShards = local_shards,
+    *,
+    per_speaker: int = 2,
 ) -> list[HeldOutClip]:
     """Up to five seconds from the same clips of every held-out speaker, each time."""
     found: dict[str, list[Wave]] = defaultdict(list)
-    for url in list_shards(config.held_out):
-        audio = load_shard(url, rate_hz, config.cache)
+    for shard in list_shards(config.held_out):
+        audio = load_shard(shard, rate_hz, config.cache)
         for number, speaker in enumerate(audio.speakers):
             wave = audio.clip(number, 0, 5 * rate_hz)
             whole = wave[: len(wave) // frame_samples * frame_samples]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xy_codec.errors import ConfigError
 from xy_codec.training.recipe import SpeechConfig
-from xy_codec.training.shard_audio import ShardAudio, list_shards, load_shard
+from xy_codec.training.shard_audio import ListShards, ShardAudio, load_shard, local_shards
 from xy_codec.training.speech_change import change_batch, change_pitch
 
 Random = np.random.Generator
@@ -44,7 +44,13 @@ class SpeechStream:
     """Batches by step number."""
 
     def __init__(
-        self, config: SpeechConfig, rate_hz: int, frame_samples: int, seed: int, place: Place
+        self,
+        config: SpeechConfig,
+        rate_hz: int,
+        frame_samples: int,
+        seed: int,
+        place: Place,
+        list_shards: ListShards = local_shards,
     ) -> None:
         self.config = config
         self.rate_hz = rate_hz
@@ -112,12 +118,14 @@ class SpeechStream:
         mine = self.shards[self.place.rank :: self.place.world] or self.shards
         size = min(self.config.pool_shards, len(mine))
         first = number * size
-        chosen = []
+        chosen = set()
         for position in range(first, first + size):
             epoch, offset = divmod(position, len(mine))
             order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(mine))
-            chosen.append(mine[order[offset]])
-        audios = [load_shard(url, self.rate_hz, self.config.cache) for url in sorted(set(chosen))]
+            chosen.add(int(order[offset]))
+        audios = [
+            load_shard(mine[each], self.rate_hz, self.config.cache) for each in sorted(chosen)
+        ]
         return Pool(audios, balance=self.config.balance_speakers)
 
 
