@@ -24,7 +24,6 @@ _EXPECTED = {
     "too_short": "{min_length} or more of them",
     "too_long": "{max_length} of them at most",
     "literal_error": "{expected}",
-    "value_error": "{error}",
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "int_parsing": "a whole number",
@@ -44,15 +43,20 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One wrong value: the names that lead to it, the value, and what was expected of it."""
+    """One wrong value: the names that lead to it, the value, and what was expected of it.
+
+    `sentence` is set instead where a validator of ours raised a `ValueError` that says it all.
+    """
 
     path: tuple[str, ...]
     value: object
     expected: str
+    sentence: str = ""
 
     def __str__(self) -> str:
         """The line for a file of settings: `` `steps` is 0; expected 1 or more``."""
-        return f"`{'.'.join(self.path)}` is {self.value!r}; expected {self.expected}"
+        line = f"`{'.'.join(self.path)}` is {self.value!r}; expected {self.expected}"
+        return self.sentence or line
 
 
 def faults(error: ValidationError, kind: type) -> list[Fault]:
@@ -74,6 +78,8 @@ def _fault(details: Any, kind: type) -> Fault:
     if details["type"] in _MISSING:
         return Fault(path, None, "a value")
     context = details.get("ctx", {})
+    if details["type"] == "value_error":
+        return Fault(path, details["input"], "", str(context["error"]))
     wanted = _EXPECTED.get(details["type"])
     return Fault(path, details["input"], wanted.format(**context) if wanted else details["msg"])
 
