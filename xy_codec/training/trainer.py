@@ -70,8 +70,8 @@ class Trainer:
         self.stream = SpeechStream(
             recipe.speech, self.rate_hz, frame, recipe.seed, self.place, list_shards
         )
-        rows = recipe.speech.batch_clips * self.stream.crop_samples / frame * self.place.world
-        codec = start_codec(recipe, rows).to(device)
+        vectors = recipe.speech.batch_clips * self.stream.crop_samples / frame * self.place.world
+        codec = start_codec(recipe, vectors).to(device)
         is_new = not recipe.model.warm_start and not self.checkpoint.exists()
         if recipe.model.scaled_start and is_new:
             scale_start(codec, self.stream.batch(0), whisper=bool(recipe.model.whisper))
