@@ -5,14 +5,12 @@ import os
 import sys
 from dataclasses import asdict
 from functools import partial
-from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.corpus.shard import Shard
     from xy_codec.training.evaluation import Scorer, Wave
     from xy_codec.training.shard_audio import SpeechShard
     from xy_codec.training.speech_stream import Place
@@ -79,21 +77,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def stored_shards(pattern: str) -> "list[SpeechShard]":
-    """The shards that an input of `xytok tokenize` would name, read through our storage."""
+    """The shards that `xytok tokenize` finds behind a pattern, in any storage it can read."""
     from pipeline.corpus.listing import list_shards
     from pipeline.corpus.shard import open_shard
     from pipeline.storage.client import Storage
     from pipeline.storage.location import redact
-    from pipeline.storage.streams import StreamFile
     from xy_codec.training.shard_audio import SpeechShard
 
     storage = Storage()
-
-    def open_file(shard: "Shard") -> BufferedReader:
-        return BufferedReader(StreamFile(open_shard(shard, storage), shard.url))
-
     return [
-        SpeechShard(redact(shard.url), shard.source8, partial(open_file, shard))
+        SpeechShard(redact(shard.url), shard.source8, partial(open_shard, shard, storage))
         for shard in list_shards([pattern], storage)
     ]
 

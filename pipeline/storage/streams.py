@@ -1,20 +1,15 @@
 """A shard from front to back: read-ahead, retried ranges, gzip, and steps back for resync."""
 
-import io
 import logging
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import local_path, redact
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 logger = logging.getLogger(__name__)
 
@@ -26,13 +21,20 @@ _INFLATE_BYTES = 4 << 20
 
 
 class ByteStream:
-    """Bytes in order, with `offset` of the next one; `push_back` returns bytes to the front."""
+    """Bytes in order, with `offset` of the next one; `push_back` returns bytes to the front.
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
+    Libraries that read from a file take one as well; `url` is what they call it in messages.
+    """
+
+    def __init__(self, blocks: Iterator[bytes], url: str = "") -> None:
         self._blocks = blocks
+        self._url = url
         self._current = b""
         self._position = 0
         self.offset = 0
+
+    def __str__(self) -> str:
+        return f"`{redact(self._url)}`"
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes, fewer only at the end."""
@@ -44,6 +46,12 @@ class ByteStream:
             taken = self._take_across(size)
         self.offset += len(taken)
         return taken
+
+    read = take  # its name where a file is expected
+
+    def close(self) -> None:
+        """Stop requesting what comes next."""
+        self._blocks = iter(())
 
     def skip(self, size: int) -> int:
         """Pass over `size` bytes without keeping them; how many there were."""
@@ -83,25 +91,6 @@ class ByteStream:
                 self._current, self._position = block, missing
             missing -= len(pieces[-1])
         return b"".join(pieces)
-
-
-class StreamFile(io.RawIOBase):
-    """A `ByteStream` as a raw file, for libraries that read from files; wrap it to buffer reads."""
-
-    def __init__(self, stream: ByteStream, url: str) -> None:
-        self._stream = stream
-        self.name = redact(url)  # shown in messages
-
-    def readable(self) -> bool:
-        """Whether it can be read: yes, and nothing else."""
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Fill a buffer from the front of the stream; 0 at its end."""
-        view = memoryview(buffer).cast("B")
-        content = self._stream.take(len(view))
-        view[: len(content)] = content
-        return len(content)
 
 
 def local_blocks(url: str) -> Iterator[bytes]:

@@ -4,18 +4,18 @@ webdataset walks the tar, groups its members by key and decodes them; where the 
 up to whoever lists the shards. `local_shards` lists local files, `xytok train` lists any storage.
 """
 
-import gzip
 import hashlib
 import io
 import json
 import logging
 import os
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, Protocol
 
 import fsspec
 import numpy as np
@@ -30,8 +30,19 @@ from xy_codec.errors import AudioError, ConfigError
 logger = logging.getLogger(__name__)
 _SCALE = 32767.0
 _BLOCK_BYTES = 1 << 20
-# What reading a broken tar, or a broken gzip stream around it, raises.
-_DAMAGE = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+_HEADER_BYTES = 512
+
+
+class Stream(Protocol):
+    """What a shard is read from; a file that is open for reading is one."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next `size` bytes, fewer only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will be read."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,7 @@ class SpeechShard:
 
     url: str  # for messages and as the order of shards
     version: str  # another one when the content is another one
-    open: Callable[[], BinaryIO]  # the tar from its beginning, uncompressed
+    open: Callable[[], Stream]  # from the beginning, compressed or not
 
 
 ListShards = Callable[[str], list[SpeechShard]]  # the shards behind a pattern, sorted by URL
@@ -68,19 +79,13 @@ class ShardAudio:
 
 def local_shards(pattern: str) -> list[SpeechShard]:
     """The local shards that a glob names, sorted."""
-    paths = sorted(fsspec.filesystem("file").glob(pattern))
+    disk = fsspec.filesystem("file")
+    paths = sorted(disk.glob(pattern))
     if not paths:
         raise ConfigError(
-            f"No shard matches `{pattern}`; expected WebDataset tars. Check the pattern."
+            f"No shard matches `{pattern}`; expected local WebDataset tars. Check the pattern."
         )
-    return [_local_shard(Path(path)) for path in paths]
-
-
-def _local_shard(path: Path) -> SpeechShard:
-    found = path.stat()
-    opener = gzip.open if path.suffix in (".gz", ".tgz") else open
-    version = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
-    return SpeechShard(str(path), version, lambda: cast(BinaryIO, opener(path, "rb")))
+    return [SpeechShard(path, disk.ukey(path), partial(disk.open, path)) for path in paths]
 
 
 def load_shard(shard: SpeechShard, rate_hz: int, cache: str = "") -> ShardAudio:
@@ -89,29 +94,22 @@ def load_shard(shard: SpeechShard, rate_hz: int, cache: str = "") -> ShardAudio:
         return _decode(shard, rate_hz)
     stamp = hashlib.sha1(f"{shard.url}|{shard.version}|{rate_hz}".encode()).hexdigest()[:16]
     stem = f"{Path(cache) / Path(shard.url).name}-{stamp}"
-    index = Path(f"{stem}.json")
-    if not index.exists():
+    if not Path(f"{stem}.json").exists():
         _store(_decode(shard, rate_hz), stem)
-    kept = json.loads(index.read_text(encoding="utf-8"))
+    bounds, speakers, texts = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
     samples = np.load(f"{stem}.npy", mmap_mode="r")
-    bounds = np.asarray(kept["bounds"], np.int64)
-    return ShardAudio(samples, bounds, tuple(kept["speakers"]), tuple(kept["texts"]))
+    return ShardAudio(samples, np.asarray(bounds, np.int64), tuple(speakers), tuple(texts))
 
 
 def _store(audio: ShardAudio, stem: str) -> None:
     Path(stem).parent.mkdir(parents=True, exist_ok=True)
-    # Two runs may share the cache: each writes its own file and the last rename wins.
-    partial = Path(f"{stem}.{os.getpid()}.npy")
-    np.save(partial, audio.samples)
-    partial.replace(f"{stem}.npy")
-    index = {
-        "bounds": audio.bounds.tolist(),
-        "speakers": list(audio.speakers),
-        "texts": list(audio.texts),
-    }
-    written = Path(f"{stem}.{os.getpid()}.partial")
-    written.write_text(json.dumps(index), encoding="utf-8")
-    written.replace(f"{stem}.json")
+    # Two runs may share the cache: each writes files of its own and the last rename wins.
+    ours = f"{stem}.{os.getpid()}"
+    np.save(f"{ours}.npy", audio.samples)
+    index = json.dumps([audio.bounds.tolist(), audio.speakers, audio.texts])
+    Path(f"{ours}.json").write_text(index, encoding="utf-8")
+    for suffix in (".npy", ".json"):  # the index last: where it is, the samples are
+        Path(ours + suffix).replace(stem + suffix)
 
 
 def _decode(shard: SpeechShard, rate_hz: int) -> ShardAudio:
@@ -151,14 +149,16 @@ def _decode(shard: SpeechShard, rate_hz: int) -> ShardAudio:
 def _members(shard: SpeechShard) -> Iterator[dict[str, Any]]:
     """Name and content of each file in the tar; a damaged tar is named in the log."""
     try:
-        with shard.open() as file:
+        with closing(shard.open()) as file:
             for member in tar_file_iterator(file):
                 yield member | {"__url__": shard.url}
-            # Python's tar reader takes a damaged header for the end of the tar, where only zeros
-            # follow. It reads records of 10 KiB, so damage in the last one is not noticed.
-            if any(block.strip(b"\0") for block in iter(lambda: file.read(_BLOCK_BYTES), b"")):
+            # Python's tar reader takes a damaged header for the end of the tar. Behind a true end
+            # are only zeros, or a few bytes of compression; damage to the last 10 KiB, which it
+            # reads at once, is not noticed.
+            blocks = iter(lambda: file.read(_BLOCK_BYTES), b"")
+            if any(len(block.strip(b"\0")) >= _HEADER_BYTES for block in blocks):
                 raise tarfile.ReadError("there is more behind what looks like its end")
-    except _DAMAGE as error:
+    except tarfile.TarError as error:
         logger.warning("Shard `%s` is damaged (%s); what came before is used", shard.url, error)
 
 

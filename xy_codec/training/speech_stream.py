@@ -105,14 +105,12 @@ class SpeechStream:
         return piece, audio.texts[number] if total <= size else ""
 
     def _pool(self, number: int) -> "Pool":
-        if len(self.shards) <= self.config.pool_shards:
-            number = 0
-        for wanted in (number, number + 1) if len(self.shards) > self.config.pool_shards else (0,):
-            if wanted not in self._pools:
-                self._pools[wanted] = self._loader.submit(self._load, wanted)
-        for old in [each for each in self._pools if each < number]:
-            del self._pools[old]
-        return self._pools[number].result()
+        is_only_one = len(self.shards) <= self.config.pool_shards
+        wanted = (0,) if is_only_one else (number, number + 1)
+        self._pools = {
+            each: self._pools.get(each) or self._loader.submit(self._load, each) for each in wanted
+        }
+        return self._pools[wanted[0]].result()
 
     def _load(self, number: int) -> "Pool":
         mine = self.shards[self.place.rank :: self.place.world] or self.shards
