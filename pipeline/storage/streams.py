@@ -21,13 +21,20 @@ _INFLATE_BYTES = 4 << 20
 
 
 class ByteStream:
-    """Bytes in order, with `offset` of the next one; `push_back` returns bytes to the front."""
+    """Bytes in order, with `offset` of the next one; `push_back` returns bytes to the front.
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
+    Libraries that read from a file take one as well; `url` is what they call it in messages.
+    """
+
+    def __init__(self, blocks: Iterator[bytes], url: str = "") -> None:
         self._blocks = blocks
+        self._url = url
         self._current = b""
         self._position = 0
         self.offset = 0
+
+    def __str__(self) -> str:
+        return f"`{redact(self._url)}`"
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes, fewer only at the end."""
@@ -39,6 +46,12 @@ class ByteStream:
             taken = self._take_across(size)
         self.offset += len(taken)
         return taken
+
+    read = take  # its name where a file is expected
+
+    def close(self) -> None:
+        """Stop requesting what comes next."""
+        self._blocks = iter(())
 
     def skip(self, size: int) -> int:
         """Pass over `size` bytes without keeping them; how many there were."""

@@ -32,7 +32,7 @@ class ResidualKMeans:
 
     def __init__(self, rows: Tensor, seed: int = 0) -> None:
         random = torch.Generator().manual_seed(seed)
-        rule = CodebookRule(expected_rows=float(len(rows)))
+        rule = CodebookRule(expected_vectors=float(len(rows)))
         self.books = []
         for _ in range(8):
             book = Codebook(1024, rows.shape[1])

@@ -26,7 +26,7 @@ from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from tests.benchmarks.nano_baselines import FRAME, MelKMeans, RandomEncoder
 from tests.benchmarks.transcripts import Transcribe, error_rates, recogniser
 from xy_codec import load_codec
-from xy_codec.training.shard_audio import list_shards, load_shard
+from xy_codec.training.shard_audio import load_shard, local_shards
 
 Wave = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -57,8 +57,8 @@ class Result:
 def clips_in_turn(pattern: str, cache: str, minutes: float) -> Iterator[tuple[str, Wave]]:
     """Held-out clips of at least two seconds, one of every speaker after the other."""
     by_speaker: dict[str, list[Wave]] = defaultdict(list)
-    for url in list_shards(pattern):
-        audio = load_shard(url, RATE_HZ, cache)
+    for shard in local_shards(pattern):
+        audio = load_shard(shard, RATE_HZ, cache)
         for number, speaker in enumerate(audio.speakers):
             wave = audio.clip(number, 0, 12 * RATE_HZ)
             if len(wave) >= 2 * RATE_HZ:
@@ -73,10 +73,10 @@ def clips_in_turn(pattern: str, cache: str, minutes: float) -> Iterator[tuple[st
 
 def training_waves(pattern: str, cache: str, minutes: float) -> list[Wave]:
     """Training clips for the baselines, spread over all shards."""
-    shards = list_shards(pattern)
+    shards = local_shards(pattern)
     waves = []
-    for url in shards:
-        audio, left = load_shard(url, RATE_HZ, cache), minutes * 60 / len(shards)
+    for shard in shards:
+        audio, left = load_shard(shard, RATE_HZ, cache), minutes * 60 / len(shards)
         for number in np.random.default_rng(0).permutation(len(audio)):
             if left > 0:
                 waves.append(audio.clip(int(number), 0, 12 * RATE_HZ))

@@ -11,7 +11,7 @@ from xy_codec.training.codebook_update import initialize, update
 from xy_codec.training.recipe import CodebookRule
 from xy_codec.xy.quantizer import Codebook
 
-RULE = CodebookRule(dead_share=0.3, expected_rows=256)
+RULE = CodebookRule(dead_share=0.3, expected_vectors=256)
 
 
 def rows_around(centres: torch.Tensor, count: int, random: torch.Generator) -> torch.Tensor:

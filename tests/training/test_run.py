@@ -81,7 +81,7 @@ def test_training_lowers_the_loss_and_the_result_is_a_codec(tmp_path: Path):
     codes = codec.encode([wave.numpy()])[0]
     assert codes.shape == (4, 12)
     # Training and inference are two implementations of one codec.
-    trained = start_codec(load_tiny(tmp_path, model__warm_start=best), expected_rows=16).eval()
+    trained = start_codec(load_tiny(tmp_path, model__warm_start=best), expected_vectors=16).eval()
     with torch.no_grad():
         made = trained(wave[None], torch.tensor([len(wave)]))
     assert made.indices.tolist() == codes.tolist()

@@ -2,18 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from tests.support.training_case import load_tiny, tiny_model, tiny_recipe
+from tests.support.training_case import load_tiny, tiny_model
 from xy_codec.engine.layout import PaddedLayout
-from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.errors import CheckpointError
 from xy_codec.torchaudio_import import import_torchaudio
 from xy_codec.training.codec_start import codec_config, start_codec
 from xy_codec.training.pretrain_stage import PretrainStage
-from xy_codec.training.recipe import RECIPES, CodebookRule, load_recipe
+from xy_codec.training.recipe import CodebookRule, load_recipe
 from xy_codec.training.scaled_start import scale_start
 from xy_codec.training.speech_stream import Batch, Place, SpeechStream
 from xy_codec.training.spread_loss import spread_loss
@@ -23,8 +22,6 @@ from xy_codec.training.training_layout import TrainingLayout
 from xy_codec.training.whisper_weights import from_transformers, load_whisper
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
-
-STAGES = [path.stem for path in RECIPES.glob("*train.yaml")]
 
 
 def tiny_whisper(width: int = 16, layers: int = 2):
@@ -42,55 +39,10 @@ def tiny_whisper(width: int = 16, layers: int = 2):
     ).eval()  # fmt: skip
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_recipes_in_the_package_load(name: str):
-    recipe = load_recipe(name)
-    assert recipe.stage in name
-    assert codec_config(recipe).encoder_downsample_rate == 1280
-
-
 def test_the_full_recipe_describes_the_published_codec():
     with torch.device("meta"):
         model = XYTokenizer(codec_config(load_recipe("full_pretrain")))
     assert sum(each.numel() for each in model.parameters()) == 519_621_074
-
-
-def test_unknown_and_mistyped_values_of_a_recipe_are_refused(tmp_path: Path):
-    with pytest.raises(ConfigError, match="crop_secs"):
-        load_tiny(tmp_path, speech__crop_secs=3)
-    with pytest.raises(ConfigError, match="learning_rate"):
-        load_tiny(tmp_path, optimizer__learning_rate="fast")
-    with pytest.raises(ConfigError, match="full_pretrain"):
-        load_recipe("no_such_recipe")
-    with pytest.raises(ConfigError, match=r"steps\.x.*is no key"):
-        load_recipe(tiny_recipe(tmp_path), {"steps.x": 1})
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("accumulate", 0),
-        ("steps", -1),
-        ("log_every", 0),
-        ("speech__batch_clips", 0),
-        ("speech__crop_seconds", -1),
-        ("speech__pitches", [0]),
-        ("speech__pitches", []),
-        ("speech__gain_db", [1]),
-        ("optimizer__betas", [1, 2]),
-        ("optimizer__learning_rate", 0),
-        ("optimizer__learning_rate", ".nan"),
-        ("codebooks__kmeans_batches", 0),
-        ("seed", -1),
-    ],
-)
-def test_values_out_of_range_are_named(tmp_path: Path, name: str, value: Any):
-    with pytest.raises(ConfigError, match=name.replace("__", ".")):
-        load_tiny(tmp_path, **{name: value})
-
-
-def test_a_number_that_yaml_takes_for_a_word_is_a_number(tmp_path: Path):
-    assert load_tiny(tmp_path, optimizer__learning_rate="1e-4").optimizer.learning_rate == 1e-4
 
 
 def test_the_encoder_is_whispers_when_it_starts_from_it():
@@ -186,7 +138,7 @@ def test_the_full_width_takes_a_training_step_at_reduced_depth():
         vocos_kwargs=replace(config.vocos_kwargs, num_layers=1),
     )
     torch.manual_seed(0)
-    rule = CodebookRule(expected_rows=24, kmeans_iterations=1)
+    rule = CodebookRule(expected_vectors=24, kmeans_iterations=1)
     stage = PretrainStage(
         TrainingCodec(XYTokenizer(small), rule, seed=0), recipe, torch.device("cpu")
     )

@@ -1,7 +1,9 @@
 """Training speech: the batch of a step depends on nothing but the step."""
 
+import gzip
 import io
 import json
+import pickle
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.train_job import stored_shards
+from pipeline.storage.client import Storage
+from tests.support.places import SPEECH
+from tests.support.s3_server import S3Server
 from tests.support.shard_maker import audio
 from tests.support.training_case import load_tiny
 from xy_codec.errors import ConfigError
-from xy_codec.training.shard_audio import list_shards, load_shard
+from xy_codec.training.shard_audio import SpeechShard, load_shard, local_shards
 from xy_codec.training.speech_change import change_pitch
 from xy_codec.training.speech_stream import Place, Pool, SpeechStream
 
@@ -47,10 +53,10 @@ def test_processes_hear_different_speech(tmp_path: Path):
 
 
 def test_the_cache_holds_what_decoding_gives(tmp_path: Path):
-    url = list_shards(load_tiny(tmp_path).speech.shards)[0]
-    fresh = load_shard(url, 16000)
+    shard = local_shards(load_tiny(tmp_path).speech.shards)[0]
+    fresh = load_shard(shard, 16000)
     for _ in range(2):
-        cached = load_shard(url, 16000, str(tmp_path / "kept"))
+        cached = load_shard(shard, 16000, str(tmp_path / "kept"))
         assert np.array_equal(cached.samples, fresh.samples)
         assert cached.speakers == fresh.speakers
     assert len(fresh) == 17
@@ -66,17 +72,17 @@ def test_another_pitch_is_another_speed():
 
 def test_no_shard_is_an_error_that_shows_the_pattern(tmp_path: Path):
     with pytest.raises(ConfigError, match="nowhere"):
-        list_shards(str(tmp_path / "nowhere" / "*.tar"))
+        local_shards(str(tmp_path / "nowhere" / "*.tar"))
 
 
-def write_tar(path: Path, members: list[tuple[str, bytes]]) -> str:
+def write_tar(path: Path, members: list[tuple[str, bytes]]) -> SpeechShard:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, "w") as tar:
         for name, content in members:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    return str(path)
+    return local_shards(str(path))[0]
 
 
 def test_the_cache_tells_shards_and_their_versions_apart(tmp_path: Path):
@@ -84,15 +90,16 @@ def test_the_cache_tells_shards_and_their_versions_apart(tmp_path: Path):
     for number in range(2):
         clips = [("a.mp3", audio(0.5 + number)), ("a.txt", b"text %d" % number)]
         write_tar(tmp_path / f"emilia.0000{number}.tar", clips)
-    urls = [str(tmp_path / f"emilia.0000{number}.tar") for number in range(2)]
-    assert [load_shard(url, 16000, cache).texts for url in urls] == [("text 0",), ("text 1",)]
-    assert len(load_shard(urls[0], 24000, cache).samples) > len(
-        load_shard(urls[0], 16000, cache).samples
+    shards = local_shards(str(tmp_path / "emilia.*.tar"))
+    assert [load_shard(each, 16000, cache).texts for each in shards] == [("text 0",), ("text 1",)]
+    assert len(load_shard(shards[0], 24000, cache).samples) > len(
+        load_shard(shards[0], 16000, cache).samples
     )
-    size = Path(urls[0]).stat().st_size
-    write_tar(Path(urls[0]), [("a.mp3", audio(0.5)), ("a.txt", b"other!")])
-    assert Path(urls[0]).stat().st_size == size
-    assert load_shard(urls[0], 16000, cache).texts == ("other!",)
+    path = Path(shards[0].url)
+    size = path.stat().st_size
+    changed = write_tar(path, [("a.mp3", audio(0.5)), ("a.txt", b"other!")])
+    assert path.stat().st_size == size
+    assert load_shard(changed, 16000, cache).texts == ("other!",)
 
 
 def test_any_shard_the_main_job_reads_is_one_to_train_on(tmp_path: Path):
@@ -112,7 +119,75 @@ def test_a_damaged_shard_is_told_and_a_pool_without_clips_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     (tmp_path / "empty.tar").write_bytes(b"")
-    assert len(load_shard(str(tmp_path / "empty.tar"), 16000)) == 0
-    assert "is damaged" in caplog.text
+    (empty,) = local_shards(str(tmp_path / "empty.tar"))
+    assert len(load_shard(empty, 16000)) == 0
+    assert "empty.tar` is damaged" in caplog.text
     with pytest.raises(ConfigError, match="No shard of the pool holds a clip"):
-        Pool([load_shard(str(tmp_path / "empty.tar"), 16000)], balance=False)
+        Pool([load_shard(empty, 16000)], balance=False)
+
+
+@pytest.mark.parametrize("damage", ["header", "cut", "gzip"])
+def test_a_shard_damaged_in_the_middle_is_named_and_read_up_to_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+):
+    path = tmp_path / "x.tar"
+    shard = write_tar(path, [(f"{n}.mp3", audio(1.0, seed=n)) for n in range(8)])
+    content = path.read_bytes()
+    with tarfile.open(path) as tar:
+        middle = tar.getmembers()[4].offset
+    if damage == "gzip":
+        path = path.with_suffix(".tar.gz")
+        path.write_bytes(gzip.compress(content, 0))
+        (shard,) = local_shards(str(path))
+    whole = load_shard(shard, 16000)
+    assert (len(whole), caplog.text) == (8, "")
+    if damage == "header":
+        path.write_bytes(content[:middle] + b"?" * 512 + content[middle + 512 :])
+    else:
+        path.write_bytes(path.read_bytes()[: middle + 600])
+    read = load_shard(shard, 16000)
+    assert read.speakers == whole.speakers[:4]
+    assert np.array_equal(read.samples, whole.samples[: whole.bounds[4]])
+    assert f"{path.name}` is damaged" in caplog.text
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_nothing_in_a_shard_is_unpickled(tmp_path: Path):
+    sprung = tmp_path / "sprung"
+    members = [("a.mp3", audio(0.5)), ("a.pkl", pickle.dumps(Trap(sprung)))]
+    assert len(load_shard(write_tar(tmp_path / "x.tar", members), 16000)) == 1
+    assert not sprung.exists()
+    pickle.loads(members[1][1])
+    assert sprung.exists()
+
+
+def test_a_bucket_and_a_folder_give_the_same_batches(
+    tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    storage = Storage()
+    storage.filesystem("s3://speech")[0].mkdir("speech")
+    for path in SPEECH.glob("Emilia/*/*.tar"):
+        content, name = path.read_bytes(), path.name
+        if name.startswith("FR"):
+            content, name = gzip.compress(content), f"{name}.gz"
+        storage.write_finished(f"s3://speech/{path.parent.name}/{name}", content)
+    here = stream(tmp_path)
+    there = SpeechStream(
+        load_tiny(tmp_path, speech__shards="s3://speech/*/*.tar*").speech,
+        16000, 1280, seed=3, place=Place(), list_shards=stored_shards,
+    )  # fmt: skip
+    assert len(there.shards) == len(here.shards) == 4
+    for step in range(4):
+        assert torch.equal(there.batch(step).waves, here.batch(step).waves)
+    assert there.batch(0).texts == here.batch(0).texts

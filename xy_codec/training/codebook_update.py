@@ -24,7 +24,7 @@ def initialize(book: Codebook, rows: Tensor, rule: CodebookRule, random: torch.G
     counts, _ = tally(book, rows, book.nearest(rows))
     # The average of a batch starts as if every entry had been used, in proportion where it was.
     share = counts / counts.sum() + 0.2 / size
-    book.cluster_size.copy_(share * rule.expected_rows)
+    book.cluster_size.copy_(share * rule.expected_vectors)
     book.embed_avg.copy_(book.codebook * book.cluster_size[:, None])
     book.inited.fill_(True)
 

@@ -29,14 +29,14 @@ def codec_config(recipe: Recipe) -> CodecConfig:
     return CodecConfig.from_mapping(read_config(codec_config_path(recipe)))
 
 
-def start_codec(recipe: Recipe, expected_rows: float) -> TrainingCodec:
+def start_codec(recipe: Recipe, expected_vectors: float) -> TrainingCodec:
     """The codec at the start of a run: random, from Whisper, or warm from a checkpoint."""
     torch.manual_seed(recipe.seed)
     config = codec_config(recipe)
     if recipe.model.warm_start:
         weights = find_files(recipe.model.warm_start).weights
         model = build_model(config, read_checkpoint(weights)).requires_grad_(True)
-        rescale_counts(model, expected_rows)
+        rescale_counts(model, expected_vectors)
     else:
         model = XYTokenizer(config)
     if recipe.model.whisper:
@@ -45,18 +45,18 @@ def start_codec(recipe: Recipe, expected_rows: float) -> TrainingCodec:
         load_whisper(model.acoustic_encoder, state)
     return TrainingCodec(
         model,
-        replace(recipe.codebooks, expected_rows=expected_rows),
+        replace(recipe.codebooks, expected_vectors=expected_vectors),
         relative_commit=recipe.losses.relative_commit,
         seed=recipe.seed,
     )
 
 
-def rescale_counts(model: XYTokenizer, expected_rows: float) -> None:
+def rescale_counts(model: XYTokenizer, expected_vectors: float) -> None:
     """Fit the moving counts of codebooks to this run's batches.
 
     A checkpoint for inference leaves the counts out, and another run had other batches.
     """
     for book in model.quantizer.codebooks():
         total = book.cluster_size.sum().clamp(min=1e-6)
-        book.cluster_size.mul_(expected_rows / total)
+        book.cluster_size.mul_(expected_vectors / total)
         book.embed_avg.copy_(book.codebook * book.cluster_size[:, None])

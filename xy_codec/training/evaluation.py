@@ -1,4 +1,4 @@
-"""Scores on held-out speakers while training: the averaged weights, a fixed choice of clips."""
+"""Scores on held-out speakers while training, always of the same clips."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 
 from xy_codec.training.recipe import SpeechConfig
-from xy_codec.training.shard_audio import list_shards, load_shard
+from xy_codec.training.shard_audio import ListShards, load_shard, local_shards
 from xy_codec.training.training_codec import TrainingCodec
 
 Wave = npt.NDArray[np.float32]
-# Reference and reconstruction at a sample rate to scores by name, NaN where one has no value.
+# Takes reference, reconstruction and sample rate; gives scores by name, NaN where there is none.
 Scorer = Callable[[Wave, Wave, int], Mapping[str, float]]
 
 
@@ -35,12 +35,17 @@ class Evaluation:
 
 
 def held_out_clips(
-    config: SpeechConfig, rate_hz: int, frame_samples: int, *, per_speaker: int = 2
+    config: SpeechConfig,
+    rate_hz: int,
+    frame_samples: int,
+    list_shards: ListShards = local_shards,
+    *,
+    per_speaker: int = 2,
 ) -> list[HeldOutClip]:
-    """Up to five seconds from the same clips of every held-out speaker, each time."""
+    """Clips of every held-out speaker, cut to five seconds; every call chooses the same."""
     found: dict[str, list[Wave]] = defaultdict(list)
-    for url in list_shards(config.held_out):
-        audio = load_shard(url, rate_hz, config.cache)
+    for shard in list_shards(config.held_out):
+        audio = load_shard(shard, rate_hz, config.cache)
         for number, speaker in enumerate(audio.speakers):
             wave = audio.clip(number, 0, 5 * rate_hz)
             whole = wave[: len(wave) // frame_samples * frame_samples]
@@ -76,5 +81,5 @@ def evaluate(
             samples.append((clip, wave))
     means = {name: float(np.nanmean(values)) for name, values in scores.items()}
     size = codec.model.config.quantizer_kwargs.codebook_size
-    usage = tuple(len(row.unique()) / size for row in torch.cat(chosen, dim=1)) if chosen else ()
+    usage = tuple(len(book.unique()) / size for book in torch.cat(chosen, 1)) if chosen else ()
     return Evaluation(means, usage, tuple(samples))

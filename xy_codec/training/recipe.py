@@ -1,101 +1,135 @@
 """A training recipe: YAML to one validated frozen object; what is not named has a default here."""
 
-import math
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import yaml
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
 
 from xy_codec.errors import ConfigError
-from xy_codec.training.recipe_ranges import check_ranges
+from xy_codec.validation import faults
 
 RECIPES = Path(__file__).parent / "recipes"
-Block = TypeVar("Block")
+_CLOSED = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True, slots=True)
+def _number(value: object) -> object:
+    """Text such as `1e-4` as a number: YAML 1.1 wants a dot before the `e`."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Number = Annotated[float, BeforeValidator(_number), Field(strict=True, allow_inf_nan=False)]
+AboveZero = Annotated[Number, Field(gt=0)]
+FromZero = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Beta = Annotated[Number, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+CountFromZero = Annotated[int, Field(strict=True, ge=0)]
+
+
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class SpeechConfig:
     """What is heard: shards, how they are cut, and what is done to the pieces."""
 
-    shards: str  # a glob or fsspec URL pattern
+    shards: str  # a path with wildcards; `xytok train` also takes URLs
     held_out: str = ""  # shards of other speakers, for evaluation
-    crop_seconds: float = 30.0
-    batch_clips: int = 4
+    crop_seconds: AboveZero = 30.0
+    batch_clips: Count = 4
     cache: str = ""  # a folder for decoded shards; empty keeps them in memory
-    pool_shards: int = 64  # decoded at a time
-    batches_per_pool: int = 2000
-    balance_speakers: bool = False  # draw a speaker in proportion to the root of its hours
-    pitches: tuple[float, ...] = (1.0,)  # resampling factors; another pitch is another speaker
-    gain_db: tuple[float, float] = (0.0, 0.0)  # of the peak; both 0 leaves the level alone
-    filter_chance: float = 0.0  # of a random smooth frequency response
+    pool_shards: Count = 64  # decoded at a time
+    batches_per_pool: Count = 2000
+    balance_speakers: StrictBool = False  # a speaker's chance is the root of its hours
+    # Factors of speed; another pitch is another speaker.
+    pitches: Annotated[tuple[AboveZero, ...], Field(min_length=1)] = (1.0,)
+    gain_db: tuple[Number, Number] = (0.0, 0.0)  # of the peak; both 0 leaves the level alone
+    filter_chance: Share = 0.0  # of a random smooth frequency response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class ModelConfig:
     """What is trained and where it starts."""
 
     codec: str  # a YAML as codecs are loaded with, or the name of a bundled one
     whisper: str = ""  # a transformers model id or folder, or a CTranslate2 `model.bin`
     warm_start: str = ""  # a codec checkpoint: weights only
-    scaled_start: bool = False  # fit what starts at random to the first batch
+    scaled_start: StrictBool = False  # fit what starts at random to the first batch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class OptimizerConfig:
     """AdamW, warm-up, cosine decay."""
 
-    learning_rate: float = 1e-4
-    final_share: float = 0.05  # of the learning rate, at the last step
-    acoustic_encoder_share: float = 1.0  # of the learning rate, for weights that come from Whisper
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.8, 0.99)
-    warmup_steps: int = 1000
-    clip_norm: float = 5.0
-    average_decay: float = 0.999  # of the averaged weights that are evaluated and exported
+    learning_rate: AboveZero = 1e-4
+    final_share: Share = 0.05  # of the learning rate, at the last step
+    acoustic_encoder_share: Number = 1.0  # of the learning rate, for weights from Whisper
+    weight_decay: FromZero = 0.01
+    betas: tuple[Beta, Beta] = (0.8, 0.99)
+    warmup_steps: CountFromZero = 1000
+    clip_norm: AboveZero = 5.0
+    average_decay: Share = 0.999  # of the averaged weights that are evaluated and exported
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class SpectralConfig:
     """Windows of the reconstruction loss and mel bands of each."""
 
-    windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)
-    num_mels: tuple[int, ...] = (5, 10, 20, 40, 80, 80, 80)
-    log: bool = False
-    floor: float = 1e-4
+    windows: tuple[Count, ...] = (32, 64, 128, 256, 512, 1024, 2048)
+    num_mels: tuple[Count, ...] = (5, 10, 20, 40, 80, 80, 80)
+    log: StrictBool = False
+    floor: Number = 1e-4
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if len(self.windows) != len(self.num_mels):
+            raise ValueError(
+                f"`losses.spectral` has {len(self.windows)} windows and {len(self.num_mels)} "
+                "num_mels; expected one number of bands for each window"
+            )
+        return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class LossConfig:
     """Weights of the losses."""
 
-    recon: float = 15.0
-    commit: float = 1.0
-    asr: float = 1.0
-    feature: float = 1.0
-    adversarial: float = 1.0
-    relative_commit: bool = False  # to the spread of what is coded
-    spread: float = 0.0  # weight of the loss for latents in all their directions
+    recon: Number = 15.0
+    commit: Number = 1.0
+    asr: Number = 1.0
+    feature: Number = 1.0
+    adversarial: Number = 1.0
+    relative_commit: StrictBool = False  # to the spread of what is coded
+    spread: Number = 0.0  # weight of the loss for latents in all their directions
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class CodebookRule:
-    """How codebooks learn; `expected_rows` is the number of rows in a step, set from the batch."""
+    """How codebooks learn; `expected_vectors`, coded in a step, is set from the batch."""
 
-    decay: float = 0.99
-    epsilon: float = 1e-5
-    dead_share: float = 0.04  # of an even share of the rows, below which an entry is replaced
-    kmeans_iterations: int = 10
-    start_step: int = 0  # steps without quantisation before the k-means
-    kmeans_batches: int = 16
-    expected_rows: float = 0.0
+    decay: Share = 0.99
+    epsilon: Number = 1e-5
+    dead_share: Number = 0.04  # of an even share of the vectors; below it an entry is replaced
+    kmeans_iterations: CountFromZero = 10
+    start_step: CountFromZero = 0  # steps without quantisation before the k-means
+    kmeans_batches: Count = 16
+    expected_vectors: Number = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class TextConfig:
     """The text branch of pre-training."""
 
@@ -103,26 +137,26 @@ class TextConfig:
     model: str = "Qwen/Qwen2.5-0.5B"  # for `llm`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class DiscriminatorConfig:
     """Widths of the three discriminators of post-training."""
 
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
-    period_width: int = 32
-    num_scales: int = 3
-    scale_width: int = 16
-    stft_windows: tuple[int, ...] = (2048, 1024, 512, 256, 128)
-    stft_width: int = 32
-    learning_rate: float = 1e-4
-    start_step: int = 0  # discriminators alone learn before the decoder hears them
+    periods: tuple[Count, ...] = (2, 3, 5, 7, 11)
+    period_width: Count = 32
+    num_scales: CountFromZero = 3
+    scale_width: Count = 16
+    stft_windows: tuple[Count, ...] = (2048, 1024, 512, 256, 128)
+    stft_width: Count = 32
+    learning_rate: AboveZero = 1e-4
+    start_step: CountFromZero = 0  # discriminators alone learn before the decoder hears them
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_CLOSED)
 class Recipe:
     """One stage of training."""
 
     stage: Literal["pretrain", "posttrain"]
-    steps: int
+    steps: Count
     speech: SpeechConfig
     model: ModelConfig
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -130,17 +164,21 @@ class Recipe:
     codebooks: CodebookRule = field(default_factory=CodebookRule)
     text: TextConfig = field(default_factory=TextConfig)
     discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    seed: int = 0
+    seed: CountFromZero = 0
     precision: Literal["float32", "bfloat16"] = "float32"
-    accumulate: int = 1  # batches per step
-    log_every: int = 20
-    evaluate_every: int = 1000
-    save_every: int = 500
-    threads: int = 0  # of torch on the CPU; 0 leaves them alone
+    accumulate: Count = 1  # batches per step
+    log_every: Count = 20
+    evaluate_every: Count = 1000
+    save_every: Count = 500
+    threads: CountFromZero = 0  # of torch on the CPU; 0 leaves them alone
 
 
 def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Read a recipe by path, or by the name of one in the package; dotted overrides win."""
+    """Read a recipe by path, or by the name of one in the package; dotted overrides win.
+
+    Raises:
+        ConfigError: naming every wrong value at once.
+    """
     place = Path(path)
     if not place.exists() and (RECIPES / f"{path}.yaml").exists():
         place = RECIPES / f"{path}.yaml"
@@ -152,16 +190,15 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
             f"Recipe `{path}` cannot be read: {error}. Expected a YAML file or one of {names}; "
             "check the path."
         ) from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"Recipe `{path}` is {loaded!r}; expected a mapping. Correct the file.")
     for name, value in (overrides or {}).items():
         _override(loaded, name, value)
-    recipe = _build(Recipe, loaded, "recipe")
-    check_ranges(recipe)
-    if len(recipe.losses.spectral.windows) != len(recipe.losses.spectral.num_mels):
-        raise ConfigError(
-            "`losses.spectral` has windows and num_mels of different lengths; expected one number "
-            "of bands for each window. Correct the recipe."
-        )
-    return recipe
+    try:
+        return TypeAdapter(Recipe).validate_python(loaded)
+    except ValidationError as error:
+        wrong = "; ".join(map(str, faults(error, Recipe)))
+        raise ConfigError(f"Recipe `{path}` has wrong values: {wrong}. Correct them.") from error
 
 
 def _override(loaded: Any, name: str, value: Any) -> None:
@@ -174,49 +211,3 @@ def _override(loaded: Any, name: str, value: Any) -> None:
             "name such as `speech.crop_seconds`. Correct the setting."
         )
     loaded[leaf] = value
-
-
-def _build(kind: type[Block], loaded: object, name: str) -> Block:
-    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(loaded, Mapping):
-        raise ConfigError(f"`{name}` is {loaded!r}; expected a mapping. Correct the recipe.")
-    unknown = sorted(set(loaded) - set(known))
-    missing = sorted(
-        key
-        for key, each in known.items()
-        if key not in loaded and each.default is MISSING and each.default_factory is MISSING
-    )
-    if unknown or missing:
-        raise ConfigError(
-            f"`{name}` has unknown keys {unknown} and lacks {missing}; expected {sorted(known)}. "
-            "Correct the recipe."
-        )
-    hints = typing.get_type_hints(kind)
-    return kind(
-        **{key: _value(hints[key], value, f"{name}.{key}") for key, value in loaded.items()}
-    )
-
-
-def _number(value: object) -> float | None:
-    """A finite number, also where YAML 1.1 takes one like `1e-4` for a word."""
-    try:
-        number = float(value) if type(value) in (int, float, str) else math.nan  # type: ignore[arg-type]
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _value(kind: Any, value: object, name: str) -> Any:
-    if is_dataclass(kind):
-        return _build(typing.cast(type[Any], kind), value, name)
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal and value in inner:
-        return value
-    fits = inner[-1:] == (...,) or (isinstance(value, list | tuple) and len(value) == len(inner))
-    if origin is tuple and isinstance(value, list | tuple) and fits:
-        return tuple(_value(inner[0], each, name) for each in value)
-    if kind is float and (number := _number(value)) is not None:
-        return number
-    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) and type(value) is kind:
-        return value
-    raise ConfigError(f"`{name}` is {value!r}; expected {kind}. Correct the recipe.")

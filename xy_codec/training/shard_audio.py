@@ -1,4 +1,8 @@
-"""Shards decoded for training: all clips of one as 16-bit samples end to end, cached on disk."""
+"""Shards decoded for training: all clips of one as 16-bit samples end to end, cached on disk.
+
+webdataset walks the tar, groups its members by key and decodes them; where the bytes come from is
+up to whoever lists the shards. `local_shards` lists local files, `xytok train` lists any storage.
+"""
 
 import hashlib
 import io
@@ -6,20 +10,51 @@ import json
 import logging
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import fsspec
 import numpy as np
 import numpy.typing as npt
+from webdataset.filters import decode
+from webdataset.handlers import ignore_and_continue
+from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from xy_codec.audio import read_audio
 from xy_codec.errors import AudioError, ConfigError
 
 logger = logging.getLogger(__name__)
 _SCALE = 32767.0
+_BLOCK_BYTES = 1 << 20
+_HEADER_BYTES = 512
+
+
+class Stream(Protocol):
+    """What a shard is read from; a file that is open for reading is one."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next `size` bytes, fewer only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will be read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechShard:
+    """A WebDataset tar to train on, wherever it is stored."""
+
+    url: str  # for messages and as the order of shards
+    version: str  # another one when the content is another one
+    open: Callable[[], Stream]  # from the beginning, compressed or not
+
+
+ListShards = Callable[[str], list[SpeechShard]]  # the shards behind a pattern, sorted by URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,60 +77,66 @@ class ShardAudio:
         return np.asarray(self.samples[begin:end], np.float32) / _SCALE
 
 
-def list_shards(pattern: str) -> list[str]:
-    """The shards a glob or fsspec URL pattern names, sorted."""
-    fs, path = fsspec.core.url_to_fs(pattern)
-    found = sorted(fs.unstrip_protocol(each) for each in fs.glob(path))
-    if not found:
+def local_shards(pattern: str) -> list[SpeechShard]:
+    """The local shards that a glob names, sorted."""
+    disk = fsspec.filesystem("file")
+    paths = sorted(disk.glob(pattern))
+    if not paths:
         raise ConfigError(
-            f"No shard matches `{pattern}`; expected WebDataset tars. Check the pattern."
+            f"No shard matches `{pattern}`; expected local WebDataset tars. Check the pattern."
         )
-    return found
+    return [SpeechShard(path, disk.ukey(path), partial(disk.open, path)) for path in paths]
 
 
-def load_shard(url: str, rate_hz: int, cache: str = "") -> ShardAudio:
+def load_shard(shard: SpeechShard, rate_hz: int, cache: str = "") -> ShardAudio:
     """Decode a shard, or map what an earlier run decoded into the `cache` folder."""
     if not cache:
-        return _decode(url, rate_hz)
-    fs, path = fsspec.core.url_to_fs(url)
-    stamp = hashlib.sha1(f"{url}|{fs.ukey(path)}|{rate_hz}".encode()).hexdigest()[:16]
-    stem = f"{Path(cache) / Path(path).name}-{stamp}"
-    index = Path(f"{stem}.json")
-    if not index.exists():
-        _store(_decode(url, rate_hz), stem)
-    kept = json.loads(index.read_text(encoding="utf-8"))
+        return _decode(shard, rate_hz)
+    stamp = hashlib.sha1(f"{shard.url}|{shard.version}|{rate_hz}".encode()).hexdigest()[:16]
+    stem = f"{Path(cache) / Path(shard.url).name}-{stamp}"
+    if not Path(f"{stem}.json").exists():
+        _store(_decode(shard, rate_hz), stem)
+    bounds, speakers, texts = json.loads(Path(f"{stem}.json").read_text(encoding="utf-8"))
     samples = np.load(f"{stem}.npy", mmap_mode="r")
-    bounds = np.asarray(kept["bounds"], np.int64)
-    return ShardAudio(samples, bounds, tuple(kept["speakers"]), tuple(kept["texts"]))
+    return ShardAudio(samples, np.asarray(bounds, np.int64), tuple(speakers), tuple(texts))
 
 
 def _store(audio: ShardAudio, stem: str) -> None:
     Path(stem).parent.mkdir(parents=True, exist_ok=True)
-    # Two runs may share the cache: each writes its own file and the last rename wins.
-    partial = Path(f"{stem}.{os.getpid()}.npy")
-    np.save(partial, audio.samples)
-    partial.replace(f"{stem}.npy")
-    index = {
-        "bounds": audio.bounds.tolist(),
-        "speakers": list(audio.speakers),
-        "texts": list(audio.texts),
-    }
-    written = Path(f"{stem}.{os.getpid()}.partial")
-    written.write_text(json.dumps(index), encoding="utf-8")
-    written.replace(f"{stem}.json")
+    # Two runs may share the cache: each writes files of its own and the last rename wins.
+    ours = f"{stem}.{os.getpid()}"
+    np.save(f"{ours}.npy", audio.samples)
+    index = json.dumps([audio.bounds.tolist(), audio.speakers, audio.texts])
+    Path(f"{ours}.json").write_text(index, encoding="utf-8")
+    for suffix in (".npy", ".json"):  # the index last: where it is, the samples are
+        Path(ours + suffix).replace(stem + suffix)
 
 
-def _decode(url: str, rate_hz: int) -> ShardAudio:
+def _decode(shard: SpeechShard, rate_hz: int) -> ShardAudio:
     waves: dict[str, npt.NDArray[np.int16]] = {}
     notes: dict[str, Mapping[str, Any]] = {}
     texts: dict[str, str] = {}
-    for key, kind, content in _members(url):
+
+    def decode_member(name: str, content: bytes) -> Any:
+        """JSON as a mapping and audio as samples; None leaves the bytes as they are."""
+        kind = name.rpartition(".")[2]
         if kind == "json":
-            notes.setdefault(key, _fields(content))
-        elif kind == "txt":
-            texts.setdefault(key, content.decode("utf-8", "replace"))
-        elif key not in waves and (wave := _wave(content, rate_hz)) is not None:
-            waves[key] = wave
+            return _fields(content)
+        return None if kind == "txt" else _wave(content, rate_hz)
+
+    # A name that comes twice in a clip is an error that is ignored: the first member counts.
+    groups = group_by_keys(_members(shard), handler=ignore_and_continue)
+    # webdataset's own decoders stay out: they would unpickle what a shard calls `.pkl`.
+    for clip in decode(decode_member, pre=[], post=[])(groups):
+        # Members of one clip need not be neighbours, so a key may come in several groups.
+        key = clip["__key__"]
+        for name, value in clip.items():
+            if isinstance(value, np.ndarray):
+                waves.setdefault(key, value)
+            elif isinstance(value, dict):
+                notes.setdefault(key, value)
+            elif name.rpartition(".")[2] == "txt":
+                texts.setdefault(key, value.decode("utf-8", "replace"))
     said = [str(notes.get(key, {}).get("text") or texts.get(key, "")).strip() for key in waves]
     return ShardAudio(
         samples=np.concatenate([*waves.values(), np.zeros(0, np.int16)]),
@@ -103,6 +144,22 @@ def _decode(url: str, rate_hz: int) -> ShardAudio:
         speakers=tuple(str(notes.get(key, {}).get("speaker") or key) for key in waves),
         texts=tuple(said),
     )
+
+
+def _members(shard: SpeechShard) -> Iterator[dict[str, Any]]:
+    """Name and content of each file in the tar; a damaged tar is named in the log."""
+    try:
+        with closing(shard.open()) as file:
+            for member in tar_file_iterator(file):
+                yield member | {"__url__": shard.url}
+            # Python's tar reader takes a damaged header for the end of the tar. Behind a true end
+            # are only zeros, or a few bytes of compression; damage to the last 10 KiB, which it
+            # reads at once, is not noticed.
+            blocks = iter(lambda: file.read(_BLOCK_BYTES), b"")
+            if any(len(block.strip(b"\0")) >= _HEADER_BYTES for block in blocks):
+                raise tarfile.ReadError("there is more behind what looks like its end")
+    except tarfile.TarError as error:
+        logger.warning("Shard `%s` is damaged (%s); what came before is used", shard.url, error)
 
 
 def _wave(content: bytes, rate_hz: int) -> npt.NDArray[np.int16] | None:
@@ -122,18 +179,3 @@ def _fields(content: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
-
-
-def _members(url: str) -> Iterator[tuple[str, str, bytes]]:
-    """Key, kind and content of each member; the key ends at the first dot of the file's name."""
-    try:
-        with fsspec.open(url, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
-            for member in tar:
-                content = tar.extractfile(member)
-                folder, slash, name = member.name.rpartition("/")
-                stem, _, suffix = name.partition(".")
-                if content is not None and stem and suffix:
-                    kind = suffix.rpartition(".")[2].lower()
-                    yield folder + slash + stem, kind, content.read()
-    except tarfile.TarError as error:
-        logger.warning("Shard `%s` is damaged (%s); what came before is used", url, error)

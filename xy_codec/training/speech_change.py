@@ -1,4 +1,4 @@
-"""Changes to training speech that a codec has to take: pitch, loudness, rooms and channels."""
+"""Random changes to training speech, so that the codec learns pitches, levels and channels."""
 
 from fractions import Fraction
 
@@ -16,7 +16,7 @@ _FILTER_DB = 4.0  # standard deviation at each point
 
 
 def change_pitch(wave: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np.float32]:
-    """Play a wave `factor` times as fast: pitch, formants and tempo go together."""
+    """Play a wave `factor` times as fast; pitch, formants and tempo rise together."""
     ratio = Fraction(factor).limit_denominator(50)
     return resample(wave, ratio.numerator, ratio.denominator)
 

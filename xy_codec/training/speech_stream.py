@@ -1,8 +1,8 @@
-"""Batches of speech: step n of a run is the same batch whenever and however often it is asked for.
+"""Batches of speech: the batch of step n is the same whenever and however often it is asked for.
 
-Shards are taken in an order shuffled anew every epoch, a pool of them at a time; within a pool,
-clips and pieces are drawn at random. Every draw depends on seed, step and rank only, so resuming
-needs no state but the step.
+Every epoch shuffles the shards anew and takes a pool of them at a time; within a pool, clips and
+pieces are drawn at random. Every draw depends on seed, step and rank only, so a run resumes with
+the step's number alone.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xy_codec.errors import ConfigError
 from xy_codec.training.recipe import SpeechConfig
-from xy_codec.training.shard_audio import ShardAudio, list_shards, load_shard
+from xy_codec.training.shard_audio import ListShards, ShardAudio, load_shard, local_shards
 from xy_codec.training.speech_change import change_batch, change_pitch
 
 Random = np.random.Generator
@@ -29,7 +29,7 @@ class Batch:
 
     waves: Tensor
     lengths: Tensor
-    texts: tuple[str, ...]  # empty where unknown, or where the clip was cut
+    texts: tuple[str, ...]  # "" where the text is unknown or the clip was cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,13 @@ class SpeechStream:
     """Batches by step number."""
 
     def __init__(
-        self, config: SpeechConfig, rate_hz: int, frame_samples: int, seed: int, place: Place
+        self,
+        config: SpeechConfig,
+        rate_hz: int,
+        frame_samples: int,
+        seed: int,
+        place: Place,
+        list_shards: ListShards = local_shards,
     ) -> None:
         self.config = config
         self.rate_hz = rate_hz
@@ -64,28 +70,28 @@ class SpeechStream:
         return self.config.batch_clips * self.crop_samples / self.rate_hz
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step; the next pool is loaded meanwhile."""
+        """The batch of a step; the next pool is loaded in the background."""
         pool = self._pool(step // self.config.batches_per_pool)
         random = np.random.default_rng([self.seed, step, self.place.rank])
         waves = np.zeros((self.config.batch_clips, self.crop_samples), np.float32)
         lengths, texts = [], []
-        for row in waves:
+        for wave in waves:
             piece, text = self._piece(pool, random)
-            row[: len(piece)] = piece
+            wave[: len(piece)] = piece
             lengths.append(len(piece))
             texts.append(text)
         changed = change_batch(torch.from_numpy(waves), self.config, random)
         return Batch(changed, torch.tensor(lengths), tuple(texts))
 
     def next(self, step: int) -> Batch:
-        """The batch of a step, made while the one before it was learned from."""
+        """The batch of a step; the one after it is made in the background."""
         batch = self._ahead.pop(step, None)
         found = batch.result() if batch is not None else self.batch(step)
         self._ahead = {step + 1: self._maker.submit(self.batch, step + 1)}
         return found
 
     def close(self) -> None:
-        """Stop loading ahead."""
+        """End the background work."""
         self._maker.shutdown(cancel_futures=True)
         self._loader.shutdown(cancel_futures=True)
 
@@ -99,30 +105,30 @@ class SpeechStream:
         return piece, audio.texts[number] if total <= size else ""
 
     def _pool(self, number: int) -> "Pool":
-        if len(self.shards) <= self.config.pool_shards:
-            number = 0
-        for wanted in (number, number + 1) if len(self.shards) > self.config.pool_shards else (0,):
-            if wanted not in self._pools:
-                self._pools[wanted] = self._loader.submit(self._load, wanted)
-        for old in [each for each in self._pools if each < number]:
-            del self._pools[old]
-        return self._pools[number].result()
+        is_only_one = len(self.shards) <= self.config.pool_shards
+        wanted = (0,) if is_only_one else (number, number + 1)
+        self._pools = {
+            each: self._pools.get(each) or self._loader.submit(self._load, each) for each in wanted
+        }
+        return self._pools[wanted[0]].result()
 
     def _load(self, number: int) -> "Pool":
         mine = self.shards[self.place.rank :: self.place.world] or self.shards
         size = min(self.config.pool_shards, len(mine))
         first = number * size
-        chosen = []
+        chosen = set()
         for position in range(first, first + size):
             epoch, offset = divmod(position, len(mine))
             order = np.random.default_rng([self.seed, epoch, 1]).permutation(len(mine))
-            chosen.append(mine[order[offset]])
-        audios = [load_shard(url, self.rate_hz, self.config.cache) for url in sorted(set(chosen))]
+            chosen.add(int(order[offset]))
+        audios = [
+            load_shard(mine[each], self.rate_hz, self.config.cache) for each in sorted(chosen)
+        ]
         return Pool(audios, balance=self.config.balance_speakers)
 
 
 class Pool:
-    """Decoded shards to draw clips from, by hours or evened out over speakers."""
+    """Decoded shards to draw clips from: by length alone, or with speakers evened out."""
 
     def __init__(self, audios: list[ShardAudio], *, balance: bool) -> None:
         self.clips: dict[str, list[tuple[ShardAudio, int]]] = defaultdict(list)
@@ -145,7 +151,7 @@ class Pool:
         }
 
     def draw(self, random: Random) -> tuple[ShardAudio, int]:
-        """A clip: first its speaker, then among the speaker's clips by their length."""
+        """Draw a speaker, then one of the speaker's clips, the longer the likelier."""
         speaker = self.speakers[random.choice(len(self.speakers), p=self._speaker_chances)]
         clips = self.clips[speaker]
         return clips[random.choice(len(clips), p=self._clip_chances[speaker])]

