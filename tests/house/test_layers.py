@@ -31,7 +31,7 @@ ROOMS = {
         "bench",
     ),
     "xy_codec": (
-        "errors", "contract", "torchaudio_import", "audio", "inputs", "fake", "weights", "xy",
+        "errors", "validation", "contract", "torchaudio_import", "audio", "inputs", "fake", "weights", "xy",
         "engine", "flips", "loading", "training",
     ),
 }  # fmt: skip
