@@ -5,6 +5,8 @@ import io
 import json
 import pickle
 import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,9 @@ import pytest
 import torch
 
 from jobs.train_job import stored_shards
+from pipeline.errors import StorageError
 from pipeline.storage.client import Storage
+from pipeline.storage.streams import ByteStream
 from tests.support.places import SPEECH
 from tests.support.s3_server import S3Server
 from tests.support.shard_maker import audio
@@ -191,3 +195,19 @@ def test_a_bucket_and_a_folder_give_the_same_batches(
     for step in range(4):
         assert torch.equal(there.batch(step).waves, here.batch(step).waves)
     assert there.batch(0).texts == here.batch(0).texts
+
+
+def test_storage_that_fails_ends_training_and_blames_no_shard(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    shard = write_tar(tmp_path / "x.tar", [(f"{n}.mp3", audio(1.0, seed=n)) for n in range(8)])
+    content = Path(shard.url).read_bytes()
+
+    def blocks() -> Iterator[bytes]:
+        yield content[: len(content) // 2]
+        raise StorageError("reading `x.tar` failed 6 times; check the network")
+
+    failing = replace(shard, open=lambda: ByteStream(blocks(), shard.url))
+    with pytest.raises(StorageError, match="check the network"):
+        load_shard(failing, 16000)
+    assert "damaged" not in caplog.text
