@@ -1,16 +1,16 @@
-"""A dataset card for a hub: hours, clips, languages, speakers, codec, licence and schema."""
+"""A dataset card for a hub, made from an output: hours, languages, speakers, codec and columns."""
 
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.inspect.status import RunStatus, read_status
-from pipeline.output.run_record import RunRecord, read_run_record
+from pipeline.inspect.status import read_status
+from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import PART_SCHEMA
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
@@ -18,123 +18,121 @@ from pipeline.storage.location import normalise
 
 _READERS = 8
 _UNKNOWN = "unknown"
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
-_LARGER = ((10**7, "1M<n<10M"), (10**8, "10M<n<100M"))
+_SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B")
+_BODY = """
+# {title}
+
+{hours:,.1f} hours of speech as codes: {clips:,} clips,
+{num_languages} languages, {num_speakers:,} speakers.
+
+- Codec: {codec[name]}, checkpoint sha256 `{codec[checkpoint_sha256]}`, precision {codec[precision]}
+- Codes: {codec[num_codebooks]} codebooks of {codec[codebook_size]}, {rate_hz:g} frames a second
+- Shards: {shards} done; rejects: {rejects}; filtered: {filtered}; run `{run}`
+
+## Languages
+
+| language | clips | hours |
+|---|---|---|
+{languages}
+
+## Columns
+
+| column | type |
+|---|---|
+{columns}
+
+## Reading it
+
+With pyarrow and fsspec installed, `pip install --no-deps xytok` is enough:
+
+```python
+from xytok import open_dataset
+
+for clip in open_dataset("OUT", num_codebooks={codec[num_codebooks]}):  # OUT: its folder or URL
+    print(clip.key, clip.codes.shape, clip.columns)
+```
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Languages:
-    """Clips and hours by language, and how many speakers there are."""
-
-    clips: dict[str, int]
-    hours: dict[str, float]
-    num_speakers: int
+class _Language:
+    name: str
+    clips: int
+    seconds: float
 
 
 def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str:
-    """The card as Markdown with the header that hubs read."""
+    """The card as Markdown, with the header that hubs read."""
+    from huggingface_hub import DatasetCard, DatasetCardData
+
     output = normalise(output)
     record = read_run_record(storage, output)
     status = read_status(output, storage)
-    languages = _count_languages(find_parts(output, storage), storage)
-    sections = [
-        _header(status, languages, licence, title),
-        _summary(status, languages, record, title),
-        _language_table(languages),
-        _schema_table(),
-        _usage(),
-    ]
-    return "\n".join(sections)
+    languages, num_speakers = _count_languages(find_parts(output, storage), storage)
+    named = sorted(language.name for language in languages if language.name != _UNKNOWN)
+    codec = record.identity["codec"]
+    header = DatasetCardData(
+        license=licence,
+        pretty_name=title,
+        language=named,
+        task_categories=["text-to-speech"],
+        size_categories=[size_category(status.codes)],
+        configs=[{"config_name": "default", "data_files": "tokens/**/*.parquet"}],
+    )
+    body = _BODY.format(
+        title=title,
+        hours=status.hours,
+        clips=status.codes,
+        num_languages=len(named),
+        num_speakers=num_speakers,
+        codec=codec,
+        rate_hz=codec["input_rate_hz"] / codec["samples_per_frame"],
+        shards=status.done,
+        rejects=sum(status.rejects.values()),
+        filtered=status.filtered,
+        run=status.identity8,
+        languages="\n".join(
+            f"| {language.name} | {language.clips:,} | {language.seconds / 3600:,.2f} |"
+            for language in languages
+        ),
+        columns="\n".join(_column(each, codec["num_codebooks"]) for each in PART_SCHEMA),
+    )
+    return str(DatasetCard(f"---\n{header.to_yaml()}\n---\n{body}"))
 
 
-def _count_languages(parts: Sequence[str], storage: Storage) -> Languages:
-    clips: Counter[str] = Counter()
-    hours: Counter[str] = Counter()
-    speakers: set[tuple[str, str]] = set()
+def _count_languages(parts: Sequence[str], storage: Storage) -> tuple[list[_Language], int]:
+    """The languages, that with most clips first, and how many speakers there are."""
 
     def read(part: str) -> Any:
         fs, path = storage.filesystem(part)
-        return pq.read_table(fs.open(path, "rb"), columns=["language", "speaker", "duration"])
+        with fs.open(path, "rb") as file:
+            table: Any = pq.read_table(file, columns=["language", "speaker", "duration"])
+        return _sums(table, ["language", "speaker"], ("duration", "count"), ("duration", "sum"))
 
     with ThreadPoolExecutor(_READERS) as pool:
-        for table in pool.map(read, parts):
-            for row in table.to_pylist():
-                language = row["language"] or _UNKNOWN
-                clips[language] += 1
-                hours[language] += row["duration"] / 3600
-                if row["speaker"] is not None:
-                    speakers.add((language, row["speaker"]))
-    return Languages(dict(clips.most_common()), dict(hours), len(speakers))
-
-
-def _header(status: RunStatus, languages: Languages, licence: str, title: str) -> str:
-    named = sorted(name for name in languages.clips if name != _UNKNOWN)
-    bounds = (*_SIZES, *_LARGER)
-    size = next((label for bound, label in bounds if status.codes < bound), "n>100M")
-    return "\n".join(
-        [
-            "---",
-            f"license: {licence}",
-            f"pretty_name: {title}",
-            "language:" if named else "language: []",
-            *(f"- {name}" for name in named),
-            "task_categories:",
-            "- text-to-speech",
-            "size_categories:",
-            f"- {size}",
-            "configs:",
-            "- config_name: default",
-            "  data_files: tokens/**/*.parquet",
-            "---",
-        ]
-    )
-
-
-def _summary(status: RunStatus, languages: Languages, record: RunRecord, title: str) -> str:
-    codec = record.identity["codec"]
-    frames = codec["input_rate_hz"] / codec["samples_per_frame"]
-    num_languages = len(set(languages.clips) - {_UNKNOWN})
-    return (
-        f"\n# {title}\n\n"
-        f"{status.hours:,.1f} hours of speech as codes: {status.codes:,} clips, "
-        f"{num_languages} languages, {languages.num_speakers:,} speakers.\n\n"
-        f"- Codec: {codec['name']}, checkpoint sha256 `{codec['checkpoint_sha256']}`, "
-        f"precision {codec['precision']}\n"
-        f"- Codes: {codec['num_codebooks']} codebooks of {codec['codebook_size']} at "
-        f"{frames:g} frames a second\n"
-        f"- Shards: {status.done} done; rejects: {sum(status.rejects.values())}; filtered: "
-        f"{status.filtered}; run `{status.identity8}`\n"
-    )
-
-
-def _language_table(languages: Languages) -> str:
-    rows = [
-        f"| {name} | {clips:,} | {languages.hours[name]:,.2f} |"
-        for name, clips in languages.clips.items()
+        found: Any = pa.concat_tables(list(pool.map(read, parts)))
+    sums = ("duration_count", "sum"), ("duration_sum", "sum")
+    languages = [
+        _Language(row["language"] or _UNKNOWN, row["duration_count_sum"], row["duration_sum_sum"])
+        for row in _sums(found, ["language"], *sums).to_pylist()
     ]
-    return "\n".join(
-        ["## Languages", "", "| language | clips | hours |", "|---|---|---|", *rows, ""]
-    )
+    known = found.filter(pc.is_valid(found["speaker"]))
+    num_speakers = int(_sums(known, ["language", "speaker"], *sums).num_rows)
+    return sorted(languages, key=lambda language: -language.clips), num_speakers
 
 
-def _schema_table() -> str:
-    fields: list[pa.Field[Any]] = list(PART_SCHEMA)
-    rows = [f"| `{f.name}` | {_type_name(f)} |" for f in fields]
-    return "\n".join(["## Columns", "", "| column | type |", "|---|---|", *rows, ""])
+def _sums(table: Any, keys: list[str], *sums: tuple[str, str]) -> Any:
+    return table.group_by(keys).aggregate(list(sums))
 
 
-def _type_name(field: Any) -> str:
-    if field.name == "codes":
-        return "list of K lists of int16, one per codebook"
-    return str(field.type) + (", may be null" if field.nullable else "")
+def size_category(num_clips: int) -> str:
+    """How hubs name a number of clips, e.g. `10K<n<100K`."""
+    digits = len(str(num_clips))
+    return "n<1K" if digits < 4 else f"{_SIZES[digits - 4]}<n<{_SIZES[digits - 3]}"
 
 
-def _usage() -> str:
-    return (
-        "## Reading it\n\n"
-        "```python\n"
-        "from pipeline.read.dataset import open_dataset\n\n"
-        'for clip in open_dataset("OUT", num_codebooks=8):\n'
-        "    print(clip.key, clip.codes.shape, clip.columns)\n"
-        "```\n"
-    )
+def _column(column: Any, num_codebooks: int) -> str:
+    kind = f"{column.type}, may be null" if column.nullable else str(column.type)
+    if column.name == "codes":
+        kind = f"list of {num_codebooks} lists of int16, one per codebook"
+    return f"| `{column.name}` | {kind} |"
