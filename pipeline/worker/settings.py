@@ -5,10 +5,14 @@ Rules are part of the run's identity; tuning is free and changes no byte.
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.corpus.rules import ReadRules
-from pipeline.output.identity import RunIdentity
 from pipeline.storage.client import Storage
+
+if TYPE_CHECKING:
+    # Command lines import `Tuning`; the identity would bring numpy and pyarrow with it.
+    from pipeline.output.identity import RunIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class WorkerSettings:
     """Everything a worker is told; plain data, sent to every worker of a run."""
 
     output: str
-    identity: RunIdentity
+    identity: "RunIdentity"
     rules: ReadRules
     storage: Storage
     tuning: Tuning
