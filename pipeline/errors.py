@@ -1,4 +1,7 @@
-"""Errors of the pipeline; data faults are rows, these end a command with an exit code.
+"""The errors that end a command, each with its exit code.
+
+Faults of the data end nothing: a clip that cannot become codes is a row of the reject file, with a
+reason from `pipeline/corpus/reject_reasons.py`.
 
 PipelineError            exit code 1
 ├── UsageError           exit code 2: a wrong option or combination, found before any work
@@ -7,13 +10,15 @@ PipelineError            exit code 1
 │   └── IdentityError    the output was made with another codec, resampler or option
 ├── StorageError         storage that kept failing after every retry
 ├── WorkerError          workers that do not start
-├── DrainedError         a run that was asked to stop and did; exit code 143
+├── DrainedError         exit code 143: SIGTERM stopped the run; the same command resumes it
 └── DamageError          a run that finished with damaged shards or too many rejects
 """
 
+from collections.abc import Sequence
+
 
 class PipelineError(Exception):
-    """Anything that ends a command; the message says what is wrong and what to do."""
+    """Ends a command; the message says what is wrong, what was expected and what to do."""
 
     exit_code = 1
 
@@ -41,14 +46,22 @@ class StorageError(PipelineError):
 
 
 class WorkerError(PipelineError):
-    """Workers that do not start, so that nothing would ever be done."""
+    """Workers that do not start, so that the run could only wait for ever."""
 
 
 class DrainedError(PipelineError):
-    """A run that got SIGTERM, finished what it had in hand, and can be resumed."""
+    """SIGTERM came; the run finished the shards its workers held, and can be resumed."""
 
     exit_code = 143
 
 
 class DamageError(PipelineError):
     """A run that finished, but with damaged shards or more rejects than allowed."""
+
+
+def list_lines(lines: Sequence[str], most: int = 10) -> str:
+    """The first lines, indented, and how many more there are; for messages that list things."""
+    shown = [f"  {line}" for line in lines[:most]]
+    if len(lines) > most:
+        shown.append(f"  … and {len(lines) - most} more")
+    return "\n".join(shown)

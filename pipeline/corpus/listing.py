@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.corpus.shard import TAR_SUFFIXES, Shard
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import check_no_secret, is_local, mirror_path, normalise, redact
 
@@ -39,9 +39,8 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
             found.setdefault(normalise(file.url), shard)
     if faults:
         raise InputError(
-            "\n  ".join(["Some inputs name nothing:", *faults[:20]])
-            + (f"\n  … and {len(faults) - 20} more" if len(faults) > 20 else "")
-            + "\nexpected existing shards; check the spelling, quote globs, or drop the input"
+            f"Some inputs name nothing:\n{list_lines(faults, most=20)}\n"
+            "expected existing shards; check the spelling, quote globs, or drop the input"
         )
     shards = sorted(found.values(), key=lambda shard: shard.path)
     if not is_below_root:

@@ -1,1 +1,1 @@
-"""Many workers: the run, its engines, scheduling, health, progress and resuming."""
+"""Many workers: a run, its engines (inline, Ray), scheduling, hangs, progress and resuming."""

@@ -1,4 +1,8 @@
-"""What an engine offers: it knows the codec's identity and turns shards into outcomes."""
+"""The engine of a run: it loads the codec in workers and turns shards into outcomes.
+
+`run.py` uses one through the protocol `Engine`. `InlineEngine` works in this process, `RayEngine`
+(`ray/engine.py`) on a cluster.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -30,19 +34,19 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of processes and connections."""
+        """End the processes and connections of this engine."""
         ...
 
 
 class InlineEngine:
-    """Runs all shards in one `ShardWorker`, largest first."""
+    """Runs all shards in one `ShardWorker` in this process, largest first."""
 
     def __init__(self, request: CodecRequest) -> None:
         self._request = request
 
     @cached_property
     def codec(self) -> Codec:
-        """The codec, loaded when it is first needed."""
+        """The codec, loaded at the first use."""
         return self._request.load()
 
     def identity(self) -> CodecIdentity:
@@ -54,9 +58,9 @@ class InlineEngine:
         return measure_flip_rate(self.codec, self._request, shard, storage)
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
-        """Yield the outcome of every shard."""
+        """Yield one outcome per shard, as they finish."""
         ordered = sorted(shards, key=lambda shard: (-shard.size_bytes, shard.path))
         return ShardWorker(settings, self.codec).run(iter(ordered))
 
     def close(self) -> None:
-        """Nothing is held beyond the process."""
+        """Do nothing: there is no process or connection to end."""

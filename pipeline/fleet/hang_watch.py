@@ -1,16 +1,21 @@
-"""Which workers hold shards and get nowhere; pure logic, told by counts of their steps."""
+"""Finds workers that hang: they hold shards, but their count of steps stands still.
+
+Pure logic, called by `ray/engine.py`, which asks the workers for their counts and replaces the ones
+that hang. The limit is `--hang-minutes`.
+"""
 
 import time
 from collections.abc import Callable, Iterable
 
+# Workers are asked at least this often.
 _LONGEST_PAUSE_SECONDS = 15.0
 
 
 class HangWatch:
-    """Adds up how long each busy worker has stood still.
+    """Adds up how long each busy worker made no step.
 
-    A worker that cannot answer stands still too. Silence counts only as long as this process looks,
-    so that a driver that was stopped for an hour blames nobody.
+    A worker that does not answer made no step either. Only time in which this process was running
+    counts: a driver that was suspended for an hour does not report every worker as hung.
     """
 
     def __init__(self, limit_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,11 +29,11 @@ class HangWatch:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to look again."""
+        """Whether it is time to call `look` again."""
         return self._clock() - self._looked >= self._pause
 
     def look(self, busy: Iterable[str]) -> tuple[list[str], list[str]]:
-        """The workers that hang, and those to ask for their steps."""
+        """The workers that hang, and the workers to ask for their steps now."""
         now = self._clock()
         elapsed, self._looked = min(now - self._looked, 2 * self._pause), now
         self._silent = {worker: self._silent.get(worker, -elapsed) + elapsed for worker in busy}
@@ -40,7 +45,7 @@ class HangWatch:
         return hung, to_ask
 
     def note(self, worker: str, steps: int | None) -> None:
-        """Take a worker's answer."""
+        """Record how many steps a worker has made; None when it could not say."""
         self._asked.discard(worker)
         if steps is not None and steps != self._steps.get(worker) and worker in self._silent:
             self._steps[worker], self._silent[worker] = steps, 0.0

@@ -1,14 +1,18 @@
-"""What an output says before any codec is loaded: its identity, and that nothing is left."""
+"""Resuming: which shards of a run are done, left or changed, told from the output alone.
+
+`run.py` and `inspect/plan.py` call it. No codec is loaded here: when all shards are done, the same
+command ends within seconds, without Ray and without weights.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
-from pipeline.errors import InputError
+from pipeline.errors import InputError, list_lines
 from pipeline.output.events import read_events
 from pipeline.output.identity import RunIdentity, build_identity, check_same_identity
-from pipeline.output.manifest import ManifestName, ShardEnding, read_named_manifests
+from pipeline.output.manifest import FinishedShard, ManifestName, read_named_manifests
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
@@ -17,12 +21,13 @@ from xy_codec.contract import CodecIdentity
 from xy_codec.errors import XYCodecError
 from xy_codec.weights.source import checkpoint_sha256
 
-_SHOWN = 10
-
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The shards of a run by what has to happen to them."""
+    """The shards of a run by their state.
+
+    `changed` shards were replaced since they were done; `stale` are the manifests of the old files.
+    """
 
     done: tuple[Shard, ...]
     left: tuple[Shard, ...]
@@ -33,7 +38,7 @@ class Backlog:
 def find_backlog(
     shards: Sequence[Shard], manifests: Iterable[ManifestName], identity8: str
 ) -> Backlog:
-    """Sort shards into done, left and changed; `stale` are the manifests of the changed ones."""
+    """Compare the shards with the manifests of the run that has this identity."""
     sources: dict[str, list[ManifestName]] = {}
     for name in manifests:
         if name.identity8 == identity8:
@@ -55,89 +60,90 @@ def find_backlog(
 def admit_changed(
     backlog: Backlog, storage: Storage, output: str, *, redo_changed: bool
 ) -> Sequence[Shard]:
-    """The shards to work on; replaced ones are refused, or their old manifests withdrawn."""
+    """The shards to work on.
+
+    Raises when shards were replaced, or, with `redo_changed`, deletes their old manifests and
+    includes them.
+    """
     if not backlog.changed:
         return backlog.left
     if not redo_changed:
+        changed = [redact(shard.url) for shard in backlog.changed]
         raise InputError(
             f"{len(backlog.changed)} shards were replaced since `{redact(output)}` was made from "
-            f"them:\n{named(backlog.changed)}\nexpected the same size and etag as before; put the "
+            f"them:\n{list_lines(changed)}\nexpected the same size and etag as before; put the "
             "old files back, or pass `--redo-changed` to tokenize the new ones"
         )
-    # Before the work: a part must never lie beside a manifest that describes another one.
+    # The old manifest goes before the work: it must never stand beside a part it does not describe.
     for name in backlog.stale:
         storage.delete(join(output, name.path))
     return (*backlog.left, *backlog.changed)
 
 
-def named(shards: Sequence[Shard]) -> str:
-    """A few shards by URL, one a line."""
-    lines = [f"  {redact(shard.url)}" for shard in shards[:_SHOWN]]
-    if len(shards) > _SHOWN:
-        lines.append(f"  … and {len(shards) - _SHOWN} more")
-    return "\n".join(lines)
-
-
-def read_finished(
+def read_if_all_done(
     storage: Storage,
     output: str,
     codec: CodecRequest,
     rules: ReadRules,
     shards: Sequence[Shard],
     manifests: Sequence[ManifestName],
-) -> list[ShardEnding] | None:
-    """How `shards` ended when all are done, so that neither Ray nor weights are needed.
+) -> list[FinishedShard] | None:
+    """The shards as finished ones, when all are done; then neither Ray nor weights are needed.
 
-    None when something is left, or when only the loaded codec can tell. The machine may be another
-    one than that of the run: it would make no code.
+    None when a shard is left, or when the codec must be loaded to compare identities. The platform
+    of this machine is not compared, because no code would be made on it.
     """
     try:
         record = read_run_record(storage, output)
     except InputError:
         return None
-    identity = checked_identity(output, record, codec, rules)
+    identity = check_recorded_identity(output, record, codec, rules)
     if identity is None:
         return None
     backlog = find_backlog(shards, manifests, identity.identity8)
     if backlog.left or backlog.changed:
         return None
     try:
-        # Last, because a checkpoint may have to be fetched to be hashed.
-        checked_identity(output, record, codec, rules, checkpoint_sha256(codec.source))
+        # This check is last because hashing a checkpoint may first have to download it.
+        check_recorded_identity(output, record, codec, rules, checkpoint_sha256(codec.source))
     except (XYCodecError, OSError):
         return None
-    return read_endings(storage, output, identity.identity8, shards)
+    return read_finished_shards(storage, output, identity.identity8, shards)
 
 
-def read_endings(
+def read_finished_shards(
     storage: Storage, output: str, identity8: str, shards: Sequence[Shard]
-) -> list[ShardEnding]:
-    """How shards that are done ended: by the event logs, which are few files.
+) -> list[FinishedShard]:
+    """Damage and rejects of shards that are done.
 
-    Only where a killed driver left no event, by the manifest.
+    They are read from the event logs, which are few files. Where a killed driver left no event of a
+    shard, its manifest is read.
     """
     if not shards:
         return []
-    told: dict[tuple[str, str], ShardEnding] = {}
+    told: dict[tuple[str, str], FinishedShard] = {}
     for event in read_events(storage, output):
         if event.get("event") == "shard_done" and "source8" in event:
-            ending = ShardEnding.of_event(event)
-            told[ending.url, str(event["source8"])] = ending
+            finished = FinishedShard.of_event(event)
+            told[finished.url, str(event["source8"])] = finished
     untold = [s for s in shards if (redact(s.url), s.source8) not in told]
     names = [ManifestName.of(s, identity8) for s in untold]
     manifests = read_named_manifests(storage, output, names)
     known = (told.get((redact(s.url), s.source8)) for s in shards)
-    return [*filter(None, known), *map(ShardEnding.of_manifest, manifests)]
+    return [*filter(None, known), *map(FinishedShard.of_manifest, manifests)]
 
 
-def checked_identity(
+def check_recorded_identity(
     output: str,
     record: RunRecord,
     codec: CodecRequest,
     rules: ReadRules,
     checkpoint: str | None = None,
 ) -> RunIdentity | None:
-    """The recorded identity; refused where the request states another value."""
+    """The identity in `run.json`; raises where the request states another value.
+
+    None when another version of xytok wrote it, so that only a loaded codec can be compared.
+    """
     recorded = dict(record.identity["codec"])
     stated = {"precision": codec.precision, "overlap_seconds": codec.overlap_seconds}
     if checkpoint is not None:
@@ -145,7 +151,7 @@ def checked_identity(
     try:
         known = CodecIdentity(**(recorded | stated))
     except TypeError:
-        return None  # written by another version
+        return None
     identity = build_identity(known, rules)
     check_same_identity(output, record.identity, asdict(identity))
     return identity

@@ -1,9 +1,13 @@
-"""A run from start to end: list, claim the output, find what is left, work, sum up."""
+"""A run from start to end: list the shards, claim the output, find what is left, work, sum up.
+
+`xytok tokenize` calls `run_tokenize` with an engine; the same call again resumes. Reject rate and
+damage are checked here, because they decide how the command ends.
+"""
 
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
@@ -11,10 +15,15 @@ from typing import Any
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
-from pipeline.errors import DamageError, InputError, UsageError
+from pipeline.errors import DamageError, InputError, UsageError, list_lines
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.progress import show_run
-from pipeline.fleet.resume import admit_changed, find_backlog, read_endings, read_finished
+from pipeline.fleet.resume import (
+    admit_changed,
+    find_backlog,
+    read_finished_shards,
+    read_if_all_done,
+)
 from pipeline.fleet.summary import RunSummary
 from pipeline.output.events import EventLog
 from pipeline.output.identity import build_identity
@@ -27,7 +36,6 @@ from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 
 logger = logging.getLogger(__name__)
-_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +70,10 @@ class RunRequest:
 
 
 def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
-    """Do everything that is left, and return what was done; the same call again resumes."""
+    """Do every shard that is left and return the summary; the same call again resumes."""
     request.check()
     output = normalise(request.output)
-    # Listed before a codec is loaded: a wrong path is told within a second.
+    # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
     shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
     logger.info("Reading what the output `%s` holds already", redact(output))
     manifests = list_manifests(request.storage, output)
@@ -88,7 +96,8 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
         _work(request, engine, settings, left, summary)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
-    summary.recall(read_endings(request.storage, output, identity.identity8, backlog.done))
+    before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)
+    summary.recall(before)
     _check_reject_rate(summary, request.max_reject_rate)
     return summary
 
@@ -98,12 +107,13 @@ def _summary_if_finished(
 ) -> RunSummary | None:
     if request.codec is None:
         return None
-    where = (request.storage, output)
-    endings = read_finished(*where, request.codec, request.rules, shards, manifests)
-    if endings is None:
+    finished = read_if_all_done(
+        request.storage, output, request.codec, request.rules, shards, manifests
+    )
+    if finished is None:
         return None
     summary = RunSummary(shards_total=len(shards), shards_skipped=len(shards), bytes_total=0)
-    summary.recall(endings)
+    summary.recall(finished)
     _check_reject_rate(summary, request.max_reject_rate)
     return summary
 
@@ -111,7 +121,7 @@ def _summary_if_finished(
 def _flip_rate(
     request: RunRequest, engine: Engine, output: str, shards: Sequence[Shard]
 ) -> dict[str, Any]:
-    """What an audit in `exact` must expect; measured once, before a run's first shard."""
+    """What an audit in `exact` has to expect; measured once, before the first shard of a run."""
     is_exact = engine.identity().precision == "exact"
     if is_exact or not shards or request.storage.exists(join(output, RUN_RECORD)):
         return {}
@@ -134,25 +144,20 @@ def provenance(request: RunRequest) -> dict[str, Any]:
 
 
 def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
-    """Raise when shards failed or were damaged, so that the command's exit code says so."""
+    """Raise when shards failed or were damaged; the error sets the exit code of the command."""
     if summary.failed:
         raise InputError(
             f"{len(summary.failed)} of {summary.shards_total} shards failed:\n"
-            + _listed([f"{url}: {error}" for url, error in summary.failed])
+            + list_lines([f"{url}: {error}" for url, error in summary.failed])
             + "\nexpected all to finish; run the same command again to try only them"
         )
     if summary.damaged and not allow_damaged:
         raise DamageError(
             f"{len(summary.damaged)} shards are damaged:\n"
-            + _listed([f"{url}: {holes} holes" for url, holes in summary.damaged])
+            + list_lines([f"{url}: {holes} holes" for url, holes in summary.damaged])
             + "\nwhat could be read is in their parts, the holes are in their manifests; expected "
             "whole tars; replace them and pass `--redo-changed`, or pass `--allow-damaged`"
         )
-
-
-def _listed(lines: Sequence[str]) -> str:
-    more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "\n".join([*(f"  {line}" for line in lines[:_SHOWN]), *more])
 
 
 def _work(
@@ -170,27 +175,23 @@ def _work(
             for outcome in outcomes:
                 summary.take(outcome)
                 show()
-                _record(events.write, outcome)
+                _record(events, outcome)
                 _check_reject_rate(summary, request.max_reject_rate)
     finally:
-        _close(outcomes)
+        # An engine's outcomes are a generator: closing it stops the workers.
+        if isinstance(outcomes, Generator):
+            outcomes.close()
         events.write("run_ended", **summary.to_dict())
         events.close()
 
 
-def _close(outcomes: object) -> None:
-    close = getattr(outcomes, "close", None)
-    if close is not None:
-        close()
-
-
-def _record(write: Callable[..., None], outcome: ShardOutcome) -> None:
+def _record(events: EventLog, outcome: ShardOutcome) -> None:
     manifest = outcome.manifest
     fields = {"shard": redact(outcome.shard.url), "worker": outcome.worker}
     if manifest is None:
-        write("shard_failed", **fields, error=outcome.error)
+        events.write("shard_failed", **fields, error=outcome.error)
         return
-    write(
+    events.write(
         "shard_done",
         **fields,
         source8=outcome.shard.source8,

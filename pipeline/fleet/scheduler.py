@@ -1,8 +1,9 @@
-"""Which worker does which shard next; pure logic, no Ray, no clock, no storage.
+"""Which worker does which shard next, and when a shard is retried, isolated or quarantined.
 
-Largest shards first, a free worker takes the next one, and a next shard is prefetched while enough
-are left. A shard is blamed only when a worker died on it alone on a live node: deaths with two
-shards in hand make both suspects, which are then tried alone.
+Pure logic without Ray, clock or storage, called by `ray/engine.py`. The largest shards go first. A
+worker gets a second shard to read ahead while enough are left. A shard gets a strike only when a
+worker on a live node died while it held this shard alone. When a worker dies with two shards, both
+become suspects and are tried again, each alone on a worker.
 """
 
 import heapq
@@ -13,16 +14,16 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Sized(Protocol):
-    """What the scheduler has to know about a shard."""
+    """What the scheduler needs to know about a shard."""
 
     @property
     def path(self) -> str:
-        """The name that tells it from every other shard of the run."""
+        """The name, unique in the run."""
         ...
 
     @property
     def size_bytes(self) -> int:
-        """How large it is; only the order depends on it."""
+        """The size; larger shards go first."""
         ...
 
 
@@ -30,7 +31,7 @@ Item = TypeVar("Item", bound=Sized)
 
 
 class Loss(Enum):
-    """Why a worker is gone; only a death on a live node can be a shard's fault."""
+    """Why a worker is gone; only `DIED`, a death on a live node, can be the fault of a shard."""
 
     DIED = "died"
     NODE_LOST = "node_lost"
@@ -38,18 +39,18 @@ class Loss(Enum):
 
 
 class Verdict(Enum):
-    """What became of a shard whose worker is gone, or that failed."""
+    """What happens next with a shard that failed or lost its worker."""
 
-    AGAIN = "again"
-    SUSPECTED = "suspected"
-    ISOLATED = "isolated"
-    QUARANTINED = "quarantined"
-    FAILED = "failed"
+    AGAIN = "again"  # any worker tries it again
+    SUSPECTED = "suspected"  # tried again, alone on a worker
+    ISOLATED = "isolated"  # tried again alone, with decoding in a child process
+    QUARANTINED = "quarantined"  # never tried again in this run
+    FAILED = "failed"  # never tried again in this run
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """How often a shard may kill its worker, or fail without killing it."""
+class QuarantinePolicy:
+    """How many deaths of workers isolate or quarantine a shard, and how often it may fail."""
 
     isolate_at_strike: int = 2
     quarantine_at_strike: int = 4
@@ -58,7 +59,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Assignment(Generic[Item]):
-    """One shard for one worker; `isolated` means its decoding belongs into a subprocess."""
+    """One shard for one worker; `isolated` asks it to decode in a child process."""
 
     shard: Item
     isolated: bool
@@ -75,8 +76,8 @@ class _Case(Generic[Item]):
 class Scheduler(Generic[Item]):
     """Hands out the shards of a run; every shard ends done, failed or quarantined, exactly once."""
 
-    def __init__(self, shards: Iterable[Item], policy: Policy | None = None) -> None:
-        self._policy = policy or Policy()
+    def __init__(self, shards: Iterable[Item], policy: QuarantinePolicy | None = None) -> None:
+        self._policy = policy or QuarantinePolicy()
         self._waiting = [_entry(_Case(shard)) for shard in shards]
         self._num_shards = len(self._waiting)
         heapq.heapify(self._waiting)
@@ -89,7 +90,7 @@ class Scheduler(Generic[Item]):
 
     @property
     def num_left(self) -> int:
-        """Shards not ended yet, those in the hands of workers included."""
+        """Shards that are not done, failed or quarantined, including those that workers hold."""
         return self._num_shards - len(self.done) - len(self.failed) - len(self.quarantined)
 
     @property
@@ -106,7 +107,7 @@ class Scheduler(Generic[Item]):
         return [case.shard for case in self._hands[worker]]
 
     def take(self, worker: str) -> Assignment[Item] | None:
-        """The next shard for a worker, or None when it should have no more for now."""
+        """The next shard for a worker, or None when it should get no more for now."""
         hand = self._hands[worker]
         case = self._prefetch(worker, hand) if hand else self._next_for_idle(worker)
         if case is None:
@@ -123,21 +124,21 @@ class Scheduler(Generic[Item]):
     def _prefetch(self, worker: str, hand: list[_Case[Item]]) -> _Case[Item] | None:
         if len(hand) > 1 or hand[0].suspected:
             return None
-        # A suspect needs an empty worker: as many as there are suspects get no prefetch.
+        # A suspect runs alone on a worker, so for each suspect one worker gets no second shard.
         if worker in self._starved or len(self._suspects) > len(self._starved):
             self._starved.add(worker)
             return None
-        # Near the end a prefetched shard would wait behind a busy worker while another is free.
+        # Near the end a second shard would wait for this worker while another worker is free.
         if len(self._waiting) < len(self._hands):
             return None
         return heapq.heappop(self._waiting)[-1]
 
     def finish(self, worker: str, path: str) -> None:
-        """A worker committed a shard."""
+        """A worker wrote the manifest of a shard."""
         self.done.append(self._put_down(worker, path).shard.path)
 
     def fail(self, worker: str, path: str, *, final: bool = False) -> Verdict:
-        """A worker lives but could not do a shard; it is tried again until it failed too often."""
+        """A worker could not do a shard and lives; the shard is tried again unless `final`."""
         case = self._put_down(worker, path)
         case.failures += 1
         if final or case.failures >= self._policy.max_failures:
@@ -151,7 +152,7 @@ class Scheduler(Generic[Item]):
         self._requeue(self._put_down(worker, path))
 
     def lose(self, worker: str, loss: Loss) -> list[tuple[Item, Verdict]]:
-        """A worker is gone: its shards go back, and one of them may be blamed."""
+        """A worker is gone: its shards go back; one that it held alone may get a strike."""
         hand = self._hands.pop(worker)
         self._starved.discard(worker)
         judge = self._judge(loss, alone=len(hand) == 1)
@@ -189,5 +190,5 @@ class Scheduler(Generic[Item]):
 
 
 def _entry(case: _Case[Item]) -> tuple[int, str, _Case[Item]]:
-    # Paths are unique, so two cases are never compared.
+    # Paths are unique, so the heap never compares two cases.
     return -case.shard.size_bytes, case.shard.path, case

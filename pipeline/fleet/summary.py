@@ -1,4 +1,8 @@
-"""What a run has done so far, added up from the outcomes of its shards."""
+"""The summary of a run: clips, rejects, hours, speed and stage times, added up shard by shard.
+
+`run.py` feeds it. Progress shows it while it grows, the command prints it at the end, and the last
+event of a run records it.
+"""
 
 import time
 from collections import Counter
@@ -6,18 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.output.manifest import ShardEnding
+from pipeline.output.manifest import FinishedShard
 from pipeline.storage.location import redact
 from pipeline.worker.stage_times import StageTime
 from pipeline.worker.writer import ShardOutcome
 
-# A rate over fewer clips says nothing.
+# `--max-reject-rate` judges nothing before this many clips: a rate over few clips is chance.
 _MIN_CLIPS_FOR_RATE = 200
 
 
 @dataclass(slots=True)
 class RunSummary:
-    """Sums over outcomes; `take` them as they come."""
+    """Sums over the outcomes of shards.
+
+    `judged_before` and `rejects_before` count the shards that earlier commands did.
+    """
 
     shards_total: int
     shards_skipped: int
@@ -53,18 +60,18 @@ class RunSummary:
         self.filtered += manifest.filtered
         self.rejects.update(manifest.rejects_by_reason)
         self.source_seconds += manifest.source_seconds
-        self._note_damage(ShardEnding.of_manifest(manifest))
+        self._note_damage(FinishedShard.of_manifest(manifest))
 
-    def recall(self, endings: Iterable[ShardEnding]) -> None:
-        """Let shards that were done before count for how the run ends: damage and rejects."""
-        for ending in endings:
-            self.judged_before += ending.codes + ending.rejects
-            self.rejects_before += ending.rejects
-            self._note_damage(ending)
+    def recall(self, shards: Iterable[FinishedShard]) -> None:
+        """Add damage and rejects of shards that earlier commands did; the exit code counts them."""
+        for shard in shards:
+            self.judged_before += shard.codes + shard.rejects
+            self.rejects_before += shard.rejects
+            self._note_damage(shard)
 
-    def _note_damage(self, ending: ShardEnding) -> None:
-        if ending.holes:
-            self.damaged.append((ending.url, ending.holes))
+    def _note_damage(self, shard: FinishedShard) -> None:
+        if shard.holes:
+            self.damaged.append((shard.url, shard.holes))
 
     @property
     def wall_seconds(self) -> float:
@@ -73,17 +80,17 @@ class RunSummary:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of speech a second."""
+        """Seconds of speech encoded per second of wall time."""
         return self.source_seconds / max(self.wall_seconds, 1e-9)
 
     def reject_rate(self) -> float:
-        """Rejects among the clips that were not filtered; 0 while there are too few to say."""
+        """The share of rejects among unfiltered clips; 0 while there are fewer than 200 clips."""
         judged = self.clips - self.filtered + self.judged_before
         rejects = self.rejects.total() + self.rejects_before
         return rejects / judged if judged >= _MIN_CLIPS_FOR_RATE else 0.0
 
     def stages(self) -> list[StageTime]:
-        """Seconds per stage over all workers."""
+        """Busy seconds of each stage, added up over all workers."""
         sums: dict[str, StageTime] = {}
         for times in self.stages_by_worker.values():
             for one in times:
@@ -92,7 +99,7 @@ class RunSummary:
         return list(sums.values())
 
     def idle_share(self) -> float | None:
-        """The share of the workers' time in which no codec was busy."""
+        """The share of the wall time in which codecs waited; None before the first shard ended."""
         encode = next((stage for stage in self.stages() if stage.name == "encode"), None)
         if encode is None:
             return None
@@ -100,16 +107,16 @@ class RunSummary:
 
     @property
     def times_out_of_memory(self) -> int:
-        """How often an accelerator had no memory for one more buffer in flight."""
+        """How often GPU memory was too small for one more pack in flight, over all workers."""
         return sum(self.out_of_memory_by_worker.values())
 
     def slowest_stage(self) -> str | None:
-        """The stage whose threads were busiest."""
+        """The stage whose threads were busiest, each on average."""
         stages = self.stages()
         return max(stages, key=lambda s: s.seconds_per_thread).name if stages else None
 
     def to_dict(self) -> Mapping[str, Any]:
-        """The summary as plain JSON values."""
+        """The summary as JSON values, for `--json` and for the event log."""
         return {
             "shards": self.shards_total,
             "skipped": self.shards_skipped,
@@ -133,7 +140,7 @@ class RunSummary:
         }
 
     def lines(self) -> list[str]:
-        """The summary for people."""
+        """The summary as lines of text."""
         if self.shards_skipped == self.shards_total:
             return [
                 f"shards    nothing is left: all {self.shards_total} were done before, "
@@ -160,7 +167,7 @@ class RunSummary:
         ]
         if self.times_out_of_memory:
             lines.append(
-                f"memory    GPU memory ran out ({self.times_out_of_memory} x): fewer buffers were "
+                f"memory    GPU memory ran out ({self.times_out_of_memory} x): fewer packs were "
                 "kept in flight; codes are the same"
             )
         return lines

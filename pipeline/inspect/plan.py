@@ -7,7 +7,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.sampling import ShardSample, sample_shards
 from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError
-from pipeline.fleet.resume import checked_identity, find_backlog
+from pipeline.fleet.resume import check_recorded_identity, find_backlog
 from pipeline.output.manifest import list_manifests
 from pipeline.output.run_record import RUN_RECORD, read_run_record
 from pipeline.storage.client import Storage
@@ -130,5 +130,5 @@ def _run_of(output: str, storage: Storage, codec: CodecRequest, rules: ReadRules
     except InputError:
         return None
     record = read_run_record(storage, output)
-    checked_identity(output, record, codec, rules)
+    check_recorded_identity(output, record, codec, rules)
     return record.identity8

@@ -1,1 +1,1 @@
-"""What comes out: schema, parts, rejects, manifests, identity and the record of a run."""
+"""What a run writes: schema, parts, rejects, manifests, events, identity and `run.json`."""

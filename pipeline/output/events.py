@@ -1,4 +1,8 @@
-"""`events/*.jsonl`: times, hosts, workers and rates, everything that differs between equal runs."""
+"""The event log of a run, `events/*.jsonl`: times, hosts, workers, rates.
+
+Everything that differs between two equal runs is here, so that parts and manifests stay equal byte
+for byte. `fleet/run.py` writes it; `xytok status` and resuming read it.
+"""
 
 import json
 import os
@@ -12,7 +16,7 @@ from pipeline.storage.client import Storage
 from pipeline.storage.location import is_local, join, local_path
 
 EVENTS = "events"
-_PUT_SECONDS = 30.0
+_UPLOAD_SECONDS = 30.0
 
 
 def read_events(storage: Storage, output: str) -> Iterator[dict[str, Any]]:
@@ -23,11 +27,15 @@ def read_events(storage: Storage, output: str) -> Iterator[dict[str, Any]]:
             try:
                 yield dict(json.loads(line))
             except ValueError:
-                continue  # a driver that was killed leaves half a line
+                continue  # a killed driver may leave half a line
 
 
 class EventLog:
-    """One file of events per driver; object stores cannot append and get it whole now and then."""
+    """The events of one driver, in a file of its own.
+
+    A local file is appended to. Object stores cannot append, so there the whole file is uploaded
+    again every 30 seconds.
+    """
 
     def __init__(self, storage: Storage, output: str) -> None:
         self._storage = storage
@@ -35,30 +43,27 @@ class EventLog:
         name = f"{started}-{socket.gethostname()}-{os.getpid()}.jsonl"
         self.url = join(output, EVENTS, name)
         self._lines: list[str] = []
-        self._put_at = time.monotonic()
+        self._uploaded = time.monotonic()
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Record one event."""
+        """Record one event with the current time."""
         event = {"time": round(time.time(), 3), "event": kind} | fields
         line = json.dumps(event, default=str) + "\n"
         if is_local(self.url):
-            self._append(line)
+            path = Path(local_path(self.url))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as file:
+                file.write(line)
             return
         self._lines.append(line)
-        if time.monotonic() - self._put_at > _PUT_SECONDS:
-            self._put()
+        if time.monotonic() - self._uploaded > _UPLOAD_SECONDS:
+            self._upload()
 
     def close(self) -> None:
-        """Make sure that every event is in the output."""
+        """Upload what was not uploaded yet."""
         if self._lines:
-            self._put()
+            self._upload()
 
-    def _append(self, line: str) -> None:
-        path = Path(local_path(self.url))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
-            file.write(line)
-
-    def _put(self) -> None:
+    def _upload(self) -> None:
         self._storage.write_finished(self.url, "".join(self._lines).encode())
-        self._put_at = time.monotonic()
+        self._uploaded = time.monotonic()

@@ -1,6 +1,7 @@
-"""What a run's bytes depend on: codec, decoder, schema and rules; must match to resume.
+"""The identity of a run: everything that the bytes of its parts depend on.
 
-Provenance is recorded and never compared, tuning is free; neither is here.
+A run resumes only in an output with an equal identity. `fleet/run.py` builds it, `run_record.py`
+stores it in `run.json`. Provenance and tuning change no byte and are not part of it.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from xy_codec.contract import CodecIdentity
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Everything a part's bytes depend on beside its shard."""
+    """Everything, apart from the shard itself, that the bytes of a part depend on."""
 
     codec: Mapping[str, Any]
     resampler: str
@@ -34,7 +35,7 @@ class RunIdentity:
     max_member_bytes: int
 
     def to_json(self) -> str:
-        """The identity as canonical JSON, also for the Parquet footer."""
+        """The identity as canonical JSON, as it stands in the footer of Parquet files."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     @property
@@ -63,8 +64,8 @@ def build_identity(codec: CodecIdentity, rules: ReadRules) -> RunIdentity:
 def check_same_identity(
     output: str, existing: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
-    """Refuse to mix codes that are not comparable; every difference is named with both values."""
-    # Through JSON, so that tuples and lists, or 10 and 10.0, do not count as differences.
+    """Raise when the two identities differ, naming every difference with both values."""
+    # Both go through JSON first, so that a tuple equals the list that was read from `run.json`.
     differences = _differences(json.loads(json.dumps(existing)), json.loads(json.dumps(wanted)))
     if differences:
         raise IdentityError(

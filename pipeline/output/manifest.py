@@ -1,7 +1,8 @@
-"""The small JSON whose existence says "this shard is done": what went in, what came out.
+"""The manifest of a shard: its file name, its content, and how manifests are listed and read.
 
-It is written last. Its name carries short hashes of the run's identity and of the source file, so
-that one listing of manifests and one of the inputs tell what is left.
+A manifest that exists means "this shard is done", so a worker writes it after the part and the
+rejects. Its name holds short hashes of the run's identity and of the source file. One listing of
+manifests and one of the inputs therefore show which shards are left, without reading any file.
 """
 
 import json
@@ -26,7 +27,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class WrittenFile:
-    """A file of the output, with what proves that it is whole."""
+    """A part or reject file, with the size and hash that prove it is whole."""
 
     path: str
     size_bytes: int
@@ -36,7 +37,7 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class ManifestName:
-    """What a manifest's name says, without reading it."""
+    """What the name of a manifest tells without reading the file."""
 
     stem: str
     identity8: str
@@ -55,7 +56,7 @@ class ManifestName:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One finished shard; equal runs write equal manifests, byte for byte."""
+    """What went into one finished shard and what came out; equal runs write equal bytes."""
 
     shard: str
     url: str
@@ -77,7 +78,7 @@ class Manifest:
     limited: bool = False
 
     def check_balance(self) -> None:
-        """Refuse a manifest in which a clip went missing or was counted twice."""
+        """Raise when a clip is missing or was counted twice."""
         if self.clips_seen != self.codes + self.rejects + self.filtered:
             raise OutputError(
                 f"Shard `{self.url}` does not balance: {self.clips_seen} clips seen, but "
@@ -87,7 +88,7 @@ class Manifest:
 
     @property
     def is_damaged(self) -> bool:
-        """Whether part of the tar could not be read."""
+        """Whether some bytes of the tar could not be read."""
         return bool(self.holes)
 
     def to_json(self) -> bytes:
@@ -96,8 +97,8 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardEnding:
-    """The damage and the rejects of one finished shard."""
+class FinishedShard:
+    """What the end of a run needs to know of a shard: its damage and its rejects."""
 
     url: str
     holes: int
@@ -105,31 +106,25 @@ class ShardEnding:
     rejects: int
 
     @classmethod
-    def of_event(cls, event: Mapping[str, Any]) -> "ShardEnding":
-        """From a line of the event log."""
+    def of_event(cls, event: Mapping[str, Any]) -> "FinishedShard":
+        """From a `shard_done` line of the event log."""
         counts = (int(event[name]) for name in ("holes", "codes", "rejects"))
         return cls(str(event["shard"]), *counts)
 
     @classmethod
-    def of_manifest(cls, manifest: Manifest) -> "ShardEnding":
-        """From the manifest."""
+    def of_manifest(cls, manifest: Manifest) -> "FinishedShard":
+        """From its manifest, where no event log tells."""
         holes = len(manifest.holes)
         return cls(redact(manifest.url), holes, manifest.codes, manifest.rejects)
 
 
-def parse_name(path: str) -> ManifestName | None:
-    """What a path below `manifests/` says; None when it is no manifest."""
-    match = _NAME.match(path)
-    return ManifestName(**match.groupdict()) if match else None
-
-
 def list_manifests(storage: Storage, output: str) -> list[ManifestName]:
-    """The names of all manifests of an output, by one listing and no reads."""
+    """The names of all manifests of an output; lists, and reads no file."""
     return [name for name, _ in _listed(storage, output)]
 
 
 def read_manifests(storage: Storage, output: str) -> Iterable[Manifest]:
-    """Every manifest of an output, read one by one."""
+    """Every manifest of an output, read one after the other."""
     for _, url in _listed(storage, output):
         yield read_manifest(storage, url)
 
@@ -137,14 +132,14 @@ def read_manifests(storage: Storage, output: str) -> Iterable[Manifest]:
 def read_named_manifests(
     storage: Storage, output: str, names: Sequence[ManifestName]
 ) -> list[Manifest]:
-    """Manifests read side by side, in the order of their names."""
+    """The manifests with these names, read in parallel, in the same order."""
     urls = [join(output, name.path) for name in names]
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda url: read_manifest(storage, url), urls))
 
 
 def read_manifest(storage: Storage, url: str) -> Manifest:
-    """One manifest."""
+    """The manifest in a file; fields that a newer version added are ignored."""
     content = storage.read_bytes(url)
     try:
         return _from_dict(json.loads(content))
@@ -156,7 +151,7 @@ def read_manifest(storage: Storage, url: str) -> Manifest:
 
 
 def write_manifest(storage: Storage, output: str, name: ManifestName, manifest: Manifest) -> None:
-    """Say that a shard is done; call this after its part and rejects are in place."""
+    """Mark a shard as done; call it only after its part and rejects were written."""
     manifest.check_balance()
     storage.write_finished(join(output, name.path), manifest.to_json())
 
@@ -165,9 +160,9 @@ def _listed(storage: Storage, output: str) -> list[tuple[ManifestName, str]]:
     folder = join(output, MANIFESTS)
     listed = []
     for file in storage.list_files(folder):
-        name = parse_name(file.url.removeprefix(folder).lstrip("/"))
-        if name:
-            listed.append((name, file.url))
+        match = _NAME.match(file.url.removeprefix(folder).lstrip("/"))
+        if match:
+            listed.append((ManifestName(**match.groupdict()), file.url))
     return listed
 
 

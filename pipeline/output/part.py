@@ -1,33 +1,35 @@
-"""Parts and reject files: Parquet made of row groups, the same bytes for the same rows."""
+"""The part of a shard: one table row for every clip that became codes, in source order.
 
-import json
-from collections.abc import Mapping, Sequence
+The writing thread of a worker builds it. The columns are in `schema.py`, how the file is written
+and published is in `parquet_file.py`.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.corpus.metadata import Metadata
 from pipeline.corpus.shard import Shard
 from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
-from pipeline.output.schema import (
-    CODES_TYPE,
-    DICTIONARY_COLUMNS,
-    IDENTITY_KEY,
-    PART_SCHEMA,
-    PROVENANCE_KEY,
-    SCHEMA_VERSION,
-)
-from pipeline.output.spill import Spill
+from pipeline.output.parquet_file import ParquetFile, arrow_table
+from pipeline.output.schema import CODES_TYPE, DICTIONARY_COLUMNS, PART_SCHEMA
 from pipeline.storage.client import Storage
-from pipeline.storage.location import join, redact
+from pipeline.storage.location import redact
 from xy_codec.contract import Codes
 
-_ZSTD_LEVEL = 3
+_METADATA_COLUMNS = (
+    "text",
+    "speaker",
+    "language",
+    "dnsmos",
+    "phone_count",
+    "json_duration",
+    "extra",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,9 @@ class PartRow:
 
 
 def part_table(rows: Sequence[PartRow], shard: str, *, has_offsets: bool) -> pa.Table:
-    """The Arrow table of a row group."""
-    metadata = [row.metadata for row in rows]
+    """The Arrow table of a row group; `has_offsets` is false for shards that are gzipped."""
     rates = np.fromiter((row.sample_rate for row in rows), np.int32, len(rows))
     samples = np.fromiter((row.num_samples for row in rows), np.int64, len(rows))
-    offsets = [row.tar_offset for row in rows] if has_offsets else [None] * len(rows)
     columns: dict[str, Any] = {
         "key": [row.key for row in rows],
         "codes": codes_array([row.codes for row in rows]),
@@ -58,15 +58,10 @@ def part_table(rows: Sequence[PartRow], shard: str, *, has_offsets: bool) -> pa.
         "sample_rate": rates,
         "duration": samples / rates,
         "shard": [shard] * len(rows),
-        "tar_offset": offsets,
+        "tar_offset": [row.tar_offset if has_offsets else None for row in rows],
         "tar_size": [row.tar_size for row in rows],
         "audio_xxh64": np.fromiter((row.audio_xxh64 for row in rows), np.uint64, len(rows)),
-    } | {
-        name: [getattr(fields, name) for fields in metadata]
-        for name in ("text", "speaker", "language", "dnsmos", "phone_count")
-    }
-    columns["json_duration"] = [fields.json_duration for fields in metadata]
-    columns["extra"] = [fields.extra for fields in metadata]
+    } | {name: [getattr(row.metadata, name) for row in rows] for name in _METADATA_COLUMNS}
     return arrow_table(columns, PART_SCHEMA)
 
 
@@ -88,76 +83,23 @@ def _offsets(lengths: Any) -> Any:
     return pa.array(offsets, pa.int32())
 
 
-def footer(identity: RunIdentity, shard: Shard) -> dict[bytes, bytes]:
-    """How a part was made; no host and no time, so that equal runs give equal bytes."""
-    provenance = {
-        "xytok": metadata.version("xytok"),
-        "schema_version": SCHEMA_VERSION,
-        "shard": shard.path,
-        "source_size_bytes": shard.size_bytes,
-        "source_etag": shard.etag,
-    }
-    return {
-        IDENTITY_KEY: identity.to_json().encode(),
-        PROVENANCE_KEY: json.dumps(provenance, sort_keys=True).encode(),
-    }
-
-
 class PartWriter:
     """Builds the part of one shard row group by row group; nothing is visible before `publish`."""
 
     def __init__(self, shard: Shard, identity: RunIdentity) -> None:
         self._shard = shard
-        self._spill = Spill()
-        self._footer = footer(identity, shard)
-        self._writer = parquet_writer(self._spill, PART_SCHEMA, self._footer, DICTIONARY_COLUMNS)
-        self.rows = 0
+        self._file = ParquetFile(PART_SCHEMA, DICTIONARY_COLUMNS, shard, identity)
 
     def add_row_group(self, rows: Sequence[PartRow]) -> None:
-        """Append one row group."""
-        table = part_table(rows, redact(self._shard.url), has_offsets=not self._shard.is_compressed)
-        self._writer.write_table(table, row_group_size=len(rows))
-        self.rows += len(rows)
+        """Append these rows as one row group."""
+        shard = self._shard
+        table = part_table(rows, redact(shard.url), has_offsets=not shard.is_compressed)
+        self._file.add_row_group(table)
 
     def publish(self, storage: Storage, output: str) -> WrittenFile:
-        """Put the finished part under its final name."""
-        self._writer.close()
-        return publish_file(self._spill, storage, output, self._shard.part_path, self.rows)
+        """Put the finished part into the output."""
+        return self._file.publish(storage, output, self._shard.part_path)
 
     def discard(self) -> None:
-        """Give back memory and disk, published or not."""
-        # Else the writer would write its footer into a closed file when it is collected.
-        if self._writer.is_open:
-            self._writer.close()
-        self._spill.discard()
-
-
-def parquet_writer(
-    spill: Spill, schema: Any, notes: Mapping[bytes, bytes], dictionary: Sequence[str]
-) -> pq.ParquetWriter:
-    """A writer with the settings that all files of an output share."""
-    return pq.ParquetWriter(
-        pa.PythonFile(spill, mode="w"),
-        schema.with_metadata(dict(notes)),
-        compression="zstd",
-        compression_level=_ZSTD_LEVEL,
-        use_dictionary=cast(Any, list(dictionary)),
-        write_page_index=True,
-        version="2.6",
-    )
-
-
-def publish_file(spill: Spill, storage: Storage, output: str, path: str, rows: int) -> WrittenFile:
-    """Put a finished file under its final name, and say what proves that it is whole."""
-    storage.write_finished(join(output, path), spill.content())
-    return WrittenFile(path, spill.size_bytes, spill.sha256, rows)
-
-
-def arrow_table(columns: Mapping[str, Any], schema: Any) -> pa.Table:
-    """The table of these columns, each as the schema types it."""
-    arrays = [
-        value if isinstance(value, pa.Array) else pa.array(value, field.type)
-        for field in schema
-        for value in (columns[field.name],)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+        """Free memory and disk, whether the part was published or not."""
+        self._file.close()

@@ -1,6 +1,6 @@
-"""`run.json`: what all work in one output folder shares, written once and compared ever after.
+"""`run.json`: written by the first command that works in an output, compared by all later ones.
 
-Identity must match to resume; provenance is recorded, never compared; tuning is free. No secrets.
+Only the identity is compared. Provenance and tuning are recorded for people. It holds no secrets.
 """
 
 import json
@@ -26,12 +26,12 @@ class RunRecord:
     tuning: Mapping[str, Any]
 
     def to_json(self) -> bytes:
-        """The record as bytes."""
+        """The record as the bytes of `run.json`."""
         return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
 
 
 def read_run_record(storage: Storage, output: str) -> RunRecord:
-    """The record of an output folder."""
+    """The `run.json` of an output folder."""
     url = join(output, RUN_RECORD)
     content = storage.read_bytes(url)
     try:
@@ -51,7 +51,7 @@ def claim_output(
     provenance: Mapping[str, Any],
     tuning: Mapping[str, Any],
 ) -> RunRecord:
-    """Create `run.json`, or compare with the one that is there and refuse another identity."""
+    """Create `run.json`; if it exists already, raise unless its identity is the same."""
     record = RunRecord(asdict(identity), identity.identity8, provenance, tuning)
     if storage.create_exclusive(join(output, RUN_RECORD), record.to_json()):
         return record

@@ -1,21 +1,25 @@
-"""The columns of parts and rejects, fixed before the first row and equal for every run.
+"""The columns of parts and reject files, and their Parquet layout: row groups and compression.
 
-Emilia's and Emilia-YODAS's parts have the same columns and load together.
+Every run has the same columns, whatever its corpus, so parts of Emilia and of Emilia-YODAS load
+together. Only constants are here; `part.py` and `rejects.py` fill the columns.
 """
 
 from typing import Any
 
 import pyarrow as pa
 
-# Raised whenever a column or its meaning changes; part of the run's identity.
+# Raise it when a column or its meaning changes: runs with another version do not resume.
 SCHEMA_VERSION = 1
 
-# Rows in one row group: enough to share a dictionary, few enough to pick single rows.
+# Table rows per row group. More rows share a dictionary and compress better; fewer rows make it
+# cheaper to read a single clip. It is part of the run's identity.
 ROW_GROUP_ROWS = 512
+ZSTD_LEVEL = 3
 
 CODES_TYPE = pa.list_(pa.list_(pa.int16()))
 
-# K-major codes as `[K][T]`; `duration` is of the decoded audio, `json_duration` what its JSON said.
+# `codes` is `[K][T]`. `duration` is measured on the decoded audio, `json_duration` is what the
+# clip's JSON said.
 _PART_FIELDS: list[Any] = [
     pa.field("key", pa.string(), nullable=False),
     pa.field("codes", CODES_TYPE, nullable=False),
@@ -37,7 +41,19 @@ _PART_FIELDS: list[Any] = [
 ]
 PART_SCHEMA = pa.schema(_PART_FIELDS)
 
-# Columns whose values repeat; the rest (offsets, hashes, texts) would only pay for a dictionary.
+_REJECT_FIELDS: list[Any] = [
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("stage", pa.string(), nullable=False),
+    pa.field("detail", pa.string(), nullable=False),
+    pa.field("shard", pa.string(), nullable=False),
+    pa.field("tar_offset", pa.int64()),
+    pa.field("tar_size", pa.int64()),
+]
+REJECT_SCHEMA = pa.schema(_REJECT_FIELDS)
+
+# Columns whose values repeat. In the other columns (offsets, hashes, texts) they hardly repeat, so
+# a dictionary would make the file larger.
 DICTIONARY_COLUMNS = (
     "codes.list.element.list.element",
     "sample_rate",
@@ -46,6 +62,7 @@ DICTIONARY_COLUMNS = (
     "dnsmos",
     "shard",
 )
+REJECT_DICTIONARY_COLUMNS = ("reason", "stage", "shard")
 
 # Keys of the Parquet footer.
 IDENTITY_KEY = b"xytok.identity"

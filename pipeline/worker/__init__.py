@@ -1,1 +1,1 @@
-"""One process that owns one GPU: reads, decodes, encodes, accounts for and writes shards."""
+"""One process that owns one GPU: it reads, decodes, encodes, accounts for and writes shards."""

@@ -1,4 +1,4 @@
-"""Which codec a run wants, as plain data that travels to the workers that load it."""
+"""Which codec a run uses, as plain data: the run sends it to its workers, and they load it."""
 
 import logging
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class CodecRequest:
     compiled: bool = False
 
     def urls(self) -> list[str]:
-        """What may be a URL, and must hold no secret."""
+        """The fields that may be URLs, to be checked for secrets."""
         return [each for each in (self.source, self.config) if each]
 
     def load(self) -> Codec:

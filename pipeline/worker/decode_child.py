@@ -1,7 +1,7 @@
-"""Decoding in a process of its own, for clips that end or hang the process that decodes them.
+"""Decoding in a child process, for shards whose clips crashed or hung a worker.
 
-The child reads `length, bytes` from its input and answers with a head and raw samples; when it
-dies, its clip is a reject (`crashed_decoder`) and the next clip gets a new child.
+When the child dies or hangs, its clip becomes a reject (`crashed_decoder`) and the next clip gets a
+new child. The child reads `length, bytes` from its input and answers with a JSON head and samples.
 """
 
 import json
@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -23,24 +23,25 @@ from pipeline.corpus.decode import AdmitSeconds, Bounds, DecodedClip, Fault
 from pipeline.corpus.reject_reasons import Reason
 
 _LENGTH = struct.Struct("<q")
+# A clip that takes longer hangs; a child may need longer to start, because it imports libraries.
 HANG_SECONDS = 120.0
 _START_SECONDS = 300.0
 _READ_BYTES = 1 << 20
 
 
 class ChildGoneError(Exception):
-    """The child ended or hung in the middle of a clip."""
+    """The child ended or hung while it decoded a clip."""
 
 
 class DecodeChild:
-    """Starts a decoding process when one is needed and replaces it when it is gone."""
+    """Starts a decoding process at the first clip, and a new one after a crash or hang."""
 
     def __init__(self, decoder: str, rate_hz: int, bounds: Bounds) -> None:
         self._job = json.dumps([decoder, rate_hz, asdict(bounds)])
         self._process: subprocess.Popen[bytes] | None = None
 
     def decode(self, payload: bytes, admit: AdmitSeconds) -> DecodedClip | Fault:
-        """The samples of a clip, its fault, or a reject when decoding it ends the child."""
+        """The samples of a clip, or its fault; a crash of the child is a fault too."""
         try:
             process = self._started()
             assert process.stdin is not None
@@ -50,15 +51,8 @@ class DecodeChild:
         except (ChildGoneError, BrokenPipeError, ConnectionResetError) as error:
             return Fault(Reason.CRASHED_DECODER, f"decoding ended its process: {self._end(error)}")
 
-    def __enter__(self) -> "DecodeChild":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the process, if one runs."""
         self._end(None)
 
     def _started(self) -> subprocess.Popen[bytes]:
@@ -69,7 +63,7 @@ class DecodeChild:
                 stdout=subprocess.PIPE,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
             )
-            # Imports are not the clip's fault, however long they take.
+            # Wait for the imports here, so that their time does not count as a hanging clip.
             self._read_length(self._process, time.monotonic() + _START_SECONDS)
         return self._process
 
@@ -109,21 +103,14 @@ class DecodeChild:
             process.kill()
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                _close_quietly(pipe)
+            with suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]  # both are pipes, see `Popen` above
         named = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return f"{error}" if "no answer" in str(error) else named
 
 
-def _close_quietly(pipe: BinaryIO | object) -> None:
-    try:
-        pipe.close()  # type: ignore[union-attr]  # a pipe of Popen, whichever mode
-    except OSError:
-        return
-
-
 def serve(job: str, source: BinaryIO, target: BinaryIO) -> None:
-    """The child's loop: decode what comes until the input ends."""
+    """The loop of the child: decode clips until the input ends."""
     from pipeline.corpus.decode import load_decoder
     from pipeline.worker.torch_threads import set_torch_threads
 
@@ -156,7 +143,7 @@ def _send(target: BinaryIO, head: Mapping[str, object], content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    # Libraries that print must not write into the answers.
+    # Whatever a library prints goes to stderr, because stdout carries the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.argv[1], sys.stdin.buffer, answers)

@@ -1,7 +1,12 @@
-"""The decoding threads of a worker: audio bytes in, waveforms at the codec's rate out."""
+"""The decoding threads of a worker: audio bytes in, waveforms at the codec's rate out.
+
+`worker.py` starts them. They take tasks from the reading thread and give clips to the encoding one.
+The decoding itself is in `corpus/decode.py`; for suspicious shards it runs in `decode_child.py`.
+"""
 
 import queue
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 
 import xxhash
@@ -9,8 +14,8 @@ import xxhash
 from pipeline.corpus.decode import Bounds, DecodedClip, Decoder, Fault, load_decoder
 from pipeline.corpus.reject_reasons import Reason, Stage
 from pipeline.worker.decode_child import DecodeChild
-from pipeline.worker.in_flight import InFlightLimit
 from pipeline.worker.ledger import OpenClip, ShardLedger
+from pipeline.worker.memory_limit import MemoryLimit
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.stage_times import StageClock, ThreadClock
 from pipeline.worker.torch_threads import set_torch_threads
@@ -28,7 +33,7 @@ class DecodeTask:
 
 @dataclass(frozen=True, slots=True)
 class ReadyClip:
-    """A waveform on its way to the codec; `seconds` is what it holds of the budget."""
+    """A waveform on its way to the codec; `seconds` is what it holds of the memory limit."""
 
     ledger: ShardLedger
     clip: OpenClip
@@ -37,14 +42,14 @@ class ReadyClip:
 
 
 class DecodePool:
-    """Decodes tasks from a queue in threads; what is decoded goes to `ready`."""
+    """Decodes the tasks of a queue in several threads and puts the waveforms into `ready`."""
 
     def __init__(
         self,
         settings: WorkerSettings,
         rate_hz: int,
         min_samples: int,
-        payload_bytes: InFlightLimit,
+        payload_bytes: MemoryLimit,
         ready: "queue.SimpleQueue[ReadyClip | None]",
     ) -> None:
         self._rate_hz = rate_hz
@@ -53,7 +58,7 @@ class DecodePool:
         self._bounds = Bounds(max_seconds=settings.rules.max_clip_seconds)
         self._payload_bytes = payload_bytes
         self._ready = ready
-        self.seconds = InFlightLimit(settings.tuning.ahead_seconds)
+        self.seconds = MemoryLimit(settings.tuning.ahead_seconds)
         self.num_threads = settings.tuning.num_decode_threads
         self.clock = StageClock("decode", self.num_threads)
         self.tasks: queue.SimpleQueue[DecodeTask | None] = queue.SimpleQueue()
@@ -63,13 +68,13 @@ class DecodePool:
         self._lock = threading.Lock()
 
     def run_thread(self) -> None:
-        """The body of one decoding thread; ends on the `None` that ends the tasks."""
-        # A pool of threads per decoding thread would only spin.
+        """The body of one decoding thread; it ends when it takes `None` from the tasks."""
+        # Torch's own threads, a pool for each decoding thread, would only compete for the cores.
         set_torch_threads(1)
         self.torch_is_set.wait()
         decoder = load_decoder(self._decoder_name)
         child = DecodeChild(self._decoder_name, self._rate_hz, self._bounds)
-        with child, self.clock.running() as clock:
+        with closing(child), self.clock.running() as clock:
             while (task := self._next_task(clock)) is not None:
                 self._decode(task, decoder, child, clock)
         self.tasks.put(None)
@@ -79,10 +84,8 @@ class DecodePool:
                 self._ready.put(None)
 
     def _next_task(self, clock: ThreadClock) -> DecodeTask | None:
-        clock.pause()
-        task = self.tasks.get()
-        clock.resume()
-        return task
+        with clock.waiting():
+            return self.tasks.get()
 
     def _decode(
         self, task: DecodeTask, decoder: Decoder, child: DecodeChild, clock: ThreadClock
@@ -91,9 +94,8 @@ class DecodePool:
 
         def admit(seconds: float) -> None:
             nonlocal held
-            clock.pause()
-            self.seconds.acquire(seconds)
-            clock.resume()
+            with clock.waiting():
+                self.seconds.acquire(seconds)
             held = seconds
 
         payload, ledger, clip = task.payload, task.ledger, task.clip

@@ -1,4 +1,7 @@
-"""The encoding thread of a worker: one endless stream of clips, over all shards, into the codec."""
+"""The encoding thread of a worker: clips of all shards go through the codec as one stream.
+
+`worker.py` starts it. It takes clips from the decoding threads and gives codes to the ledgers.
+"""
 
 import queue
 import time
@@ -8,17 +11,16 @@ from pipeline.corpus.reject_reasons import Reason, Stage
 from pipeline.worker.decode_threads import DecodePool, ReadyClip
 from pipeline.worker.settings import Tuning
 from pipeline.worker.stage_times import StageClock, ThreadClock
-from pipeline.worker.torch_threads import set_torch_threads, torch_threads
+from pipeline.worker.torch_threads import set_torch_threads
 from xy_codec.contract import Codec, Waveform
-
-_Tag = int
 
 
 class ClipEncoder:
     """Feeds the codec and settles clips with their codes.
 
-    A codec keeps clips back until a pack is full. When nothing comes for a while, the stream is
-    ended so that it lets them go, and a new one is begun: codes do not depend on their company.
+    A codec holds clips back until a pack is full. When no clip comes for `flush_after_seconds`, the
+    stream is ended, so that the codec encodes what it holds, and a new stream is begun. This does
+    not change codes: they do not depend on the pack in which a clip goes.
     """
 
     def __init__(
@@ -28,12 +30,14 @@ class ClipEncoder:
         pool: DecodePool,
         tuning: Tuning,
     ) -> None:
+        import torch
+
         self._codec = codec
         self._ready = ready
         self._pool = pool
-        self._torch_threads = torch_threads()
+        self._torch_threads = torch.get_num_threads()
         self._flush_after = tuning.flush_after_seconds
-        self._inside: dict[_Tag, ReadyClip] = {}
+        self._inside: dict[int, ReadyClip] = {}
         self._next_tag = 0
         self._is_over = False
         self.clock = StageClock("encode")
@@ -53,26 +57,22 @@ class ClipEncoder:
                     else:
                         clip.ledger.set_codes(clip.clip, codes)
 
-    def _clips(self, clock: ThreadClock) -> Iterator[tuple[_Tag, Waveform]]:
-        while True:
-            ready = self._next_ready(clock)
-            if ready is None:
-                return
+    def _clips(self, clock: ThreadClock) -> Iterator[tuple[int, Waveform]]:
+        while (ready := self._next_ready(clock)) is not None:
             tag, self._next_tag = self._next_tag, self._next_tag + 1
             self._inside[tag] = ready
             self._pool.seconds.release(ready.seconds)
             yield tag, ready.waveform
 
     def _next_ready(self, clock: ThreadClock) -> ReadyClip | None:
-        clock.pause()
         began = time.perf_counter()
         try:
-            # Without clips inside there is nothing to flush, and waiting costs nothing.
-            ready = self._ready.get(timeout=self._flush_after if self._inside else None)
+            with clock.waiting():
+                # While the codec holds no clips, there is nothing to flush after a while.
+                ready = self._ready.get(timeout=self._flush_after if self._inside else None)
         except queue.Empty:
             return None
         finally:
             self.waited_seconds += time.perf_counter() - began
-            clock.resume()
         self._is_over = ready is None
         return ready

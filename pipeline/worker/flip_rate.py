@@ -1,6 +1,7 @@
-"""How many codes the precision of a run flips against `exact`, on its own platform and audio.
+"""The flip rate of a run: the share of codes that its precision changes compared with `exact`.
 
-Recorded with the run, so that an audit elsewhere, in `exact`, knows what to expect.
+An engine measures it before the first shard, on that shard. `run.json` records it, so that an audit
+which encodes in `exact` knows how many codes may differ.
 """
 
 import logging
@@ -17,7 +18,7 @@ from pipeline.worker.codec_request import CodecRequest
 from xy_codec.contract import Codec, Waveform
 
 logger = logging.getLogger(__name__)
-# 750 frames of 8 codes tell 1 % to about a tenth of it.
+# A minute has 750 frames of 8 codes: enough to measure a rate of 1 % to about 0.1 %.
 _SECONDS = 60.0
 
 
@@ -26,8 +27,7 @@ def measure_flip_rate(
 ) -> tuple[float, ...] | None:
     """The share of differing codes per codebook on the first minute (2 MiB at most) of a shard.
 
-    None where the shard begins with nothing that can be decoded, or memory is too small for a
-    second codec.
+    None when no clip there can be decoded, or when memory is too small for a second codec.
     """
     import torch
 
@@ -49,7 +49,7 @@ def _first_minute(shard: Shard, storage: Storage, rate_hz: int) -> Iterator[Wave
     try:
         members = first_members(shard, storage)
     except PipelineError:
-        # The run itself will say what is wrong with the shard.
+        # The run reads the same shard next and reports what is wrong with it.
         return
     for member in members:
         if left <= 0:

@@ -1,7 +1,7 @@
-"""The accounts of one shard: every clip seen ends as codes, reject or filtered, exactly once.
+"""The ledger of one shard: it makes sure that every clip ends once, as codes, reject or filtered.
 
-Rows leave in source order, a row group at a time, as soon as no earlier clip is open. Called from
-the reading, decoding and encoding threads of a worker.
+The reading, decoding and encoding threads of a worker report to it. It joins JSON and text to their
+clips, and hands rows to the writing thread in source order, one row group at a time.
 """
 
 import threading
@@ -28,7 +28,7 @@ _NO_FIELDS: Mapping[str, Any] = {}
 
 @dataclass(slots=True)
 class OpenClip:
-    """One clip between the tar and its row."""
+    """One clip that was read from the tar and has no row yet."""
 
     index: int
     key: str
@@ -46,14 +46,14 @@ class OpenClip:
 
     @property
     def lacks_text(self) -> bool:
-        """Whether its JSON has no text, and no text file was seen, which may come later."""
+        """Whether it has JSON without text, so that a text file may still come."""
         if self.metadata is None or self.reject is not None:
             return False
         return self.text is None and self.metadata.text is None
 
 
 class ShardLedger:
-    """Everything known about the clips of a shard while it is being worked on."""
+    """What is known about the clips of one shard while a worker has it."""
 
     def __init__(
         self, shard: Shard, rules: ReadRules, emit: Callable[["ShardLedger", list[PartRow]], None]
@@ -76,7 +76,7 @@ class ShardLedger:
         self._is_read = self._is_closed = False
 
     def add_clip(self, files: ClipFiles) -> OpenClip | None:
-        """Open a clip; None when it is settled already and need not be decoded."""
+        """Open a clip; None when it is settled at once, so that it need not be decoded."""
         audio = files.audio
         assert audio is not None
         clip = OpenClip(files.index, files.key, audio.offset, audio.size)
@@ -98,7 +98,7 @@ class ShardLedger:
         return None if settled else clip
 
     def add_late(self, late: LateText) -> None:
-        """Join JSON or text that came after its clip had left the reader; the first JSON counts."""
+        """Add JSON or text that came after its clip; when there are two JSONs, the first counts."""
         with self._lock:
             clip = self._by_index.get(late.index)
             if clip is not None and (clip.metadata is None or late.json is None):
@@ -106,7 +106,7 @@ class ShardLedger:
                 self._advance()
 
     def add_reject(self, found: RejectedMember) -> None:
-        """Account for a member that is no clip of its own."""
+        """Count a member that cannot be a clip as a reject."""
         member = found.member
         order = (member.offset, 0) if member else (2**62, self.clips_seen)
         row = RejectRow(
@@ -123,26 +123,26 @@ class ShardLedger:
             self.rejects.append(row)
 
     def set_fault(self, clip: OpenClip, stage: Stage, reason: Reason, detail: str) -> None:
-        """Settle a clip as a reject."""
+        """Settle a clip as a reject, with the reason."""
         with self._lock:
             self._reject_open(clip, reason, stage, detail)
             self._advance()
 
     def set_codes(self, clip: OpenClip, codes: Codes) -> None:
-        """Settle a clip by its codes."""
+        """Settle a clip with its codes."""
         with self._lock:
             clip.codes = codes
             self._advance()
 
     def finish_reading(self, holes: tuple[Hole, ...], members: int, *, limited: bool) -> None:
-        """Say that the tar is at its end: nothing can come later."""
+        """Say that the tar was read to its end, or to `--limit`."""
         with self._lock:
             self.holes, self.members, self.limited = holes, members, limited
             self._is_read = True
             self._advance()
 
     def to_manifest(self, identity8: str, part: WrittenFile, rejects: WrittenFile) -> Manifest:
-        """The manifest; its sums are checked here, before anything says that the shard is done."""
+        """The manifest of the shard; raises when a clip is missing in its sums."""
         by_reason = Counter(str(row.reason) for row in self.rejects)
         manifest = Manifest(
             shard=self.shard.path,
@@ -198,10 +198,10 @@ class ShardLedger:
             self._emit(self, [])
 
     def _settle(self, clip: OpenClip) -> bool:
-        """Turn the clip at the head into its row once everything about it is known.
+        """Turn the first open clip into a row or reject, once everything about it is known.
 
-        What a clip becomes must not depend on which thread was first: filtered before bad JSON
-        before a fault of the audio before missing JSON.
+        The order of the checks decides, not which thread was faster: a filtered clip is filtered,
+        else bad JSON rejects it, else a fault of its audio, else missing JSON.
         """
         if not clip.is_filtered:
             if clip.codes is None and clip.reject is None:

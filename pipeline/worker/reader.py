@@ -1,18 +1,21 @@
-"""The reading thread of a worker: shards into clips, ahead of the decoders by a bound in bytes."""
+"""The reading thread of a worker: it reads tars and hands the bytes of clips to the decoders.
+
+`worker.py` starts it. It runs ahead of the decoding threads by `Tuning.ahead_bytes` at most.
+"""
 
 import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pipeline.corpus.pairing import FoundClip, LateText, Pairing, PairingEvent
 from pipeline.corpus.shard import Shard, open_shard
-from pipeline.corpus.tar_reader import Hole, TarReader
+from pipeline.corpus.tar_reader import TarReader
 from pipeline.errors import InputError, StorageError
 from pipeline.worker.decode_threads import DecodeTask
-from pipeline.worker.in_flight import InFlightLimit, StoppedError
 from pipeline.worker.ledger import ShardLedger
+from pipeline.worker.memory_limit import MemoryLimit, StoppedError
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.stage_times import StageClock, ThreadClock
 from pipeline.worker.writer import ShardWriter
@@ -21,14 +24,14 @@ logger = logging.getLogger(__name__)
 
 
 class ShardReader:
-    """Pulls shards, reads their tars and hands every clip that needs decoding on."""
+    """Pulls shards, reads their tars, and queues every clip that has to be decoded."""
 
     def __init__(
         self,
         settings: WorkerSettings,
         shards: Iterator[Shard],
         tasks: "queue.SimpleQueue[DecodeTask | None]",
-        payload_bytes: InFlightLimit,
+        payload_bytes: MemoryLimit,
         writer: ShardWriter,
     ) -> None:
         self._settings = settings
@@ -47,9 +50,8 @@ class ShardReader:
         """The body of the reading thread."""
         with self.clock.running() as clock:
             while True:
-                clock.pause()
-                shard = next(self._shards, None)
-                clock.resume()
+                with clock.waiting():
+                    shard = next(self._shards, None)
                 if shard is None:
                     break
                 self._read_shard(shard, clock)
@@ -62,7 +64,7 @@ class ShardReader:
         try:
             self._read_members(shard, ledger, clock)
         except (InputError, StorageError) as error:
-            # The clips that were read go on to the codec, but the shard will not be written.
+            # Clips that were read before still go through the codec, but the shard is not written.
             self._writer.fail(ledger, str(error))
 
     def _read_members(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
@@ -73,17 +75,18 @@ class ShardReader:
         )
         pairing = Pairing()
         limit = self._settings.rules.limit
+        is_limited = False
         for member in reader:
             clock.step()
             for event in pairing.feed(member):
                 self._follow(event, ledger, clock)
-            if limit is not None and ledger.clips_seen >= limit:
-                ledger.finish_reading(tuple(reader.holes), reader.members, limited=True)
-                return
-        for event in pairing.finish():
-            self._follow(event, ledger, clock)
-        holes: Iterable[Hole] = reader.holes
-        ledger.finish_reading(tuple(holes), reader.members, limited=False)
+            is_limited = limit is not None and ledger.clips_seen >= limit
+            if is_limited:
+                break
+        else:
+            for event in pairing.finish():
+                self._follow(event, ledger, clock)
+        ledger.finish_reading(tuple(reader.holes), reader.members, limited=is_limited)
 
     def _follow(self, event: PairingEvent, ledger: ShardLedger, clock: ThreadClock) -> None:
         if self._is_stopped.is_set():
@@ -93,9 +96,8 @@ class ShardReader:
             audio = event.files.audio
             if clip is None or audio is None or audio.payload is None:
                 return
-            clock.pause()
-            self._payload_bytes.acquire(len(audio.payload))
-            clock.resume()
+            with clock.waiting():
+                self._payload_bytes.acquire(len(audio.payload))
             self._tasks.put(DecodeTask(ledger, clip, audio.payload))
         elif isinstance(event, LateText):
             ledger.add_late(event)

@@ -1,21 +1,27 @@
-"""What a worker needs to know: the rules that shape the rows, where to write, and how to tune.
+"""The settings of a worker: output, identity, rules, storage, and tuning (threads and queues).
 
-Rules are part of the run's identity; tuning is free and changes no byte.
+`fleet/run.py` makes them and sends them to every worker. Tuning changes speed and memory, never the
+bytes of the output.
 """
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.corpus.rules import ReadRules
-from pipeline.output.identity import RunIdentity
 from pipeline.storage.client import Storage
+
+if TYPE_CHECKING:
+    # Command lines import `Tuning`; the identity would bring numpy and pyarrow with it.
+    from pipeline.output.identity import RunIdentity
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Threads and queues of one worker; 0 decode threads means one less than there are cores.
+    """Threads and queues of one worker.
 
-    `packs_in_flight` is for codecs on an accelerator; 0 leaves it to the codec.
+    0 decode threads means one fewer than there are cores. 0 packs in flight leaves the number to
+    the codec; only codecs on a GPU have it.
     """
 
     decode_threads: int = 0
@@ -26,16 +32,16 @@ class Tuning:
 
     @property
     def num_decode_threads(self) -> int:
-        """The decode threads to start."""
+        """How many decoding threads to start."""
         return self.decode_threads or max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Everything a worker is told; plain data, sent to every worker of a run."""
+    """Everything a worker is told, as plain data."""
 
     output: str
-    identity: RunIdentity
+    identity: "RunIdentity"
     rules: ReadRules
     storage: Storage
     tuning: Tuning

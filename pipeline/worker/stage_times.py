@@ -1,4 +1,8 @@
-"""How long each stage of a worker was busy, and how long it waited for its neighbours."""
+"""How long each stage of a worker (read, decode, encode, write) was busy, without its waits.
+
+Every thread of a worker keeps a `ThreadClock`. The times go to the summary of a run and to
+`xytok bench`; the counts of steps show whether a worker hangs.
+"""
 
 import threading
 import time
@@ -9,7 +13,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """Seconds of one stage, over all its threads."""
+    """Busy seconds of one stage, added up over its threads."""
 
     name: str
     threads: int
@@ -18,11 +22,11 @@ class StageTime:
 
     @property
     def seconds_per_thread(self) -> float:
-        """What decides which stage is the slowest."""
+        """Busy seconds of an average thread; the stage with the most is the slowest."""
         return self.busy_seconds / self.threads
 
     def plus(self, other: "StageTime") -> "StageTime":
-        """The same stage over the threads of two workers."""
+        """The sum with the same stage of another worker."""
         return StageTime(
             self.name,
             self.threads + other.threads,
@@ -33,11 +37,11 @@ class StageTime:
 
 @dataclass(slots=True)
 class StageClock:
-    """Adds up busy wall time and processor time of one stage."""
+    """Adds up busy wall time and processor time of the threads of one stage."""
 
     name: str
     threads: int = 1
-    # Grows with every piece of work; a sum that stands still tells a worker that hangs.
+    # Grows with every piece of work; a worker hangs when the sum over its stages stands still.
     steps: int = 0
     _busy: float = 0.0
     _cpu: float = 0.0
@@ -45,47 +49,51 @@ class StageClock:
 
     @contextmanager
     def running(self) -> Iterator["ThreadClock"]:
-        """Measure a thread from here to the end of the block, less its pauses."""
+        """Measure the calling thread until the block ends, without its waits."""
         clock = ThreadClock(self)
         try:
             yield clock
         finally:
-            clock.pause()
+            clock.stop()
 
     def add(self, busy: float, cpu: float) -> None:
-        """Add what one thread did."""
+        """Add busy seconds and processor seconds of one thread."""
         with self._lock:
             self._busy += busy
             self._cpu += cpu
             self.steps += 1
 
     def time(self) -> StageTime:
-        """The sums so far."""
+        """The sums up to now."""
         with self._lock:
             return StageTime(self.name, self.threads, self._busy, self._cpu)
 
 
 class ThreadClock:
-    """The clock of one thread; `pause` and `resume` around every wait."""
+    """The clock of one thread, which wraps every wait in `with clock.waiting():`."""
 
-    __slots__ = ("_cpu_start", "_since", "_stage")
+    __slots__ = ("_cpu_start", "_stage", "_started")
 
     def __init__(self, stage: StageClock) -> None:
         self._stage = stage
-        self._since: float | None = None
-        self._cpu_start = 0.0
-        self.resume()
+        self._start()
 
-    def pause(self) -> None:
-        """The thread begins to wait, or ends; what it did until now counts at once."""
-        if self._since is not None:
-            self._stage.add(time.perf_counter() - self._since, time.thread_time() - self._cpu_start)
-            self._since = None
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Leave the block out of the busy time; what was done before it counts at once."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self._start()
 
     def step(self) -> None:
-        """The thread got on without a wait."""
+        """Count a step of a thread that does not wait."""
         self._stage.add(0.0, 0.0)
 
-    def resume(self) -> None:
-        """The thread has something to do."""
-        self._since, self._cpu_start = time.perf_counter(), time.thread_time()
+    def stop(self) -> None:
+        """Add the time since the last wait."""
+        self._stage.add(time.perf_counter() - self._started, time.thread_time() - self._cpu_start)
+
+    def _start(self) -> None:
+        self._started, self._cpu_start = time.perf_counter(), time.thread_time()

@@ -1,11 +1,4 @@
-"""How many threads one operation of torch uses: partly a setting of the calling thread."""
-
-
-def torch_threads() -> int:
-    """How many threads one operation of torch uses in the calling thread."""
-    import torch
-
-    return torch.get_num_threads()
+"""How many threads torch uses in one operation, set for one thread of a worker at a time."""
 
 
 def set_torch_threads(count: int) -> None:
@@ -13,5 +6,5 @@ def set_torch_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
-    # The first look in a thread fixes its count; later settings elsewhere no longer reach it.
+    # Reading the count fixes it for this thread: settings of other threads no longer change it.
     torch.get_num_threads()

@@ -1,7 +1,8 @@
-"""One process turning shards into files: threads that read, decode, encode and write, without Ray.
+"""A worker: one process that turns shards into files; its threads read, decode, encode and write.
 
-The next shard is asked for, read and decoded while this one is encoded, so that the codec has no
-gap between shards. Queues are bounded in bytes and seconds; no result depends on who is first.
+The engines (`fleet/engine.py`, `fleet/ray/actor.py`) run it; it knows nothing of Ray. It reads and
+decodes the next shard while it encodes this one, so that the codec has no gap between shards.
+No result depends on which thread is faster.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.storage.retries import describe, num_failed_tries
 from pipeline.worker.decode_threads import DecodePool, ReadyClip
 from pipeline.worker.encoder import ClipEncoder
-from pipeline.worker.in_flight import InFlightLimit, StoppedError
+from pipeline.worker.memory_limit import MemoryLimit, StoppedError
 from pipeline.worker.reader import ShardReader
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.stage_times import StageClock, StageTime
@@ -23,11 +24,12 @@ from pipeline.worker.writer import ShardOutcome, ShardWriter
 from xy_codec.contract import Codec
 
 logger = logging.getLogger(__name__)
+# Threads that do not end in this time are left behind; they are daemons.
 _JOIN_SECONDS = 10.0
 
 
 class ShardWorker:
-    """Runs shards through a codec; a plain class, used alone or wrapped in an actor."""
+    """Runs shards through a codec."""
 
     def __init__(self, settings: WorkerSettings, codec: Codec) -> None:
         self._settings = settings
@@ -37,13 +39,13 @@ class ShardWorker:
         self._clocks: list[StageClock] = []
 
     def run(self, shards: Iterator[Shard]) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish; an error that no shard caused is raised.
+        """Yield one outcome per shard, as they finish; raise an error that no shard caused.
 
-        `shards` is pulled from early, in a thread, and may wait for its next shard.
+        A thread pulls from `shards` before the current shard is done, and may wait there.
         """
         outcomes: queue.SimpleQueue[ShardOutcome | BaseException | None] = queue.SimpleQueue()
         ready: queue.SimpleQueue[ReadyClip | None] = queue.SimpleQueue()
-        payload_bytes = InFlightLimit(self._settings.tuning.ahead_bytes)
+        payload_bytes = MemoryLimit(self._settings.tuning.ahead_bytes)
         identity = self._codec.identity
         pool = DecodePool(
             self._settings, identity.input_rate_hz, identity.samples_per_frame, payload_bytes, ready
@@ -57,15 +59,17 @@ class ShardWorker:
         writer_thread = _start("write", writer.run_thread, outcomes)
         threads = [_start(name, body, outcomes) for name, body in bodies.items()]
         try:
-            for outcome in _until_done(outcomes):
+            while (outcome := outcomes.get()) is not None:
+                if isinstance(outcome, BaseException):
+                    raise outcome
                 yield replace(
                     outcome,
                     stages=tuple(self.stage_times()),
                     times_out_of_memory=getattr(self._codec, "times_out_of_memory", 0),
                 )
         finally:
-            for budget in (payload_bytes, pool.seconds):
-                budget.stop()
+            for limit in (payload_bytes, pool.seconds):
+                limit.stop()
             reader.stop()
             pool.tasks.put(None)
             ready.put(None)
@@ -74,11 +78,11 @@ class ShardWorker:
                 thread.join(_JOIN_SECONDS)
 
     def stage_times(self) -> list[StageTime]:
-        """Busy seconds per stage of the current or last run."""
+        """Busy seconds of each stage in the current run, or in the last one."""
         return [clock.time() for clock in self._clocks]
 
     def num_steps(self) -> int:
-        """A count that grows while anything is done; a long clip is many packs, but one step."""
+        """A count that grows with all work; packs count, because a long clip is a single step."""
         packs: int = getattr(self._codec, "packs_run", 0)
         return sum(clock.steps for clock in self._clocks) + packs + num_failed_tries()
 
@@ -99,15 +103,3 @@ def _start(
     thread = threading.Thread(target=guarded, daemon=True, name=f"xytok-{name}")
     thread.start()
     return thread
-
-
-def _until_done(
-    outcomes: "queue.SimpleQueue[ShardOutcome | BaseException | None]",
-) -> Iterator[ShardOutcome]:
-    while True:
-        outcome = outcomes.get()
-        if outcome is None:
-            return
-        if isinstance(outcome, BaseException):
-            raise outcome
-        yield outcome

@@ -1,6 +1,7 @@
-"""The writing thread of a worker: row groups into parts, then rejects, then the manifest.
+"""The writing thread of a worker: it writes the part of a shard, its rejects, then its manifest.
 
-The manifest is last; a shard without one was never done, whatever else lies in the output.
+`worker.py` starts it; ledgers give it row groups. The manifest is written last: a shard without one
+is not done, even if its part is already in the output. `ShardOutcome` is what a run learns of it.
 """
 
 import queue
@@ -64,22 +65,22 @@ class ShardWriter:
         self.clock = StageClock("write")
 
     def open(self, ledger: ShardLedger, started: float) -> None:
-        """Expect rows of a shard."""
+        """Expect row groups of a shard."""
         with self._lock:
             self._open[id(ledger)] = _OpenShard(started)
 
     def emit(self, ledger: ShardLedger, rows: list[PartRow]) -> None:
-        """Take a row group; an empty one says that the shard is settled."""
+        """Queue a row group; an empty one says that every clip of the shard is settled."""
         self._queue.put((ledger, rows))
 
     def fail(self, ledger: ShardLedger, error: str) -> None:
-        """Give a shard up: what was emitted is dropped, what comes later too."""
+        """Give up a shard: drop its row groups, those already queued and those to come."""
         with self._lock:
             self._open[id(ledger)].error = error
         self._queue.put((ledger, []))
 
     def finish(self) -> None:
-        """Say that no shard will be opened any more."""
+        """Say that no more shards will be opened, so that the thread ends after the last one."""
         with self._lock:
             self._is_finished = True
             is_idle = not self._open
@@ -87,7 +88,7 @@ class ShardWriter:
             self._queue.put(None)
 
     def stop(self) -> None:
-        """End now; open shards are dropped."""
+        """End the thread now and drop open shards."""
         self._queue.put(None)
 
     def run_thread(self) -> None:
@@ -95,9 +96,8 @@ class ShardWriter:
         try:
             with self.clock.running() as clock:
                 while True:
-                    clock.pause()
-                    item = self._queue.get()
-                    clock.resume()
+                    with clock.waiting():
+                        item = self._queue.get()
                     if item is None:
                         break
                     self._take(*item)

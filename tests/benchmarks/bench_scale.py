@@ -17,7 +17,7 @@ from unittest import mock
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.shard import Shard, source_hash
-from pipeline.fleet.ray.workers import Loaded, RayFleet, Returned
+from pipeline.fleet.ray.worker_pool import Loaded, Returned, WorkerPool
 from pipeline.fleet.resume import find_backlog
 from pipeline.fleet.scheduler import Scheduler
 from pipeline.fleet.worker_count import FleetSize
@@ -88,8 +88,8 @@ class IdleWorker:
 
 def bench_ray_calls(num_workers: int, num_shards: int) -> list[Figure]:
     """Submit, wait and schedule on real actors that answer at once."""
-    with mock.patch("pipeline.fleet.ray.workers.RayWorker", IdleWorker):
-        fleet = RayFleet(CodecRequest("fake"), LOAD_MINUTES)
+    with mock.patch("pipeline.fleet.ray.worker_pool.RayWorker", IdleWorker):
+        fleet = WorkerPool(CodecRequest("fake"), LOAD_MINUTES)
         started = time.perf_counter()
         fleet.grow(FleetSize(0, 0.01, 0), num_workers)
         scheduler = Scheduler(make_shards(num_shards))
@@ -112,7 +112,7 @@ def bench_ray_calls(num_workers: int, num_shards: int) -> list[Figure]:
     ]
 
 
-def _drive(fleet: RayFleet, scheduler: Scheduler[Shard], num_workers: int) -> float:
+def _drive(fleet: WorkerPool, scheduler: Scheduler[Shard], num_workers: int) -> float:
     settings = _settings()
     started = time.perf_counter()
     workers = list(fleet.starts) * 2
@@ -174,7 +174,7 @@ def bench_worker_start(codec: str, rounds: int) -> list[Figure]:
     """From asking for an actor until it is ready to take shards."""
     totals, imports, loads = [], [], []
     for _ in range(rounds):
-        fleet = RayFleet(CodecRequest(codec), LOAD_MINUTES)
+        fleet = WorkerPool(CodecRequest(codec), LOAD_MINUTES)
         started = time.perf_counter()
         fleet.grow(FleetSize(0, 1, 1), 1)
         report = fleet.next_report(300)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import WorkerError
-from pipeline.fleet.scheduler import Policy
+from pipeline.fleet.scheduler import QuarantinePolicy
 from pipeline.fleet.summary import RunSummary
 from pipeline.worker.codec_request import CodecRequest
 from tests.support.faulty_codecs import ABORT, DEADLY_SECONDS, HANG, DeadlyRequest
@@ -98,7 +98,7 @@ def test_a_shard_that_kills_every_worker_is_named_and_the_others_are_done(
 ) -> None:
     make_shards(tmp_path / "in", 3, num_clips=3)
     write_shard(tmp_path / "in" / "deadly.tar", pair("deadly", DEADLY_SECONDS))
-    strict = Policy(isolate_at_strike=1, quarantine_at_strike=2)
+    strict = QuarantinePolicy(isolate_at_strike=1, quarantine_at_strike=2)
     run = RayRun(tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("fake"), strict).start()
     failed = only_failure(run.finish(), 3, "deadly.tar")
     assert "quarantined" in failed[1]
@@ -121,7 +121,7 @@ def test_an_encoder_that_never_returns_is_ended_and_its_shard_named(
 ) -> None:
     make_shards(tmp_path / "in", 3, num_clips=3)
     write_shard(tmp_path / "in" / "hanging.tar", pair("hanging", DEADLY_SECONDS))
-    strict = Policy(isolate_at_strike=1, quarantine_at_strike=2)
+    strict = QuarantinePolicy(isolate_at_strike=1, quarantine_at_strike=2)
     run = RayRun(
         tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("hangs"), strict, hang_minutes=0.05
     ).start()
@@ -146,7 +146,7 @@ def test_a_decoder_that_never_returns_costs_its_worker_and_then_one_clip(
     bad = [("bad.mp3", HANG)]
     write_shard(tmp_path / "in" / "0.tar", [*pairs(3, 0.4), *bad, *pairs(3, 0.4, prefix="z")])
     # Longer than the two minutes that a decoding process gets for a clip.
-    isolating = Policy(isolate_at_strike=1)
+    isolating = QuarantinePolicy(isolate_at_strike=1)
     run = RayRun(tmp_path / "in", tmp_path / "out", 1, policy=isolating, hang_minutes=2.2).start()
     summary = run.finish(600)
     assert (summary.done, summary.codes) == (1, 6)

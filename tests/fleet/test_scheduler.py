@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.fleet.scheduler import Loss, Policy, Scheduler, Verdict
+from pipeline.fleet.scheduler import Loss, QuarantinePolicy, Scheduler, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Simulation:
     """Random workers that come, work, fail and die; some shards kill every worker."""
 
     def __init__(self, sizes: list[int], killers: set[str], script: list[tuple[int, int]]) -> None:
-        self.scheduler = Scheduler(sacks(*sizes), Policy())
+        self.scheduler = Scheduler(sacks(*sizes), QuarantinePolicy())
         self.killers, self.script = killers, script
         self.holders: dict[str, str] = {}
         self.alive: list[str] = []

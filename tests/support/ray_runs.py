@@ -16,7 +16,7 @@ from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.fleet.ray.engine import RayEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
-from pipeline.fleet.scheduler import Policy
+from pipeline.fleet.scheduler import QuarantinePolicy
 from pipeline.fleet.summary import RunSummary
 from pipeline.fleet.worker_count import RayOptions
 from pipeline.storage.client import Storage
@@ -98,7 +98,7 @@ class RayRun:
         output: Path,
         workers: int = 2,
         codec: CodecRequest | None = None,
-        policy: Policy | None = None,
+        policy: QuarantinePolicy | None = None,
         rules: ReadRules = RULES,
         hang_minutes: float = 15.0,
         load_minutes: float = 30.0,

@@ -1,7 +1,7 @@
-"""A `ShardWorker` behind a Ray actor: shards come in as calls, outcomes go back as their results.
+"""The worker inside a Ray actor: every call brings one shard and returns its outcome.
 
-A plain class; `ray_fleet` wraps it. Two calls at a time are in flight: the shard that is encoded
-and the next one, which is read meanwhile.
+A plain class; `worker_pool.py` makes it an actor. Two calls run at a time: one shard is encoded
+while the next one is read.
 """
 
 import os
@@ -26,7 +26,7 @@ from xy_codec.contract import Codec, CodecIdentity
 
 @dataclass(frozen=True, slots=True)
 class WorkerStart:
-    """A worker that is ready: what it encodes with, where it is, and what its start-up took."""
+    """A worker that loaded its codec: the codec's identity, its place, the seconds it took."""
 
     identity: CodecIdentity
     node_id: str
@@ -47,21 +47,21 @@ class RayWorker:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._is_draining = False
-        # A spot notice: what is in hand is finished, nothing more is taken.
+        # A spot node gets SIGTERM before it ends: shards in hand are finished, no new one is begun.
         signal.signal(signal.SIGTERM, self._drain)
 
     def _drain(self, *_: object) -> None:
         self._is_draining = True
 
     def load(self, request: CodecRequest, limit_seconds: float) -> WorkerStart:
-        """Load the codec and say who is there."""
+        """Load the codec and report where this worker runs."""
         import ray
 
         self._node_id = str(ray.get_runtime_context().get_node_id())
         started = time.perf_counter()
         import xy_codec
 
-        # Naming the loader imports torch; only then the weights are left to load.
+        # This attribute imports torch, so that the second time measures the weights alone.
         _ = xy_codec.load_codec
         imported = time.perf_counter()
         self._codec = _load_within(limit_seconds, request)
@@ -81,7 +81,7 @@ class RayWorker:
         return measure_flip_rate(self._codec, request, shard, storage)
 
     def tokenize(self, settings: WorkerSettings, shard: Shard) -> ShardOutcome | None:
-        """Do one shard; None when this worker is draining and did not begin it."""
+        """Do one shard; None when this worker is draining and did not begin the shard."""
         outcome: Future[ShardOutcome] = Future()
         with self._lock:
             if self._is_draining:
@@ -96,7 +96,7 @@ class RayWorker:
         return outcome.result()
 
     def num_steps(self) -> int:
-        """A count that stands still only when this worker does nothing."""
+        """A count that grows as long as this worker does anything."""
         return self._shard_worker.num_steps() if self._shard_worker else 0
 
     def _work(self, settings: WorkerSettings) -> None:
@@ -114,7 +114,7 @@ class RayWorker:
             yield shard
 
     def _fail_all(self, error: BaseException) -> None:
-        # A broken worker is replaced by the driver; it must not take shards meanwhile.
+        # The driver replaces a broken worker; until then it must take no more shards.
         with self._lock:
             self._is_draining = True
             waiting, self._waiting = self._waiting, {}

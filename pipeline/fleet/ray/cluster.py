@@ -1,4 +1,7 @@
-"""The connection to Ray: a cluster that was named, or one started here for this run alone."""
+"""The connection to Ray: to the cluster that was named, or to one started here for this run.
+
+`engine.py` calls it. Starting the workers is not its business.
+"""
 
 import logging
 import os
@@ -9,12 +12,13 @@ from pipeline.errors import UsageError
 from pipeline.fleet.worker_count import NodeSize
 
 logger = logging.getLogger(__name__)
-# Waveforms and codes never go through the object store; Ray refuses less than 75 MiB.
+# Little is enough, because no waveform or code goes through the object store. Ray refuses less
+# than 75 MiB.
 _OBJECT_STORE_BYTES = 128 << 20
 
 
 def connect(address: str | None) -> bool:
-    """Connect to the cluster at `address` or `RAY_ADDRESS`, or start one; whether it is our own."""
+    """Connect to `address` or `RAY_ADDRESS`, or start Ray; false if already connected before."""
     import ray
 
     wanted = address or os.environ.get("RAY_ADDRESS")
@@ -33,7 +37,7 @@ def connect(address: str | None) -> bool:
     logger.info("Starting Ray on this machine")
     # Ray reports that a token guards the cluster. That is always so, and would only worry the user.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
-    # Ray would run workers at niceness 15, behind everything else on the machine.
+    # Ray's default niceness of 15 would give every other process of the machine precedence.
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own spelling
     ray.init(
         address="local",
@@ -52,7 +56,7 @@ def disconnect() -> None:
 
 
 def live_nodes() -> Sequence[NodeSize]:
-    """The nodes that are alive now, with what they offer in all."""
+    """The nodes that are alive now, with all their CPUs and GPUs, free or not."""
     import ray
 
     return [_size(node) for node in ray.nodes() if node["Alive"]]
@@ -64,7 +68,7 @@ def _size(node: dict[str, Any]) -> NodeSize:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What a task or an actor's method raised, without Ray's wrapping."""
+    """The error that the remote code raised, taken out of Ray's `RayTaskError`."""
     from ray.exceptions import RayTaskError
 
     return error.cause if isinstance(error, RayTaskError) else error

@@ -1,4 +1,8 @@
-"""The Ray engine: feeds shards to workers, replaces lost ones, follows the size of the cluster."""
+"""The Ray engine: gives shards to workers, replaces lost workers, follows the cluster's size.
+
+`run.py` uses it as an `Engine`. Which shard goes where is decided in `scheduler.py`, which workers
+hang in `hang_watch.py`; the workers themselves are kept by `worker_pool.py`.
+"""
 
 import logging
 import signal
@@ -14,8 +18,8 @@ from pipeline.fleet.hang_watch import HangWatch
 from pipeline.fleet.metrics import RunMetrics
 from pipeline.fleet.ray import cluster as ray_cluster
 from pipeline.fleet.ray.actor import WorkerStart
-from pipeline.fleet.ray.workers import Loaded, RayFleet, Returned, Steps
-from pipeline.fleet.scheduler import Loss, Policy, Scheduler, Verdict
+from pipeline.fleet.ray.worker_pool import Loaded, Returned, Steps, WorkerPool
+from pipeline.fleet.scheduler import Loss, QuarantinePolicy, Scheduler, Verdict
 from pipeline.fleet.worker_count import FleetSize, RayOptions, check_fits, fleet_size
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import describe
@@ -26,24 +30,26 @@ from xy_codec.contract import CodecIdentity
 from xy_codec.errors import XYCodecError
 
 logger = logging.getLogger(__name__)
+# How long the loop waits for a report, and how often it compares the pool with the cluster.
 _REPORT_SECONDS = 1.0
 _RESIZE_SECONDS = 5.0
+# So many failed starts, or broken workers, in a row end the run.
 _MAX_FAILED_STARTS = 3
 _MAX_BROKEN = 3
 
 
 class RayEngine:
-    """Runs shards on the workers of a Ray cluster; without one it starts Ray on this machine."""
+    """Runs shards on a Ray cluster; without an address it starts Ray on this machine."""
 
     def __init__(
-        self, request: CodecRequest, options: RayOptions, policy: Policy | None = None
+        self, request: CodecRequest, options: RayOptions, policy: QuarantinePolicy | None = None
     ) -> None:
         faults = options.faults()
         if faults:
             raise UsageError("\n".join(["Some options cannot be used:", *faults]))
         self._options = options
         self._policy = policy
-        self._fleet = RayFleet(request, options.load_minutes)
+        self._pool = WorkerPool(request, options.load_minutes)
         self._hangs = HangWatch(options.hang_minutes * 60)
         self._is_connected = False
         self._identity: CodecIdentity | None = None
@@ -61,40 +67,40 @@ class RayEngine:
             self._is_connected = ray_cluster.connect(self._options.address)
             size = self._size()
             logger.info("Waiting for a first worker to start and to load the codec")
-            self._fleet.grow(size, 1)
+            self._pool.grow(size, 1)
             while self._identity is None:
-                self._take_start(self._fleet.next_report(_REPORT_SECONDS))
-                if not self._fleet.num_members:
-                    self._fleet.grow(size, 1)
+                self._take_start(self._pool.next_report(_REPORT_SECONDS))
+                if not self._pool.num_members:
+                    self._pool.grow(size, 1)
         return self._identity
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
         """How many codes per codebook the precision flips against `exact`, on this shard."""
         self.identity()
-        return self._fleet.flip_rate(shard, storage)
+        return self._pool.flip_rate(shard, storage)
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish."""
         self.identity()
         scheduler = Scheduler(shards, self._policy)
-        for worker in self._fleet.starts:
+        for worker in self._pool.starts:
             scheduler.add_worker(worker)
-        self._hungry = set(self._fleet.starts)
+        self._hungry = set(self._pool.starts)
         metrics = RunMetrics(settings.identity.identity8)
         with self._draining_on_sigterm():
             for outcome in self._work(self._tuned(settings), scheduler):
                 metrics.take(outcome)
-                metrics.show(len(self._fleet.starts), scheduler.num_left)
+                metrics.show(len(self._pool.starts), scheduler.num_left)
                 yield outcome
 
     @property
     def worker_starts(self) -> list[WorkerStart]:
-        """The workers that are ready now, and what their start-up took."""
-        return list(self._fleet.starts.values())
+        """The workers that are ready now, with the seconds their start took."""
+        return list(self._pool.starts.values())
 
     def stop_workers(self) -> None:
-        """End every worker and stay connected."""
-        self._fleet.retire_all()
+        """End every worker, but stay connected to the cluster."""
+        self._pool.retire_all()
 
     def close(self) -> None:
         """End every worker, and Ray if it was started here."""
@@ -121,7 +127,7 @@ class RayEngine:
                 self._resize(scheduler)
                 self._hand_out(settings, scheduler)
             yield from self._end_hung(scheduler)
-            report = self._fleet.next_report(_REPORT_SECONDS)
+            report = self._pool.next_report(_REPORT_SECONDS)
             if isinstance(report, Returned):
                 yield from self._take_back(report, scheduler)
             elif isinstance(report, Steps):
@@ -134,9 +140,9 @@ class RayEngine:
     def _end_hung(self, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
         if not self._hangs.is_due:
             return
-        hung, to_ask = self._hangs.look([w for w in self._fleet.starts if scheduler.in_hand(w)])
+        hung, to_ask = self._hangs.look([w for w in self._pool.starts if scheduler.in_hand(w)])
         for worker in to_ask:
-            self._fleet.ask_steps(worker)
+            self._pool.ask_steps(worker)
         for worker in hung:
             why = f"no progress for {self._options.hang_minutes:g} minutes"
             yield from self._lose(worker, Loss.DIED, why, scheduler)
@@ -154,23 +160,24 @@ class RayEngine:
         self._resized = time.monotonic()
         size = fleet_size(ray_cluster.live_nodes(), self._options)
         target = max(1, min(size.num_workers - self._unfit, scheduler.num_left))
-        missing = target - self._fleet.num_members
+        missing = target - self._pool.num_members
         if missing > 0:
             logger.info("Starting %d more workers, %d in all", missing, target)
-            self._fleet.grow(size, missing)
-        for worker in self._fleet.pending[:missing] if missing < 0 else []:
-            self._fleet.retire(worker)
+            self._pool.grow(size, missing)
+        for worker in self._pool.pending[:missing] if missing < 0 else []:
+            self._pool.retire(worker)
 
     def _hand_out(self, settings: WorkerSettings, scheduler: Scheduler[Shard]) -> None:
-        # Only workers for which something changed: with a thousand of them, asking all costs more
-        # than the rest. Two rounds, so that none gets a second shard while another has none.
-        hungry, self._hungry = [w for w in self._hungry if w in self._fleet.starts], set()
+        # Only workers for which something changed are looked at: with a thousand workers a look at
+        # all of them would dominate. The second shards are given in a second round, so that no
+        # worker gets two while another has none.
+        hungry, self._hungry = [w for w in self._hungry if w in self._pool.starts], set()
         for _ in range(2):
             for worker in hungry:
                 assignment = scheduler.take(worker)
                 if assignment:
                     shard = replace(assignment.shard, isolate_decoding=assignment.isolated)
-                    self._fleet.submit(worker, settings, shard)
+                    self._pool.submit(worker, settings, shard)
 
     def _take_start(self, report: object) -> bool:
         if not isinstance(report, Loaded):
@@ -184,7 +191,7 @@ class RayEngine:
         if identity != self._identity:
             logger.warning("%s has another identity and is not used: %s", report.worker, identity)
             self._unfit += 1
-            self._fleet.retire(report.worker)
+            self._pool.retire(report.worker)
             return False
         self._failed_starts = 0
         logger.info(
@@ -196,7 +203,7 @@ class RayEngine:
         return True
 
     def _count_failed_start(self, worker: str, error: BaseException) -> None:
-        self._fleet.retire(worker)
+        self._pool.retire(worker)
         cause = ray_cluster.cause_of(error)
         if isinstance(cause, XYCodecError):
             raise cause
@@ -233,11 +240,11 @@ class RayEngine:
         if isinstance(cause, OutputError):
             raise cause
         if isinstance(cause, RayActorError):
-            loss = self._fleet.loss_of(report.worker, cause)
+            loss = self._pool.loss_of(report.worker, cause)
         else:
             self._count_broken(cause)
-            # Either of two shards may have broken the worker: like after a death, each is tried
-            # alone, and only what fails alone is to blame.
+            # When the worker held two shards, either may have broken it: both are tried alone, as
+            # after a death. Only a shard that fails alone gets the failure.
             loss = Loss.DIED if len(scheduler.in_hand(report.worker)) > 1 else Loss.DRAINED
             if loss is Loss.DRAINED:
                 verdict = scheduler.fail(report.worker, report.shard.path)
@@ -246,9 +253,9 @@ class RayEngine:
         yield from self._lose(report.worker, loss, describe(cause), scheduler)
 
     def _count_broken(self, cause: BaseException) -> None:
-        # Every worker breaking on every shard is no fault of shards: stop before all are tried.
+        # When every shard breaks its worker, the cause is not the shards: the run stops early.
         self._broken += 1
-        if self._broken > _MAX_BROKEN + 2 * self._fleet.num_members:
+        if self._broken > _MAX_BROKEN + 2 * self._pool.num_members:
             raise WorkerError(
                 f"{self._broken} shards in a row broke their workers (last: {describe(cause)}); "
                 "expected some to finish; try `--engine inline --max-shards 1` to see why"
@@ -257,9 +264,9 @@ class RayEngine:
     def _lose(
         self, worker: str, loss: Loss, why: str, scheduler: Scheduler[Shard]
     ) -> Iterator[ShardOutcome]:
-        self._fleet.retire(worker)
+        self._pool.retire(worker)
         self._resized = 0.0
-        self._hungry |= set(self._fleet.starts)
+        self._hungry |= set(self._pool.starts)
         for shard, verdict in scheduler.lose(worker, loss):
             logger.warning(
                 "%s is gone (%s): %s %s%s",
@@ -275,7 +282,7 @@ class RayEngine:
     def _tuned(self, settings: WorkerSettings) -> WorkerSettings:
         if settings.tuning.decode_threads:
             return settings
-        # Several workers share a node, so the node's cores are not one worker's to count.
+        # Several workers share a node, so a worker must not start a thread for every core of it.
         cpus = fleet_size(ray_cluster.live_nodes(), self._options).cpus_per_worker
         tuning = replace(settings.tuning, decode_threads=max(1, int(cpus) - 1))
         return replace(settings, tuning=tuning)

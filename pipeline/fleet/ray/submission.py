@@ -1,4 +1,7 @@
-"""Ray's job API: this package travels as the working directory, the log comes back as it grows."""
+"""Submits `xytok tokenize` to a cluster by Ray's job API and prints its log as it grows.
+
+`xytok submit` calls it. The code of this installation is sent as the working directory of the job.
+"""
 
 import asyncio
 import logging
@@ -23,13 +26,13 @@ _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc")
 _SECRET = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
 _POLL_SECONDS = 0.5
 _AGENT_SECONDS = 120.0
-# Ray itself must be the cluster's; a second one would not talk to it.
+# The job must use the cluster's own Ray: another version could not connect to it.
 _NOT_INSTALLED = ("ray",)
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What to run: the arguments of `xytok tokenize`, and what travels beside the code."""
+    """The arguments of `xytok tokenize`, and what is sent to the cluster with the code."""
 
     arguments: tuple[str, ...]
     install: bool
@@ -38,7 +41,7 @@ class Submission:
 
 
 def submit(cluster: str | None, submission: Submission, write: Callable[[str], None]) -> int:
-    """Submit, follow, and return the exit code of the command on the cluster."""
+    """Submit the job, print its log, and return the exit code of the command on the cluster."""
     _check_environment(submission)
     logger.info("Connecting to the Ray job server, then sending it this code")
     client = _client(cluster)
@@ -63,7 +66,7 @@ def _submit(client: Any, folder: Path, submission: Submission) -> str:
                 )
             )
         except RuntimeError as error:
-            # A cluster that has just started has its job server before its agents.
+            # Just after a cluster's start its job server answers, but has no agents yet.
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 raise WorkerError(
                     f"The job server refused the job ({error}); expected it to be accepted; look "
@@ -73,21 +76,21 @@ def _submit(client: Any, folder: Path, submission: Submission) -> str:
 
 
 def pack_code(folder: Path) -> None:
-    """Copy the code, as it is here, into a folder."""
+    """Copy the code of this installation into a folder."""
     root = Path(__file__).resolve().parents[3]
     for path in (root / name for name in _CODE):
         if path.is_dir():
             shutil.copytree(path, folder / path.name, ignore=_IGNORED)
         elif path.exists():
             shutil.copy(path, folder)
-    # Without its metadata the code does not know its own version there.
+    # The code asks its metadata for its version.
     about = folder / f"xytok-{metadata.version('xytok')}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(metadata.distribution("xytok").read_text("METADATA") or "")
 
 
 def dependencies() -> list[str]:
-    """What this version needs, without extras and without Ray."""
+    """The requirements of this version, without extras and without Ray."""
     wanted = metadata.requires("xytok") or []
     names = ((re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0], line) for line in wanted)
     return [line for name, line in names if "extra ==" not in line and name not in _NOT_INSTALLED]

@@ -1,10 +1,15 @@
-"""The workers of a run on Ray: started, called, lost and replaced; reports come over one queue."""
+"""The pool of Ray actors of a run: starts and ends them, calls them, and queues their reports.
+
+`engine.py` decides how many there are and what each one does. The code that runs inside an actor is
+in `actor.py`.
+"""
 
 import logging
 import queue
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pipeline.corpus.shard import Shard
@@ -20,13 +25,13 @@ from pipeline.worker.writer import ShardOutcome
 
 logger = logging.getLogger(__name__)
 _FLIP_RATE_SECONDS = 900.0
-# Two shards in hand, one call to load, one to tell its steps.
+# Calls that an actor runs at a time: two shards, one `load`, one `num_steps`.
 _CALLS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A worker started, or did not."""
+    """A worker loaded its codec, or failed to."""
 
     worker: str
     start: WorkerStart | None
@@ -35,7 +40,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A shard came back: done, failed, not begun (`outcome` and `error` None), or with an error."""
+    """A worker gave a shard back; `outcome` and `error` are both None when it did not begin it."""
 
     worker: str
     shard: Shard
@@ -45,7 +50,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How far a worker is; None when it could not say."""
+    """How many steps a worker has made; None when it could not say."""
 
     worker: str
     steps: int | None
@@ -54,8 +59,8 @@ class Steps:
 Report = Loaded | Returned | Steps
 
 
-class RayFleet:
-    """Keeps the actors; a worker's name is never used twice."""
+class WorkerPool:
+    """Keeps the actors by the name of their worker; a name is never used twice."""
 
     def __init__(self, request: CodecRequest, load_minutes: float) -> None:
         self._request = request
@@ -72,7 +77,7 @@ class RayFleet:
 
     @property
     def pending(self) -> list[str]:
-        """Workers that did not report yet, latest last."""
+        """Workers that are still loading their codec, the latest last."""
         return [worker for worker in self._actors if worker not in self.starts]
 
     def grow(self, size: FleetSize, count: int) -> None:
@@ -91,10 +96,10 @@ class RayFleet:
             self._num_started += 1
             self._actors[worker] = actor_class.remote()
             reference = self._actors[worker].load.remote(self._request, self._load_seconds)
-            self._watch(reference, self._loaded(worker))
+            self._watch(reference, partial(Loaded, worker))
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
-        """What the first worker that is ready measures; waits for it."""
+        """The flip rate as the first ready worker measures it; waits for the result."""
         import ray
 
         actor = self._actors[next(iter(self.starts))]
@@ -102,7 +107,7 @@ class RayFleet:
         try:
             rates: tuple[float, ...] | None = ray.get(reference, timeout=_FLIP_RATE_SECONDS)
         except ray.exceptions.RayError as error:
-            # A note beside the run is no reason to end it; lost workers are replaced later.
+            # The run goes on: the flip rate is only recorded, and lost workers are replaced later.
             logger.warning("The flip rate could not be measured: %s", describe(error))
             return None
         return rates
@@ -110,15 +115,15 @@ class RayFleet:
     def submit(self, worker: str, settings: WorkerSettings, shard: Shard) -> None:
         """Give a worker one shard; it reports `Returned`."""
         reference = self._actors[worker].tokenize.remote(settings, shard)
-        self._watch(reference, lambda value, error: Returned(worker, shard, value, error))
+        self._watch(reference, partial(Returned, worker, shard))
 
     def ask_steps(self, worker: str) -> None:
-        """Ask how far a worker is; it reports `Steps`."""
+        """Ask a worker for its number of steps; it reports `Steps`."""
         reference = self._actors[worker].num_steps.remote()
         self._watch(reference, lambda value, _: Steps(worker, value))
 
     def next_report(self, timeout_seconds: float) -> Report | None:
-        """The next report of a member; None after the timeout, or when it is of a retired one."""
+        """The next report; None after the timeout, or when its worker was retired meanwhile."""
         try:
             report = self._reports.get(timeout=timeout_seconds)
         except queue.Empty:
@@ -130,7 +135,7 @@ class RayFleet:
         return report
 
     def retire(self, worker: str) -> None:
-        """End a worker's process; its open calls are forgotten."""
+        """End the process of a worker; results of its open calls are ignored."""
         import ray
 
         self.starts.pop(worker, None)
@@ -142,19 +147,16 @@ class RayFleet:
             self.retire(worker)
 
     def loss_of(self, worker: str, error: BaseException) -> Loss:
-        """Why a worker is gone: its own death, or that of what it ran on."""
+        """Why a worker is gone: its process died, or its node was lost."""
         from ray.exceptions import ActorDiedError
 
         start = self.starts.get(worker)
-        # Anything but a reported death of the process alone (an unreachable worker, a preempted
-        # node) proves nothing against a shard.
+        # Only the reported death of a process on a live node counts against a shard. A worker that
+        # is unreachable, or whose node was preempted, does not.
         if not isinstance(error, ActorDiedError) or error.preempted or start is None:
             return Loss.NODE_LOST
         alive = any(node.node_id == start.node_id for node in live_nodes())
         return Loss.DIED if alive else Loss.NODE_LOST
-
-    def _loaded(self, worker: str) -> Callable[[Any, BaseException | None], Report]:
-        return lambda value, error: Loaded(worker, value, error)
 
     def _watch(self, reference: Any, report: Callable[[Any, BaseException | None], Report]) -> None:
         future: Future[Any] = reference.future()

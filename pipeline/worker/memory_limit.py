@@ -1,14 +1,18 @@
-"""A bound on what is under way, in bytes or seconds, shared by the threads of a worker."""
+"""The memory limit of a worker: how much may lie between two of its threads, in bytes or seconds.
+
+The reading thread waits here before it takes more audio bytes, the decoding threads before they
+take more seconds of samples. `worker.py` makes both limits from `Tuning`.
+"""
 
 import threading
 
 
 class StoppedError(Exception):
-    """The worker is stopping; threads unwind by it."""
+    """Raised in threads that wait while the worker stops, so that they end."""
 
 
-class InFlightLimit:
-    """Admits amounts up to a capacity; one that is larger than the capacity waits to be alone."""
+class MemoryLimit:
+    """Admits amounts up to a capacity; a larger amount is admitted when nothing else is held."""
 
     def __init__(self, capacity: float) -> None:
         self._capacity = capacity
@@ -28,15 +32,15 @@ class InFlightLimit:
             self._used += amount
 
     def release(self, amount: float) -> None:
-        """Give an acquired amount back."""
+        """Give back an amount that was acquired."""
         with self._changed:
             self._used -= amount
-            # Float sums drift; nothing under way is exactly nothing.
+            # Float sums drift, but `acquire` compares with 0 to see that nothing is held.
             self._used = 0.0 if self._used < 1e-6 else self._used
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Let everyone who waits, or comes later, unwind."""
+        """Raise `StoppedError` in every thread that waits now or asks later."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
