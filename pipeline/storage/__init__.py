@@ -1,1 +1,2 @@
-"""Any bucket or disk: the client, locations, options, retries, and streams of ranges."""
+"""Any bucket or disk: `client` reads and writes, `location` splits URLs, `options` holds secrets,
+`retries` tries again, `streams` gives a shard's bytes in order."""

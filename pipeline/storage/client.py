@@ -25,6 +25,7 @@ _S3_CONNECT_SECONDS = 10
 _S3 = ("s3", "s3a")
 # Listings and uploads may be many requests, each with the client's own time limit.
 _LONG_CALL = 10
+_LISTING_TRIES = 3
 # Clients that try this often by themselves, and have no switch for it.
 _TRIES_INSIDE = {"gs": 6, "gcs": 6, "hf": 6}
 _MAGIC = re.compile(r"[*?\[]")
@@ -71,9 +72,12 @@ class Storage:
 
     def read_range(self, url: str, start: int | None, end: int | None) -> bytes:
         """The bytes `[start, end)` of a file, without reading the rest."""
-        return self._attempt(
-            "reading", url, lambda fs, path: bytes(fs.cat_file(path, start=start, end=end))
-        )
+
+        def read(fs: Any, path: str) -> bytes:
+            return bytes(fs.cat_file(path, start=start, end=end))
+
+        # Not fresh: the client for Hugging Face would look up the repository for every range.
+        return self._attempt("reading", url, read, fresh=False)
 
     def file_info(self, url: str) -> StoredFile:
         """Size and etag of one file."""
@@ -168,17 +172,22 @@ class Storage:
             given["config_kwargs"] = config | given.get("config_kwargs", {})
         return options | given
 
-    def _attempt(self, doing: str, url: str, action: Callable[[Any, str], T]) -> T:
+    def _attempt(
+        self, doing: str, url: str, action: Callable[[Any, str], T], *, fresh: bool = True
+    ) -> T:
         policy, tries_per_request = self.policy_for(url), 1
         if doing == "listing" and protocol_of(url) in _S3:
-            # A listing is up to thousands of requests, and starting over would fail again: botocore
-            # tries each of them, with the same number of tries and its own pauses.
-            policy, tries_per_request = replace(policy, attempts=1), policy.attempts
+            # A listing is up to thousands of requests, so botocore tries each of them again, and we
+            # the whole a few times: as many tries of a request that always fails as elsewhere.
+            tries_per_request = -(-policy.attempts // _LISTING_TRIES)
+            pause = policy.longest_pause_seconds
+            policy = replace(policy, attempts=_LISTING_TRIES, first_pause_seconds=pause)
         seconds = self.timeout_seconds * (_LONG_CALL if doing in ("listing", "writing") else 1)
 
         def act() -> T:
             fs, path = self.filesystem(url, tries_per_request)
-            fs.invalidate_cache()
+            if fresh:
+                fs.invalidate_cache()
             return action(fs, path)
 
         def act_in_time() -> T:

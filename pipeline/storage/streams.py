@@ -1,4 +1,8 @@
-"""A shard from front to back: read-ahead, retried ranges, gzip, and steps back for resync."""
+"""The bytes of one shard in order: blocks of a local file, ranges of a remote one, inflated gzip.
+
+`ByteStream` is what the tar reader takes from; it can take bytes back, to look for the next header
+in a damaged tar. Remote ranges are fetched ahead, and each is retried by itself.
+"""
 
 import logging
 import zlib

@@ -22,7 +22,7 @@ from pipeline.storage.retries import (
 from tests.support.fault_proxy import RETRY_AFTER_SECONDS, FaultProxy, fault_proxy
 from tests.support.s3_server import S3Server
 
-TRIES = 4
+TRIES = 6
 FAST = RetryPolicy(attempts=3, first_pause_seconds=0.01)
 
 
@@ -43,7 +43,7 @@ def proxy(s3: S3Server, bucket: str) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def storage(s3: S3Server, proxy: FaultProxy) -> Storage:
-    policy = RetryPolicy(TRIES, first_pause_seconds=0.01)
+    policy = RetryPolicy(TRIES, first_pause_seconds=0.01, longest_pause_seconds=0.1)
     return Storage({"s3": s3.storage_options(proxy.url)}, policy)
 
 
