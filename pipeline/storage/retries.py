@@ -205,12 +205,14 @@ def _raise_if_final(error: Exception, what: str) -> None:
 def _pause_asked_for(error: BaseException) -> float:
     """What `Retry-After` says, 0 where nothing does; a date in place of seconds is ignored."""
     for each in _chain(error):
-        response = getattr(each, "response", None)
-        headers = _s3_answer(each).get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        for found in (headers, getattr(response, "headers", {}), getattr(each, "headers", {})):
-            asked = {str(k).lower(): str(v) for k, v in (found or {}).items()}.get("retry-after")
-            if asked and asked.isdecimal():
-                return float(asked)
+        places: tuple[Any, ...] = (
+            _s3_answer(each).get("ResponseMetadata", {}).get("HTTPHeaders"),
+            getattr(each, "headers", None),  # aiohttp
+            getattr(getattr(each, "response", None), "headers", None),  # Hugging Face, Azure
+        )
+        asked = next((str(p["retry-after"]) for p in places if p and "retry-after" in p), "")
+        if asked.isdecimal():
+            return float(asked)
     return 0.0
 
 

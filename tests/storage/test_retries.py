@@ -111,6 +111,17 @@ def test_a_server_that_asks_for_patience_gets_it(
     assert len(proxy.faults.seen) == 3
 
 
+def test_a_web_server_that_asks_for_patience_gets_it(
+    storage: Storage, proxy: FaultProxy, bucket: str
+) -> None:
+    proxy.faults.rule = lambda method, path, number: "throttled" if number < 3 else None
+    started = time.monotonic()
+    with pytest.raises(InputError, match="was refused"):  # nobody signs this request
+        storage.read_range(f"{proxy.url}/retries/k", 0, 4)
+    assert time.monotonic() - started >= 2 * RETRY_AFTER_SECONDS
+    assert len(proxy.faults.seen) == 3
+
+
 def test_no_try_begins_after_the_budget_of_time() -> None:
     action = failing(9, TimeoutError("slow"))
     with pytest.raises(StorageError, match="failed 1 times"):
