@@ -13,8 +13,9 @@ What a name needs is imported when it is first used: `import xytok` costs nothin
 `open_dataset` pyarrow and fsspec are enough. What goes wrong raises one of two families of errors,
 whose messages say what is wrong, what was expected and what to do:
 
-    PipelineError        of shards, outputs, storage and runs; its members are in `pipeline.errors`
-    XYCodecError         of checkpoints, audio and codes; its members are in `xy_codec.errors`
+    PipelineError    UsageError, InputError, OutputError, IdentityError, StorageError, WorkerError,
+                     DrainedError, DamageError; all in `pipeline.errors`
+    XYCodecError     CheckpointError, ConfigError, AudioError, CodesError; all in `xy_codec.errors`
 """
 
 from collections.abc import Iterable, Sequence
@@ -104,7 +105,7 @@ class Run:
     clips     10 codes, 0 rejects, 0 filtered, 0.023 h of speech
     """
 
-    output: str
+    output: "str | Path"
     storage: "Storage | None" = field(default=None, repr=False)
     summary: "RunSummary | None" = field(default=None, repr=False)
 
@@ -116,7 +117,7 @@ class Run:
         """
         from pipeline.inspect.status import read_status
 
-        return read_status(self.output, _storage(self.storage))
+        return read_status(str(self.output), _storage(self.storage))
 
     def verify(self, *, sources: bool = True, clean: bool = False) -> "Verification":
         """Compare every file of the output with its manifest.
@@ -130,7 +131,7 @@ class Run:
         """
         from pipeline.inspect.verify import verify_output
 
-        return verify_output(self.output, _storage(self.storage), sources=sources, clean=clean)
+        return verify_output(str(self.output), _storage(self.storage), sources=sources, clean=clean)
 
     def audit(
         self,
@@ -169,7 +170,7 @@ class Run:
 
         storage = _storage(self.storage)
         request = AuditRequest(
-            output=self.output,
+            output=str(self.output),
             storage=storage,
             plan=sample or SamplePlan(),
             codec=codec,

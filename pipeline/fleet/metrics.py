@@ -1,4 +1,4 @@
-"""Counters and gauges of a run for Ray's Prometheus endpoint; they exist where Ray runs."""
+"""Counters and gauges of a run at the Prometheus endpoint of Ray; the inline engine has none."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _TAGS = ("run",)
 
 
 class RunMetrics:
-    """Follows the outcomes of a run; one object per driver."""
+    """The metrics of one run; its driver makes one object and gives it every outcome."""
 
     def __init__(self, run: str) -> None:
         from ray.util.metrics import Counter, Gauge
@@ -27,7 +27,7 @@ class RunMetrics:
         self._left = Gauge("xytok_shards_left", description="Shards to do", tag_keys=_TAGS)
 
     def take(self, outcome: ShardOutcome) -> None:
-        """Count one outcome."""
+        """Count the shard of an outcome, its clips and its seconds of speech."""
         manifest = outcome.manifest
         if manifest is None:
             self._failed.inc(tags=self._tags)
@@ -38,11 +38,11 @@ class RunMetrics:
             (self._rejects, manifest.rejects),
             (self._seconds, manifest.source_seconds),
         ):
-            # Counters of Ray refuse a step of nothing.
+            # Ray refuses to add 0 to a counter.
             if value:
                 metric.inc(value, tags=self._tags)
 
     def show(self, workers: int, shards_left: int) -> None:
-        """Set what is the case now."""
+        """Set how many workers are ready and how many shards are left."""
         self._workers.set(workers, tags=self._tags)
         self._left.set(shards_left, tags=self._tags)

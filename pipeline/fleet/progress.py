@@ -3,6 +3,7 @@
 The bar is tqdm's. `run_tokenize` shows its bytes here, `run_audit` its shards.
 """
 
+import logging
 import math
 import sys
 import threading
@@ -64,7 +65,8 @@ def show_progress(
     thread = threading.Thread(target=redraw, daemon=True, name="xytok-progress")
     thread.start()
     try:
-        yield show
+        with _log_lines_above(bar, stream):
+            yield show
     finally:
         over.set()
         thread.join()
@@ -97,8 +99,29 @@ def _facts(summary: RunSummary) -> str:
     ) + ("" if idle is None else f", codec idle {idle:.0%}")
 
 
+@contextmanager
+def _log_lines_above(bar: "tqdm[None]", stream: TextIO) -> Iterator[None]:
+    """Clear the bar before every log line, which would otherwise stand behind it."""
+
+    def clear(_record: logging.LogRecord) -> bool:
+        bar.clear()
+        return True
+
+    logs = [log for log in logging.root.handlers if getattr(log, "stream", None) is stream]
+    for log in logs:
+        log.addFilter(clear)
+    try:
+        yield
+    finally:
+        for log in logs:
+            log.removeFilter(clear)
+
+
 class _Lines(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
     """Writes a line where a bar would be drawn over the one before."""
+
+    def clear(self, *_: Any, **__: Any) -> None:
+        """Leave the lines that are written."""
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:

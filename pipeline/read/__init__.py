@@ -1,1 +1,1 @@
-"""Codes back for training: needs pyarrow and fsspec alone, torch for its wrapper."""
+"""Reads codes back for training by pyarrow and fsspec alone; only `torch_dataset` needs torch."""

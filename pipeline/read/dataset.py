@@ -1,6 +1,6 @@
-"""Reading codes back for training: parts spread over ranks and loader workers, shuffled, resumable.
+"""Reads codes back for training: splits parts over ranks and loader workers, shuffles, resumes.
 
-Needs pyarrow and fsspec alone; `pipeline.read.torch_dataset` wraps it for a DataLoader.
+It needs pyarrow and fsspec alone; `pipeline.read.torch_dataset` wraps it for a DataLoader.
 """
 
 import hashlib
@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError, UsageError
@@ -22,9 +23,10 @@ DEFAULT_COLUMNS = ("text", "speaker", "language", "duration")
 
 @dataclass(frozen=True, slots=True)
 class StreamedClip:
-    """A clip with its place, to resume after it: the how-many-th of which stream.
+    """A clip and its place, from which reading can resume: clip `index` of stream `stream`.
 
-    A stream's number holds how many streams there are: `number + (streams << 32)`.
+    A stream is what one loader worker of one rank reads. Its number also holds how many streams
+    there are: `number + (streams << 32)`.
     """
 
     row: CodesRow
@@ -34,9 +36,10 @@ class StreamedClip:
 
 @dataclass(slots=True)
 class Position:
-    """How far every stream of an epoch has been consumed; plain data for a checkpoint.
+    """How many clips of each stream were trained on in this epoch; saved with a checkpoint.
 
-    `of` is what the numbers count: other parts, filters or buffers give other clips.
+    `of` is a hash of parts, conditions, shuffle buffer and seed. With other ones the same numbers
+    would mean other clips, so `CodesDataset` refuses the position.
     """
 
     epoch: int = 0
@@ -62,10 +65,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class CodesDataset:
-    """The finished parts of an output; the same arguments give the same clips in the same order.
+    """The finished parts of an output, as `open_dataset` finds them; iterate over it for clips.
 
-    `where` is conditions that must all hold, e.g. `(("dnsmos", ">", 3),)`. With a shuffle buffer,
-    parts are shuffled, and clips within as many as the buffer holds.
+    The same arguments give the same clips in the same order.
     """
 
     parts: tuple[str, ...]
@@ -110,7 +112,7 @@ class CodesDataset:
     ) -> Iterator[StreamedClip]:
         """The clips of one loader worker of this rank, from a position on."""
         position = self.claim(position or Position())
-        # Neighbouring parts to different ranks: a rank without data would hold up the others.
+        # Ranks take turns, so that each gets parts: one without data would make the others wait.
         number, num_streams = worker * self.world_size + self.rank, self.world_size * num_workers
         _check_streams(position, num_streams)
         stream = number + (num_streams << _STREAMS_SHIFT)
@@ -121,14 +123,14 @@ class CodesDataset:
             yield StreamedClip(row, stream, index)
 
     def claim(self, position: Position) -> Position:
-        """The position as one of this dataset; one that counts other clips is refused."""
+        """Mark a position as one of this dataset, or refuse it when it counts other clips."""
         facts = (self.parts, self.where, self.shuffle_buffer, self.seed)
         own = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
         if position.seen and position.of not in ("", own):
             raise UsageError(
                 "The position was saved with other parts, conditions, shuffle buffer or seed; "
-                "expected the same, or clips would be read twice or never. Pass the `parts` of "
-                "then, or begin an epoch with a new position"
+                "expected the same, or some clips would be read twice and others never. Pass the "
+                "`parts` it was saved with, or begin an epoch with a new position"
             )
         position.of = own
         return position
@@ -139,7 +141,7 @@ class CodesDataset:
     def _parts_of(self, number: int, num_streams: int, epoch: int) -> list[str]:
         parts = list(self.parts)
         if self.shuffle_buffer:
-            # Every stream shuffles all parts the same way, so that none is read twice or never.
+            # Every stream shuffles all parts in the same way, so that each part has one reader.
             random.Random(f"{self.seed}/{epoch}").shuffle(parts)
         return parts[number::num_streams]
 
@@ -150,7 +152,7 @@ class CodesDataset:
         if not self.shuffle_buffer:
             yield from reader.rows(parts, seen)
             return
-        # Whole buffers are shuffled, each by its own seed: to resume, earlier ones are not read.
+        # Each buffer is shuffled by its own seed, so resuming need not read the buffers before.
         number, skip = divmod(seen, self.shuffle_buffer)
         rows = reader.rows(parts, seen - skip)
         while buffer := list(islice(rows, self.shuffle_buffer)):
@@ -164,8 +166,9 @@ def _check_streams(position: Position, num_streams: int) -> None:
     if saved:
         raise UsageError(
             f"The position was saved with {saved.pop()} streams (ranks times loader workers), now "
-            f"there are {num_streams}; expected as many, or clips would be read twice or never. "
-            "Use as many ranks and workers as then, or begin an epoch with a new position"
+            f"there are {num_streams}; expected as many, or some clips would be read twice and "
+            "others never. Use as many ranks and workers as then, or begin an epoch with a new "
+            "position"
         )
 
 
@@ -174,7 +177,7 @@ def _is_beside(path: str) -> bool:
 
 
 def open_dataset(
-    output: str,
+    output: str | Path,
     *,
     columns: tuple[str, ...] = DEFAULT_COLUMNS,
     num_codebooks: int | None = None,
@@ -207,7 +210,7 @@ def open_dataset(
     """
     storage = storage or Storage()
     return CodesDataset(
-        parts=find_parts(output, storage),
+        parts=find_parts(str(output), storage),
         columns=columns,
         num_codebooks=num_codebooks,
         where=where,
@@ -220,7 +223,7 @@ def open_dataset(
 
 
 def find_parts(output: str, storage: Storage) -> tuple[str, ...]:
-    """The parts whose manifests say that they are done; without manifests, every Parquet file."""
+    """The parts that have a manifest; in a folder without manifests, every Parquet file."""
     output = normalise(output)
     stems = sorted({name.stem for name in list_manifests(storage, output)})
     parts = tuple(join(output, f"tokens/{stem}.parquet") for stem in stems)

@@ -1,6 +1,6 @@
-"""Rows of a list of parts in order, with a start anywhere: what is skipped is not read.
+"""Reads the rows of parts in order, from any row on, without reading row groups before it.
 
-Needs pyarrow and fsspec, nothing else of this project's dependencies.
+It needs pyarrow and fsspec, and no other dependency of this project.
 """
 
 import itertools
@@ -19,9 +19,10 @@ from pipeline.storage.location import redact
 from pipeline.storage.retries import with_retries
 
 COMPARISONS = ("==", "=", "!=", "<", "<=", ">", ">=", "in", "not in")
-# Column, comparison and value; a null fits none of them.
+# Column, comparison and value; a row without a value in the column never fits.
 Condition = tuple[str, str, Any]
-# What Arrow says, as an `OSError` without number, of bytes that no retry will mend.
+# Arrow reports damaged bytes as an `OSError` like any other; these words tell them from a failed
+# read, which is tried again.
 _DAMAGE = ("decompress", "thrift", "corrupt", "unexpected end of stream", "magic bytes")
 
 # Bytes of one int16 code.
@@ -42,9 +43,9 @@ class CodesRow:
 
 @dataclass(frozen=True, slots=True)
 class PartStream:
-    """How rows are read: which columns, which codebooks, which rows.
+    """Reads the rows that fit `where`, with these columns and the first codebooks.
 
-    All parts must be of the codec of the `reference` part, as far as they say.
+    A part whose footer names another codec than that of the `reference` part is refused.
     """
 
     storage: Storage
@@ -128,8 +129,8 @@ class PartStream:
         if None not in (codec, expected) and codec != expected:
             raise InputError(
                 f"Part `{redact(url)}` was made with codec {codec}, the first part with "
-                f"{expected}; expected one codec, or equal codes would mean different sounds. Open "
-                "each output by itself"
+                f"{expected}; expected one codec, because equal codes of two codecs are different "
+                "sounds. Open each output by itself"
             )
 
     def _unpack(self, batch: Any) -> Iterator[CodesRow]:
@@ -141,7 +142,7 @@ class PartStream:
 
 
 def codec_of(file: Any) -> str | None:
-    """Name and checkpoint of the codec that made a part; None where it does not say."""
+    """Name and checkpoint of the codec that made a part; None when its footer has neither."""
     identity = (file.schema_arrow.metadata or {}).get(IDENTITY_KEY)
     codec = json.loads(identity).get("codec") if identity else None
     return f"`{codec['name']}` ({codec['checkpoint_sha256'][:12]})" if codec else None

@@ -1,4 +1,4 @@
-"""Codes as a `torch.utils.data.IterableDataset`; each DataLoader worker reads its own parts."""
+"""Codes as a `torch.utils.data.IterableDataset`, of which each loader worker reads other parts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +12,10 @@ Sample = dict[str, Any]
 
 
 class TorchCodes(IterableDataset[Sample]):
-    """Yields `key`, `codes` int16 `[K, T]`, the columns, and `stream` and `index` to resume by.
+    """Yields dicts of `key`, `codes` (int16 `[K, T]`), the columns, and `stream` and `index`.
 
-    With a position only what is left of its epoch comes, until `set_epoch` begins another. Call it
-    before every epoch; without it each has the order of the one before.
+    Call `set_epoch` before every epoch, or each has the order of the one before. With a position,
+    only the clips that are left of its epoch come, until `set_epoch` begins another.
 
     >>> from torch.utils.data import DataLoader
     >>> dataset = xytok.TorchCodes(xytok.open_dataset("codes", shuffle_buffer=1000, seed=1))
@@ -38,12 +38,12 @@ class TorchCodes(IterableDataset[Sample]):
         super().__init__()
         self.dataset = dataset
         self.position = dataset.claim(position or Position())
-        # Epoch, and how often one was set: shared, because loader workers may outlive epochs.
+        # The epoch, and how often one was set; in shared memory for workers that outlive epochs.
         self._epoch = torch.tensor([self.position.epoch, 0])
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin another epoch: other order, nothing seen."""
+        """Begin another epoch: the clips come in another order, and all of them."""
         self._epoch += torch.tensor([epoch - int(self._epoch[0]), 1])
 
     def __iter__(self) -> Iterator[Sample]:
@@ -56,7 +56,7 @@ class TorchCodes(IterableDataset[Sample]):
 
 
 def to_sample(clip: StreamedClip) -> Sample:
-    """A clip with its codes as a tensor of its own."""
+    """What a loader yields for a clip; its codes are a copy."""
     matrix = clip.row.codes
     shape = matrix.shape or ()
     codes = torch.frombuffer(bytearray(matrix), dtype=torch.int16).reshape(shape)

@@ -1,6 +1,7 @@
 """Progress: a bar in a terminal and in a notebook, plain lines into a pipe, nothing when quiet."""
 
 import io
+import logging
 import os
 import pty
 import re
@@ -19,9 +20,8 @@ from pipeline.fleet.progress import show_progress
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WORK = """
-from pipeline.fleet.progress import show_progress
-with show_progress(4, " shards") as show:
-    show(4, "7 clips")
+import xytok
+xytok.tokenize({inputs!r}, {output!r}, codec="fake", engine="inline")
 """
 WITHOUT_WIDGETS = """
 import sys, warnings
@@ -115,6 +115,23 @@ def test_a_bar_moves_on_while_nothing_gets_done(monkeypatch: pytest.MonkeyPatch)
             pass
 
 
+@pytest.mark.parametrize(
+    ("stream", "shown"),
+    [(Terminal(), "\ra worker is gone\n"), (io.StringIO(), "a worker is gone\n")],
+)
+def test_a_log_line_has_a_line_of_its_own(stream: io.StringIO, shown: str) -> None:
+    handler = logging.StreamHandler(stream)
+    logging.root.addHandler(handler)
+    try:
+        with show_progress(4, " shards", stream=stream) as show:
+            show(1, "7 clips")
+            logging.warning("a worker is gone")
+    finally:
+        logging.root.removeHandler(handler)
+    assert shown in (stream.getvalue() if stream.isatty() else [stream.getvalue()])
+    assert not handler.filters
+
+
 def test_quiet_shows_nothing_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_BAR_SECONDS", 0.01)
     stream = Terminal()
@@ -136,15 +153,17 @@ def test_a_failure_leaves_the_bar_where_it_was() -> None:
     assert stream.getvalue().split("\r")[-1].startswith(" 25%|")
 
 
-def test_a_notebook_shows_a_widget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    messages = run_in_notebook(WORK, tmp_path, monkeypatch)
+def test_a_notebook_shows_a_widget(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = WORK.format(inputs=str(corpus / "in"), output=str(corpus / "out"))
+    messages = run_in_notebook(work, corpus, monkeypatch)
     assert any(WIDGET in message["content"].get("data", {}) for message in messages)
     assert not [message for message in messages if message["msg_type"] == "stream"]
 
 
 def test_a_notebook_without_widgets_shows_a_text_bar(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    messages = run_in_notebook(f"{WITHOUT_WIDGETS}{WORK}", tmp_path, monkeypatch)
+    work = WORK.format(inputs=str(corpus / "in"), output=str(corpus / "out"))
+    messages = run_in_notebook(f"{WITHOUT_WIDGETS}{work}", corpus, monkeypatch)
     text = "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream")
-    assert re.search(r"100%\|█+\| 4/4 \[", text)
+    assert re.search(r"100%\|█+\| .*, 3/3 shards, ", text), text

@@ -1,7 +1,9 @@
 """`import xytok`: cheap, complete, and every example in its docstrings runs."""
 
 import doctest
+import importlib
 import inspect
+import re
 import shutil
 import subprocess
 import sys
@@ -93,6 +95,19 @@ def test_both_families_of_errors_are_caught_by_name(tmp_path: Path) -> None:
         xytok.tokenize(tmp_path / "nowhere.tar", tmp_path / "out", codec="fake", engine="inline")
     with pytest.raises(xytok.XYCodecError, match=r"nowhere\.safetensors"):
         xytok.load_codec(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("family", "module"),
+    [("PipelineError", "pipeline.errors"), ("XYCodecError", "xy_codec.errors")],
+)
+def test_the_page_names_every_error(family: str, module: str) -> None:
+    named = re.search(
+        rf"^    {family} +(.*?); all in `{module}`$", xytok.__doc__ or "", re.M | re.S
+    )
+    assert named is not None
+    classes = inspect.getmembers(importlib.import_module(module), inspect.isclass)
+    assert set(re.split(r",\s+", named[1])) == {name for name, _ in classes} - {family}
 
 
 def test_the_same_call_again_does_what_is_left(corpus: Path) -> None:
