@@ -11,7 +11,7 @@ from pipeline.bench.figures import EndToEndFigures
 from pipeline.bench.interleaving import Clock, interleave, paired_ratio, time_once
 from pipeline.bench.matrix_work import synchronised
 from pipeline.bench.trial_run import TrialRun, run_trial
-from pipeline.corpus.decode import Bounds, DecodedClip, decode_clip
+from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from pipeline.worker.settings import Tuning
 from xy_codec.contract import Codec, Waveform
 
@@ -77,7 +77,7 @@ def decoded_clips(shards: Sequence[Path], rate_hz: int) -> list[Waveform]:
                     continue
                 content = payload.read()
                 if content not in seen:
-                    decoded = decode_clip(content, rate_hz, Bounds())
+                    decoded = decode_clip(content, rate_hz, ClipBounds())
                     if isinstance(decoded, DecodedClip):
                         seen[content] = decoded.waveform
                 clips.append(seen[content])
