@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jobs.codec_options import add_compile_argument
 
 if TYPE_CHECKING:
-    from pipeline.bench.projection import Corpus, Speeds
+    from pipeline.bench.corpus_cost import Corpus, Speeds
     from pipeline.bench.suite import BenchPlan, BenchReport
 
 EXAMPLE = "xytok bench --codec xy-nano --hours 101000 --workers 8"
@@ -112,26 +112,26 @@ def _say(what: str) -> None:
 
 def _lines(report: "BenchReport", args: argparse.Namespace) -> Iterator[str]:
     from jobs.bench_table import cost_lines, report_lines
-    from pipeline.bench.projection import project
+    from pipeline.bench.corpus_cost import estimate_cost
 
     yield from report_lines(report)
     yield ""
     corpus, speeds = _corpus(args), _speeds(report, args)
     origin = "assumed" if args.gpu_speed else f"measured here ({report.machine.device})"
     speed = f"{speeds.encode:,.1f} × real time, {origin}"
-    yield from cost_lines(corpus, project(corpus, speeds), args.workers, speed)
+    yield from cost_lines(corpus, estimate_cost(corpus, speeds), args.workers, speed)
     if report.machine.device == "cpu" and not args.gpu_speed:
         yield "  no GPU here, so GPU hours stay open: run this on one, or pass `--gpu-speed`"
 
 
 def _corpus(args: argparse.Namespace) -> "Corpus":
-    from pipeline.bench.projection import Corpus
+    from pipeline.bench.corpus_cost import Corpus
 
     return Corpus.of_hours(args.hours)
 
 
 def _speeds(report: "BenchReport", args: argparse.Namespace) -> "Speeds":
-    from pipeline.bench.projection import Speeds
+    from pipeline.bench.corpus_cost import Speeds
 
     return Speeds(
         workers=args.workers,
@@ -143,13 +143,13 @@ def _speeds(report: "BenchReport", args: argparse.Namespace) -> "Speeds":
 
 
 def _as_json(report: "BenchReport", args: argparse.Namespace) -> dict[str, object]:
-    from pipeline.bench.projection import project
+    from pipeline.bench.corpus_cost import estimate_cost
 
     corpus, speeds = _corpus(args), _speeds(report, args)
     cost = {
         "corpus": asdict(corpus),
         "speeds": asdict(speeds),
         "speed_is_assumed": args.gpu_speed is not None,
-        "projection": asdict(project(corpus, speeds)),
+        "projection": asdict(estimate_cost(corpus, speeds)),
     }
     return asdict(report) | {"cost": cost}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pipeline.bench.projection import Corpus, Projection
+from pipeline.bench.corpus_cost import Corpus, CorpusCost
 from pipeline.bench.suite import BenchReport
 
 
@@ -65,7 +65,7 @@ def _rest_lines(report: BenchReport) -> Iterator[str]:
     )
 
 
-def cost_lines(corpus: Corpus, cost: Projection, workers: int, speed: str) -> Iterator[str]:
+def cost_lines(corpus: Corpus, cost: CorpusCost, workers: int, speed: str) -> Iterator[str]:
     """What a corpus costs at a stated speed."""
     yield f"{corpus.name} on {workers} workers at {speed}:"
     yield (

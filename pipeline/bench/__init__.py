@@ -1,1 +1,1 @@
-"""Measuring this machine: codec, host path, storage, end to end, and what a corpus costs on it."""
+"""Benchmarks of this machine: codec, host path, storage, end to end, and the cost of a corpus."""

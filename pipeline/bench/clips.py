@@ -1,4 +1,7 @@
-"""Clips to measure with: Emilia's lengths, sounds that compress like speech, tars of them."""
+"""Makes clips for benchmarks: Emilia's lengths, sounds that compress like speech, tars of both.
+
+Nothing is downloaded: the sounds are synthetic, so a benchmark runs anywhere.
+"""
 
 import io
 import json
@@ -23,9 +26,9 @@ _VOICE_SECONDS = 60
 
 
 def emilia_lengths(count: int, seed: int = 0) -> list[float]:
-    """Lengths in seconds, 3 to 30 with mean 9.9: evenly spaced quantiles in random order.
+    """Lengths of 3 to 30 s with mean 9.9 s: evenly spaced quantiles in random order.
 
-    Quantiles, not draws, so that a handful of clips already has the right mix.
+    Quantiles instead of random draws give the right mix even with a few clips.
     """
     span = LONGEST_SECONDS - SHORTEST_SECONDS
     whole = 1.0 - math.exp(-span / _SCALE_SECONDS)
@@ -36,7 +39,7 @@ def emilia_lengths(count: int, seed: int = 0) -> list[float]:
 
 
 def speech_like(seconds: float, rate_hz: int, seed: int) -> NDArray[np.float32]:
-    """Harmonics of a gliding pitch under a syllable envelope, with breath; peaks below 0.6."""
+    """A voice-like sound: harmonics of a gliding pitch, a syllable envelope, breath noise."""
     num_samples = round(seconds * rate_hz)
     voice = _voice(rate_hz)
     start = 7919 * seed % (len(voice) // 2)
@@ -77,7 +80,7 @@ def mp3_bytes(samples: NDArray[np.float32], rate_hz: int = SOURCE_RATE_HZ) -> by
 def write_shards(
     folder: Path, num_shards: int, clips_per_shard: int, distinct: int = 12
 ) -> list[Path]:
-    """Tars in Emilia's layout; a few distinct clips under many keys, as coding MP3 takes time."""
+    """Write tars in Emilia's layout; coding MP3 is slow, so a few clips repeat under many keys."""
     lengths = emilia_lengths(distinct)
     audio = [mp3_bytes(clip) for clip in waveforms(lengths, SOURCE_RATE_HZ)]
     folder.mkdir(parents=True, exist_ok=True)

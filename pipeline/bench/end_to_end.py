@@ -1,23 +1,36 @@
-"""Tar to Parquet with the real codec against the codec alone, on the same clips, in turn."""
+"""The end-to-end speed: tars to Parquet with the real codec, compared with the codec alone.
+
+Both run in turn over the same clips.
+"""
 
 import tarfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from pipeline.bench.clips import MEAN_SECONDS, waveforms, write_shards
-from pipeline.bench.figures import EndToEndFigures
-from pipeline.bench.interleaving import Clock, interleave, paired_ratio, time_once
-from pipeline.bench.matrix_work import synchronised
+from pipeline.bench.timing import Clock, interleave, paired_ratio, synchronised, time_once
 from pipeline.bench.trial_run import TrialRun, run_trial
-from pipeline.corpus.decode import Bounds, DecodedClip, decode_clip
+from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from pipeline.worker.settings import Tuning
 from xy_codec.contract import Codec, Waveform
 
 _FEWEST_CLIPS = 4
-# What the host path of one core does; a faster codec waits for it.
+# What one core reads and decodes: a faster codec waits for clips.
 _HOST_CLIPS_PER_SECOND = 150
+
+
+@dataclass(frozen=True, slots=True)
+class EndToEndFigures:
+    """Tar to Parquet with the real codec, beside the codec alone on the same clips."""
+
+    times_realtime: float
+    pure_encode_times_realtime: float
+    share_of_pure_encode: float
+    encoder_busy: float  # share of the wall time, including gaps between shards
+    start_up_seconds: float
 
 
 def measure_end_to_end(
@@ -31,7 +44,7 @@ def measure_end_to_end(
     start_up_seconds: float = 0.0,
     clock: Clock = time.perf_counter,
 ) -> EndToEndFigures:
-    """Shards through a worker and their clips through the codec alone, by turns."""
+    """Run shards through a worker and their clips through the codec alone, in turn."""
     clips_per_shard = max(round(_clips_in(codec, run_seconds) / num_shards), _FEWEST_CLIPS)
     shards = write_shards(folder / "shards", num_shards, clips_per_shard)
     clips = decoded_clips(shards, codec.identity.input_rate_hz)
@@ -60,13 +73,13 @@ def measure_end_to_end(
 
 
 def encode_all(codec: Codec, clips: Sequence[Waveform]) -> None:
-    """The clips through the codec as a worker feeds them, and nothing else."""
+    """Encode the clips as one stream, as a worker does, and drop the codes."""
     for _ in codec.encode_stream(enumerate(clips)):
         pass
 
 
 def decoded_clips(shards: Sequence[Path], rate_hz: int) -> list[Waveform]:
-    """The waveforms of every clip; those of equal bytes are one array."""
+    """The waveforms of all clips; clips of equal bytes share one array."""
     seen: dict[bytes, Waveform] = {}
     clips = []
     for path in shards:
@@ -77,7 +90,7 @@ def decoded_clips(shards: Sequence[Path], rate_hz: int) -> list[Waveform]:
                     continue
                 content = payload.read()
                 if content not in seen:
-                    decoded = decode_clip(content, rate_hz, Bounds())
+                    decoded = decode_clip(content, rate_hz, ClipBounds())
                     if isinstance(decoded, DecodedClip):
                         seen[content] = decoded.waveform
                 clips.append(seen[content])

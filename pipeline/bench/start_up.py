@@ -1,4 +1,4 @@
-"""What a worker's start costs: interpreter and imports, weights, first pack; in a fresh process."""
+"""The start-up time of a worker in a new process: imports, weights, first pack."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ print(json.dumps(times))
 
 @dataclass(frozen=True, slots=True)
 class StartUpFigures:
-    """Seconds from nothing to the first codes."""
+    """Seconds from the start of a process to its first codes."""
 
     imports_seconds: float
     load_seconds: float
@@ -34,12 +34,12 @@ class StartUpFigures:
 
     @property
     def total_seconds(self) -> float:
-        """All of it."""
+        """The sum."""
         return self.imports_seconds + self.load_seconds + self.first_pack_seconds
 
 
 def measure_start_up(request: CodecRequest) -> StartUpFigures:
-    """Start a process as a worker starts and take the time of each step."""
+    """Start a process as a worker starts, and time each step."""
     arguments = {name: getattr(request, name) for name in CodecRequest.__slots__}
     began = time.time()
     done = subprocess.run(

@@ -1,25 +1,20 @@
-"""The benchmark a user runs: each part once, in an order in which nothing disturbs the next."""
+"""The whole benchmark of `xytok bench`: machine, host path, storage, start-up, codec, end to end.
+
+The parts run one after the other, so that none disturbs another. Printing is left to the command.
+"""
 
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.bench.clips import write_shards
-from pipeline.bench.codec_grid import GridPlan, measure_grid
-from pipeline.bench.end_to_end import measure_end_to_end
-from pipeline.bench.figures import (
-    CodecFigure,
-    EndToEndFigures,
-    HostFigures,
-    MachineFigures,
-    SkippedFigure,
-    StorageFigures,
-)
-from pipeline.bench.machine_figures import cpu_name, measure_machine, num_cores
+from pipeline.bench.codec_speed import CodecFigure, GridPlan, emilia_clips, measure_grid
+from pipeline.bench.end_to_end import EndToEndFigures, encode_all, measure_end_to_end
+from pipeline.bench.host_path import HostFigures, enough_threads, measure_hosts
+from pipeline.bench.machine import MachineFigures, cpu_name, measure_machine, num_cores
 from pipeline.bench.start_up import StartUpFigures, measure_start_up
-from pipeline.bench.storage_figures import measure_storage
-from pipeline.bench.trial_run import enough_threads, measure_host, thread_counts
+from pipeline.bench.storage_speed import StorageFigures, measure_storage
+from pipeline.bench.timing import interleave, synchronised
 from pipeline.bench.tuning_profile import TuningProfile
 from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
@@ -28,7 +23,6 @@ from pipeline.worker.settings import Tuning
 from xy_codec.contract import Codec
 from xy_codec.errors import XYCodecError
 
-_HOST_SHARDS = 2
 _MOST_IN_FLIGHT = 4
 
 
@@ -44,7 +38,7 @@ class BenchPlan:
     lengths_seconds: Sequence[float] = (3.0, 10.0, 30.0)
 
     def check(self) -> None:
-        """Refuse what cannot be measured."""
+        """Raise when there is nothing to measure or no time for it."""
         if self.seconds <= 0 or not self.precisions:
             raise UsageError(
                 f"`--seconds {self.seconds:g}` with precisions {list(self.precisions)}; expected "
@@ -53,8 +47,17 @@ class BenchPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedFigure:
+    """A precision that could not be measured on this machine, and why."""
+
+    direction: str
+    precision: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BenchReport:
-    """Everything that was found."""
+    """All figures of one benchmark, and the fastest settings."""
 
     codec: str
     overlap_seconds: float
@@ -69,7 +72,7 @@ class BenchReport:
 
 
 def run_suite(plan: BenchPlan, say: Callable[[str], None]) -> BenchReport:
-    """Measure everything; `say` is told what is being measured."""
+    """Measure everything; `say` is called with the name of each part before it starts."""
     plan.check()
     codec = plan.request.load()
     device = str(getattr(codec, "device", "cpu"))
@@ -78,7 +81,7 @@ def run_suite(plan: BenchPlan, say: Callable[[str], None]) -> BenchReport:
         say("matrix products")
         machine = measure_machine(device)
         say("host path")
-        hosts = _measure_hosts(folder / "host", plan.seconds * 0.15)
+        hosts = measure_hosts(folder / "host", plan.seconds * 0.15)
         say("storage")
         storage = measure_storage(plan.storage, plan.storage_url or str(folder / "storage"))
         say("start of a worker")
@@ -118,12 +121,7 @@ def run_suite(plan: BenchPlan, say: Callable[[str], None]) -> BenchReport:
 
 
 def tune_in_flight(codec: Codec, seconds: float) -> int:
-    """The number of packs in flight that encodes fastest; 1 where the codec has no such choice."""
-    from pipeline.bench.codec_grid import emilia_clips
-    from pipeline.bench.end_to_end import encode_all
-    from pipeline.bench.interleaving import interleave
-    from pipeline.bench.matrix_work import synchronised
-
+    """The number of packs in flight that encodes fastest; 1 if the codec has no such setting."""
     if not getattr(codec, "packs_in_flight", 0):
         return 1
     clips = emilia_clips(codec, seconds / _MOST_IN_FLIGHT)
@@ -139,16 +137,6 @@ def tune_in_flight(codec: Codec, seconds: float) -> int:
     timings = interleave({str(n): encode_with(n) for n in range(1, _MOST_IN_FLIGHT + 1)}, 3)
     codec.packs_in_flight = usual  # type: ignore[attr-defined]
     return int(min(timings, key=lambda name: timings[name].median))
-
-
-def _measure_hosts(folder: Path, seconds: float) -> list[HostFigures]:
-    # One core does about 1,500 times real time, a clip is ten seconds long.
-    counts = thread_counts(num_cores())
-    clips = max(20, round(seconds / len(counts) * 150 / _HOST_SHARDS))
-    shards = write_shards(folder, _HOST_SHARDS, min(clips, 2000))
-    tunings = {count: Tuning(decode_threads=count) for count in counts}
-    measure_host(shards, folder / "warm", tunings[counts[0]])
-    return [measure_host(shards, folder / f"out{n}", tuning) for n, tuning in tunings.items()]
 
 
 def _measure_codecs(

@@ -1,6 +1,7 @@
-"""What `xytok bench` found to be fastest on this machine, kept for the jobs that come after.
+"""The tuning profile: the settings that `xytok bench` found fastest on this machine, in a file.
 
-Tuning changes no byte of any output, so a profile is free to be old, missing or ignored.
+`xytok tokenize` reads it. Tuning changes no byte of the output, so an old or missing profile only
+costs speed.
 """
 
 import json
@@ -9,7 +10,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.bench.machine_figures import cpu_name, num_cores
+from pipeline.bench.machine import cpu_name, num_cores
 from pipeline.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class TuningProfile:
-    """The fastest settings, and the machine for which they are."""
+    """The fastest settings, and the machine on which they were measured."""
 
     cpu: str
     cores: int
@@ -28,18 +29,18 @@ class TuningProfile:
     buffers_in_flight: int
 
     def fits(self, cpu: str, cores: int) -> bool:
-        """Whether it was measured on a machine like this one."""
+        """Whether it was measured on a machine with this processor and number of cores."""
         return (self.cpu, self.cores) == (cpu, cores)
 
 
 def default_path() -> Path:
-    """Where a profile lies when nobody says otherwise."""
+    """Where the profile is kept unless `--profile` names another file."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "xytok" / "profile.json"
 
 
 def find_profile(path: Path | None, *, use_default: bool) -> TuningProfile | None:
-    """The profile to tune by: the named one, else, if wanted, the one kept for this machine."""
+    """The profile in `path`; without one and with `use_default`, the one of this machine."""
     if path is not None:
         return read_profile(path)
     if not use_default or not default_path().exists():
@@ -53,7 +54,7 @@ def find_profile(path: Path | None, *, use_default: bool) -> TuningProfile | Non
 
 
 def write_profile(path: Path, profile: TuningProfile) -> None:
-    """Keep a profile."""
+    """Write a profile by a temporary file, so that readers never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"format": _FORMAT} | asdict(profile)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -62,7 +63,7 @@ def write_profile(path: Path, profile: TuningProfile) -> None:
 
 
 def read_profile(path: Path) -> TuningProfile:
-    """The profile in a file."""
+    """The profile in a file; raises when it is not one that `xytok bench` wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("format")

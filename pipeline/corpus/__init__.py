@@ -1,1 +1,1 @@
-"""What goes in: shards listed and sampled, tars read, clips paired, filtered and decoded."""
+"""What goes in: shards are listed and sampled; tars are read; clips paired, filtered, decoded."""

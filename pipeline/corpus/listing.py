@@ -1,4 +1,7 @@
-"""From what the user typed to shards: `@lists`, brace ranges, globs, folders and plain names."""
+"""Lists the shards that inputs name: `@lists`, brace ranges, globs, folders and plain names.
+
+Runs, plans and audits call `list_shards`. It reads listings and `@lists`, never a shard.
+"""
 
 import logging
 import re
@@ -15,21 +18,20 @@ logger = logging.getLogger(__name__)
 _MAGIC = re.compile(r"[*?\[]")
 _RANGE = re.compile(r"^(-?\d+)\.\.(-?\d+)$")
 _MAX_EXPANDED = 10_000_000
-# More names than this in one folder are looked up by listing the folder.
+# From this many names in one folder on, the folder is listed instead of looking up each name.
 _LIST_FROM = 8
 _LOOKUP_THREADS = 16
 
 
 def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list[Shard]:
-    """The shards behind all inputs, each once, sorted by path; faults of all inputs at once."""
+    """The shards of all inputs, each once, sorted by path; one error names all wrong inputs."""
     found: dict[str, Shard] = {}
     faults: list[str] = []
     root_path = mirror_path(root) if root else ""
     is_below_root = not root
     patterns = list(expand_inputs(inputs, storage))
     logger.info("Listing %d inputs", len(patterns))
-    literals = [p for p in patterns if not _MAGIC.search(p) and p.endswith(TAR_SUFFIXES)]
-    for pattern, files in _list_patterns(patterns, literals, storage):
+    for pattern, files in _list_patterns(patterns, storage):
         if not files:
             hint = "; a `[` of a name is written `[[]`" if "[" in pattern else ""
             faults.append(f"`{redact(pattern)}` matches no `.tar`, `.tar.gz` or `.tgz` file{hint}")
@@ -55,7 +57,7 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
 
 
 def expand_inputs(inputs: Iterable[str], storage: Storage) -> Iterator[str]:
-    """Replace `@list` files by their lines and braces by their alternatives."""
+    """Replace every `@list` by its lines and every brace by its alternatives."""
     for text in inputs:
         if text.startswith("@"):
             yield from expand_inputs(_read_list(text[1:], storage), storage)
@@ -65,7 +67,7 @@ def expand_inputs(inputs: Iterable[str], storage: Storage) -> Iterator[str]:
 
 
 def expand_braces(text: str) -> Iterator[str]:
-    """`{000..012}` counts with its zeros kept, `{a,b}` alternates; nested braces work."""
+    """Expand `{000..012}`, which keeps its zeros, and `{a,b}`; braces may be nested."""
     opening = text.find("{")
     closing = _matching_brace(text, opening)
     if closing < 0:
@@ -131,9 +133,10 @@ def _read_list(path: str, storage: Storage) -> list[str]:
 
 
 def _list_patterns(
-    patterns: Sequence[str], literals: Sequence[str], storage: Storage
+    patterns: Sequence[str], storage: Storage
 ) -> Iterator[tuple[str, list[StoredFile]]]:
-    looked_up = _look_up(literals, storage)
+    names = [p for p in patterns if not _MAGIC.search(p) and p.endswith(TAR_SUFFIXES)]
+    looked_up = _look_up(names, storage)
     for pattern in patterns:
         if pattern in looked_up:
             file = looked_up[pattern]
@@ -175,7 +178,8 @@ def _only_tars(files: Iterable[StoredFile]) -> list[StoredFile]:
 
 
 def _to_shard(file: StoredFile, pattern: str, root: str) -> Shard:
-    # Listings give absolute local paths; the mirror keeps a relative input relative.
+    # Listings give absolute local paths, but a relative input keeps its relative path below the
+    # output.
     url = normalise(file.url)
     typed = url
     if is_local(pattern) and not Path(pattern).expanduser().is_absolute():

@@ -1,4 +1,8 @@
-"""What a clip's JSON and text say, typed into a part's columns; unknown fields stay JSON."""
+"""The metadata of a clip: fields of its JSON and text as typed columns of the part.
+
+The ledger calls it for every clip. Fields without a column, and values of another type than their
+column, stay JSON in the column `extra`.
+"""
 
 import json
 import math
@@ -10,7 +14,7 @@ _TYPED = ("text", "speaker", "language", "dnsmos", "phone_count", "duration")
 # Emilia and Emilia-YODAS repeat the key under these names.
 _ID_FIELDS = ("id", "_id")
 _MAX_INT64 = 2**63 - 1
-# Built once: `json.dumps` with options builds one for every clip.
+# One encoder for all clips: `json.dumps` with these options would build one each time.
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
 )
@@ -18,7 +22,7 @@ _ENCODER = json.JSONEncoder(
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The typed fields of one clip, null where absent."""
+    """The columns of one clip; null where its JSON lacks the field."""
 
     text: str | None = None
     speaker: str | None = None
@@ -33,7 +37,7 @@ NO_METADATA = Metadata()
 
 
 def parse_json(payload: bytes) -> Mapping[str, Any] | str:
-    """The fields of a JSON member, or why it has none."""
+    """The fields of a JSON member, or, as text, why they cannot be read."""
     try:
         fields = json.loads(payload)
     except (ValueError, RecursionError) as error:
@@ -44,7 +48,7 @@ def parse_json(payload: bytes) -> Mapping[str, Any] | str:
 
 
 def to_metadata(key: str, fields: Mapping[str, Any] | None, text: str | None) -> Metadata:
-    """Type the known fields; what does not fit its type stays in `extra`, nothing is dropped."""
+    """Convert known fields to their columns and put everything else into `extra`."""
     if fields is None:
         return Metadata(text=text) if text is not None else NO_METADATA
     own_text = _text(fields.get("text"))
@@ -79,14 +83,14 @@ def to_metadata(key: str, fields: Mapping[str, Any] | None, text: str | None) ->
 
 
 def clean_text(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates, which JSON may escape, become `\\uNNNN`."""
+    """Text that UTF-8 can encode: JSON may contain lone surrogates, which become `\\uNNNN`."""
     if text.isascii():
         return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _finite(value: Any) -> Any:
-    """The same with NaN and infinities as words, which JSON has no numbers for."""
+    """The same value with NaN and infinities as strings, because JSON has no such numbers."""
     if isinstance(value, dict):
         return {name: _finite(each) for name, each in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,8 @@
-"""Members into clips: WebDataset's grouping rules, in any order, without waiting for a partner.
+"""Pairs the members of a tar into clips by WebDataset's rules: audio, JSON and text with one key.
 
-A clip leaves when its group of neighbouring members ends; JSON that lies elsewhere in the tar comes
-later by `late`, or came before and was kept.
+The reading thread feeds it member by member. A clip is given out when its group of neighbouring
+members ends. JSON or text elsewhere in the tar also finds its clip: what came before is kept,
+what comes after is given out as `LateText`.
 """
 
 import re
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.tar_reader import TarMember
 
-# Some of these libsndfile cannot read: better a reject than a clip that nobody misses.
+# libsndfile cannot read some of these. Such a clip becomes a reject, so that it is counted; without
+# the extension here it would be ignored.
 AUDIO_EXTENSIONS = frozenset(
     {"mp3", "flac", "wav", "ogg", "oga", "opus", "aif", "aiff", "aifc", "au"}
 )
@@ -23,7 +25,7 @@ _MAX_TEXT_BYTES = 16 << 20
 
 @dataclass(slots=True)
 class ClipFiles:
-    """The members of one key as far as they were seen."""
+    """The members of one key that were seen so far."""
 
     key: str
     index: int = -1
@@ -41,7 +43,7 @@ class FoundClip:
 
 @dataclass(frozen=True, slots=True)
 class LateText:
-    """JSON or text of a clip that left before."""
+    """JSON or text of a clip that was given out before."""
 
     index: int
     json: bytes | None
@@ -50,7 +52,7 @@ class LateText:
 
 @dataclass(frozen=True, slots=True)
 class RejectedMember:
-    """A member that is no clip, or whose bytes cannot be used."""
+    """A member that cannot become a clip, or JSON and text without audio."""
 
     key: str
     reason: Reason
@@ -74,7 +76,7 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 @dataclass(slots=True)
 class Pairing:
-    """Groups the members of one tar; feed them in order, then `finish`."""
+    """Groups the members of one tar: call `feed` for each in order, then `finish`."""
 
     _group: ClipFiles | None = None
     _clips: dict[str, int] = field(default_factory=dict)
@@ -82,7 +84,7 @@ class Pairing:
     _next_index: int = 0
 
     def feed(self, member: TarMember) -> Iterator[PairingEvent]:
-        """What one more member settles."""
+        """The clips, texts and rejects that are known after one more member."""
         split = split_name(member.name)
         if split is None:
             return
@@ -101,7 +103,7 @@ class Pairing:
             self._add_text(self._group, member, extension)
 
     def finish(self) -> Iterator[PairingEvent]:
-        """What the end of the tar settles: the last group, and texts without audio."""
+        """What is known at the end of the tar: the last group, and texts without audio."""
         yield from self._end_group()
         for files in self._orphans.values():
             kinds = " and ".join(n for n in ("json", "text") if getattr(files, n) is not None)
@@ -118,7 +120,7 @@ class Pairing:
         group.audio = member
 
     def _add_text(self, group: ClipFiles, member: TarMember, extension: str) -> None:
-        # The first of two wins; a cut or huge text is no JSON and is told so.
+        # The first of two wins. A cut or huge member counts as empty, so that its JSON is reported.
         payload = b"" if member.payload is None or member.is_cut else member.payload
         payload = b"" if len(payload) > _MAX_TEXT_BYTES else payload
         if extension == "json":

@@ -1,10 +1,13 @@
-"""Why a clip is a reject, and where on its way that was found."""
+"""The reasons of rejects, and the stages in which they are found.
+
+Both are columns of the reject file, so a value never changes its meaning.
+"""
 
 from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """Where in a clip's way a reject happened."""
+    """The stage of the worker in which a clip became a reject."""
 
     READ = "read"
     PAIR = "pair"
@@ -13,7 +16,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a clip did not become codes; the list is closed."""
+    """Why a clip did not become codes; there are no other reasons."""
 
     UNDECODABLE = "undecodable"  # libsndfile does not take it as audio
     EMPTY = "empty"  # no bytes, or audio without samples

@@ -1,4 +1,7 @@
-"""The rules that decide which clips of a shard become rows; part of a run's identity."""
+"""The rules of a run: which clips of a shard become rows of its part, and how they are decoded.
+
+They are part of the run's identity: another rule needs another output.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,8 @@
-"""What a corpus is like, from the first bytes of some of its shards: clips, seconds, bytes."""
+"""Samples a corpus: clips, seconds and bytes of audio in the first 2 MiB of some of its shards.
+
+`xytok plan` estimates hours and sizes from it; the flip rate takes its clips from here. A sample is
+read without a codec, and without decoding where the JSON tells the duration.
+"""
 
 import io
 import zlib
@@ -15,6 +19,7 @@ from pipeline.storage.streams import ByteStream
 
 _SAMPLE_BYTES = 2 << 20
 _MAX_SHARDS = 24
+# Clips of a shard whose audio header is read because no JSON tells their duration.
 _MAX_OPENED = 8
 _READERS = 12
 _GZIP_WINDOW = 31
@@ -22,7 +27,10 @@ _GZIP_WINDOW = 31
 
 @dataclass(frozen=True, slots=True)
 class ShardSample:
-    """What the first bytes of shards held; `read_bytes` of the files stand for `clips`."""
+    """Counts over the beginnings of shards: `clips` were found in `read_bytes` of the files.
+
+    `timed_bytes` and `timed_seconds` are those of the clips whose duration is known.
+    """
 
     clips: int = 0
     read_bytes: int = 0
@@ -31,7 +39,7 @@ class ShardSample:
     audio_bytes: int = 0
 
     def plus(self, other: "ShardSample") -> "ShardSample":
-        """Both samples together."""
+        """The sum of both samples."""
         return ShardSample(
             self.clips + other.clips,
             self.read_bytes + other.read_bytes,
@@ -41,11 +49,11 @@ class ShardSample:
         )
 
     def clips_in(self, size_bytes: int) -> float:
-        """The clips in that many bytes of shards."""
+        """An estimate of the clips in so many bytes of shards."""
         return size_bytes * self.clips / self.read_bytes if self.read_bytes else 0.0
 
     def seconds_in(self, size_bytes: int) -> float:
-        """The seconds of audio in that many bytes of shards."""
+        """An estimate of the seconds of audio in so many bytes of shards."""
         if not self.timed_bytes or not self.read_bytes:
             return 0.0
         audio_share = self.audio_bytes / self.read_bytes
@@ -53,7 +61,7 @@ class ShardSample:
 
 
 def sample_shards(shards: Sequence[Shard], storage: Storage) -> ShardSample:
-    """Read the beginnings of up to 24 shards, evenly chosen, side by side."""
+    """Read the beginnings of up to 24 shards, evenly chosen, in parallel."""
     step = max(1, len(shards) // _MAX_SHARDS)
     chosen = shards[::step][:_MAX_SHARDS]
     total = ShardSample()
@@ -64,24 +72,24 @@ def sample_shards(shards: Sequence[Shard], storage: Storage) -> ShardSample:
 
 
 def sample_shard(shard: Shard, storage: Storage) -> ShardSample:
-    """What the first two megabytes of one shard hold."""
+    """The counts for the first 2 MiB of one shard."""
     content, plain = _beginning(shard, storage)
     members = list(_whole_members(plain))
     if not members:
         return ShardSample(read_bytes=len(content))
-    # The cut member at the end counts for neither bytes nor clips.
+    # The last member may be cut: neither its bytes nor its clip are counted.
     covered = members[-1].offset + members[-1].size
     share = min(1.0, covered / len(plain)) if len(content) < shard.size_bytes else 1.0
     return _count(members, round(len(content) * share))
 
 
 def first_members(shard: Shard, storage: Storage) -> Iterator[TarMember]:
-    """The whole members in the first two megabytes of a shard."""
+    """The members that lie completely in the first 2 MiB of a shard."""
     return _whole_members(_beginning(shard, storage)[1])
 
 
 def _beginning(shard: Shard, storage: Storage) -> tuple[bytes, bytes]:
-    """The first two megabytes of a shard, as stored and uncompressed."""
+    """The first 2 MiB of a shard: as stored, and uncompressed."""
     wanted = _SAMPLE_BYTES if shard.size_bytes < 0 else min(_SAMPLE_BYTES, shard.size_bytes)
     content = storage.read_range(shard.url, 0, wanted) if wanted else b""
     return content, _inflate(content) if shard.is_compressed else content
@@ -118,7 +126,7 @@ def _count(members: Sequence[TarMember], read_bytes: int) -> ShardSample:
 
 
 def _opened(key: str, member: TarMember) -> dict[str, float]:
-    # Only corpora without JSON durations pay for this import.
+    # Imported here because corpora with durations in their JSON do not need it.
     import soundfile
 
     try:

@@ -1,4 +1,7 @@
-"""A shard: one input tar, where it is, in which state, and under which path its output goes."""
+"""A shard: one input tar with its URL, its size and etag, and the paths of its part and rejects.
+
+`listing.py` makes shards; they are plain data that goes to workers. `open_shard` reads one.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,9 +15,9 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One input tar as listed; `path` mirrors its place below the output.
+    """One input tar; the files that are made of it have the same `path` below the output.
 
-    `isolate_decoding` asks for decoding in a child process, for a shard that killed its worker.
+    `isolate_decoding` asks for decoding in a child process, because the shard killed its worker.
     """
 
     url: str
@@ -30,17 +33,17 @@ class Shard:
 
     @property
     def stem(self) -> str:
-        """The mirrored path without `.tar`; other suffixes stay, so that stems do not collide."""
+        """The path without `.tar`; other suffixes stay, so that `a.tar` and `a.tgz` differ."""
         return self.path.removesuffix(".tar")
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the tar is gzipped, so that offsets in it mean nothing."""
+        """Whether the tar is gzipped: offsets in it are then useless to readers of the file."""
         return self.path.endswith((".gz", ".tgz"))
 
     @property
     def end_bytes(self) -> int | None:
-        """Where the tar itself ends; None where that is not known before it is read."""
+        """The size of the uncompressed tar; None when it is known only after reading."""
         return None if self.is_compressed or self.size_bytes < 0 else self.size_bytes
 
     @property
@@ -60,7 +63,7 @@ class Shard:
 
 
 def source_hash(size_bytes: int, etag: str) -> str:
-    """The short hash of a source file's state in the manifest's name."""
+    """The hash of a source file's size and etag, as it stands in the name of a manifest."""
     return hashlib.sha256(f"{size_bytes}:{etag}".encode()).hexdigest()[:8]
 
 

@@ -1,4 +1,7 @@
-"""One 512-byte tar header: validation, numbers, names, and the extended headers of PAX and GNU."""
+"""Parses one 512-byte tar header: checksum, numbers, names, and extended headers of PAX and GNU.
+
+`tar_reader.py` calls it; it reads no stream.
+"""
 
 from dataclasses import dataclass
 
@@ -13,7 +16,7 @@ GNU_LONG_LINK = b"K"
 PAX_MEMBER = b"x"
 PAX_GLOBAL = b"g"
 EXTENSION_TYPES = frozenset((GNU_LONG_NAME, GNU_LONG_LINK, PAX_MEMBER, PAX_GLOBAL))
-# Links, devices, folders and pipes have no payload, whatever their size field says.
+# Links, devices, folders and pipes have no payload, even when their size field is not 0.
 EMPTY_TYPES = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 
 # The checksum counts its own eight bytes as spaces.
@@ -23,7 +26,7 @@ _SPACES = 8 * 32
 
 @dataclass(frozen=True, slots=True)
 class TarHeader:
-    """What a valid header says about its member."""
+    """The name, type and size of a member, from a valid header."""
 
     name: str
     type: bytes
@@ -31,7 +34,7 @@ class TarHeader:
 
     @property
     def padded_size(self) -> int:
-        """The payload with its padding to whole blocks."""
+        """The size of the payload with its padding to whole blocks."""
         return -(-self.size // BLOCK) * BLOCK
 
 
@@ -56,7 +59,7 @@ def parse_header(block: bytes) -> TarHeader | None:
 
 
 def parse_number(field: bytes) -> int | None:
-    """An octal or base-256 field as a number that is not negative."""
+    """The number in an octal or base-256 field; None when it is not valid."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     try:
@@ -84,7 +87,7 @@ def parse_pax(payload: bytes) -> dict[bytes, bytes] | None:
 
 
 def decode_name(raw: bytes) -> str:
-    """A member's name as text; bytes that are not UTF-8 stay visible as `\\xNN`."""
+    """The name of a member as text; bytes that are not UTF-8 become `\\xNN`."""
     return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
@@ -103,7 +106,7 @@ def _checksum_matches(block: bytes, stored: int) -> bool:
     unsigned = sum(block) - sum(block[_CHECKSUM]) + _SPACES
     if unsigned == stored:
         return True
-    # Some old writers added bytes as signed.
+    # Some old writers summed signed bytes.
     high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[_CHECKSUM])
     return unsigned - 256 * high == stored
 

@@ -1,8 +1,8 @@
-"""A streaming tar reader that never takes damage for the end of the archive.
+"""A streaming tar reader that goes on after damage and reports every hole.
 
-Where a header should be and is not, it looks for the next valid one (checksum and magic, at any
-byte, also inside the member before), goes on there and reports the hole. It keeps no list of what
-it saw: memory does not grow with the shard.
+Where a header is not valid, it searches the next valid one (checksum and magic, at any byte, also
+inside the previous member) and goes on there. Memory does not grow with the shard. The reading
+thread of a worker uses it, and so does sampling.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from pipeline.corpus.tar_header import (
 )
 from pipeline.storage.streams import ByteStream
 
-# Long names and PAX records; a header that claims more is not one.
+# The most that long names and PAX records may have; a larger one is not read.
 _MAX_EXTENSION_BYTES = 1 << 20
 _SEARCHED_BYTES = 1 << 20
 _END_BLOCKS = 2
@@ -32,7 +32,7 @@ _END_BLOCKS = 2
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A stretch of a tar that could not be read as members."""
+    """A range of bytes of a tar that could not be read as members."""
 
     offset: int
     size_bytes: int
@@ -41,7 +41,7 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """A regular file of the tar; `payload` is None when it was too big to be read."""
+    """A regular file of the tar; `payload` is None when it is larger than allowed."""
 
     name: str
     offset: int
@@ -51,7 +51,7 @@ class TarMember:
 
 
 class TarReader:
-    """Iterate over the regular members of a tar; read `holes` once the iteration is over."""
+    """Iterates over the regular members of a tar; `holes` is complete after the iteration."""
 
     def __init__(
         self, stream: ByteStream, *, size_bytes: int | None, max_member_bytes: int
@@ -61,7 +61,8 @@ class TarReader:
         self._max_member_bytes = max_member_bytes
         self._name: str | None = None
         self._claimed_size: int | None = None
-        # A member is given out only once what follows it is known: damage may reach back into it.
+        # A member is given out only after the next header was read, because damage between them may
+        # have cut it.
         self._waiting: TarMember | None = None
         self._padding = b""
         self.holes: list[Hole] = []
@@ -101,7 +102,7 @@ class TarReader:
         if self._claimed_size is not None:
             header = replace(header, size=self._claimed_size)
         self._name = self._claimed_size = None
-        # Before POSIX, folders were files with a slash at the end of their names.
+        # Old tars store a folder as a file whose name ends in a slash.
         if header.type in REGULAR_TYPES and not header.name.endswith("/"):
             self._read_member(header)
         else:
@@ -119,16 +120,17 @@ class TarReader:
         self._padding = b"" if is_cut else self._stream.take(header.padded_size - header.size)
 
     def _skip_claimed(self, header: TarHeader) -> None:
-        """Pass over a payload that is not wanted, unless its size cannot be true."""
+        """Skip a payload that is not wanted, unless the file is shorter than its size claims."""
         if self._size_bytes is None:
             self._skip_to_header(header.padded_size)
         elif self._stream.offset + header.size <= self._size_bytes:
             self._stream.skip(header.padded_size)
 
     def _skip_to_header(self, size: int) -> None:
-        """Pass over `size` bytes, or to a header among them: so the size was not true.
+        """Skip `size` bytes, but stop at a header among them, because then the size was wrong.
 
-        A stream of unknown end cannot tell that 100 GB are too many, nor go back to what they hid.
+        The end of this stream is unknown, so a size of 100 GB cannot be compared with it, and the
+        stream cannot go back to the members that such a size would skip.
         """
         start, tail = self._stream.offset, b""
         while left := start + size - self._stream.offset:
@@ -154,14 +156,16 @@ class TarReader:
             if b"path" in records:
                 self._name = decode_name(records[b"path"])
             if b"size" in records:
-                self._claimed_size = parse_number_text(records[b"size"])
+                text = records[b"size"]
+                is_number = text.isdigit() and len(text) < 20
+                self._claimed_size = parse_number(b"%o" % int(text)) if is_number else None
 
     def _pass_zeros(self, start: int) -> bool:
-        """Consume zeros; True at the end of the file, False when something follows them."""
+        """Skip zeros; True at the end of the file, False when something follows them."""
         while chunk := self._stream.take_available():
             rest = chunk.lstrip(b"\0")
             if rest:
-                # A header begins with its name, so what follows the zeros is not zero.
+                # A header begins with a name, so it begins at the first byte that is not zero.
                 self._stream.push_back(rest)
                 self._add_hole(start, "zeros")
                 return False
@@ -170,9 +174,9 @@ class TarReader:
         return True
 
     def _has_swallowed(self) -> bool:
-        """Whether the member before lost bytes and took headers for its own, up to the end.
+        """Whether the previous member lost bytes, so that its payload contains later headers.
 
-        A header at its very beginning is a tar within the tar, and no damage.
+        A header at the very beginning of the payload is no damage: the member is itself a tar.
         """
         waiting = self._waiting
         return waiting is not None and find_header(waiting.payload or b"") > 0
@@ -186,7 +190,7 @@ class TarReader:
             found = self._scan()
             self._add_hole(start, "garbage" if self._stream.offset > start else "no_end")
             return found
-        # Bytes lost from the member before make it swallow the headers that follow.
+        # If the previous member lost bytes, its payload contains the headers that follow.
         self._stream.push_back(previous.payload + self._padding)
         found = self._scan()
         kept = self._stream.offset - previous.offset
@@ -199,7 +203,7 @@ class TarReader:
         return found
 
     def _scan(self) -> bool:
-        """Move the stream to the next valid header, or to its end."""
+        """Move the stream to the next valid header; False when there is none."""
         tail = b""
         while chunk := self._stream.take_available():
             window = tail + chunk
@@ -212,8 +216,3 @@ class TarReader:
 
     def _add_hole(self, start: int, kind: str) -> None:
         self.holes.append(Hole(start, self._stream.offset - start, kind))
-
-
-def parse_number_text(text: bytes) -> int | None:
-    """A decimal number of a PAX record; None when it is not one."""
-    return parse_number(b"%o" % int(text)) if text.isdigit() and len(text) < 20 else None

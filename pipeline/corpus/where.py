@@ -1,7 +1,8 @@
-"""`--where`: a small expression over a clip's JSON, parsed once and never executed as code.
+"""The filter `--where`: an expression over the JSON of a clip, parsed once, never run as code.
 
-Names are fields of the JSON, nested ones with dots; comparisons, `in`, `and`, `or`, `not`, numbers,
-strings and lists are all there is. A field that is missing or of another type compares as false.
+Names are fields of the JSON, with dots for nested ones. There are comparisons, `in`, `and`, `or`,
+`not`, numbers, strings and lists, and nothing else. A missing field is `null`; a comparison of
+types that do not fit is false.
 """
 
 import ast
@@ -28,7 +29,7 @@ _WORDS = {"true": True, "false": False, "null": None}
 
 
 def parse_where(text: str) -> Predicate:
-    """The predicate of an expression; a wrong one is refused before any work."""
+    """The predicate of an expression; raises when the expression cannot be used."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         value = _compile(tree, text)

@@ -1,1 +1,1 @@
-"""Looks at a run or a machine and changes nothing but what `verify --clean` removes."""
+"""Read-only commands over an output or a machine; only `verify --clean` removes files."""

@@ -1,6 +1,6 @@
-"""What this machine is fit for: each check says what was found and, where it is wrong, what to do.
+"""The checks of `xytok doctor`: each says what was found and, if that is wrong, what to do.
 
-Checks never raise for what they look at; a fault is a result.
+A check never raises because of what it looks at: a fault is a result like any other.
 """
 
 import importlib.metadata
@@ -22,14 +22,14 @@ from pipeline.errors import PipelineError
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 
-# A worker spills parts that outgrow memory here, and Ray its objects: a few parts' worth.
+# Parts that are too large for memory are written to this disk, and so are objects of Ray.
 MIN_FREE_BYTES = 5 * 10**9
 METRIC_PACKAGES = ("pesq", "scipy", "onnxruntime", "kaldi_native_fbank", "speechmos")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding: `fault` keeps some command from working, `note` is worth knowing."""
+    """One finding: with a `fault` some command does not work, a `note` is only worth knowing."""
 
     subject: str
     verdict: Literal["ok", "note", "fault"]
@@ -38,7 +38,7 @@ class Check:
 
 
 def check_machine() -> Iterator[Check]:
-    """Everything that can be found out without network, cluster or checkpoint."""
+    """All checks that need no network, no cluster and no checkpoint."""
     yield check_python()
     for check in (check_torch, check_resampler, check_mp3, check_ray, check_metrics):
         yield _guarded(check)
@@ -71,7 +71,7 @@ def check_torch() -> Check:
 
 
 def check_resampler() -> Check:
-    """Whether torchaudio matches torch, as far as its resampler needs it."""
+    """Whether the resampler of torchaudio works with this torch."""
     from xy_codec.audio import RESAMPLER, resample
 
     halved = resample(np.ones(2_400, np.float32), 24_000, 16_000)
@@ -83,7 +83,7 @@ def check_resampler() -> Check:
 
 
 def check_mp3() -> Check:
-    """Whether libsndfile can code and decode MP3."""
+    """Whether libsndfile encodes and decodes MP3."""
     import soundfile
 
     found = f"libsndfile {soundfile.__libsndfile_version__}"
@@ -98,7 +98,7 @@ def check_mp3() -> Check:
 
 
 def check_ray() -> Check:
-    """The installed Ray; all nodes of a cluster must have the same."""
+    """The version of Ray; all nodes of a cluster must have the same."""
     found = f"{importlib.metadata.version('ray')}, Python {platform.python_version()}"
     address = os.environ.get("RAY_ADDRESS")
     if address:
@@ -107,7 +107,7 @@ def check_ray() -> Check:
 
 
 def check_metrics() -> Check:
-    """Whether the packages of the audit's metrics are there."""
+    """Whether the packages for the metrics of the audit are installed."""
     missing = [name for name in METRIC_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         advice = "pip install 'xytok[audit]' (pesq needs a C compiler)"
@@ -116,7 +116,7 @@ def check_metrics() -> Check:
 
 
 def check_disk(subject: str, folder: Path, min_free_bytes: int = MIN_FREE_BYTES) -> Check:
-    """Free space where big temporary files go."""
+    """The free space in a folder for temporary files."""
     free = shutil.disk_usage(folder).free
     found = f"`{folder}`, {free / 1e9:.1f} GB free"
     if free < min_free_bytes:
@@ -128,7 +128,7 @@ def check_disk(subject: str, folder: Path, min_free_bytes: int = MIN_FREE_BYTES)
 
 
 def check_cluster(address: str) -> Check:
-    """Whether a driver here can join a Ray cluster, and what it offers."""
+    """Whether this machine can connect to a Ray cluster, and what the cluster has."""
 
     def join_cluster() -> Check:
         import ray
@@ -146,7 +146,7 @@ def check_cluster(address: str) -> Check:
 
 
 def check_storage(url: str, storage: Storage, write: bool) -> Check:
-    """Whether a folder can be listed, and written if asked; a written probe is removed again."""
+    """Whether a folder can be listed and, with `write`, written; the file written is removed."""
     try:
         listed = len(storage.list_files(url))
         found = f"`{redact(url)}`: {listed:,} files listed"
@@ -183,7 +183,7 @@ def _build_target(cuda: str | None) -> str:
 def _guarded(check: Callable[[], Check], subject: str = "", advice: str = "") -> Check:
     try:
         return check()
-    except Exception as error:  # whatever a broken installation raises is the finding
+    except Exception as error:  # a broken installation may raise anything, and that is the finding
         name = subject or check.__name__.removeprefix("check_")
         found = str(error).strip().split("\n")[0][:300] or type(error).__name__
         return Check(name, "fault", found, advice or "reinstall: pip install --upgrade xytok")

@@ -1,4 +1,8 @@
-"""What a run would do: shards, bytes, hours, cost and size, from listings and samples alone."""
+"""The plan of a run: shards, hours, cost and size of the output, estimated before anything is done.
+
+`xytok plan` calls it. It lists the inputs and reads samples of some shards, loads no codec and
+writes nothing.
+"""
 
 from dataclasses import dataclass
 
@@ -14,16 +18,16 @@ from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 from pipeline.worker.codec_request import CodecRequest
 
-# 12.5 frames a second, 8 codebooks of 10 bits, 2 % for Parquet.
+# 12.5 frames a second, 8 codebooks of 10 bits, and 2 % more for Parquet.
 _CODE_BYTES_PER_SECOND = 12.5 * 8 * 10 / 8 * 1.02
-# Key, text, place and hash of a clip, compressed.
+# The other columns of a row (key, text, offsets, hash), compressed.
 _ROW_BYTES = 120
 _GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is there, what is done, and what the rest would take."""
+    """What there is, what is done, and what the rest takes; `left` includes changed shards."""
 
     shards: int
     size_bytes: int
@@ -46,16 +50,16 @@ class Plan:
 
     @property
     def wall_hours(self) -> float:
-        """Hours with all GPUs; the largest shard is the least it takes."""
+        """Hours with all GPUs; never less than the largest shard takes on one."""
         return max(self.gpu_hours / self.gpus, self.largest_hours / self.speed)
 
     @property
     def output_bytes(self) -> float:
-        """The size of the parts."""
+        """The estimated size of the parts."""
         return self.hours * 3600 * _CODE_BYTES_PER_SECOND + self.clips * _ROW_BYTES
 
     def lines(self) -> list[str]:
-        """The plan for people."""
+        """The plan as lines of text."""
         run = "a new run" if self.run is None else f"resumes run {self.run}"
         return [
             f"shards    {self.shards:,} ({self.size_bytes / _GIB:,.2f} GiB), {self.done:,} done, "
@@ -85,9 +89,9 @@ def make_plan(
     speed: float,
     gpus: int,
 ) -> Plan:
-    """List, compare and sample; nothing is written and no codec is loaded.
+    """List the inputs, compare them with the output, and sample what is left.
 
-    An output that a run with these options would refuse is refused.
+    Raises when a run with these options would refuse the output.
     """
     output = normalise(output)
     shards = list_shards(inputs, storage, rules.root)[:max_shards]
@@ -115,7 +119,7 @@ def make_plan(
 
 
 def _estimate(shard: Shard, sample: ShardSample, limit: int | None) -> tuple[float, float]:
-    """Clips and hours of a shard, of which a run takes no more than `limit` clips."""
+    """Clips and hours that a run takes from a shard, at most `limit` clips."""
     size_bytes = max(0, shard.size_bytes)
     clips, hours = sample.clips_in(size_bytes), sample.seconds_in(size_bytes) / 3600
     if limit is None or clips <= limit:

@@ -1,4 +1,7 @@
-"""One clip of an output by its key: its row, and the bytes it was made from."""
+"""Finds one clip of an output by its key: its row, and the audio bytes that it was made from.
+
+`xytok show` calls it. Decoding the codes is left to the command.
+"""
 
 import logging
 from collections.abc import Iterable
@@ -25,14 +28,14 @@ _MAGICS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff",
 
 @dataclass(frozen=True, slots=True)
 class FoundRow:
-    """A row and the part it is in."""
+    """The row of a clip and the part that holds it."""
 
     part: str
     row: dict[str, Any]
 
 
 def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundRow:
-    """The row of a key; `shard` is a piece of the shard's path where several have the key."""
+    """The row of a key; where several shards have it, `shard` is a piece of one shard's path."""
     parts = [part for part in find_parts(output, storage) if shard in part]
     with ThreadPoolExecutor(_READERS) as pool:
         found = [row for rows in pool.map(lambda p: _rows(p, key, storage), parts) for row in rows]
@@ -63,12 +66,12 @@ def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
 
 
 def original_suffix(content: bytes) -> str:
-    """The file name's ending for an original, by its first bytes."""
+    """The suffix for a file with this audio, told by its first bytes."""
     return _MAGICS.get(content[:4], ".mp3")
 
 
 def check_decodes(codec: CodecIdentity, record: RunRecord) -> None:
-    """Refuse to decode with another checkpoint than the one that made the codes."""
+    """Raise when the codec has another checkpoint than the one that made the codes."""
     made_with = record.identity["codec"]
     if codec.checkpoint_sha256 != made_with["checkpoint_sha256"]:
         raise IdentityError(
@@ -89,7 +92,7 @@ def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
                     rows = parquet.read_row_group(group).slice(keys.index(key), 1)
                     return [FoundRow(part, rows.to_pylist()[0])]
     except (pa.ArrowException, OSError, KeyError) as error:
-        # Another part may have the key.
+        # The search goes on: another part may have the key.
         logger.warning("Part `%s` cannot be read and was not searched: %s", redact(part), error)
     return []
 

@@ -1,4 +1,7 @@
-"""What the output folder alone says about a run: done, left, failed, rejected by reason."""
+"""The status of a run, told from its output alone: done, left, failed, and rejects by reason.
+
+`xytok status` calls it, also from another machine while the run works.
+"""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -13,7 +16,7 @@ from pipeline.storage.location import normalise
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """The state of a run; `left` is None when no event log tells how much there was to do."""
+    """The state of a run; `left` is None when no event log says how many shards there were."""
 
     done: int
     left: int | None
@@ -30,11 +33,11 @@ class RunStatus:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is known to be left or failed."""
+        """Whether no shard is left or failed, as far as the output tells."""
         return not self.failed and not self.left
 
     def lines(self) -> list[str]:
-        """The status for people."""
+        """The status as lines of text."""
         left = "an unknown number" if self.left is None else self.left
         lines = [
             f"run       {self.identity8}, codec {self.codec}",
@@ -56,11 +59,11 @@ class _History:
     last_event: str | None = None
 
     def take(self, event: dict[str, Any]) -> None:
-        """Follow one event."""
+        """Apply one event."""
         kind, shard = event.get("event"), str(event.get("shard"))
         self.last_event = f"{kind} at {event.get('time')}"
         if kind == "run_started":
-            # The last driver listed what was left; those before it were interrupted.
+            # Every driver lists what is left, so the last one counts.
             self.left, self.failed = int(event["shards"]), {}
         elif kind == "shard_done":
             self.left = None if self.left is None else self.left - 1
@@ -96,7 +99,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
 
 
 def num_left(storage: Storage, output: str) -> int:
-    """Shards that the last driver listed and that are not done, failed ones included."""
+    """How many shards of the last command are not done, including failed ones."""
     history = _read_history(output, storage)
     return (history.left or 0) + len(history.failed)
 

@@ -1,4 +1,8 @@
-"""Whether an output is what its manifests say: files and sources checked, leftovers named."""
+"""Verifies an output: every file and source against its manifest, and which files belong to none.
+
+`xytok verify` calls it. It reads every byte of parts and rejects, but decodes nothing: whether the
+codes are right is the question of the audit.
+"""
 
 import hashlib
 import io
@@ -30,7 +34,7 @@ _FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is not as a manifest says."""
+    """A file or source that is not as its manifest says."""
 
     path: str
     problem: str
@@ -38,7 +42,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was checked and found; leftovers belong to no finished shard of this run."""
+    """What was found; leftovers are files that belong to no finished shard of this run."""
 
     checked: int
     faults: tuple[Fault, ...]
@@ -47,11 +51,11 @@ class Verification:
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is nothing to tell."""
+        """Whether there is no fault, and no leftover that was not removed."""
         return not self.faults and len(self.leftovers) == len(self.removed)
 
     def lines(self) -> list[str]:
-        """The findings for people."""
+        """The findings as lines of text."""
         kept = [path for path in self.leftovers if path not in self.removed]
         return [
             f"checked   {self.checked} shards, {len(self.faults)} faults, "
@@ -65,7 +69,7 @@ class Verification:
 def verify_output(
     output: str, storage: Storage, *, sources: bool = True, clean: bool = False
 ) -> Verification:
-    """Check every finished shard, byte for byte; with `clean`, remove what belongs to none."""
+    """Check every finished shard byte by byte; with `clean`, remove the leftovers."""
     output = normalise(output)
     record = read_run_record(storage, output)
     names = list_manifests(storage, output)
@@ -146,6 +150,6 @@ def _leftovers(
     known = {file.path for manifest in manifests for file in _files_of(manifest)}
     known |= {name.path for name in names}
     paths = (url.removeprefix(output).lstrip("/") for url in listed)
-    # Elsewhere only what a killed writer left: events and audits have no manifest.
+    # Events and audits have no manifest: outside of these folders only temporary files count.
     ours = (path for path in paths if path.startswith(_FOLDERS) or is_temporary(path))
     return tuple(sorted(path for path in ours if path not in known))

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from pipeline.corpus.decode import AdmitSeconds, Bounds, DecodedClip, Fault
+from pipeline.corpus.decode import AdmitSeconds, ClipBounds, ClipFault, DecodedClip
 from pipeline.corpus.reject_reasons import Reason
 
 _LENGTH = struct.Struct("<q")
@@ -36,11 +36,11 @@ class ChildGoneError(Exception):
 class DecodeChild:
     """Starts a decoding process at the first clip, and a new one after a crash or hang."""
 
-    def __init__(self, decoder: str, rate_hz: int, bounds: Bounds) -> None:
+    def __init__(self, decoder: str, rate_hz: int, bounds: ClipBounds) -> None:
         self._job = json.dumps([decoder, rate_hz, asdict(bounds)])
         self._process: subprocess.Popen[bytes] | None = None
 
-    def decode(self, payload: bytes, admit: AdmitSeconds) -> DecodedClip | Fault:
+    def decode(self, payload: bytes, admit: AdmitSeconds) -> DecodedClip | ClipFault:
         """The samples of a clip, or its fault; a crash of the child is a fault too."""
         try:
             process = self._started()
@@ -49,7 +49,9 @@ class DecodeChild:
             process.stdin.flush()
             return self._answer(process, admit, time.monotonic() + HANG_SECONDS)
         except (ChildGoneError, BrokenPipeError, ConnectionResetError) as error:
-            return Fault(Reason.CRASHED_DECODER, f"decoding ended its process: {self._end(error)}")
+            return ClipFault(
+                Reason.CRASHED_DECODER, f"decoding ended its process: {self._end(error)}"
+            )
 
     def close(self) -> None:
         """End the process, if one runs."""
@@ -69,10 +71,10 @@ class DecodeChild:
 
     def _answer(
         self, process: subprocess.Popen[bytes], admit: AdmitSeconds, deadline: float
-    ) -> DecodedClip | Fault:
+    ) -> DecodedClip | ClipFault:
         head = json.loads(self._read(process, self._read_length(process, deadline), deadline))
         if "reason" in head:
-            return Fault(Reason(head["reason"]), head["detail"])
+            return ClipFault(Reason(head["reason"]), head["detail"])
         admit(head["seconds"])
         content = self._read(process, head["bytes"], deadline)
         waveform = np.frombuffer(content, np.float32)
@@ -121,8 +123,8 @@ def serve(job: str, source: BinaryIO, target: BinaryIO) -> None:
     target.flush()
     while head := source.read(_LENGTH.size):
         payload = source.read(_LENGTH.unpack(head)[0])
-        result = decoder(payload, rate_hz, Bounds(**bounds))
-        if isinstance(result, Fault):
+        result = decoder(payload, rate_hz, ClipBounds(**bounds))
+        if isinstance(result, ClipFault):
             _send(target, {"reason": str(result.reason), "detail": result.detail}, b"")
             continue
         content = np.ascontiguousarray(result.waveform, dtype=np.float32).tobytes()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import xxhash
 
-from pipeline.corpus.decode import Bounds, DecodedClip, Decoder, Fault, load_decoder
+from pipeline.corpus.decode import ClipBounds, ClipFault, DecodedClip, Decoder, load_decoder
 from pipeline.corpus.reject_reasons import Reason, Stage
 from pipeline.worker.decode_child import DecodeChild
 from pipeline.worker.ledger import OpenClip, ShardLedger
@@ -55,7 +55,7 @@ class DecodePool:
         self._rate_hz = rate_hz
         self._min_samples = min_samples
         self._decoder_name = settings.rules.decoder
-        self._bounds = Bounds(max_seconds=settings.rules.max_clip_seconds)
+        self._bounds = ClipBounds(max_seconds=settings.rules.max_clip_seconds)
         self._payload_bytes = payload_bytes
         self._ready = ready
         self.seconds = MemoryLimit(settings.tuning.ahead_seconds)
@@ -100,7 +100,7 @@ class DecodePool:
 
         payload, ledger, clip = task.payload, task.ledger, task.clip
         clip.audio_xxh64 = xxhash.xxh64_intdigest(payload)
-        result: DecodedClip | Fault
+        result: DecodedClip | ClipFault
         if ledger.shard.isolate_decoding:
             result = child.decode(payload, admit)
         else:
@@ -116,11 +116,11 @@ class DecodePool:
         clip.num_samples, clip.sample_rate = result.num_samples, result.sample_rate
         self._ready.put(ReadyClip(ledger, clip, result.waveform, held))
 
-    def _fault_of(self, result: DecodedClip | Fault) -> Fault | None:
-        if isinstance(result, Fault):
+    def _fault_of(self, result: DecodedClip | ClipFault) -> ClipFault | None:
+        if isinstance(result, ClipFault):
             return result
         samples = len(result.waveform)
         if samples >= self._min_samples:
             return None
         detail = f"{samples} samples at {self._rate_hz} Hz; one frame needs {self._min_samples}"
-        return Fault(Reason.TOO_SHORT, detail)
+        return ClipFault(Reason.TOO_SHORT, detail)

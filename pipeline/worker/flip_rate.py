@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pipeline.corpus.decode import Bounds, DecodedClip, decode_clip
+from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from pipeline.corpus.pairing import AUDIO_EXTENSIONS
 from pipeline.corpus.sampling import first_members
 from pipeline.corpus.shard import Shard
@@ -55,7 +55,7 @@ def _first_minute(shard: Shard, storage: Storage, rate_hz: int) -> Iterator[Wave
         if left <= 0:
             return
         if member.name.rpartition(".")[2].lower() in AUDIO_EXTENSIONS:
-            clip = decode_clip(member.payload or b"", rate_hz, Bounds())
+            clip = decode_clip(member.payload or b"", rate_hz, ClipBounds())
             if isinstance(clip, DecodedClip):
                 left -= len(clip.waveform) / rate_hz
                 yield clip.waveform

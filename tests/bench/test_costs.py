@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from jobs.tokenize_options import add_tokenize_options, tuning_of
-from pipeline.bench.machine_figures import cpu_name, num_cores
-from pipeline.bench.projection import Corpus, Speeds, project
-from pipeline.bench.storage_figures import measure_storage
+from pipeline.bench.corpus_cost import Corpus, Speeds, estimate_cost
+from pipeline.bench.machine import cpu_name, num_cores
+from pipeline.bench.storage_speed import measure_storage
 from pipeline.bench.tuning_profile import (
     TuningProfile,
     default_path,
@@ -42,7 +42,7 @@ def speeds(**changes):
 
 
 def test_hours_divided_by_speed_are_device_hours():
-    projection = project(Corpus("c", 10_000, 1, shards=1000, size_bytes=1e12), speeds())
+    projection = estimate_cost(Corpus("c", 10_000, 1, shards=1000, size_bytes=1e12), speeds())
     assert projection.device_hours == pytest.approx(10.0)
     assert projection.wall_hours == pytest.approx(1.0 + 0.01)
     assert projection.cores_per_worker == 2.0
@@ -50,25 +50,31 @@ def test_hours_divided_by_speed_are_device_hours():
 
 def test_workers_beyond_the_shards_do_not_shorten_a_run():
     corpus = Corpus("c", 10_000, 1, shards=10, size_bytes=1e12)
-    wide, narrow = project(corpus, speeds(workers=1000)), project(corpus, speeds(workers=10))
+    wide, narrow = (
+        estimate_cost(corpus, speeds(workers=1000)),
+        estimate_cost(corpus, speeds(workers=10)),
+    )
     assert wide.wall_hours == narrow.wall_hours
 
 
 def test_start_up_is_paid_by_every_worker_and_once_on_the_clock():
     corpus = Corpus("c", 10_000, 1, shards=1000, size_bytes=1e12)
-    slow, quick = project(corpus, speeds(start_up_seconds=360.0)), project(corpus, speeds())
+    slow, quick = (
+        estimate_cost(corpus, speeds(start_up_seconds=360.0)),
+        estimate_cost(corpus, speeds()),
+    )
     assert slow.device_hours - quick.device_hours == pytest.approx(1.0)
     assert slow.wall_hours - quick.wall_hours == pytest.approx(0.1)
 
 
 def test_all_codes_of_emilia_take_46_gigabytes():
-    projection = project(Corpus.of_hours(101_000), speeds())
+    projection = estimate_cost(Corpus.of_hours(101_000), speeds())
     assert projection.output_bytes == pytest.approx(46e9, rel=0.02)
 
 
 def test_a_shard_takes_one_request_per_block_and_three_to_write():
     corpus = Corpus("c", 10, 1, shards=10, size_bytes=10 * 5 * BLOCK_BYTES)
-    assert project(corpus, speeds()).requests == 10 * (5 + 3) + 2
+    assert estimate_cost(corpus, speeds()).requests == 10 * (5 + 3) + 2
 
 
 def test_corpus_of_hours_has_emilias_clips_and_bytes():

@@ -18,10 +18,9 @@ from pipeline.bench.clips import (
     speech_like,
     write_shards,
 )
-from pipeline.bench.figures import HostFigures
-from pipeline.bench.interleaving import Timings, interleave, paired_ratio, repeat_for
-from pipeline.bench.matrix_work import matmul_peak, record
-from pipeline.bench.trial_run import enough_threads, thread_counts
+from pipeline.bench.flops import matmul_peak, record_matrix_work
+from pipeline.bench.host_path import HostFigures, enough_threads, thread_counts
+from pipeline.bench.timing import Timings, interleave, paired_ratio, repeat_for
 
 
 @pytest.mark.parametrize("count", [8, 32, 1000])
@@ -83,7 +82,7 @@ def test_matrix_work_counts_every_kind_of_operation():
             conv(signal)
             torch.nn.functional.scaled_dot_product_attention(query, query, query)
 
-    work = record(run)
+    work = record_matrix_work(run)
     assert work.flops == 2 * (2 * 10 * 32 * 64) + 2 * 16 * 48 * 8 * 3 + 2 * 2 * 7 * 7 * 32
     assert sorted(work.calls.values()) == [1, 1, 2]
 
@@ -91,7 +90,7 @@ def test_matrix_work_counts_every_kind_of_operation():
 def test_replayed_work_takes_time_and_needs_no_model():
     torch.set_num_threads(1)
     rows, weight = torch.randn(64, 128), torch.randn(128, 256)
-    work = record(lambda: rows @ weight)
+    work = record_matrix_work(lambda: rows @ weight)
     assert 0.0 < work.replay_seconds() < 1.0
 
 

@@ -21,9 +21,9 @@ import torch
 
 from pipeline.bench.clips import emilia_lengths, shard_seconds, waveforms, write_shards
 from pipeline.bench.end_to_end import measure_end_to_end
-from pipeline.bench.interleaving import Clock, paired_ratio
-from pipeline.bench.machine_figures import cpu_name
-from pipeline.bench.matrix_work import matmul_peak
+from pipeline.bench.flops import matmul_peak
+from pipeline.bench.machine import cpu_name
+from pipeline.bench.timing import Clock, paired_ratio
 from pipeline.bench.trial_run import run_trial
 from pipeline.worker.settings import Tuning
 from tests.benchmarks.measured_way import HEADER, measure_ways

@@ -24,7 +24,7 @@ import soundfile
 import torch
 import xxhash
 
-from pipeline.corpus.decode import Bounds, DecodedClip, decode_clip
+from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.metadata import NO_METADATA
 from pipeline.corpus.pairing import FoundClip, Pairing
@@ -185,7 +185,7 @@ def encode_found(event: object, ledger: ShardLedger, codec: FakeCodec) -> None:
     assert event.files.audio is not None
     assert event.files.audio.payload is not None
     clip.audio_xxh64 = xxhash.xxh64_intdigest(event.files.audio.payload)
-    decoded = decode_clip(event.files.audio.payload, codec.identity.input_rate_hz, Bounds())
+    decoded = decode_clip(event.files.audio.payload, codec.identity.input_rate_hz, ClipBounds())
     assert isinstance(decoded, DecodedClip)
     clip.num_samples, clip.sample_rate = decoded.num_samples, decoded.sample_rate
     ledger.set_codes(clip, codec.encode([decoded.waveform])[0])

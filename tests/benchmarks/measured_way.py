@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline.bench.interleaving import Clock, Timings, interleave
-from pipeline.bench.matrix_work import MatrixWork, record
+from pipeline.bench.flops import MatrixWork, record_matrix_work
+from pipeline.bench.timing import Clock, Timings, interleave
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def measure_ways(
     clock: Clock,
 ) -> dict[str, MeasuredWay]:
     """Record each way once, which warms it up, then time all of them by turns."""
-    work = {name: record(way) for name, way in ways.items()}
+    work = {name: record_matrix_work(way) for name, way in ways.items()}
     bare = {name: work[name].replay_seconds(clock=clock) for name in ways}
     timings = interleave(ways, repetitions, warm_up=False, clock=clock)
     return {

@@ -65,9 +65,9 @@ class EncodeBatch:
 
 
 def decode_lent(content: bytes, rate_hz: int) -> Any:
-    from pipeline.corpus.decode import Bounds, DecodedClip, decode_clip
+    from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 
-    decoded = decode_clip(content, rate_hz, Bounds())
+    decoded = decode_clip(content, rate_hz, ClipBounds())
     assert isinstance(decoded, DecodedClip), decoded
     return decoded.waveform
 

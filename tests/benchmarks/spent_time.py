@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from pipeline.bench.interleaving import Timings, paired_ratio
+from pipeline.bench.timing import Timings, paired_ratio
 
 
 class Spent:

@@ -199,12 +199,12 @@ def test_more_audio_than_the_queues_hold_flows_through(tmp_path: Path) -> None:
 
 
 def test_a_long_clip_is_resampled_in_blocks_to_the_same_bits() -> None:
-    from pipeline.corpus.decode import BLOCK_SECONDS, Bounds, DecodedClip, decode_clip
+    from pipeline.corpus.decode import BLOCK_SECONDS, ClipBounds, DecodedClip, decode_clip
     from xy_codec.audio import mono, resample
 
     for rate in (24000, 44100, 16000, 22050):
         payload = audio(BLOCK_SECONDS * 4 + 7.77, kind="flac", rate=rate)
-        clip = decode_clip(payload, 16000, Bounds())
+        clip = decode_clip(payload, 16000, ClipBounds())
         assert isinstance(clip, DecodedClip)
         import io
 

@@ -8,7 +8,7 @@ import xxhash
 
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.sample.sampling import SampledClip
-from pipeline.corpus.decode import Bounds, Fault, decode_clip
+from pipeline.corpus.decode import ClipBounds, ClipFault, decode_clip
 from pipeline.errors import PipelineError, UsageError
 from pipeline.storage.client import Storage
 from xy_codec.contract import Waveform
@@ -71,7 +71,7 @@ def read_original(clip: SampledClip, storage: Storage, rate_hz: int) -> Original
     except PipelineError:
         return Original(clip, b"", None, None, Reason.UNREADABLE)
     same = xxhash.xxh64_intdigest(payload) == clip.audio_xxh64
-    decoded = decode_clip(payload, rate_hz, Bounds())
-    if isinstance(decoded, Fault):
+    decoded = decode_clip(payload, rate_hz, ClipBounds())
+    if isinstance(decoded, ClipFault):
         return Original(clip, payload, None, same, Reason.UNDECODABLE)
     return Original(clip, payload, decoded.waveform, same)

@@ -1,17 +1,28 @@
-"""What the figures of a benchmark were measured on."""
+"""The machine of a benchmark: processor, device, thread count, peak of matrix products."""
 
 import os
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.bench.figures import MachineFigures
+
+@dataclass(frozen=True, slots=True)
+class MachineFigures:
+    """The hardware and the version of torch on which the other figures were measured."""
+
+    cpu: str
+    cores: int
+    threads: int
+    device: str
+    torch: str
+    matmul_gflops: float
 
 
 def measure_machine(device: str) -> MachineFigures:
-    """The processor, the device and its peak in plain matrix products, at torch's thread count."""
+    """The processor, the device and its best speed in matrix products, with torch's threads."""
     import torch
 
-    from pipeline.bench.matrix_work import matmul_peak
+    from pipeline.bench.flops import matmul_peak
 
     is_cuda = device.startswith("cuda")
     name = torch.cuda.get_device_name(device) if is_cuda else "cpu"
@@ -31,7 +42,7 @@ def num_cores() -> int:
 
 
 def cpu_name() -> str:
-    """The processor as the system calls it."""
+    """The model name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

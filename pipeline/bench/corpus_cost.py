@@ -1,6 +1,6 @@
-"""What a corpus costs: plain arithmetic from measured figures, nothing guessed.
+"""The cost of a corpus in hours, cores, network and requests, computed from measured speeds.
 
-A speed that was not measured stays a variable that the caller names.
+Pure arithmetic: `xytok bench` passes speeds that it measured or that the user assumed.
 """
 
 import math
@@ -17,7 +17,7 @@ _WRITES_PER_SHARD = 3  # a part, a reject file and a manifest
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """What is to be tokenized."""
+    """A corpus to be tokenized."""
 
     name: str
     hours: float
@@ -35,10 +35,10 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Speeds:
-    """Measured figures of one worker and its driver, and the number of workers.
+    """The speeds of one worker and of the driver, and the number of workers.
 
-    `encode` is the worker's whole speed in audio seconds per second; `host_per_core` that of
-    everything but the codec on one core.
+    `encode` is the speed of a whole worker, `host_per_core` that of one core for everything but the
+    codec; both in audio seconds per second.
     """
 
     workers: int
@@ -49,8 +49,8 @@ class Speeds:
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
-    """What the corpus takes at these speeds."""
+class CorpusCost:
+    """What a run over the corpus takes."""
 
     device_hours: float
     wall_hours: float
@@ -64,16 +64,16 @@ class Projection:
     output_bytes: float
 
 
-def project(corpus: Corpus, speeds: Speeds) -> Projection:
+def estimate_cost(corpus: Corpus, speeds: Speeds) -> CorpusCost:
     """Time, network, requests and driver load of one run over the corpus."""
     encode_seconds = corpus.hours * SECONDS_PER_HOUR / speeds.encode
     workers = min(speeds.workers, corpus.shards)
     working = encode_seconds / workers
-    # Largest first: what is left at the end is at most one shard on one worker.
+    # Workers wait at the end for at most one shard, because the largest shards go first.
     last = encode_seconds / corpus.shards
     wall = speeds.start_up_seconds + working + last
     requests = _requests(corpus)
-    return Projection(
+    return CorpusCost(
         device_hours=(encode_seconds + workers * speeds.start_up_seconds) / SECONDS_PER_HOUR,
         wall_hours=wall / SECONDS_PER_HOUR,
         start_up_share=speeds.start_up_seconds / wall,
@@ -89,6 +89,6 @@ def project(corpus: Corpus, speeds: Speeds) -> Projection:
 
 def _requests(corpus: Corpus) -> int:
     reads = math.ceil(corpus.size_bytes / corpus.shards / BLOCK_BYTES) * corpus.shards
-    # Listings return up to 1,000 names; of the inputs, of the manifests.
+    # Inputs and manifests are listed, up to 1,000 names a request.
     listings = 2 * math.ceil(corpus.shards / 1000)
     return reads + _WRITES_PER_SHARD * corpus.shards + listings

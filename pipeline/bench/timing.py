@@ -1,4 +1,7 @@
-"""Timing several ways of doing one thing against each other on a machine that is never idle."""
+"""Timing: one call, repeated calls, and several ways of doing one thing compared with each other.
+
+Other work on the machine disturbs a comparison, so the ways run in turn, once per round.
+"""
 
 import statistics
 import time
@@ -16,12 +19,12 @@ class Timings:
 
     @property
     def median(self) -> float:
-        """The middle repetition."""
+        """The median repetition."""
         return statistics.median(self.seconds)
 
     @property
     def best(self) -> float:
-        """The least disturbed repetition."""
+        """The fastest repetition, which other work disturbed least."""
         return min(self.seconds)
 
 
@@ -44,9 +47,9 @@ def interleave(
     warm_up: bool = True,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Timings]:
-    """Run every action once per round, so that what else runs on the machine hits all alike.
+    """Run every action once per round, so that other work on the machine slows all of them alike.
 
-    With one thread, `time.process_time` as clock leaves out what others did to the machine.
+    For actions of one thread, the clock `time.process_time` leaves out other processes.
     """
     if warm_up:
         for action in actions.values():
@@ -60,7 +63,7 @@ def interleave(
 
 
 def paired_ratio(slow: Timings, fast: Timings) -> Ratio:
-    """The ratio of two ways, pair by pair; the range is that of the pairs."""
+    """The ratio of two ways in each round: its median, lowest and highest."""
     ratios = [a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
@@ -73,8 +76,22 @@ def time_once(action: Callable[[], object], clock: Clock = time.perf_counter) ->
 
 
 def repeat_for(action: Callable[[], object], seconds: float, at_most: int = 9) -> Timings:
-    """Repeat an action until its time is used up; at least once, after no warm-up."""
+    """Repeat an action for about `seconds`, at least once, without a warm-up."""
     taken: list[float] = []
     while not taken or (sum(taken) + taken[-1] < seconds and len(taken) < at_most):
         taken.append(time_once(action))
     return Timings(tuple(taken))
+
+
+def synchronised(action: Callable[[], object]) -> Callable[[], object]:
+    """The action and then a wait for the GPU, so that the time of its kernels is included."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return action
+
+    def run() -> None:
+        action()
+        torch.cuda.synchronize()
+
+    return run

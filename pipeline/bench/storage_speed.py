@@ -1,12 +1,12 @@
-"""How fast a storage takes and gives bytes, and what a request to it costs."""
+"""The speed of a storage: bytes a second to write and to read, and seconds of single requests."""
 
 import os
 import statistics
 import uuid
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-from pipeline.bench.figures import StorageFigures
-from pipeline.bench.interleaving import time_once
+from pipeline.bench.timing import time_once
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 
@@ -14,12 +14,24 @@ _BLOCK_BYTES = 8 << 20
 _SMALL_BYTES = 4 << 10
 
 
+@dataclass(frozen=True, slots=True)
+class StorageFigures:
+    """What one connection to a storage reaches."""
+
+    url: str
+    write_mb_per_second: float
+    read_mb_per_second: float
+    put_seconds: float
+    get_seconds: float
+    list_seconds: float
+
+
 def measure_storage(
     storage: Storage, url: str, *, size_bytes: int = 64 << 20, small_files: int = 16
 ) -> StorageFigures:
     """Write, list, read and remove a few files below `url`.
 
-    A file just written to a local disk is read from memory: such a rate is that of the page cache.
+    A local file that was just written is read from the page cache, not from the disk.
     """
     folder = join(url, f"xytok-bench-{uuid.uuid4().hex[:8]}")
     large, small = join(folder, "large"), [join(folder, f"s{i:03d}") for i in range(small_files)]
@@ -27,8 +39,10 @@ def measure_storage(
     try:
         writing = time_once(lambda: storage.write_finished(large, content))
         reading = time_once(lambda: _read_in_blocks(storage, large, len(content)))
-        puts = [time_once(_put(storage, name)) for name in small]
-        gets = [time_once(_get(storage, name)) for name in small]
+        puts = [
+            time_once(partial(storage.write_finished, name, b"x" * _SMALL_BYTES)) for name in small
+        ]
+        gets = [time_once(partial(storage.read_bytes, name)) for name in small]
         listing = time_once(lambda: storage.list_files(folder))
     finally:
         for name in [large, *small]:
@@ -41,14 +55,6 @@ def measure_storage(
         get_seconds=statistics.median(gets),
         list_seconds=listing,
     )
-
-
-def _put(storage: Storage, url: str) -> Callable[[], object]:
-    return lambda: storage.write_finished(url, b"x" * _SMALL_BYTES)
-
-
-def _get(storage: Storage, url: str) -> Callable[[], object]:
-    return lambda: storage.read_bytes(url)
 
 
 def _read_in_blocks(storage: Storage, url: str, size_bytes: int) -> None:

@@ -1,19 +1,35 @@
-"""Encode and decode speed of a codec over clip lengths, clips given together, and precisions."""
+"""The speed of a codec: encoding and decoding, over clip lengths and numbers of clips together.
+
+The codec is called directly; reading, decoding of audio and writing are not part of it.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from pipeline.bench.clips import MEAN_SECONDS, emilia_lengths, waveforms
-from pipeline.bench.figures import CodecFigure
-from pipeline.bench.interleaving import repeat_for, time_once
-from pipeline.bench.matrix_work import record, synchronised
-from xy_codec.contract import Codec, Codes, Waveform
+from pipeline.bench.flops import record_matrix_work
+from pipeline.bench.timing import repeat_for, synchronised, time_once
+from xy_codec.contract import Codec, Waveform
 
 LENGTHS_SECONDS = (3.0, 10.0, 30.0)
-# So that a cell with clips together says something on a slow machine and ends on a fast one.
+# How many clips are given together: some even on a slow machine, not too many on a fast one.
 _FEWEST, _MOST = 4, 256
+
+
+@dataclass(frozen=True, slots=True)
+class CodecFigure:
+    """One cell of the grid: clips of one length, one direction and one precision."""
+
+    direction: str
+    precision: str
+    clip_seconds: float
+    clips_together: int
+    times_realtime: float
+    gflops: float
+    share_of_matmul: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +42,11 @@ class GridPlan:
 
 
 def measure_grid(codec: Codec, plan: GridPlan, matmul_flops: float) -> Iterator[CodecFigure]:
-    """Every length alone and in company, then Emilia's mix of lengths, as figures come in."""
+    """Yield figures for one clip and for several clips of every length, then for Emilia's mix."""
     rate_hz = codec.identity.input_rate_hz
     for seconds in plan.lengths_seconds:
         (clip,) = waveforms([seconds], rate_hz)
-        alone = time_once(synchronised(lambda clip=clip: codec.encode([clip])))  # type: ignore[misc]
+        alone = time_once(synchronised(partial(codec.encode, [clip])))
         yield from _cells(codec, [clip], plan, matmul_flops)
         count = int(plan.cell_seconds / max(alone, 1e-6))
         if count >= _FEWEST:
@@ -50,11 +66,10 @@ def emilia_clips(codec: Codec, seconds: float) -> list[Waveform]:
 def _cells(
     codec: Codec, clips: list[Waveform], plan: GridPlan, matmul_flops: float
 ) -> Iterator[CodecFigure]:
-    codes: list[Codes] = []
-    yield _cell("encode", codec, clips, lambda: codec.encode(clips), plan, matmul_flops)
+    yield _cell("encode", codec, clips, partial(codec.encode, clips), plan, matmul_flops)
     if plan.decode:
-        codes = codec.encode(clips)
-        yield _cell("decode", codec, clips, lambda: codec.decode(codes), plan, matmul_flops)
+        decode = partial(codec.decode, codec.encode(clips))
+        yield _cell("decode", codec, clips, decode, plan, matmul_flops)
 
 
 def _cell(
@@ -65,8 +80,8 @@ def _cell(
     plan: GridPlan,
     matmul_flops: float,
 ) -> CodecFigure:
-    # The recorded run is slower than others and serves as their warm-up.
-    flops = record(action).flops
+    # The run that is recorded is slower than others; it serves as their warm-up.
+    flops = record_matrix_work(action).flops
     seconds = repeat_for(synchronised(action), plan.cell_seconds).median
     lengths = np.array([len(clip) for clip in clips]) / codec.identity.input_rate_hz
     return CodecFigure(

@@ -1,7 +1,7 @@
-"""The matrix work inside any model: recorded while it runs, counted in FLOP, replayed alone.
+"""Counts the FLOP of a model: its matrix operations, recorded while it runs.
 
-Replaying a model's own matrix shapes and nothing else gives the speed it could reach on this
-machine; no other code of it can make it faster than that.
+The recorded operations can be replayed alone, without the rest of the model. That time is the least
+the model can take on this machine. `matmul_peak` measures the machine itself.
 """
 
 import time
@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.bench.interleaving import Clock, time_once
+from pipeline.bench.timing import Clock, synchronised, time_once
 
 _aten = torch.ops.aten
 _ATTENTION = {
@@ -30,7 +31,7 @@ _SUMS_AND_PRODUCTS = {_aten.addmm.default, _aten.baddbmm.default}
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A tensor's place in a call: enough to make another one like it."""
+    """Shape, layout, type and device of a tensor: enough to make another one like it."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -38,7 +39,7 @@ class Operand:
     device: torch.device
 
     def make(self) -> Tensor:
-        """A tensor of this shape and layout with harmless values."""
+        """A tensor of this shape and layout with small random values."""
         size = 1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
         values = torch.randn(max(size, 1), device=self.device).mul_(0.1).to(self.dtype)
         return values.as_strided(self.shape, self.stride)
@@ -46,7 +47,7 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class MatrixCall:
-    """One matrix operation with its operands, those of equal shape being equal."""
+    """One matrix operation and its operands; calls with operands of equal shapes are equal."""
 
     operation: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -54,7 +55,7 @@ class MatrixCall:
     flops: int
 
     def replay(self) -> Callable[[], object]:
-        """The same operation on fresh operands, as something to call and time."""
+        """A function that runs the operation on new operands."""
         arguments = tuple(_filled(a) for a in self.arguments)
         options = {name: _filled(value) for name, value in self.options}
         return lambda: self.operation(*arguments, **options)
@@ -62,17 +63,17 @@ class MatrixCall:
 
 @dataclass(frozen=True, slots=True)
 class MatrixWork:
-    """All matrix operations of one run of a model, and how often each came."""
+    """All matrix operations of one run of a model, each with its number of calls."""
 
     calls: Mapping[MatrixCall, int]
 
     @property
     def flops(self) -> int:
-        """Floating point operations of all of them."""
+        """The floating point operations of all calls."""
         return sum(call.flops * times for call, times in self.calls.items())
 
     def replay_seconds(self, repetitions: int = 2, clock: Clock = time.perf_counter) -> float:
-        """Seconds that the operations take with nothing between them: best of a few each."""
+        """Seconds of all operations run one after the other, the best of a few for each."""
         total = 0.0
         with torch.inference_mode():
             for call, times in self.calls.items():
@@ -93,7 +94,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
     ) -> Any:
         options = kwargs or {}
         if not _counts(func):
-            # Composite operations arrive whole under inference mode; their parts count.
+            # Under inference mode a composite operation arrives as one; its parts are counted.
             with self:
                 result = func.decompose(*args, **options)
             if result is not NotImplemented:
@@ -106,24 +107,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch le
         return result
 
 
-def record(action: Callable[[], object]) -> MatrixWork:
-    """Run an action once and return the matrix work it did in this thread."""
+def record_matrix_work(action: Callable[[], object]) -> MatrixWork:
+    """Run an action once and return the matrix operations that it ran in this thread."""
     recorder: AbstractContextManager[_Recorder] = _Recorder()
     with recorder as recording:
         action()
     return MatrixWork(dict(recording.calls))
-
-
-def synchronised(action: Callable[[], object]) -> Callable[[], object]:
-    """The action followed by a wait for the device, so that a clock sees all of it."""
-    if not torch.cuda.is_available():
-        return action
-
-    def run() -> None:
-        action()
-        torch.cuda.synchronize()
-
-    return run
 
 
 def matmul_peak(
@@ -140,7 +129,7 @@ def matmul_peak(
         for m, k, n in shapes:
             left = torch.randn(m, k, device=device).to(dtype)
             right = torch.randn(k, n, device=device).to(dtype)
-            action = synchronised(lambda a=left, b=right: a @ b)  # type: ignore[misc]
+            action = synchronised(partial(torch.matmul, left, right))
             action()
             rates.append(2 * m * k * n / min(time_once(action, clock) for _ in range(5)))
     return max(rates)
