@@ -6,20 +6,24 @@ a CPU-only torch and `import torchaudio` fails, although resampling needs none o
 
 import importlib
 import sys
+import threading
 from types import ModuleType
 from typing import Any
 
 _EXTENSION = "torchaudio._extension"
+# Decode threads come here together; the second would drop the modules that the first has repaired.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def import_torchaudio() -> ModuleType:
     """Return torchaudio, without its compiled operators where they cannot be loaded."""
-    try:
-        return importlib.import_module("torchaudio")
-    except OSError:
-        _forget_partial_import()
-        sys.modules[_EXTENSION] = _extension_without_operators()
-        return importlib.import_module("torchaudio")
+    with _ONE_AT_A_TIME:
+        try:
+            return importlib.import_module("torchaudio")
+        except OSError:
+            _forget_partial_import()
+            sys.modules[_EXTENSION] = _extension_without_operators()
+            return importlib.import_module("torchaudio")
 
 
 def _forget_partial_import() -> None:

@@ -1,12 +1,17 @@
 """Audio into the codec: the same samples as torchaudio gives, and clear refusals."""
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from tests.support.places import ROOT
 from xy_codec.audio import RESAMPLER, check_rates, mono, read_audio, resample
 from xy_codec.errors import AudioError
 from xy_codec.torchaudio_import import import_torchaudio
@@ -37,6 +42,34 @@ def test_resampling_does_not_depend_on_threads() -> None:
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(with_one, with_two)
+
+
+# A torchaudio whose compiled part cannot be loaded, as PyPI's wheel beside a CPU-only torch.
+BROKEN_TORCHAUDIO = {
+    "__init__.py": "from torchaudio import functional, _extension",
+    "functional.py": "",
+    "_extension.py": "import time; time.sleep(0.2); raise OSError('libcudart.so')",
+}
+
+
+def test_threads_that_need_torchaudio_at_once_get_the_same_module(tmp_path: Path) -> None:
+    (tmp_path / "torchaudio").mkdir()
+    for name, text in BROKEN_TORCHAUDIO.items():
+        (tmp_path / "torchaudio" / name).write_text(text)
+    code = (
+        "import time\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from xy_codec import torchaudio_import as subject\n"
+        "forget = subject._forget_partial_import\n"
+        "subject._forget_partial_import = lambda: (forget(), time.sleep(0.1))\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    modules = list(pool.map(lambda _: subject.import_torchaudio(), range(4)))\n"
+        "assert len(set(modules)) == 1, modules\n"
+    )
+    variables = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert out.returncode == 0, out.stderr
 
 
 def test_same_rate_and_empty_audio_pass_through() -> None:
