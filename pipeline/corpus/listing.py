@@ -181,11 +181,10 @@ def _to_shard(file: StoredFile, pattern: str, root: str) -> Shard:
     # Listings give absolute local paths, but a relative input keeps its relative path below the
     # output.
     url = normalise(file.url)
-    typed = url
-    if is_local(pattern) and not Path(pattern).expanduser().is_absolute():
-        typed = (
-            str(Path(url).relative_to(Path.cwd())) if Path(url).is_relative_to(Path.cwd()) else url
-        )
+    typed, here = url, Path.cwd()
+    is_relative = is_local(pattern) and not Path(pattern).expanduser().is_absolute()
+    if is_relative and Path(url).is_relative_to(here):
+        typed = str(Path(url).relative_to(here))
     return Shard(url, mirror_path(typed, root), file.size_bytes, file.etag)
 
 

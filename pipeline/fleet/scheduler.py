@@ -7,7 +7,7 @@ become suspects and are tried again, each alone on a worker.
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
@@ -155,13 +155,11 @@ class Scheduler(Generic[Item]):
         """A worker is gone: its shards go back; one that it held alone may get a strike."""
         hand = self._hands.pop(worker)
         self._starved.discard(worker)
-        judge = self._judge(loss, alone=len(hand) == 1)
-        return [(case.shard, judge(case)) for case in hand]
-
-    def _judge(self, loss: Loss, *, alone: bool) -> Callable[[_Case[Item]], Verdict]:
         if loss is not Loss.DIED:
-            return self._requeue
-        return self._strike if alone else self._suspect
+            judge = self._requeue
+        else:
+            judge = self._strike if len(hand) == 1 else self._suspect
+        return [(case.shard, judge(case)) for case in hand]
 
     def _requeue(self, case: _Case[Item]) -> Verdict:
         if case.suspected:

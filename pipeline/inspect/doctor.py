@@ -57,7 +57,8 @@ def check_torch() -> Check:
     """The torch build and the GPUs it sees."""
     import torch
 
-    build = f"{torch.__version__}, built for {_build_target(torch.version.cuda)}"
+    target = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU only"
+    build = f"{torch.__version__}, built for {target}"
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Check("torch", "ok", f"{build}; {len(names)} GPU: {', '.join(sorted(set(names)))}")
@@ -174,10 +175,6 @@ def check_codec(source: str) -> Check:
         return Check("codec", "ok", f"{found}, one second is {codes.shape[1]} frames")
 
     return _guarded(encode, "codec", "check the path, or the access to the hub")
-
-
-def _build_target(cuda: str | None) -> str:
-    return "CPU only" if cuda is None else f"CUDA {cuda}"
 
 
 def _guarded(check: Callable[[], Check], subject: str = "", advice: str = "") -> Check:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.output.events import read_events
 from pipeline.output.manifest import list_manifests, read_named_manifests
-from pipeline.output.run_record import RunRecord, read_run_record
+from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
 
@@ -76,6 +76,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
     """The status of an output folder."""
     output = normalise(output)
     record = read_run_record(storage, output)
+    codec = record.identity["codec"]
     names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
     manifests = read_named_manifests(storage, output, names)
     history = _read_history(output, storage)
@@ -93,7 +94,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         hours=sum(manifest.source_seconds for manifest in manifests) / 3600,
         rejects=dict(rejects.most_common()),
         identity8=record.identity8,
-        codec=codec_name(record),
+        codec=f"{codec['name']} ({codec['checkpoint_sha256'][:12]}, {codec['precision']})",
         last_event=history.last_event,
     )
 
@@ -102,12 +103,6 @@ def num_left(storage: Storage, output: str) -> int:
     """How many shards of the last command are not done, including failed ones."""
     history = _read_history(output, storage)
     return (history.left or 0) + len(history.failed)
-
-
-def codec_name(record: RunRecord) -> str:
-    """The codec of a run in one line."""
-    codec = record.identity["codec"]
-    return f"{codec['name']} ({codec['checkpoint_sha256'][:12]}, {codec['precision']})"
 
 
 def _read_history(output: str, storage: Storage) -> _History:

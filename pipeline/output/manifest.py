@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.corpus.shard import Shard
@@ -142,8 +142,12 @@ def read_manifest(storage: Storage, url: str) -> Manifest:
     """The manifest in a file; fields that a newer version added are ignored."""
     content = storage.read_bytes(url)
     try:
-        return _from_dict(json.loads(content))
-    except (ValueError, TypeError, KeyError) as error:
+        values = {k: v for k, v in json.loads(content).items() if k in Manifest.__slots__}
+        values["part"] = WrittenFile(**values["part"])
+        values["reject_file"] = WrittenFile(**values["reject_file"])
+        values["holes"] = tuple(Hole(**hole) for hole in values.get("holes", ()))
+        return Manifest(**values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputError(
             f"Manifest `{url}` cannot be read ({error}); expected the JSON that `xytok tokenize` "
             "writes; delete the file and run the same command again"
@@ -164,12 +168,3 @@ def _listed(storage: Storage, output: str) -> list[tuple[ManifestName, str]]:
         if match:
             listed.append((ManifestName(**match.groupdict()), file.url))
     return listed
-
-
-def _from_dict(content: dict[str, Any]) -> Manifest:
-    known = {f.name for f in fields(Manifest)}
-    values = {k: v for k, v in content.items() if k in known}
-    values["part"] = WrittenFile(**values["part"])
-    values["reject_file"] = WrittenFile(**values["reject_file"])
-    values["holes"] = tuple(Hole(**hole) for hole in values.get("holes", ()))
-    return Manifest(**values)

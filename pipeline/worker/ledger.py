@@ -6,9 +6,8 @@ clips, and hands rows to the writing thread in source order, one row group at a 
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pipeline.corpus.metadata import Metadata, parse_json, to_metadata
 from pipeline.corpus.pairing import ClipFiles, LateText, RejectedMember
@@ -22,8 +21,6 @@ from pipeline.output.part import PartRow
 from pipeline.output.rejects import RejectRow
 from pipeline.output.schema import ROW_GROUP_ROWS
 from xy_codec.contract import Codes
-
-_NO_FIELDS: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
@@ -223,7 +220,7 @@ class ShardLedger:
         return True
 
     def _close_without_json(self, clip: OpenClip) -> None:
-        clip.is_filtered = self._where is not None and not self._where(_NO_FIELDS)
+        clip.is_filtered = self._where is not None and not self._where({})
         if clip.reject is None and self._rules.require_json:
             where = "among the members that `--limit` read" if self.limited else "in the tar"
             self._reject_open(clip, Reason.MISSING_JSON, Stage.PAIR, f"no JSON member {where}")

@@ -122,7 +122,11 @@ class RayEngine:
                         *(self._options.drain_seconds, scheduler.num_in_hand),
                     )
                 if not scheduler.num_in_hand or time.monotonic() > deadline:
-                    raise _drained(scheduler)
+                    raise DrainedError(
+                        f"Stopped by SIGTERM with {len(scheduler.done)} shards done and "
+                        f"{scheduler.num_left} left; expected to run to the end; the same command "
+                        "resumes"
+                    )
             else:
                 self._resize(scheduler)
                 self._hand_out(settings, scheduler)
@@ -301,10 +305,3 @@ class RayEngine:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
-
-
-def _drained(scheduler: Scheduler[Shard]) -> DrainedError:
-    return DrainedError(
-        f"Stopped by SIGTERM with {len(scheduler.done)} shards done and {scheduler.num_left} left; "
-        "expected to run to the end; the same command resumes"
-    )
