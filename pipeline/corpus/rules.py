@@ -13,7 +13,7 @@ DEFAULT_DECODER = "pipeline.corpus.decode:decode_clip"
 
 @dataclass(frozen=True, slots=True)
 class ReadRules:
-    """What becomes a row and what does not."""
+    """The rules as options give them; `root` is cut off the paths of shards in the output."""
 
     where: str | None = None
     limit: int | None = None

@@ -26,7 +26,7 @@ class Engine(Protocol):
         ...
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
-        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        """The share of codes per codebook that differ from those of `exact`, on this shard."""
         ...
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
@@ -54,7 +54,7 @@ class InlineEngine:
         return self.codec.identity
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
-        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        """The share of codes per codebook that differ from those of `exact`, on this shard."""
         return measure_flip_rate(self.codec, self._request, shard, storage)
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:

@@ -138,7 +138,10 @@ class Scheduler(Generic[Item]):
         self.done.append(self._put_down(worker, path).shard.path)
 
     def fail(self, worker: str, path: str, *, final: bool = False) -> Verdict:
-        """A worker could not do a shard and lives; the shard is tried again unless `final`."""
+        """A worker could not do a shard, but lives on.
+
+        The shard is tried again, unless this is `final` or it failed `max_failures` times.
+        """
         case = self._put_down(worker, path)
         case.failures += 1
         if final or case.failures >= self._policy.max_failures:

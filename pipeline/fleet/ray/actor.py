@@ -76,7 +76,7 @@ class RayWorker:
     def flip_rate(
         self, request: CodecRequest, shard: Shard, storage: Storage
     ) -> tuple[float, ...] | None:
-        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        """The share of codes per codebook that differ from those of `exact`, on this shard."""
         assert self._codec is not None, "load() comes before flip_rate()"
         return measure_flip_rate(self._codec, request, shard, storage)
 

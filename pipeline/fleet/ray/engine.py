@@ -75,7 +75,7 @@ class RayEngine:
         return self._identity
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
-        """How many codes per codebook the precision flips against `exact`, on this shard."""
+        """The share of codes per codebook that differ from those of `exact`, on this shard."""
         self.identity()
         return self._pool.flip_rate(shard, storage)
 
