@@ -1,16 +1,16 @@
-"""Which worker does which shard next, and when a shard is retried, isolated or quarantined.
+"""Which worker does which shard next.
 
 Pure logic without Ray, clock or storage, called by `ray/engine.py`. The largest shards go first. A
-worker gets a second shard to read ahead while enough are left. A shard gets a strike only when a
-worker on a live node died while it held this shard alone. When a worker dies with two shards, both
-become suspects and are tried again, each alone on a worker.
+worker gets a second shard to read ahead while enough are left. What happens with a shard that fails
+or loses its worker is decided in `quarantine.py`.
 """
 
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Generic, Protocol, TypeVar
+
+from pipeline.fleet.quarantine import Case, Loss, QuarantinePolicy, Verdict
 
 
 class Sized(Protocol):
@@ -30,33 +30,6 @@ class Sized(Protocol):
 Item = TypeVar("Item", bound=Sized)
 
 
-class Loss(Enum):
-    """Why a worker is gone; only `DIED`, a death on a live node, can be the fault of a shard."""
-
-    DIED = "died"
-    NODE_LOST = "node_lost"
-    DRAINED = "drained"
-
-
-class Verdict(Enum):
-    """What happens next with a shard that failed or lost its worker."""
-
-    AGAIN = "again"  # any worker tries it again
-    SUSPECTED = "suspected"  # tried again, alone on a worker
-    ISOLATED = "isolated"  # tried again alone, with decoding in a child process
-    QUARANTINED = "quarantined"  # never tried again in this run
-    FAILED = "failed"  # never tried again in this run
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantinePolicy:
-    """How many deaths of workers isolate or quarantine a shard, and how often it may fail."""
-
-    isolate_at_strike: int = 2
-    quarantine_at_strike: int = 4
-    max_failures: int = 2
-
-
 @dataclass(frozen=True, slots=True)
 class Assignment(Generic[Item]):
     """One shard for one worker; `isolated` asks it to decode in a child process."""
@@ -65,24 +38,16 @@ class Assignment(Generic[Item]):
     isolated: bool
 
 
-@dataclass(slots=True)
-class _Case(Generic[Item]):
-    shard: Item
-    strikes: int = 0
-    failures: int = 0
-    suspected: bool = False
-
-
 class Scheduler(Generic[Item]):
     """Hands out the shards of a run; every shard ends done, failed or quarantined, exactly once."""
 
     def __init__(self, shards: Iterable[Item], policy: QuarantinePolicy | None = None) -> None:
-        self._policy = policy or QuarantinePolicy()
-        self._waiting = [_entry(_Case(shard)) for shard in shards]
+        limits = policy or QuarantinePolicy()
+        self._waiting = [_entry(Case(shard, limits)) for shard in shards]
         self._num_shards = len(self._waiting)
         heapq.heapify(self._waiting)
-        self._suspects: list[_Case[Item]] = []
-        self._hands: dict[str, list[_Case[Item]]] = {}
+        self._suspects: list[Case[Item]] = []
+        self._hands: dict[str, list[Case[Item]]] = {}
         self._starved: set[str] = set()
         self.done: list[str] = []
         self.failed: list[Item] = []
@@ -113,15 +78,15 @@ class Scheduler(Generic[Item]):
         if case is None:
             return None
         hand.append(case)
-        return Assignment(case.shard, case.strikes >= self._policy.isolate_at_strike)
+        return Assignment(case.shard, case.is_isolated)
 
-    def _next_for_idle(self, worker: str) -> _Case[Item] | None:
+    def _next_for_idle(self, worker: str) -> Case[Item] | None:
         self._starved.discard(worker)
         if self._suspects:
             return self._suspects.pop()
         return heapq.heappop(self._waiting)[-1] if self._waiting else None
 
-    def _prefetch(self, worker: str, hand: list[_Case[Item]]) -> _Case[Item] | None:
+    def _prefetch(self, worker: str, hand: list[Case[Item]]) -> Case[Item] | None:
         if len(hand) > 1 or hand[0].suspected:
             return None
         # A suspect runs alone on a worker, so for each suspect one worker gets no second shard.
@@ -143,12 +108,12 @@ class Scheduler(Generic[Item]):
         The shard is tried again, unless this is `final` or it failed `max_failures` times.
         """
         case = self._put_down(worker, path)
-        case.failures += 1
-        if final or case.failures >= self._policy.max_failures:
+        verdict = case.fail(final=final)
+        if verdict is Verdict.FAILED:
             self.failed.append(case.shard)
-            return Verdict.FAILED
-        self._requeue(case)
-        return Verdict.AGAIN
+        else:
+            self._requeue(case)
+        return verdict
 
     def give_back(self, worker: str, path: str) -> None:
         """A worker returns a shard it never started."""
@@ -158,38 +123,27 @@ class Scheduler(Generic[Item]):
         """A worker is gone: its shards go back; one that it held alone may get a strike."""
         hand = self._hands.pop(worker)
         self._starved.discard(worker)
-        if loss is not Loss.DIED:
-            judge = self._requeue
-        else:
-            judge = self._strike if len(hand) == 1 else self._suspect
-        return [(case.shard, judge(case)) for case in hand]
+        verdicts = []
+        for case in hand:
+            verdict = case.lose_worker(loss, alone=len(hand) == 1)
+            verdicts.append((case.shard, verdict))
+            if verdict is Verdict.QUARANTINED:
+                self.quarantined.append(case.shard)
+            else:
+                self._requeue(case)
+        return verdicts
 
-    def _requeue(self, case: _Case[Item]) -> Verdict:
+    def _requeue(self, case: Case[Item]) -> None:
         if case.suspected:
             self._suspects.append(case)
         else:
             heapq.heappush(self._waiting, _entry(case))
-        return Verdict.AGAIN
 
-    def _suspect(self, case: _Case[Item]) -> Verdict:
-        case.suspected = True
-        self._suspects.append(case)
-        return Verdict.SUSPECTED
-
-    def _strike(self, case: _Case[Item]) -> Verdict:
-        case.strikes += 1
-        if case.strikes >= self._policy.quarantine_at_strike:
-            self.quarantined.append(case.shard)
-            return Verdict.QUARANTINED
-        isolated = case.strikes >= self._policy.isolate_at_strike
-        self._suspect(case)
-        return Verdict.ISOLATED if isolated else Verdict.SUSPECTED
-
-    def _put_down(self, worker: str, path: str) -> _Case[Item]:
+    def _put_down(self, worker: str, path: str) -> Case[Item]:
         hand = self._hands[worker]
         return hand.pop(next(i for i, case in enumerate(hand) if case.shard.path == path))
 
 
-def _entry(case: _Case[Item]) -> tuple[int, str, _Case[Item]]:
+def _entry(case: Case[Item]) -> tuple[int, str, Case[Item]]:
     # Paths are unique, so the heap never compares two cases.
     return -case.shard.size_bytes, case.shard.path, case

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import WorkerError
-from pipeline.fleet.scheduler import QuarantinePolicy
+from pipeline.fleet.quarantine import QuarantinePolicy
 from pipeline.fleet.summary import RunSummary
 from pipeline.worker.codec_request import CodecRequest
 from tests.support.faulty_codecs import ABORT, DEADLY_SECONDS, HANG, DeadlyRequest

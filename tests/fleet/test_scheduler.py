@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.fleet.scheduler import Loss, QuarantinePolicy, Scheduler, Verdict
+from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
+from pipeline.fleet.scheduler import Scheduler
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
+from pipeline.fleet.quarantine import QuarantinePolicy
 from pipeline.fleet.ray.engine import RayEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
-from pipeline.fleet.scheduler import QuarantinePolicy
 from pipeline.fleet.summary import RunSummary
 from pipeline.fleet.worker_count import RayOptions
 from pipeline.storage.client import Storage

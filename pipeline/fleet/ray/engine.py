@@ -1,7 +1,7 @@
 """The Ray engine: gives shards to workers, replaces lost workers, follows the cluster's size.
 
-`run.py` uses it as an `Engine`. Which shard goes where is decided in `scheduler.py`, which workers
-hang in `hang_watch.py`; the workers themselves are kept by `worker_pool.py`.
+`run.py` uses it as an `Engine`. `scheduler.py` decides which shard goes where, `quarantine.py` what
+happens after a fault, `hang_watch.py` which workers hang. `worker_pool.py` keeps the workers.
 """
 
 import logging
@@ -16,10 +16,11 @@ from pipeline.corpus.shard import Shard
 from pipeline.errors import DrainedError, OutputError, UsageError, WorkerError
 from pipeline.fleet.hang_watch import HangWatch
 from pipeline.fleet.metrics import RunMetrics
+from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
 from pipeline.fleet.ray import cluster as ray_cluster
 from pipeline.fleet.ray.actor import WorkerStart
 from pipeline.fleet.ray.worker_pool import Loaded, Returned, Steps, WorkerPool
-from pipeline.fleet.scheduler import Loss, QuarantinePolicy, Scheduler, Verdict
+from pipeline.fleet.scheduler import Scheduler
 from pipeline.fleet.worker_count import FleetSize, RayOptions, check_fits, fleet_size
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import describe

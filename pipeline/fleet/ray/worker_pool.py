@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 from pipeline.corpus.shard import Shard
+from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.ray.actor import RayWorker, WorkerStart
 from pipeline.fleet.ray.cluster import live_nodes
-from pipeline.fleet.scheduler import Loss
 from pipeline.fleet.worker_count import FleetSize
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import describe
