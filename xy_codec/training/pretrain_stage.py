@@ -72,8 +72,8 @@ class PretrainStage:
             losses["spread"] = spread_loss(made.latents)
             loss = loss + weights.spread * losses["spread"]
         if self.text is not None:
-            frames = -(-lengths // self.codec.frame_samples)
-            losses["asr"] = self.text(made.rows, frames, batch.texts)
+            num_frames = -(-lengths // self.codec.frame_samples)
+            losses["asr"] = self.text(made.frames, num_frames, batch.texts)
             loss = loss + weights.asr * losses["asr"]
         return {"loss": loss, **losses, "replaced": recon.new_tensor(float(made.replaced))}
 
