@@ -186,7 +186,7 @@ class PackedDownsample(nn.Module):
 class PackedEncoder(nn.Module):
     """The encoding half of the model: log-mel of a pack to codes.
 
-    Products before the quantizer run in `dtype`; sums, norms and the quantizer stay in float32.
+    Products before the quantiser run in `dtype`; sums, norms and the quantiser stay in float32.
     """
 
     def __init__(self, model: XYTokenizer, dtype: torch.dtype) -> None:

@@ -8,7 +8,7 @@ PRECISIONS = ("exact", "fast")
 
 
 def dtype_of(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of products before the quantizer: float32 for `exact`, float16 for `fast`."""
+    """The dtype of products before the quantiser: float32 for `exact`, float16 for `fast`."""
     if precision not in PRECISIONS:
         raise ConfigError(
             f"Precision is `{precision}`; expected one of {', '.join(PRECISIONS)}. "

@@ -35,10 +35,10 @@ def initialize(
 def update(
     book: Codebook, latents: Tensor, indices: Tensor, rule: CodebookRule, random: torch.Generator
 ) -> int:
-    """One step of the moving averages for `latents` coded as `indices`; return the dead replaced.
+    """One step of the moving averages; return how many dead entries were replaced.
 
     A replaced entry gets a latent of this batch *and* the averages of an entry used half as often
-    as the mean: with the averages left alone the next step would bring the dead value back.
+    as the mean: otherwise the next step would compute the dead value again.
     """
     counts, sums = tally(book, latents, indices)
     book.cluster_size.mul_(rule.decay).add_(counts, alpha=1 - rule.decay)

@@ -1,4 +1,4 @@
-"""Stage one: all but the semantic encoder learns to reconstruct, and codes to be readable."""
+"""Stage one: all but the semantic encoder learns reconstruction and codes that show the text."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping

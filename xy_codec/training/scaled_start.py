@@ -1,8 +1,9 @@
-"""A start in which every random projection carries its content, fitted on one batch.
+"""A start for random weights: every projection is scaled so that its results have a set spread.
 
-Plainly initialised projections give values far smaller than the positions added to them. Training
-then turns up the first direction that helps, loudness, and latents keep two or three of their 64
-directions for good: the later codebooks have nothing left to code.
+Scales are fitted on one batch. Without it, projections give values far smaller than the positions
+that are added to them. Training then strengthens the first direction that helps, which is
+loudness. Latents end up with two or three of their 64 directions, and the later codebooks have
+nothing left to code.
 """
 
 import math
@@ -19,13 +20,13 @@ from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.quantizer import NormedProjection
 
 Projection = nn.Linear | nn.Conv1d | nn.ConvTranspose1d | NormedProjection
-_BESIDE_POSITIONS = 1.5  # the standard deviation of what positions, of about 0.7, are added to
+_BESIDE_POSITIONS = 1.5  # wanted standard deviation of what positions are added to; theirs is 0.7
 _QUIETEST = 1e-4  # magnitude below which a target's spectrum does not set the start
 
 
 @torch.no_grad()
 def scale_start(codec: TrainingCodec, batch: Batch, *, whisper: bool) -> None:
-    """Fit all that is random in `codec`; `whisper` says that its encoders are not."""
+    """Scale the random weights of `codec`; with `whisper` its encoders are not random and stay."""
     device = next(codec.parameters()).device
     waves, lengths = batch.waves.to(device), batch.lengths.to(device)
     encoders = (codec.model.semantic_encoder, codec.model.acoustic_encoder) if whisper else ()
@@ -47,9 +48,9 @@ def scale_start(codec: TrainingCodec, batch: Batch, *, whisper: bool) -> None:
 
 
 def _fan_in_share(part: Projection) -> float:
-    """The inputs that torch counted when it drew the weights, over those that an output has.
+    """Inputs that torch counted when it drew the weights, divided by the inputs of one output.
 
-    Torch counts a transposed convolution's outputs for its inputs.
+    They differ for transposed convolutions only: torch takes their outputs for inputs.
     """
     if not isinstance(part, nn.ConvTranspose1d):
         return 1.0
@@ -90,7 +91,7 @@ def _rescale(part: Projection, factor: float) -> None:
 
 
 def _start_at_mean_spectrum(model: XYTokenizer, waves: Tensor) -> None:
-    """The first sounds made have the batch's mean log spectrum, not magnitude 1 everywhere."""
+    """Set the head's bias so that the first sounds made have the batch's mean log spectrum."""
     head = model.vocos.head
     inverse = head.istft
     spectrum = torch.stft(

@@ -1,4 +1,4 @@
-"""The loss that keeps latents in all their directions, so that every codebook has work."""
+"""The loss that keeps the variance of latents in all directions, so that all codebooks are used."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,7 @@
-"""The codec as it is trained: encode, quantise straight through, decode, all with gradients."""
+"""The codec as it is trained: encode, quantise, decode, with gradients from end to end.
+
+The quantiser passes gradients straight through, as if it changed nothing.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +16,7 @@ from xy_codec.xy.model import XYTokenizer
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """What one batch became."""
+    """A batch after the codec, and what its losses need."""
 
     waves: Tensor  # [B, L]
     frames: Tensor  # quantised and projected out, at 12.5 Hz: [B, T, D]
@@ -79,7 +82,7 @@ class TrainingCodec(nn.Module):
         return replace(coded, waves=self.model.reconstruct(frames, num_frames), frames=frames)
 
     def embed(self, waves: Tensor, num_frames: Tensor) -> Tensor:
-        """Waves to what the codebooks see: latents `[B, T, D]`, clip i having `num_frames[i]`."""
+        """Waves to the latents `[B, T, D]` that are quantised; clip i has `num_frames[i]`."""
         tokens = num_frames * self.model.downsample.factor
         frames = self.model.embed(self.model.log_mel(waves.float()), tokens)
         frames = frames[:, : waves.shape[1] // self.frame_samples]
@@ -89,7 +92,7 @@ class TrainingCodec(nn.Module):
 
     @torch.no_grad()
     def start_codebooks(self, latents: Tensor) -> None:
-        """K-means of each codebook on what the ones before it leave of `latents` `[N, D]`."""
+        """Run k-means for each codebook, on the residual that the ones before it leave."""
         residual = latents.float()
         for book in self.model.quantizer.codebooks():
             initialize(book, residual, self.rule, self.random)
