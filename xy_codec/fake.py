@@ -1,4 +1,4 @@
-"""A codec without a model: real shapes, real determinism, no cost; measures the host path."""
+"""A codec without a model, to measure everything around one: equal audio has equal codes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -2,24 +2,24 @@
 
 import hashlib
 import logging
-import platform as machine
 from pathlib import Path
 
 import torch
 
 from xy_codec.contract import Codec, CodecIdentity
+from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.geometry import Geometry, geometry_for
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
+from xy_codec.engine.precision import dtype_of
 from xy_codec.engine.windows import WindowPlan
-from xy_codec.errors import ConfigError
 from xy_codec.fake import FakeCodec
-from xy_codec.weights.checkpoint import Checkpoint, build_model, read_checkpoint
+from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.weights.source import BUNDLED, find_files, read_config
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.released import VARIANTS, released_config
+from xy_codec.xy.state_dict import build_model, head_size, read_released
 
 logger = logging.getLogger(__name__)
-PRECISIONS = ("exact", "fast")
 
 
 def load_codec(
@@ -57,11 +57,11 @@ def load_codec(
         return FakeCodec(overlap_seconds, precision)
     files = find_files(str(source), None if config is None else str(config))
     logger.info("Reading the checkpoint `%s`", files.weights)
-    checkpoint = read_checkpoint(files.weights)
+    checkpoint = read_released(files.weights)
     sizes = (
         CodecConfig.from_mapping(read_config(files.config))
         if files.config
-        else released_config(checkpoint.head_rows)
+        else released_config(head_size(checkpoint))
     )
     return assemble(sizes, checkpoint, precision, device, overlap_seconds, compiled)
 
@@ -73,9 +73,9 @@ def assemble(
     device: str = "auto",
     overlap_seconds: float = 10.0,
     compiled: bool = False,
-) -> NeuralCodec:
+) -> PackedCodec:
     """The codec of a checkpoint that has been read already."""
-    where = _device(device)
+    where = open_device(device)
     plan = WindowPlan.of(
         config.input_sample_rate,
         config.feature_extractor_kwargs.chunk_length,
@@ -84,31 +84,9 @@ def assemble(
     )
     geometry = geometry_for(where, compiled)
     identity = _identity(config, checkpoint, where, precision, overlap_seconds, geometry)
-    dtype = _products_dtype(precision, where)
+    dtype = dtype_of(precision, where)
     model = build_model(config, checkpoint).to(where)
-    model.freeze(dtype)
-    return NeuralCodec(model, identity, plan, where, geometry)
-
-
-def _products_dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision not in PRECISIONS:
-        raise ConfigError(
-            f"Precision is `{precision}`; expected one of {', '.join(PRECISIONS)}. "
-            "Use `exact` if in doubt."
-        )
-    if device.type == "cuda":
-        # Torch's switches are global; a codec whose bits are promised sets them.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    if precision == "exact":
-        return torch.float32
-    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
-        raise ConfigError(
-            "Precision is `fast`, but this CPU has no float16 arithmetic, without which it would "
-            "be slow. Expected a GPU or a CPU with AVX512-FP16 or AMX-FP16. Use `exact`."
-        )
-    return torch.float16
+    return PackedCodec(model, dtype, identity, plan, where, geometry)
 
 
 def _identity(
@@ -140,51 +118,8 @@ def _name(config: CodecConfig, checkpoint: Checkpoint) -> str:
         return checkpoint.metadata["name"]
     if checkpoint.path.parent.parent == BUNDLED:
         return checkpoint.path.parent.name
-    rows = checkpoint.head_rows
-    if rows in VARIANTS and config == released_config(rows):
-        return VARIANTS[rows][0]
+    size = head_size(checkpoint)
+    if size in VARIANTS and config == released_config(size):
+        return VARIANTS[size][0]
     # Heads are not visible in a checkpoint's shapes, so other sizes are named by all of them.
     return f"xy-{hashlib.sha256(repr(config).encode()).hexdigest()[:8]}"
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(
-            f"Device is `{name}`; expected `auto`, `cpu`, `cuda` or `cuda:N`. Use `auto`."
-        ) from error
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"Device is `{name}`; expected `auto`, `cpu`, `cuda` or `cuda:N`.")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            f"Device is `{name}`, but torch {torch.__version__} sees no CUDA device. Use `cpu`, or "
-            "install a CUDA build of torch and check the driver with `nvidia-smi`."
-        )
-    return device
-
-
-def platform_name(device: torch.device) -> str:
-    """What the last bits of a codec depend on beside its weights: the chip and torch's build."""
-    if device.type == "cuda":
-        chip = torch.cuda.get_device_name(device).replace(" ", "-")
-        return f"cuda:{chip}/torch-{torch.__version__}"
-    capability = torch.backends.cpu.get_cpu_capability().lower()
-    version = torch.__version__.split("+")[0]
-    return f"cpu:{_cpu_model()}/{capability}/torch-{version}"
-
-
-def _cpu_model() -> str:
-    """Vendor, family and model, which choose the kernels of the matrix library."""
-    wanted = {"vendor_id": "", "cpu family": "", "model": ""}
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return machine.machine()
-    for line in lines:
-        key, _, value = line.partition(":")
-        if wanted.get(key.strip()) == "":
-            wanted[key.strip()] = value.strip()
-    return "-".join(value for value in wanted.values() if value) or machine.machine()

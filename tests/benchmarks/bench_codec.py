@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from tests.benchmarks.recorded_products import ProductRecorder
-from tests.benchmarks.reference_way import encode_as_reference
+from tests.benchmarks.reference_way import encode_as_reference, open_reference
 from tests.support.full_size_codec import full_size
 from xy_codec import load_codec
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.errors import ConfigError
+from xy_codec.xy.model import XYTokenizer
 
 
 def emilia_lengths(count: int) -> np.ndarray:
@@ -36,14 +37,14 @@ def emilia_lengths(count: int) -> np.ndarray:
 
 def open_codec(
     args: argparse.Namespace, precision: str, compiled: bool | None = None
-) -> NeuralCodec:
+) -> PackedCodec:
     """The checkpoint asked for, or the released sizes."""
     compiled = args.compile if compiled is None else compiled
     if args.codec is None:
         return full_size(precision, args.device, compiled)
     device = args.device
     codec = load_codec(args.codec, precision=precision, device=device, compiled=compiled)
-    return cast(NeuralCodec, codec)
+    return cast(PackedCodec, codec)
 
 
 def timed(function: Callable[[], object], clock: Callable[[], float]) -> float:
@@ -56,16 +57,13 @@ def timed(function: Callable[[], object], clock: Callable[[], float]) -> float:
 
 
 def measure(
-    codec: NeuralCodec,
-    plain: NeuralCodec,
-    exact: NeuralCodec,
+    codec: PackedCodec,
+    plain: PackedCodec,
+    reference: XYTokenizer | None,
     clips: list[np.ndarray],
     args: argparse.Namespace,
 ) -> list[str]:
-    """One line of the table; `plain` is the codec uncompiled, whose products can be seen.
-
-    The reference's way always runs the exact codec.
-    """
+    """One line of the table; `plain` is the codec uncompiled, whose products can be seen."""
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
     audio = sum(map(len, clips)) / 16000
     by_length = sorted(clips, key=len)
@@ -81,12 +79,14 @@ def measure(
     for _ in range(args.rounds):
         ours = timed(lambda: codec.encode(clips), clock)
         alone = timed(replay, clock)
-        theirs = timed(lambda: encode_as_reference(exact, few), clock)
+        theirs = 0.0
+        if reference is not None:
+            theirs = timed(lambda: encode_as_reference(reference, codec.plan, few), clock)
         rounds.append((audio / ours, alone / ours, audio / ours * theirs / max(few_audio, 1e-9)))
     speed, share, ratio = (statistics.median(column) for column in zip(*rounds, strict=True))
     return [
         codec.identity.precision,
-        str(codec.geometry.tile_rows),
+        str(codec.geometry.tile_steps),
         f"{speed:.2f}",
         f"{recorder.flop * speed / audio / 1e9:.0f}",
         f"{recorder.flop * speed / audio / share / 1e9:.0f}",
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reference", type=int, default=3, metavar="CLIPS", help="0: leave it out")
-    parser.add_argument("--tiles", help="row counts to compare; default: the recorded one")
+    parser.add_argument("--tiles", help="numbers of steps to compare; default: the recorded one")
     parser.add_argument("--compile", action="store_true", help="ours compiled")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     args = parser.parse_args()
@@ -116,21 +116,23 @@ def main() -> None:
     print(
         f"# {args.clips} clips, mean {lengths.mean():.1f} s, {args.threads} threads, {args.clock}"
     )
-    print("| precision | rows | audio s/s | GFLOP/s | replay GFLOP/s | share | of reference |")
+    print("| precision | steps | audio s/s | GFLOP/s | replay GFLOP/s | share | of reference |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    exact = open_codec(args, "exact", compiled=False)
+    reference = open_reference(args.codec) if args.reference else None
     for precision in args.precision.split(","):
         try:
-            plain = exact if precision == "exact" else open_codec(args, precision, compiled=False)
+            plain = open_codec(args, precision, compiled=False)
             codec = open_codec(args, precision) if args.compile else plain
         except ConfigError as error:
             print(f"# {precision} not measured: {error}")
             continue
         print(f"# {codec.identity.name} on {codec.identity.platform}", flush=True)
-        for tile in [int(t) for t in (args.tiles or str(codec.geometry.tile_rows)).split(",")]:
+        for tile in [int(t) for t in (args.tiles or str(codec.geometry.tile_steps)).split(",")]:
             if args.tiles:
-                codec.geometry = Geometry(tile, max(tile, codec.geometry.pack_rows))
-            print("| " + " | ".join(measure(codec, plain, exact, clips, args)) + " |", flush=True)
+                codec.geometry = Geometry(tile, max(tile, codec.geometry.pack_steps))
+            print(
+                "| " + " | ".join(measure(codec, plain, reference, clips, args)) + " |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -30,13 +30,13 @@ from tests.benchmarks.measured_way import HEADER, measure_ways
 from tests.benchmarks.other_codecs import other_codecs
 from tests.benchmarks.ray_data_path import run_ray_data, start_ray, stop_ray
 from tests.benchmarks.reference_decode import decode_as_reference
-from tests.benchmarks.reference_way import encode_as_reference
+from tests.benchmarks.reference_way import encode_as_reference, open_reference
 from tests.benchmarks.spent_time import Spent, wait_for_quiet
 from tests.support.full_size_codec import full_size
 from tests.support.places import ROOT
 from xy_codec import load_codec
 from xy_codec.contract import Codec
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.fake import FakeCodec
 
 HERE = Path(__file__).parent
@@ -65,12 +65,13 @@ class Wish:
 def compare_codecs(wish: Wish) -> Iterator[str]:
     """Ours against the reference's way and against other codecs, encoding the same clips."""
     codec = full_size("exact", "cpu") if wish.full else load_codec("xy-nano", device="cpu")
-    assert isinstance(codec, NeuralCodec)
+    assert isinstance(codec, PackedCodec)
+    plan, reference = codec.plan, open_reference(None if wish.full else "xy-nano")
     lengths = emilia_lengths(wish.clips)
     clips = waveforms(lengths, codec.identity.input_rate_hz)
     ways: dict[str, Callable[[], object]] = {
         "ours": lambda: codec.encode(clips),
-        "reference's way": lambda: encode_as_reference(codec, clips),
+        "reference's way": lambda: encode_as_reference(reference, plan, clips),
     }
     for other in other_codecs([name for name in wish.others.split(",") if name]):
         own = waveforms(lengths, other.rate_hz)
@@ -85,7 +86,7 @@ def compare_codecs(wish: Wish) -> Iterator[str]:
     codes = codec.encode(clips)
     decoding = {
         "ours": lambda: codec.decode(codes),
-        "reference's way": lambda: decode_as_reference(codec, codes),
+        "reference's way": lambda: decode_as_reference(reference, plan, codes),
     }
     yield from _ways_table("decode", codec, decoding, sum(lengths), wish)
 

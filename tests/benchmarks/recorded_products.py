@@ -34,13 +34,13 @@ class ProductRecorder(TorchFunctionMode):
 
     def prepare_replay(self) -> Callable[[], None]:
         """A function that runs the recorded products on buffers made beforehand."""
-        rows = {(s, d): torch.randn(*s).to(d) for s, _, d in self.linears}
+        steps = {(s, d): torch.randn(*s).to(d) for s, _, d in self.linears}
         heads = {(s, d): torch.randn(*s).to(d) for s, d in self.attentions}
 
         @torch.inference_mode()
         def replay() -> None:
             for shape, weight, dtype in self.linears:
-                F.linear(rows[shape, dtype], weight)
+                F.linear(steps[shape, dtype], weight)
             for shape, dtype in self.attentions:
                 part = heads[shape, dtype]
                 torch.matmul(torch.matmul(part, part.transpose(-1, -2)), part)

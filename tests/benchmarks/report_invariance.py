@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tests.benchmarks.bench_codec import emilia_lengths, open_codec
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
 
 Arrays = list[np.ndarray]
 
@@ -48,11 +48,11 @@ def random_company(
     return trials
 
 
-def every_place(codec: NeuralCodec, clip: np.ndarray, step: int) -> list[tuple[int, np.ndarray]]:
+def every_place(codec: PackedCodec, clip: np.ndarray, step: int) -> list[tuple[int, np.ndarray]]:
     """The first clip behind fillers that move it through a tile."""
     trials = []
-    for rows in range(4, codec.geometry.tile_rows + 4, step):
-        filler = np.full(rows * 320 - 640, 0.01, np.float32)
+    for steps in range(4, codec.geometry.tile_steps + 4, step):
+        filler = np.full(steps * 320 - 640, 0.01, np.float32)
         trials.append((0, codec.encode([filler, clip])[1]))
     return trials
 
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--longest", type=float, default=30.0, metavar="SECONDS")
     parser.add_argument("--largest", type=int, default=32, metavar="CLIPS", help="of a batch")
-    parser.add_argument("--row-step", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=4, help="between two places")
     args = parser.parse_args()
     codec = open_codec(args, args.precision)
     lengths = np.minimum(emilia_lengths(args.clips), args.longest)
@@ -80,12 +80,12 @@ def main() -> None:
     report.line(
         "codes, random company", random_company(codec.encode, clips, args.batches, args.largest)
     )
-    report.line("codes, every place in a tile", every_place(codec, clips[0], args.row_step))
+    report.line("codes, every place in a tile", every_place(codec, clips[0], args.steps))
     for threads in (1, 2):
         torch.set_num_threads(threads)
         report.line(f"codes, {threads} threads", list(enumerate(codec.encode(clips))))
     geometry = codec.geometry
-    codec.geometry = replace(geometry, pack_rows=geometry.tile_rows)
+    codec.geometry = replace(geometry, pack_steps=geometry.tile_steps)
     report.line("codes, packs of one tile", list(enumerate(codec.encode(clips))))
     codec.geometry = geometry
     waves = Report([codec.decode([matrix])[0] for matrix in codes])

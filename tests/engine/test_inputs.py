@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.golden_case import Group, small_codec
 from xy_codec.contract import Codec
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.errors import AudioError, CodesError
 from xy_codec.loading import assemble
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(11)
 
 
 @pytest.fixture(scope="module")
-def codec() -> NeuralCodec:
+def codec() -> PackedCodec:
     return small_codec("small_xy", 10.0)
 
 
@@ -33,14 +33,14 @@ def noise(length: int) -> np.ndarray:
     return (RNG.standard_normal(length) * 0.1).astype(np.float32)
 
 
-def test_the_codec_fulfils_the_contract(codec: NeuralCodec) -> None:
+def test_the_codec_fulfils_the_contract(codec: PackedCodec) -> None:
     assert isinstance(codec, Codec)
     assert codec.identity.frame_rate_hz == 12.5
     assert codec.identity.platform.startswith("cpu:")
     assert codec.identity.to_dict()["pack_geometry"].startswith("rows")
 
 
-def test_clips_without_a_whole_frame_give_no_codes(codec: NeuralCodec) -> None:
+def test_clips_without_a_whole_frame_give_no_codes(codec: PackedCodec) -> None:
     empty, short = codec.encode([noise(0), noise(1279)])
     assert empty.shape == short.shape == (8, 0)
     assert empty.dtype == np.int16
@@ -60,12 +60,12 @@ def test_clips_without_a_whole_frame_give_no_codes(codec: NeuralCodec) -> None:
         (np.array([0.0, np.inf] * 1000, np.float32), "1000 of 2000 samples"),
     ],
 )
-def test_wrong_waveforms_are_refused(codec: NeuralCodec, wave: Any, message: str) -> None:
+def test_wrong_waveforms_are_refused(codec: PackedCodec, wave: Any, message: str) -> None:
     with pytest.raises(AudioError, match=message):
         codec.encode([noise(10), wave])
 
 
-def test_a_wrong_sample_rate_is_refused(codec: NeuralCodec) -> None:
+def test_a_wrong_sample_rate_is_refused(codec: PackedCodec) -> None:
     with pytest.raises(AudioError, match="at 24000 Hz; expected 16000 Hz"):
         codec.encode([noise(2000)], rate_hz=24000)
     assert codec.encode([noise(2560)], rate_hz=16000)[0].shape == (8, 2)
@@ -82,12 +82,12 @@ def test_a_wrong_sample_rate_is_refused(codec: NeuralCodec) -> None:
         (np.zeros((8, 3), np.float32), "float32; expected a numpy array of integers"),
     ],
 )
-def test_wrong_codes_are_refused(codec: NeuralCodec, codes: np.ndarray, message: str) -> None:
+def test_wrong_codes_are_refused(codec: PackedCodec, codes: np.ndarray, message: str) -> None:
     with pytest.raises(CodesError, match=message):
         codec.decode([codes])
 
 
-def test_the_first_codebooks_can_be_coded_alone(codec: NeuralCodec) -> None:
+def test_the_first_codebooks_can_be_coded_alone(codec: PackedCodec) -> None:
     wave = noise(20_000)
     whole = codec.encode([wave])[0]
     for count in (1, 3):
@@ -97,14 +97,14 @@ def test_the_first_codebooks_can_be_coded_alone(codec: NeuralCodec) -> None:
         codec.encode([wave], num_codebooks=9)
 
 
-def test_matrices_of_different_depth_can_be_decoded_together(codec: NeuralCodec) -> None:
+def test_matrices_of_different_depth_can_be_decoded_together(codec: PackedCodec) -> None:
     whole = codec.encode([noise(20_000)])[0]
     both = codec.decode([whole, whole[:2], whole])
     assert np.array_equal(both[0], both[2])
     assert np.array_equal(both[1], codec.decode([whole[:2]])[0])
 
 
-def test_int64_codes_decode_like_int16(codec: NeuralCodec) -> None:
+def test_int64_codes_decode_like_int16(codec: PackedCodec) -> None:
     codes = codec.encode([noise(5000)])[0]
     assert np.array_equal(codec.decode([codes.astype(np.int64)])[0], codec.decode([codes])[0])
 
@@ -124,7 +124,7 @@ def test_windows_cover_every_frame_once(num_samples: int, overlap_frames: int) -
     assert sum(kept) == at
 
 
-def narrow_codec() -> NeuralCodec:
+def narrow_codec() -> PackedCodec:
     """A codec of the full topology that is quick enough for hours of audio."""
     params = copy.deepcopy(Group("small_xy").info["params"])
     for name, block in params.items():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.golden_case import small_codec
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
 
 RNG = np.random.default_rng(20)
 # Every remainder a clip can leave in a frame, a token and a mel hop, and some that need windows.
@@ -34,18 +34,18 @@ def threads(count: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def codec() -> NeuralCodec:
+def codec() -> PackedCodec:
     return small_codec("small_xy", 10.0)
 
 
 @pytest.fixture(scope="module")
-def alone(codec: NeuralCodec) -> list[tuple[np.ndarray, np.ndarray]]:
+def alone(codec: PackedCodec) -> list[tuple[np.ndarray, np.ndarray]]:
     codes = [codec.encode([wave])[0] for wave in CLIPS]
     return [(matrix, codec.decode([matrix])[0]) for matrix in codes]
 
 
 def test_random_batches_give_the_codes_of_clips_alone(
-    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+    codec: PackedCodec, alone: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     rng = np.random.default_rng(21)
     for _ in range(NUM_BATCHES):
@@ -55,7 +55,7 @@ def test_random_batches_give_the_codes_of_clips_alone(
 
 
 def test_random_batches_give_the_waveforms_of_clips_alone(
-    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+    codec: PackedCodec, alone: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     rng = np.random.default_rng(22)
     for _ in range(NUM_BATCHES // 4):
@@ -64,18 +64,18 @@ def test_random_batches_give_the_waveforms_of_clips_alone(
             assert np.array_equal(wave, alone[i][1])
 
 
-def test_a_clip_may_start_at_every_row_of_a_tile(
-    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+def test_a_clip_may_start_at_every_frame_of_a_tile(
+    codec: PackedCodec, alone: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
-    for rows in range(4, codec.geometry.tile_rows + 4, 4):
-        filler = clip(rows * 320 - 640)
+    for steps in range(4, codec.geometry.tile_steps + 4, 4):
+        filler = clip(steps * 320 - 640)
         after = codec.encode([filler, CLIPS[0]])[1]
-        assert np.array_equal(after, alone[0][0]), f"starting at row {rows}"
+        assert np.array_equal(after, alone[0][0]), f"starting at step {steps}"
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_number_of_threads_changes_nothing(
-    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]], count: int
+    codec: PackedCodec, alone: list[tuple[np.ndarray, np.ndarray]], count: int
 ) -> None:
     with threads(count):
         codes = codec.encode(CLIPS)
@@ -85,7 +85,7 @@ def test_the_number_of_threads_changes_nothing(
 
 
 def test_streams_give_what_lists_give(
-    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+    codec: PackedCodec, alone: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     streamed = dict(codec.encode_stream((f"clip {i}", wave) for i, wave in enumerate(CLIPS)))
     assert len(streamed) == len(CLIPS)
@@ -93,14 +93,14 @@ def test_streams_give_what_lists_give(
 
 
 def test_pack_size_is_tuning_and_tile_size_is_identity(
-    codec: NeuralCodec, alone: list[tuple[np.ndarray, np.ndarray]]
+    codec: PackedCodec, alone: list[tuple[np.ndarray, np.ndarray]]
 ) -> None:
     before = codec.geometry
     try:
-        codec.geometry = type(before)(before.tile_rows, before.tile_rows)
+        codec.geometry = type(before)(before.tile_steps, before.tile_steps)
         codes = codec.encode(CLIPS)
     finally:
         codec.geometry = before
     assert all(np.array_equal(a, b) for a, (b, _) in zip(codes, alone, strict=True))
-    assert str(before.tile_rows) in codec.identity.pack_geometry
-    assert str(before.pack_rows) not in codec.identity.pack_geometry
+    assert str(before.tile_steps) in codec.identity.pack_geometry
+    assert str(before.pack_steps) not in codec.identity.pack_geometry

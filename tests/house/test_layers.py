@@ -35,8 +35,6 @@ ROOMS = {
         "weights", "xy", "engine", "flips", "loading", "training",
     ),
 }  # fmt: skip
-# Imports that still go upward. Empty this when `xy` no longer imports `engine`.
-STILL_UPWARD = {("weights", "xy"), ("xy", "engine")}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -57,7 +55,6 @@ def test_room_imports_only_rooms_before_it(package):
         f"{importer} imports {imported}"
         for importer, imported in imports_inside(package)
         if floors[room_of(imported)] > floors[room_of(importer)]
-        and (room_of(importer), room_of(imported)) not in STILL_UPWARD
     ]
     assert not wrong
 

@@ -13,8 +13,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from tests.support.golden_case import Group
 from xy_codec.engine.geometry import CUDA
-from xy_codec.engine.packed_codec import NeuralCodec, _Pack
-from xy_codec.engine.packing import lay_out
+from xy_codec.engine.packed_codec import PackedCodec, _Pack
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
 from xy_codec.xy.config import CodecConfig
@@ -26,7 +25,7 @@ GPU = torch.device("gpu", 0)
 DTYPES = {"exact": torch.float32, "fast": torch.float16}
 
 
-def codec_on_gpu(dtype: torch.dtype) -> NeuralCodec:
+def codec_on_gpu(dtype: torch.dtype) -> PackedCodec:
     model = XYTokenizer(CodecConfig.from_mapping(Group("small_xy").info["params"]))
     # What `model.to` does, which cannot swap fake tensors itself.
     for module in model.modules():
@@ -34,12 +33,11 @@ def codec_on_gpu(dtype: torch.dtype) -> NeuralCodec:
             setattr(module, name, torch.nn.Parameter(parameter.to(GPU), requires_grad=False))
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, buffer.to(GPU))
-    model.freeze(dtype)
     plan = WindowPlan.of(16000, 30, 1280, 10)
-    return NeuralCodec(model, FakeCodec().identity, plan, GPU, CUDA)
+    return PackedCodec(model, dtype, FakeCodec().identity, plan, GPU, CUDA)
 
 
-def encode(codec: NeuralCodec) -> torch.Tensor:
+def encode(codec: PackedCodec) -> torch.Tensor:
     """All of it up to the copy to the host."""
     pack: _Pack[str] = _Pack()
     for job in codec._jobs("clip", np.zeros(36 * 16000, np.float32), 8):
@@ -47,11 +45,10 @@ def encode(codec: NeuralCodec) -> torch.Tensor:
     return codec._pack_codes(pack, 8)
 
 
-def decode(codec: NeuralCodec) -> torch.Tensor:
+def decode(codec: PackedCodec) -> torch.Tensor:
     """As the codec does it, up to the copy to the host."""
-    layout = lay_out([(1500, 1500), (40, 40)], codec.geometry.tile_rows, GPU)
-    spectrum = codec._spectrum(np.zeros((385, 8), np.int16), layout)
-    return codec.model.vocos.head.to_samples(spectrum.unsqueeze(0))
+    spectra = codec._spectra([np.zeros((frames, 8), np.int16) for frames in (375, 10)])
+    return codec.decoder.head.to_samples(spectra.unsqueeze(0))
 
 
 def main() -> None:

@@ -7,25 +7,31 @@ import torch
 
 from pipeline.worker.codec_request import CodecRequest
 from xy_codec.contract import Codec
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.loading import assemble
 from xy_codec.weights.checkpoint import Checkpoint
+from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.released import released_config
 
-# The vocoder head's rows tell the variant: the one at 16 kHz.
-_HEAD_ROWS = 642
+# The length of the vocoder head's bias tells the variant: the one at 16 kHz.
+_HEAD_SIZE = 642
 
 
-def full_size(precision: str, device: str, compiled: bool = False) -> NeuralCodec:
-    config = released_config(_HEAD_ROWS)
+def random_full_size() -> tuple[CodecConfig, Checkpoint]:
+    """The released sizes and weights for them, from a seed."""
+    config = released_config(_HEAD_SIZE)
     torch.manual_seed(0)
     state = XYTokenizer(config).state_dict()
     for key in state:
         if key.endswith(".codebook"):
             state[key].normal_(0, 0.2)
-    checkpoint = Checkpoint(Path("random"), state, {}, "0" * 64)
-    return assemble(config, checkpoint, precision, device, compiled=compiled)
+    return config, Checkpoint(Path("random"), state, {}, "0" * 64)
+
+
+def full_size(precision: str, device: str, compiled: bool = False) -> PackedCodec:
+    """The codec of those weights."""
+    return assemble(*random_full_size(), precision, device, compiled=compiled)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ import torch
 
 from tests.golden import weights
 from tests.support.places import GOLDEN, ROOT
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.loading import assemble
-from xy_codec.weights.checkpoint import Checkpoint, _released_name
+from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.state_dict import released_state
 
 SHARED = Path(os.environ.get("XYTOK_GOLDEN", ROOT.parent / "shared" / "golden"))
 # Beside other jobs, threads of one small product wait for each other longer than they work.
@@ -66,14 +67,14 @@ class Group:
 
 def checkpoint_of(group: Group) -> Checkpoint:
     """The group's weights as if read from a file without the buffers a module computes."""
-    state = {_released_name(key): torch.from_numpy(a) for key, a in group.arrays().items()}
+    state = released_state({key: torch.from_numpy(a) for key, a in group.arrays().items()})
     return Checkpoint(
         group.path, state, {"format": "xytok-inference", "name": group.name}, "0" * 64
     )
 
 
 @lru_cache(maxsize=4)
-def small_codec(name: str, overlap: float, precision: str = "exact") -> NeuralCodec:
+def small_codec(name: str, overlap: float, precision: str = "exact") -> PackedCodec:
     """The codec of a small group on the CPU; kept, because many tests want it."""
     group = Group(name)
     config = CodecConfig.from_mapping(group.info["params"])
@@ -118,7 +119,7 @@ def compare_codes(expected: dict[str, np.ndarray], got: list[np.ndarray]) -> tup
 
 
 def wave_error(
-    codec: NeuralCodec, expected: dict[str, np.ndarray], waves: list[np.ndarray], overlap: float
+    codec: PackedCodec, expected: dict[str, np.ndarray], waves: list[np.ndarray], overlap: float
 ) -> float:
     """Largest difference of the decoded waveforms from the recorded samples."""
     worst = 0.0
@@ -142,10 +143,10 @@ def _segments(expected: dict[str, np.ndarray], i: int) -> Iterator[tuple[Any, np
         at += stop - start
 
 
-def _untouched(codec: NeuralCodec, lengths: list[int], i: int, overlap: float) -> np.ndarray:
+def _untouched(codec: PackedCodec, lengths: list[int], i: int, overlap: float) -> np.ndarray:
     """Samples that the reference's own padding, in a batch with longer clips, did not change."""
-    vocos = codec.model.config.vocos_kwargs
-    up = codec.model.config.decoder_upsample_rate
+    vocos = codec.config.vocos_kwargs
+    up = codec.config.decoder_upsample_rate
     reach = 3 * (1 + vocos.num_layers) * vocos.hop_size + (vocos.n_fft - vocos.hop_size) // 2
     per = round((30 - overlap) * 12.5)
     clean = np.ones(lengths[i], bool)

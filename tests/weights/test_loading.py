@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from tests.support.golden_case import Group
 from xy_codec import load_codec
 from xy_codec.errors import CheckpointError, ConfigError
-from xy_codec.weights.checkpoint import RECOMPUTED
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.state_dict import RECOMPUTED
 
 GROUP = Group("small_xy")
 State = dict[str, torch.Tensor]

@@ -18,7 +18,7 @@ from tests.support.golden_case import (
     recorded,
     wave_error,
 )
-from xy_codec.engine.packed_codec import NeuralCodec
+from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.loading import assemble
 from xy_codec.xy.config import CodecConfig
@@ -39,7 +39,7 @@ def chosen(group: Group) -> list[tuple[str, str]]:
     return [(kind, name) for kind, name in cases if name in CHOSEN[group.name]]
 
 
-def with_overlap(codec: NeuralCodec, overlap: float) -> NeuralCodec:
+def with_overlap(codec: PackedCodec, overlap: float) -> PackedCodec:
     """The same model with other windows, without loading it again."""
     codec.plan = WindowPlan.of(16000, 30, 1280, overlap)
     return codec

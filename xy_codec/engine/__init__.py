@@ -1,1 +1,1 @@
-"""Clips into packs whose codes are their own: windows, geometry, layouts, precision."""
+"""Clips into packs in which each keeps bits of its own: windows, geometry, layout, model, codec."""

@@ -1,56 +1,58 @@
-"""The pack geometry: the constant that makes codes independent of what is encoded beside a clip."""
+"""The pack geometry: the constants that make codes independent of what is encoded beside a clip."""
 
 from dataclasses import dataclass
 
 import torch
 
-FRAME_ROWS = 4  # tokens in a 12.5 Hz frame
+from xy_codec.xy.config import FRAME_TOKENS
+
 # Clips of compiled packs start at multiples of this many tokens, so that attention sums a clip's
 # keys in the same blocks wherever it lies.
-BLOCK_ROWS = 64
+BLOCK_STEPS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Rows (50 Hz tokens) in every matrix product, and how many rows a pack aims for.
+    """Steps (50 Hz tokens) in every matrix product, and how many steps a pack aims for.
 
-    `tile_rows` decides bits and is recorded; `pack_rows` is tuning and is free. Clips start at
-    multiples of `clip_rows`: whole 12.5 Hz frames, or more where a compiler wants blocks.
+    `tile_steps` decides bits and is recorded; `pack_steps` is tuning and is free. Clips start at
+    multiples of `clip_steps`: whole 12.5 Hz frames, or more where a compiler wants blocks.
     """
 
-    tile_rows: int
-    pack_rows: int
-    clip_rows: int = FRAME_ROWS
+    tile_steps: int
+    pack_steps: int
+    clip_steps: int = FRAME_TOKENS
     is_compiled: bool = False
 
     @property
     def name(self) -> str:
-        """The part that belongs to the identity."""
-        return f"rows{self.tile_rows}" + ("-compiled" if self.is_compiled else "")
+        """The part that belongs to the identity; its wording is older than the word "step"."""
+        return f"rows{self.tile_steps}" + ("-compiled" if self.is_compiled else "")
 
-    def rows_of(self, tokens: int) -> int:
-        """Rows that a clip of so many tokens owns."""
-        return -(-tokens // self.clip_rows) * self.clip_rows
+    def steps_of(self, tokens: int) -> int:
+        """Steps that a clip of so many tokens owns."""
+        return -(-tokens // self.clip_steps) * self.clip_steps
 
-    def whole_tiles(self, rows: int) -> int:
-        """Rows of the buffer that a pack of so many rows runs in."""
-        return max(1, -(-rows // self.tile_rows)) * self.tile_rows
+    def whole_tiles(self, steps: int) -> int:
+        """Steps of the buffer that a pack of so many steps runs in."""
+        return max(1, -(-steps // self.tile_steps)) * self.tile_steps
 
     def is_full(self, used: int, coming: int) -> bool:
-        """Whether to run a pack of `used` rows rather than add a clip of `coming` rows.
+        """Whether to run a pack of `used` steps rather than add a clip of `coming` steps.
 
-        Past half the aim, a pack that ends just below a tile's border is worth running as it is.
+        A pack that is more than half full runs early when it almost fills its last tile: another
+        clip would start a tile that may stay nearly empty.
         """
         if used == 0:
             return False
-        if used + coming > self.pack_rows:
+        if used + coming > self.pack_steps:
             return True
-        return 2 * used >= self.pack_rows and -used % self.tile_rows <= self.tile_rows // 16
+        return 2 * used >= self.pack_steps and -used % self.tile_steps <= self.tile_steps // 16
 
 
-# Chosen by tests/benchmarks/bench_rows.py: smaller tiles lose 10 % and more, larger gain nothing.
-CPU = Geometry(tile_rows=1024, pack_rows=8192)
-CUDA = Geometry(tile_rows=8192, pack_rows=8192)
+# Chosen by tests/benchmarks/bench_tiles.py: smaller tiles lose 10 % and more, larger gain nothing.
+CPU = Geometry(tile_steps=1024, pack_steps=8192)
+CUDA = Geometry(tile_steps=8192, pack_steps=8192)
 
 
 def geometry_for(device: torch.device, is_compiled: bool = False) -> Geometry:
@@ -58,5 +60,5 @@ def geometry_for(device: torch.device, is_compiled: bool = False) -> Geometry:
     if not is_compiled:
         return CPU if device.type == "cpu" else CUDA
     # One tile is one pack: a compiled program has one shape, and a whole window must fit.
-    rows = 2048 if device.type == "cpu" else CUDA.tile_rows
-    return Geometry(rows, rows, clip_rows=BLOCK_ROWS, is_compiled=True)
+    steps = 2048 if device.type == "cpu" else CUDA.tile_steps
+    return Geometry(steps, steps, clip_steps=BLOCK_STEPS, is_compiled=True)

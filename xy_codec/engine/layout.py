@@ -1,113 +1,144 @@
-"""How clips lie in a tensor, and therefore how rows are multiplied, shifted and attended.
+"""Where clips lie in a pack: end to end in one buffer `[S, D]` of a fixed number of steps S.
 
-The modules of the model are written once against `Layout`. `PaddedLayout` is the usual batch
-`[B, T, D]` with lengths, differentiable. `PackedLayout` (packing.py) lays clips end to end in
-buffers of a fixed shape, so that a clip's bits depend on nothing around it.
+What a step's result needs beyond the step itself goes through a layout: attention, neighbours in
+time, positions. Each stays inside a clip, so that a clip's bits do not depend on the others.
 """
 
-from collections.abc import Callable
-from typing import Protocol, Self
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Layout(Protocol):
-    """Where each clip's rows are; the last axis is width, the one before it time."""
+class Span(NamedTuple):
+    """Where one clip lies: its first step, the steps it owns, and how many of them are valid."""
 
-    def rowwise(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-        """Apply a function whose every output row depends on the same input row only."""
-        ...
+    start: int
+    steps: int
+    length: int
 
-    def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
-        """Full attention inside each clip of rows `[q | k | v]`."""
-        ...
+    def scaled(self, up: int, down: int) -> "Span":
+        """The same clip at `up / down` times the rate."""
+        return Span(*(number * up // down for number in self))
 
-    def shift(self, rows: Tensor, by: int) -> Tensor:
-        """Move rows later (earlier if negative) inside each clip; zeros come in from outside."""
-        ...
 
-    def depthwise(self, rows: Tensor, conv: nn.Conv1d) -> Tensor:
-        """Apply a depthwise convolution inside each clip, zeros around it."""
-        ...
+class Layout:
+    """What every layout does alike, knowing only `place` `[S]`: each step's position in its clip.
 
-    def mask(self, rows: Tensor) -> Tensor:
-        """Zero the rows beyond each clip's length where they could reach into it."""
-        ...
+    Steps of no clip have place 0; what they hold is never read.
+    """
 
-    def add_positions(self, rows: Tensor, table: Tensor) -> Tensor:
-        """Add `table[t]` to the row at time t of its clip."""
-        ...
+    def __init__(self, place: Tensor) -> None:
+        self.place = place
+
+    def stepwise(self, function: Callable[..., Tensor], *steps: Tensor) -> Tensor:
+        """Apply a function whose every output step depends on the same input step only."""
+        return function(*steps)
+
+    def shift(self, steps: Tensor, by: int) -> Tensor:
+        """Move steps later (earlier if negative) inside each clip; zeros come in from outside."""
+        if by == 0:
+            return steps
+        has_moved = self.place.roll(by) == self.place - by
+        return torch.where(has_moved[:, None], steps.roll(by, 0), 0.0)
+
+    def add_positions(self, steps: Tensor, table: Tensor) -> Tensor:
+        """Add `table[t]` to the step at place t of its clip.
+
+        Where clips own whole blocks, the last steps of a whole window are behind the table's end;
+        they belong to no token.
+        """
+        return steps + table[self.place.clamp(max=table.shape[0] - 1)]
 
     def faster(self, factor: int) -> Self:
-        """The layout of the same clips at `factor` times the rate."""
-        ...
+        """The same clips at `factor` times the rate."""
+        steps = torch.arange(factor, device=self.place.device)
+        return self._at((self.place[:, None] * factor + steps).flatten(), factor, 1)
 
     def slower(self, factor: int) -> Self:
-        """The layout of the same clips at the rate divided by `factor`."""
-        ...
-
-
-class PaddedLayout:
-    """A batch `[B, T, D]` in which clip i occupies the first `lengths[i]` time steps."""
-
-    def __init__(self, lengths: Tensor, num_steps: int) -> None:
-        self.lengths = lengths
-        self.num_steps = num_steps
-        steps = torch.arange(num_steps, device=lengths.device)
-        self.valid = steps < lengths[:, None]
-
-    def rowwise(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-        """Apply the function to the whole batch at once."""
-        return function(*rows)
+        """The same clips at the rate divided by `factor`."""
+        return self._at(self.place[::factor] // factor, 1, factor)
 
     def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
-        """Masked attention; an empty clip attends to its first step, and stays masked after."""
-        batch, steps, _ = qkv.shape
-        split = qkv.view(batch, steps, 3, num_heads, -1).permute(2, 0, 3, 1, 4)
-        visible = self.valid.clone()
-        visible[:, 0] = True
-        query, key, value = split.unbind(0)
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=visible[:, None, None, :]
-        )
-        return attended.transpose(1, 2).reshape(batch, steps, -1)
+        """Full attention inside each clip, of steps `[q | k | v]`."""
+        raise NotImplementedError
 
-    def shift(self, rows: Tensor, by: int) -> Tensor:
-        """Move every clip of the batch; what lies beyond a clip's length moves with it."""
-        steps = rows.shape[1]
-        if by >= 0:
-            return F.pad(rows, (0, 0, by, 0))[:, :steps]
-        return F.pad(rows, (0, 0, 0, -by))[:, -steps:]
-
-    def depthwise(self, rows: Tensor, conv: nn.Conv1d) -> Tensor:
-        """Convolve the whole batch; the caller has masked it."""
-        convolved: Tensor = conv(rows.transpose(1, 2)).transpose(1, 2)
-        return convolved
-
-    def mask(self, rows: Tensor) -> Tensor:
-        """Zero the steps beyond each clip's length."""
-        return torch.where(self.valid[..., None], rows, 0.0)
-
-    def add_positions(self, rows: Tensor, table: Tensor) -> Tensor:
-        """Add the first T rows of the table."""
-        return rows + table[: rows.shape[1]]
-
-    def faster(self, factor: int) -> "PaddedLayout":
-        """The same batch at a higher rate."""
-        return PaddedLayout(self.lengths * factor, self.num_steps * factor)
-
-    def slower(self, factor: int) -> "PaddedLayout":
-        """The same batch at a lower rate; a last partial step does not count."""
-        return PaddedLayout(self.lengths // factor, self.num_steps // factor)
+    def _at(self, place: Tensor, up: int, down: int) -> Self:
+        raise NotImplementedError
 
 
-def merge_steps(rows: Tensor, factor: int) -> Tensor:
-    """`[.., T, D]` to `[.., T / factor, factor * D]`: consecutive steps side by side."""
-    return rows.reshape(*rows.shape[:-2], rows.shape[-2] // factor, factor * rows.shape[-1])
+class TiledLayout(Layout):
+    """Runs what is stepwise in tiles of one recorded number of steps, the rest clip by clip.
+
+    How many tiles a pack has is free; the size of a tile decides bits.
+    """
+
+    def __init__(self, place: Tensor, spans: Sequence[Span], tile_steps: int) -> None:
+        super().__init__(place)
+        self.spans = spans
+        self.tile_steps = tile_steps
+
+    def stepwise(self, function: Callable[..., Tensor], *steps: Tensor) -> Tensor:
+        """Apply the function tile by tile, always with the same number of steps."""
+        if len(self.place) == self.tile_steps:
+            return function(*steps)
+        tiles = zip(*(torch.split(part, self.tile_steps) for part in steps), strict=True)
+        return torch.cat([function(*tile) for tile in tiles])
+
+    def shift(self, steps: Tensor, by: int) -> Tensor:
+        """Move steps later (earlier if negative) inside each clip; zeros come in from outside.
+
+        Fills the few steps at the borders of clips: a third of the time of a mask over all.
+        """
+        if by == 0:
+            return steps
+        owned = [range(start, start + count) for start, count, _ in self.spans]
+        crossed = [step for own in owned for step in (own[:by] if by > 0 else own[by:])]
+        where = torch.tensor(crossed, dtype=torch.long).to(steps.device, non_blocking=True)
+        return steps.roll(by, 0).index_fill_(0, where, 0.0)
+
+    def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
+        """Attention of each clip at its own length, as if it were alone."""
+        width = qkv.shape[1] // 3
+        attended = qkv.new_zeros(len(qkv), width)
+        for start, _, length in self.spans:
+            own = slice(start, start + length)
+            split = qkv[own].view(length, 3, num_heads, -1).permute(1, 2, 0, 3)
+            query, key, value = split.unsqueeze(1).unbind(0)
+            if length:
+                out = F.scaled_dot_product_attention(query, key, value)
+                attended[own] = out[0].transpose(0, 1).reshape(length, width)
+        return attended
+
+    def depthwise(self, steps: Tensor, conv: nn.Conv1d) -> Tensor:
+        """Convolve each clip alone."""
+        out = torch.zeros_like(steps)
+        for span in self.spans:
+            own = slice(span.start, span.start + span.steps)
+            out[own] = conv(steps[own].t().unsqueeze(0))[0].t()
+        return out
+
+    def _at(self, place: Tensor, up: int, down: int) -> "TiledLayout":
+        spans = [span.scaled(up, down) for span in self.spans]
+        return TiledLayout(place, spans, self.tile_steps * up // down)
 
 
-def split_steps(rows: Tensor, factor: int) -> Tensor:
-    """The inverse of `merge_steps`."""
-    return rows.reshape(*rows.shape[:-2], rows.shape[-2] * factor, rows.shape[-1] // factor)
+def lay_out(sizes: Sequence[tuple[int, int]], num_steps: int) -> tuple[list[Span], Tensor]:
+    """Clips of `(steps, valid length)` end to end in a buffer, and the place of each step."""
+    spans, start = [], 0
+    place = torch.zeros(num_steps, dtype=torch.long)
+    for steps, length in sizes:
+        spans.append(Span(start, steps, length))
+        place[start : start + steps] = torch.arange(steps)
+        start += steps
+    return spans, place
+
+
+def lay_out_in_tiles(
+    sizes: Sequence[tuple[int, int]], num_steps: int, tile_steps: int, device: torch.device
+) -> TiledLayout:
+    """A layout of clips of `(steps, valid length)` in a buffer of whole tiles."""
+    spans, place = lay_out(sizes, num_steps)
+    return TiledLayout(place.to(device, non_blocking=True), spans, tile_steps)

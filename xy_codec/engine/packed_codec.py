@@ -1,4 +1,7 @@
-"""The frozen codec over packed buffers: implements the `Codec` contract."""
+"""The codec over packs: cuts clips into windows, fills packs with them, and collects results.
+
+Implements the `Codec` contract; what happens to a pack is `packed_model.py`.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,16 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xy_codec.contract import Codec, CodecIdentity, Codes, Tag, Waveform
-from xy_codec.engine.geometry import FRAME_ROWS, Geometry
-from xy_codec.engine.packing import PackedLayout, lay_out
+from xy_codec.engine.geometry import Geometry
+from xy_codec.engine.layout import lay_out_in_tiles
+from xy_codec.engine.packed_model import PackedDecoder, PackedEncoder
 from xy_codec.engine.windows import DecodeWindow, EncodeWindow, WindowPlan
 from xy_codec.inputs import check_codes, check_depth, check_waveform
+from xy_codec.xy.config import FRAME_TOKENS
 from xy_codec.xy.model import XYTokenizer
 
 if TYPE_CHECKING:
-    from xy_codec.engine.compiled_encoder import CompiledEncoder
-
-_MEL_PER_FRAME = 2 * FRAME_ROWS
+    from xy_codec.engine.compiled import CompiledEncoder
 
 
 @dataclass(slots=True)
@@ -40,7 +43,7 @@ class _Job(Generic[Tag]):
     window: EncodeWindow
     samples: Waveform
     mel_frames: int
-    rows: int
+    steps: int
 
 
 @dataclass(slots=True)
@@ -48,14 +51,14 @@ class _Pack(Generic[Tag]):
     """Windows that go through the model together, and their codes once launched."""
 
     jobs: list[_Job[Tag]] = field(default_factory=list)
-    rows: int = 0
+    steps: int = 0
     codes: Tensor = field(default_factory=lambda: torch.empty(0))
     done: torch.cuda.Event | None = None
 
     def add(self, job: _Job[Tag]) -> None:
         """Append a window."""
         self.jobs.append(job)
-        self.rows += job.rows
+        self.steps += job.steps
 
     def collect(self) -> Iterator[tuple[Tag, Codes]]:
         """Wait for the codes, hand them to their clips, and yield the clips that are complete."""
@@ -65,24 +68,28 @@ class _Pack(Generic[Tag]):
         for job in self.jobs:
             kept = slice(job.window.first_frame, job.window.first_frame + job.window.num_kept)
             job.clip.codes[:, kept] = matrix[start : start + job.window.num_kept].T
-            start += job.rows // FRAME_ROWS
+            start += job.steps // FRAME_TOKENS
             job.clip.windows_left -= 1
             if job.clip.windows_left == 0:
                 yield job.clip.tag, job.clip.codes
 
 
-class NeuralCodec(Codec):
+class PackedCodec(Codec):
     """An XY-Tokenizer; a clip's codes do not depend on what is encoded beside it."""
 
     def __init__(
         self,
         model: XYTokenizer,
+        dtype: torch.dtype,
         identity: CodecIdentity,
         plan: WindowPlan,
         device: torch.device,
         geometry: Geometry,
     ) -> None:
-        self.model = model
+        """Take the weights of `model`, which is of no use afterwards; encode in `dtype`."""
+        self.config = model.config
+        self.encoder = PackedEncoder(model, dtype)
+        self.decoder = PackedDecoder(model)
         self.plan = plan
         self.device = device
         self.geometry = geometry
@@ -126,7 +133,7 @@ class NeuralCodec(Codec):
         """Turn each `[K', T]` (the first K' <= K codebooks) into a waveform at the output rate."""
         for position, matrix in enumerate(codes):
             check_codes(matrix, self._identity, f"Codes {position}")
-        samples = self.model.config.decoder_upsample_rate
+        samples = self.config.decoder_upsample_rate
         out = [np.zeros(matrix.shape[1] * samples, np.float32) for matrix in codes]
         for depth in sorted({matrix.shape[0] for matrix in codes}):
             for pack in self._decode_packs(codes, depth):
@@ -145,7 +152,7 @@ class NeuralCodec(Codec):
             if not jobs:
                 yield tag, np.empty((depth, 0), np.int16)
             for job in jobs:
-                if self.geometry.is_full(pack.rows, job.rows):
+                if self.geometry.is_full(pack.steps, job.steps):
                     yield from self._add_running(running, pack, depth)
                     pack = _Pack()
                     while len(running) > self.packs_in_flight:
@@ -161,7 +168,7 @@ class NeuralCodec(Codec):
     ) -> Iterator[tuple[Tag, Codes]]:
         """Launch a pack; when memory runs out, end those before it and launch the same one again.
 
-        Never in another shape: the rows of a buffer are part of what codes depend on.
+        Never in another shape: codes depend on the number of steps in a buffer.
         """
         try:
             running.append(self._launch(pack, depth))
@@ -181,20 +188,10 @@ class NeuralCodec(Codec):
         clip = _OpenClip(tag, np.empty((depth, frames), np.int16), len(windows))
         jobs = []
         for window in windows:
-            mel_frames = self._mel_frames(window.stop - window.start)
-            rows = self.geometry.rows_of(mel_frames // 2)
-            jobs.append(_Job(clip, window, waveform, mel_frames, rows))
+            mel_frames = self.encoder.mel.num_frames(window.stop - window.start)
+            steps = self.geometry.steps_of(mel_frames // 2)
+            jobs.append(_Job(clip, window, waveform, mel_frames, steps))
         return jobs
-
-    def _mel_frames(self, num_samples: int) -> int:
-        """Frames to compute: two behind the last one of the clip, and whole 12.5 Hz frames.
-
-        With two frames of silence behind it a clip's log-mel is that of padding it to 30 s.
-        """
-        hop = self.model.mel.hop_length
-        frames = -(-num_samples // hop) + 2
-        whole = -(-frames // _MEL_PER_FRAME) * _MEL_PER_FRAME
-        return min(self.plan.window_samples // hop, whole)
 
     @torch.inference_mode()
     def _launch(self, pack: _Pack[Tag], num_codebooks: int) -> _Pack[Tag]:
@@ -208,31 +205,32 @@ class NeuralCodec(Codec):
 
     def _pack_codes(self, pack: _Pack[Tag], num_codebooks: int) -> Tensor:
         """Codes `[frames of the buffer, K]` on the device."""
-        hop = self.model.mel.hop_length
+        hop = self.encoder.mel.hop_length
         sizes = [
-            (job.rows, -(-(job.window.stop - job.window.start) // hop) // 2) for job in pack.jobs
+            (job.steps, -(-(job.window.stop - job.window.start) // hop) // 2) for job in pack.jobs
         ]
-        num_rows = self.geometry.whole_tiles(pack.rows)
+        num_steps = self.geometry.whole_tiles(pack.steps)
         mels = [self._mel(job) for job in pack.jobs]
-        padding = mels[0].new_zeros(2 * (num_rows - pack.rows), mels[0].shape[1])
+        padding = mels[0].new_zeros(2 * (num_steps - pack.steps), mels[0].shape[1])
         return self._run_pack(torch.cat([*mels, padding]), sizes, num_codebooks)
 
     def _run_tiles(self, mel: Tensor, sizes: Sequence[tuple[int, int]], depth: int) -> Tensor:
-        layout = lay_out(sizes, self.geometry.tile_rows, self.device)
-        return self.model.quantize(self.model.embed(mel, layout), layout, depth).short()
+        layout = lay_out_in_tiles(sizes, len(mel) // 2, self.geometry.tile_steps, self.device)
+        codes: Tensor = self.encoder(mel, layout, depth)
+        return codes
 
     def _compiled(self) -> "CompiledEncoder":
         # Imported here: the compiler takes seconds that others need not wait for.
-        from xy_codec.engine.compiled_encoder import CompiledEncoder
+        from xy_codec.engine.compiled import CompiledEncoder
 
-        return CompiledEncoder(self.model, self.geometry.tile_rows)
+        return CompiledEncoder(self.encoder, self.geometry.tile_steps)
 
     def _mel(self, job: _Job[Tag]) -> Tensor:
         samples = job.samples[job.window.start : job.window.stop]
-        padded = torch.zeros(1, job.mel_frames * self.model.mel.hop_length)
+        padded = torch.zeros(1, job.mel_frames * self.encoder.mel.hop_length)
         padded[0, : len(samples)] = torch.from_numpy(samples)
-        mel: Tensor = self.model.mel(padded.to(self.device, non_blocking=True))[0]
-        return F.pad(mel, (0, 0, 0, 2 * job.rows - job.mel_frames))
+        mel: Tensor = self.encoder.mel(padded.to(self.device, non_blocking=True))[0]
+        return F.pad(mel, (0, 0, 0, 2 * job.steps - job.mel_frames))
 
     def _decode_packs(
         self, codes: Sequence[Codes], depth: int
@@ -243,12 +241,12 @@ class NeuralCodec(Codec):
             if matrix.shape[0] != depth:
                 continue
             for window in self.plan.decode_windows(matrix.shape[1]):
-                rows = (window.stop - window.start) * FRAME_ROWS
-                if self.geometry.is_full(used, rows):
+                steps = (window.stop - window.start) * FRAME_TOKENS
+                if self.geometry.is_full(used, steps):
                     yield pack
                     pack, used = [], 0
                 pack.append((position, window))
-                used += rows
+                used += steps
         if pack:
             yield pack
 
@@ -257,19 +255,22 @@ class NeuralCodec(Codec):
         self, pack: list[tuple[int, DecodeWindow]], codes: Sequence[Codes], out: list[Waveform]
     ) -> None:
         parts = [codes[position][:, window.start : window.stop].T for position, window in pack]
-        tokens = [len(part) * FRAME_ROWS for part in parts]
-        layout = lay_out([(rows, rows) for rows in tokens], self.geometry.tile_rows, self.device)
-        spectrum = self._spectrum(np.concatenate(parts), layout)
-        samples = self.model.config.decoder_upsample_rate
-        for (position, window), span in zip(pack, layout.faster(2).spans, strict=True):
-            rows = spectrum[span.start : span.start + span.rows]
-            wave = self.model.vocos.head.to_samples(rows.unsqueeze(0))[0]
-            start, count = window.start * samples, window.num_kept * samples
-            out[position][start : start + count] = wave[:count].cpu().numpy()
+        spectra = self._spectra(parts)
+        samples, start = self.config.decoder_upsample_rate, 0
+        for (position, window), part in zip(pack, parts, strict=True):
+            stop = start + 2 * FRAME_TOKENS * len(part)
+            wave = self.decoder.head.to_samples(spectra[start:stop].unsqueeze(0))[0]
+            first, count = window.start * samples, window.num_kept * samples
+            out[position][first : first + count] = wave[:count].cpu().numpy()
+            start = stop
 
-    def _spectrum(self, frames: Codes, layout: PackedLayout) -> Tensor:
-        rows = layout.num_rows // FRAME_ROWS
-        indices = torch.zeros(rows, frames.shape[1], dtype=torch.long)
-        indices[: len(frames)] = torch.from_numpy(np.ascontiguousarray(frames))
-        embedded = self.model.dequantize(indices.to(self.device), layout)
-        return self.model.reconstruct(embedded, layout)
+    def _spectra(self, parts: Sequence[Codes]) -> Tensor:
+        """Spectra at 100 Hz of codes `[T, K]`, clip after clip."""
+        sizes = [(FRAME_TOKENS * len(part),) * 2 for part in parts]
+        num_steps = self.geometry.whole_tiles(sum(steps for steps, _ in sizes))
+        layout = lay_out_in_tiles(sizes, num_steps, self.geometry.tile_steps, self.device)
+        frames = np.concatenate(parts)
+        indices = torch.zeros(num_steps // FRAME_TOKENS, frames.shape[1], dtype=torch.long)
+        indices[: len(frames)] = torch.from_numpy(frames)
+        spectra: Tensor = self.decoder(indices.to(self.device), layout)
+        return spectra

@@ -1,7 +1,7 @@
 """Cutting long clips into windows of 30 s, as the reference does; plain arithmetic, no torch.
 
 Each window but the last keeps only its first `30 - overlap` seconds: the overlap is context to
-the right. Windows know nothing of each other, positions restart in each.
+the right. Each window is encoded without the others, and positions restart in each.
 """
 
 import math

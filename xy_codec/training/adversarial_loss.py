@@ -7,7 +7,7 @@ from xy_codec.training.discriminator import Judgement
 
 
 def discriminator_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
-    """Real audio should score one, made audio zero; mean over sub-discriminators."""
+    """Squared distance of real scores from 1 and of made ones from 0, mean over discriminators."""
     losses = [
         (1 - a.scores.float()).square().mean() + b.scores.float().square().mean()
         for a, b in zip(real, made, strict=True)
@@ -16,7 +16,7 @@ def discriminator_loss(real: list[Judgement], made: list[Judgement]) -> Tensor:
 
 
 def adversarial_loss(made: list[Judgement]) -> Tensor:
-    """Made audio should score one."""
+    """Squared distance of made scores from 1, mean over discriminators."""
     return torch.stack([(1 - each.scores.float()).square().mean() for each in made]).mean()
 
 

@@ -8,10 +8,10 @@ import torch
 from xy_codec.training.recipe import RECIPES, Recipe
 from xy_codec.training.training_codec import TrainingCodec
 from xy_codec.training.whisper_weights import load_whisper, whisper_encoder_state
-from xy_codec.weights.checkpoint import build_model, read_checkpoint
 from xy_codec.weights.source import find_files, read_config
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.state_dict import build_model, read_released
 
 
 def codec_config_path(recipe: Recipe) -> Path:
@@ -35,7 +35,7 @@ def start_codec(recipe: Recipe, expected_vectors: float) -> TrainingCodec:
     config = codec_config(recipe)
     if recipe.model.warm_start:
         weights = find_files(recipe.model.warm_start).weights
-        model = build_model(config, read_checkpoint(weights)).requires_grad_(True)
+        model = build_model(config, read_released(weights)).requires_grad_(True)
         rescale_counts(model, expected_vectors)
     else:
         model = XYTokenizer(config)

@@ -18,7 +18,7 @@ _SLOPE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one sub-discriminator says of a batch."""
+    """The score maps of one sub-discriminator for a batch, and the feature maps before them."""
 
     scores: Tensor
     features: tuple[Tensor, ...]
@@ -42,7 +42,7 @@ class ConvolutionChain(nn.Module):
 
 
 class PeriodDiscriminator(nn.Module):
-    """Sees samples a period apart as neighbours."""
+    """Folds the waveform, so that samples a period apart lie side by side in its convolutions."""
 
     def __init__(self, period: int, width: int) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class SpectrogramDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """All of them, one after the other."""
+    """The discriminators of all three kinds that a recipe sizes."""
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()

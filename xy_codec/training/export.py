@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from xy_codec.weights.checkpoint import INFERENCE_FORMAT, RECOMPUTED
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.state_dict import INFERENCE_FORMAT, RECOMPUTED
 
 
 def export_codec(model: XYTokenizer, config: Path, folder: Path) -> int:

@@ -41,7 +41,7 @@ class PosttrainStage:
         sums: dict[str, float] = {}
         for batch in batches:
             waves, lengths = batch.waves.to(self.device), batch.lengths.to(self.device)
-            # Frozen parts stay out of the graph because nothing in them wants gradients.
+            # Nothing in the frozen parts needs gradients, so autograd records nothing of them.
             with precision(self.recipe, self.device):
                 made = self.codec(waves, lengths).waves
             judged = self._judge(waves, made.detach()) / len(batches)

@@ -1,4 +1,4 @@
-"""Stage one: all but the semantic encoder learns to reconstruct, and codes to be readable."""
+"""Stage one: all but the semantic encoder learns reconstruction and codes that show the text."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -72,8 +72,8 @@ class PretrainStage:
             losses["spread"] = spread_loss(made.latents)
             loss = loss + weights.spread * losses["spread"]
         if self.text is not None:
-            frames = -(-lengths // self.codec.frame_samples)
-            losses["asr"] = self.text(made.rows, frames, batch.texts)
+            num_frames = -(-lengths // self.codec.frame_samples)
+            losses["asr"] = self.text(made.frames, num_frames, batch.texts)
             loss = loss + weights.asr * losses["asr"]
         return {"loss": loss, **losses, "replaced": recon.new_tensor(float(made.replaced))}
 

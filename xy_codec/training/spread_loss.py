@@ -1,4 +1,4 @@
-"""The loss that keeps latents in all their directions, so that every codebook has work."""
+"""The loss that keeps the variance of latents in all directions, so that all codebooks are used."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ _FLOOR = 0.05  # of the mean variance: a direction this faint pulls no harder
 
 
 def spread_loss(latents: Tensor) -> Tensor:
-    """How unevenly rows `[N, D]` spread over their directions; about 0 when evenly.
+    """How unevenly latents `[N, D]` spread over their directions; about 0 when evenly.
 
     The mean over directions of the negative log of each one's share of the variance.
     """

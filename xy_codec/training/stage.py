@@ -1,4 +1,4 @@
-"""What both stages share: the losses of a step as numbers, averaged weights, gradient steps."""
+"""What both stages share: their interface, averaged weights, gradient steps and precision."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from xy_codec.training.training_codec import TrainingCodec
 
 
 class Stage(Protocol):
-    """One stage of the recipe, as the trainer drives it."""
+    """One stage of training; the trainer calls it for every step."""
 
     codec: TrainingCodec
     average: "AverageWeights"
@@ -25,7 +25,7 @@ class Stage(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """Everything that another process needs to go on exactly."""
+        """Everything that another process needs to continue with equal bits."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:

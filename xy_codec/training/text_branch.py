@@ -1,7 +1,7 @@
-"""The text branch of pre-training: what was said must be readable from the quantised rows.
+"""The text branch of pre-training: what was said must be readable from the quantised frames.
 
-`llm` is the paper's: a frozen decoder-only language model transcribes from the rows, put before its
-text through a trained projection. `ctc` is the small one: characters straight from the rows.
+`llm` is the paper's: a frozen decoder-only language model transcribes. It reads the frames, through
+a trained projection, before its text. `ctc` is the small one: characters straight from the frames.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ _IGNORED = -100
 
 
 class CtcBranch(nn.Module):
-    """Bytes of the transcript from rows at 12.5 Hz, four guesses a row."""
+    """Bytes of the transcript from frames at 12.5 Hz, four guesses a frame."""
 
     def __init__(self, width: int, guesses: int = 4) -> None:
         super().__init__()
@@ -27,31 +27,31 @@ class CtcBranch(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, guesses * _CHARACTERS)
 
-    def forward(self, rows: Tensor, frames: Tensor, texts: tuple[str, ...]) -> Tensor:
+    def forward(self, frames: Tensor, num_frames: Tensor, texts: tuple[str, ...]) -> Tensor:
         """The CTC loss over the clips whose text is known and short enough; 0 if there is none."""
         codes = [text.lower().encode() for text in texts]
         usable = [
             number
             for number, code in enumerate(codes)
-            if 0 < len(code) <= int(frames[number]) * self.guesses
+            if 0 < len(code) <= int(num_frames[number]) * self.guesses
         ]
         if not usable:
-            return rows.new_zeros(())
-        guesses = self.out(self.norm(rows[usable])).float()
+            return frames.new_zeros(())
+        guesses = self.out(self.norm(frames[usable])).float()
         log_chances = guesses.reshape(len(usable), -1, _CHARACTERS).log_softmax(-1)
         targets = torch.tensor([byte for number in usable for byte in codes[number]])
         lengths = torch.tensor([len(codes[number]) for number in usable])
         return F.ctc_loss(
             log_chances.transpose(0, 1),
-            targets.to(rows.device),
-            frames[usable] * self.guesses,
+            targets.to(frames.device),
+            num_frames[usable] * self.guesses,
             lengths,
             zero_infinity=True,
         )
 
 
 class LanguageModelBranch(nn.Module):
-    """A frozen language model reads projected rows and is scored on the transcript."""
+    """A frozen language model reads projected frames and is scored on the transcript."""
 
     def __init__(self, width: int, model: Any, tokenizer: Any) -> None:
         super().__init__()
@@ -66,21 +66,21 @@ class LanguageModelBranch(nn.Module):
         self.model.eval()
         return self
 
-    def forward(self, rows: Tensor, frames: Tensor, texts: tuple[str, ...]) -> Tensor:
-        """Cross-entropy of the transcripts after the rows; 0 if no text is known."""
+    def forward(self, frames: Tensor, num_frames: Tensor, texts: tuple[str, ...]) -> Tensor:
+        """Cross-entropy of the transcripts after the frames; 0 if no text is known."""
         usable = [number for number, text in enumerate(texts) if text]
         if not usable:
-            return rows.new_zeros(())
+            return frames.new_zeros(())
         tokens = [self._tokens(texts[number]) for number in usable]
-        heard, visible = _against_the_end(self.project(rows[usable]), frames[usable])
+        heard, visible = _against_the_end(self.project(frames[usable]), num_frames[usable])
         longest = max(len(each) for each in tokens)
-        ids = torch.zeros(len(usable), longest, dtype=torch.long, device=rows.device)
+        ids = torch.zeros(len(usable), longest, dtype=torch.long, device=frames.device)
         labels = torch.full_like(ids, _IGNORED)
-        for row, each in enumerate(tokens):
-            ids[row, : len(each)] = labels[row, : len(each)] = torch.tensor(each)
+        for number, each in enumerate(tokens):
+            ids[number, : len(each)] = labels[number, : len(each)] = torch.tensor(each)
         said = self.model.get_input_embeddings()(ids).to(heard.dtype)
         mask = torch.cat((visible, labels != _IGNORED), dim=1).long()
-        before = torch.full(heard.shape[:2], _IGNORED, device=rows.device)
+        before = torch.full(heard.shape[:2], _IGNORED, device=frames.device)
         inputs = torch.cat((heard, said), dim=1).to(self.model.dtype)
         output = self.model(
             inputs_embeds=inputs, attention_mask=mask, labels=torch.cat((before, labels), dim=1)
@@ -94,7 +94,7 @@ class LanguageModelBranch(nn.Module):
 
 
 def build_text_branch(config: TextConfig, width: int) -> nn.Module | None:
-    """The branch a recipe asks for, on rows of `width`."""
+    """The branch a recipe asks for, on frames of `width`."""
     if config.kind == "none":
         return None
     if config.kind == "ctc":
@@ -114,10 +114,10 @@ def build_text_branch(config: TextConfig, width: int) -> nn.Module | None:
     return LanguageModelBranch(width, model, tokenizer)
 
 
-def _against_the_end(rows: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Move each clip's rows to the end, next to its text: the last row guesses its first token."""
-    steps = torch.arange(rows.shape[1], device=rows.device)
-    padding = rows.shape[1] - frames.to(rows.device)[:, None]
+def _against_the_end(frames: Tensor, num_frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Move each clip's frames to the end, so that the last one stands right before the text."""
+    steps = torch.arange(frames.shape[1], device=frames.device)
+    padding = frames.shape[1] - num_frames.to(frames.device)[:, None]
     visible = steps >= padding
-    source = (steps - padding).clamp(min=0)[..., None].expand_as(rows)
-    return rows.gather(1, source) * visible[..., None], visible
+    source = (steps - padding).clamp(min=0)[..., None].expand_as(frames)
+    return frames.gather(1, source) * visible[..., None], visible

@@ -1,27 +1,26 @@
-"""The codec as it is trained: encode, quantise straight through, decode, all with gradients."""
+"""The codec as it is trained: encode, quantise, decode, with gradients from end to end.
+
+The quantiser passes gradients straight through, as if it changed nothing.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.training.codebook_update import initialize, update
 from xy_codec.training.recipe import CodebookRule
-from xy_codec.training.training_layout import TrainingLayout
 from xy_codec.xy.model import XYTokenizer
-
-_BACKED_FRAMES = 8  # mel frames of silence behind a clip: its last token reads one of them
 
 
 @dataclass(frozen=True, slots=True)
 class Reconstruction:
-    """What one batch became."""
+    """A batch after the codec, and what its losses need."""
 
     waves: Tensor  # [B, L]
-    rows: Tensor  # quantised rows at 12.5 Hz, projected out: [B, T, D]
-    latents: Tensor  # what was quantised, valid rows only: [N, D]
+    frames: Tensor  # quantised and projected out, at 12.5 Hz: [B, T, D]
+    latents: Tensor  # what was quantised, of valid frames only: [N, D]
     indices: Tensor | None  # [K, N]; None without quantisation
     commitment: Tensor
     replaced: int = 0
@@ -74,40 +73,26 @@ class TrainingCodec(nn.Module):
         self, waves: Tensor, lengths: Tensor, *, quantize: bool = True, learn_codes: bool = False
     ) -> Reconstruction:
         """Reconstruct `[B, L]` waves, L a whole number of frames, clip i ending at `lengths[i]`."""
-        frames = -(-lengths // self.frame_samples)
-        latents = self.embed(waves, frames)
-        valid = torch.arange(latents.shape[1], device=waves.device) < frames[:, None]
+        num_frames = -(-lengths // self.frame_samples)
+        latents = self.embed(waves, num_frames)
+        valid = torch.arange(latents.shape[1], device=waves.device) < num_frames[:, None]
         coded = self._code(latents[valid], quantize=quantize, learn=learn_codes)
-        spread = torch.zeros_like(latents).masked_scatter(valid[..., None], coded.rows)
-        rows = self.model.quantizer.output_proj(spread)
-        return replace(coded, waves=self.render(rows, frames), rows=rows)
+        spread = torch.zeros_like(latents).masked_scatter(valid[..., None], coded.frames)
+        frames = self.model.quantizer.output_proj(spread)
+        return replace(coded, waves=self.model.reconstruct(frames, num_frames), frames=frames)
 
-    def embed(self, waves: Tensor, frames: Tensor) -> Tensor:
-        """Waves to what the codebooks see: rows at 12.5 Hz in the quantiser's width."""
-        per_token = self.frame_samples // self.model.downsample.factor
-        num_tokens = waves.shape[1] // per_token
-        hop = self.model.mel.hop_length
-        mel = self.model.mel(F.pad(waves.float(), (0, _BACKED_FRAMES * hop)))
-        backed = TrainingLayout(
-            frames * self.model.downsample.factor, num_tokens + _BACKED_FRAMES // 2
-        )
-        rows = self.model.embed(mel, backed)[:, : waves.shape[1] // self.frame_samples]
+    def embed(self, waves: Tensor, num_frames: Tensor) -> Tensor:
+        """Waves to the latents `[B, T, D]` that are quantised; clip i has `num_frames[i]`."""
+        tokens = num_frames * self.model.downsample.factor
+        frames = self.model.embed(self.model.log_mel(waves.float()), tokens)
+        frames = frames[:, : waves.shape[1] // self.frame_samples]
         with torch.autocast(waves.device.type, enabled=False):
-            latents: Tensor = self.model.quantizer.input_proj(rows.float())
+            latents: Tensor = self.model.quantizer.input_proj(frames.float())
         return latents
-
-    def render(self, rows: Tensor, frames: Tensor) -> Tensor:
-        """Rows at 12.5 Hz to waves."""
-        tokens = TrainingLayout(
-            frames * self.model.upsample.factor, rows.shape[1] * self.model.upsample.factor
-        )
-        spectrum = self.model.reconstruct(rows, tokens)
-        waves: Tensor = self.model.vocos.head.to_samples(spectrum.float())
-        return waves
 
     @torch.no_grad()
     def start_codebooks(self, latents: Tensor) -> None:
-        """K-means of each codebook on what the ones before it leave of `latents` `[N, D]`."""
+        """Run k-means for each codebook, on the residual that the ones before it leave."""
         residual = latents.float()
         for book in self.model.quantizer.codebooks():
             initialize(book, residual, self.rule, self.random)

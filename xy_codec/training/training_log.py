@@ -1,4 +1,4 @@
-"""What a run leaves to look at: a CSV of losses, one of scores, and TensorBoard where installed."""
+"""The log of a run: a CSV of losses, one of scores, and TensorBoard where it is installed."""
 
 import csv
 from pathlib import Path

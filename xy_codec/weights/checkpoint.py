@@ -1,56 +1,28 @@
-"""Reading checkpoint files into a model: never running code from them, and every key accounted for.
+"""Reading checkpoint files of any codec: never running code from them, every key accounted for.
 
-Pickles are read with weights only. A safetensors file whose header says `format: xytok-inference`
-may be in float16 and may leave out what can be recomputed: positional tables, the window of the
-inverse STFT and the quantiser's training buffers.
+Pickles are read with weights only. Which keys a codec's releases use is that codec's own matter.
 """
 
 import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xy_codec.errors import CheckpointError
 from xy_codec.weights.source import file_sha256
-from xy_codec.xy.config import CodecConfig
-from xy_codec.xy.mel import LogMel
-from xy_codec.xy.model import XYTokenizer
-from xy_codec.xy.transformer import sinusoids
-
-INFERENCE_FORMAT = "xytok-inference"
-RECOMPUTED = ("positional_embedding", "istft.window", "embed_avg", "cluster_size", "inited")
-_RENAMES = (
-    (re.compile(r"^enhanced_vocos\."), "vocos."),
-    (re.compile(r"\.mlp\.(fc[12])\."), r".\1."),
-    (re.compile(r"\.parametrizations\.weight\.original0$"), ".weight_g"),
-    (re.compile(r"\.parametrizations\.weight\.original1$"), ".weight_v"),
-    (re.compile(r"\.positional_embedding\.weight$"), ".positional_embedding"),
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The tensors of one file under the released names, and what its bytes hash to."""
+    """The tensors of one file by name, and what its bytes hash to."""
 
     path: Path
     state: dict[str, Tensor]
     metadata: Mapping[str, str]
     sha256: str
-
-    @property
-    def head_rows(self) -> int:
-        """Length of the vocoder head's bias, which tells the variant."""
-        bias = self.state.get("vocos.head.out.bias")
-        if bias is None or bias.ndim != 1:
-            raise CheckpointError(
-                f"Checkpoint `{self.path}` has no key `vocos.head.out.bias`; expected the weights "
-                "of an XY-Tokenizer. Pass the codec's checkpoint, not another model's."
-            )
-        return len(bias)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -61,29 +33,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     read = _read_safetensors if path.suffix == ".safetensors" else _read_pickle
     tensors, metadata = read(path)
-    renamed = {_released_name(key): _plain(key, tensor) for key, tensor in tensors.items()}
-    return Checkpoint(path, renamed, metadata, file_sha256(path))
+    return Checkpoint(path, dict(tensors), metadata, file_sha256(path))
 
 
-def build_model(config: CodecConfig, checkpoint: Checkpoint) -> XYTokenizer:
-    """The float32 model with the checkpoint's weights; every key must match.
+def load_state(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give a model on the meta device the checkpoint's tensors; every key must match.
 
     The tensors move out of the checkpoint one by one, so that they are never in memory twice.
     """
-    with torch.device("meta"):
-        model = XYTokenizer(config)
     state = checkpoint.state
-    expected = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    if checkpoint.metadata.get("format") == INFERENCE_FORMAT:
-        for key, tensor in _recomputed(expected, state).items():
-            state.setdefault(key, tensor)
+    expected = model.state_dict()
     _check_keys(checkpoint.path, expected, state)
     # Copies are aligned as torch aligns; tensors mapped from a file are not, and that can show
     # in the last bit of a product.
-    copies = {key: _as_stored(key, state.pop(key)) for key in list(state)}
+    copies = {key: state.pop(key).to(like.dtype, copy=True) for key, like in expected.items()}
     model.load_state_dict(copies, assign=True)
-    model.mel = LogMel(config.feature_extractor_kwargs)
-    return model.eval().requires_grad_(False)
 
 
 def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
@@ -127,48 +91,13 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _released_name(key: str) -> str:
-    for pattern, replacement in _RENAMES:
-        key = pattern.sub(replacement, key)
-    return key
-
-
-def _plain(key: str, tensor: Tensor) -> Tensor:
-    # The transformers port stores the flag without its axis.
-    return tensor.reshape(1) if key.endswith(".inited") and tensor.ndim == 0 else tensor
-
-
-def _as_stored(key: str, tensor: Tensor) -> Tensor:
-    return tensor.to(torch.bool if key.endswith(".inited") else torch.float32, copy=True)
-
-
-def _recomputed(
-    expected: Mapping[str, torch.Size], state: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    made: dict[str, Tensor] = {}
-    for key, shape in expected.items():
-        if key.endswith("positional_embedding"):
-            made[key] = sinusoids(*shape)
-        elif key.endswith("istft.window"):
-            made[key] = torch.hann_window(shape[0])
-        elif key.endswith("inited"):
-            made[key] = torch.ones(shape, dtype=torch.bool)
-        elif key.endswith("cluster_size"):
-            made[key] = torch.ones(shape)
-        elif key.endswith("embed_avg"):
-            made[key] = state.get(key.replace("embed_avg", "codebook"), torch.zeros(shape))
-    return made
-
-
-def _check_keys(
-    path: Path, expected: Mapping[str, torch.Size], state: Mapping[str, Tensor]
-) -> None:
+def _check_keys(path: Path, expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     missing = [key for key in expected if key not in state]
     extra = [key for key in state if key not in expected]
     misshapen = [
-        f"{key} {list(state[key].shape)} instead of {list(shape)}"
-        for key, shape in expected.items()
-        if key in state and state[key].shape != shape
+        f"{key} {list(state[key].shape)} instead of {list(like.shape)}"
+        for key, like in expected.items()
+        if key in state and state[key].shape != like.shape
     ]
     faults = [
         f"{len(keys)} {what}: {', '.join(keys[:3])}{', …' if len(keys) > 3 else ''}"

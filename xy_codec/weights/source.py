@@ -34,9 +34,10 @@ def bundled_names() -> list[str]:
 def find_files(source: str, config: str | None = None) -> CodecFiles:
     """Bring the files behind `source` to this machine and tell weights from configuration."""
     place = _locate(source)
-    files = (
-        _in_folder(place, _without_secrets(source, source)) if place.is_dir() else _beside(place)
-    )
+    if place.is_dir():
+        files = _in_folder(place, _without_secrets(source, source))
+    else:
+        files = CodecFiles(place, _config_in(place.parent))
     if config is None:
         return files
     return CodecFiles(files.weights, _fetch(config) if "://" in config else Path(config))
@@ -110,10 +111,6 @@ def _in_folder(folder: Path, source: str) -> CodecFiles:
         f"`{source}` holds no checkpoint; expected a file ending in {', '.join(_WEIGHTS)}. "
         "Pass the file itself, or put the checkpoint beside its YAML."
     )
-
-
-def _beside(weights: Path) -> CodecFiles:
-    return CodecFiles(weights, _config_in(weights.parent))
 
 
 def _config_in(folder: Path) -> Path | None:

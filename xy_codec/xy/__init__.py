@@ -1,1 +1,1 @@
-"""XY-Tokenizer, one file for each part of the paper."""
+"""XY-Tokenizer as plain modules over padded batches, one file for each part of the paper."""

@@ -1,18 +1,13 @@
 """The adapter: a transformer with projections where its widths differ from its neighbours'."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from xy_codec.engine.layout import Layout
-from xy_codec.engine.product import Linear
 from xy_codec.xy.config import AdapterConfig
-from xy_codec.xy.transformer import Stack
+from xy_codec.xy.transformer import Transformer
 
 
-class Adapter(Stack):
+class Adapter(Transformer):
     """Optional projection in, transformer, optional projection out, all at one rate."""
-
-    proj: Linear | None
-    out_proj: Linear | None
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__(
@@ -22,14 +17,13 @@ class Adapter(Stack):
             config.encoder_layers,
             config.max_source_positions,
         )
-        into, out = config.input_dim, config.output_dim
-        width = config.d_model
-        self.proj = Linear(into, width) if into != width else None
-        self.out_proj = Linear(width, out) if out != width else None
+        into, width, out = config.input_dim, config.d_model, config.output_dim
+        self.proj = nn.Linear(into, width) if into != width else None
+        self.out_proj = nn.Linear(width, out) if out != width else None
 
-    def forward(self, rows: Tensor, layout: Layout) -> Tensor:
-        """Rows of the input width to rows of the output width."""
+    def forward(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+        """Steps `[B, T, input width]`, of which clip i has `lengths[i]`, to the output width."""
         if self.proj is not None:
-            rows = layout.rowwise(self.proj, rows)
-        rows = self.run_stack(rows, layout)
-        return rows if self.out_proj is None else layout.rowwise(self.out_proj, rows)
+            steps = self.proj(steps)
+        steps = super().forward(steps, lengths)
+        return steps if self.out_proj is None else self.out_proj(steps)

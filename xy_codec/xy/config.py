@@ -49,7 +49,7 @@ class EncoderConfig:
 
     @property
     def num_positions(self) -> int:
-        """Rows of the positional table."""
+        """Length of the positional table."""
         return self.max_audio_seconds * self.sampling_rate // self.hop_length // self.stride_size
 
 
@@ -113,7 +113,7 @@ class DecoderConfig:
 
     @property
     def num_positions(self) -> int:
-        """Rows of the positional table."""
+        """Length of the positional table."""
         return self.max_audio_seconds * self.sampling_rate // self.hop_length // self.stride_size
 
 

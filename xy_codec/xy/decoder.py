@@ -1,18 +1,13 @@
 """The acoustic decoder: tokens at 50 Hz to vocoder features at 100 Hz."""
 
-from typing import cast
-
-import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from xy_codec.engine.layout import Layout, split_steps
-from xy_codec.engine.product import SpreadDeconv, TapsDeconv
 from xy_codec.xy.config import DecoderConfig
-from xy_codec.xy.transformer import Stack
+from xy_codec.xy.transformer import Transformer
 
 
-class AcousticDecoder(Stack):
+class AcousticDecoder(Transformer):
     """A transformer, then two transposed convolutions that look only backwards in time."""
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -23,22 +18,12 @@ class AcousticDecoder(Stack):
             config.decoder_layers,
             config.num_positions,
         )
-        self.deconv1 = SpreadDeconv(config.d_model, config.d_model, 3)
-        self.deconv2 = TapsDeconv(config.d_model, config.num_mel_bins, 3)
+        self.deconv1 = nn.ConvTranspose1d(config.d_model, config.d_model, 3, stride=2)
+        self.deconv2 = nn.ConvTranspose1d(config.d_model, config.num_mel_bins, 3)
 
-    def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
-        """Token rows to twice as many feature rows; `layout` is that of the tokens."""
-        tokens = self.run_stack(tokens, layout)
-        current, odd, carried = layout.rowwise(self.deconv1, tokens).chunk(3, dim=-1)
-        pairs = torch.cat((current + layout.shift(carried, 1), odd), dim=-1)
-        hidden = split_steps(layout.rowwise(self._activate, pairs), 2)
-        frames = layout.faster(2)
-        taps = torch.cat((hidden, frames.shift(hidden, 1), frames.shift(hidden, 2)), dim=-1)
-        return frames.rowwise(self._features, taps)
-
-    def _activate(self, rows: Tensor) -> Tensor:
-        bias = cast(Tensor, self.deconv1.bias)
-        return F.gelu(rows + bias.repeat(2))
-
-    def _features(self, taps: Tensor) -> Tensor:
-        return F.gelu(self.deconv2(taps))
+    def forward(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        """Tokens `[B, T, D]`, of which clip i has `lengths[i]`, to features `[B, 2 T, M]`."""
+        hidden = super().forward(tokens, lengths).transpose(1, 2)
+        features = F.gelu(self.deconv2(F.gelu(self.deconv1(hidden))))
+        # The convolutions give three steps more than twice the tokens, all at the end.
+        return features[..., : 2 * tokens.shape[1]].transpose(1, 2)

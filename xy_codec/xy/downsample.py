@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xy_codec.engine.layout import Layout, merge_steps
-from xy_codec.engine.product import Linear, TapsConv
 from xy_codec.xy.config import DownsampleConfig
 
 
@@ -15,17 +13,16 @@ class Downsample(nn.Module):
         super().__init__()
         self.factor = config.avg_pooler
         width = config.d_model * self.factor
-        # Kernel and stride are equal, so both convolutions see whole groups of tokens.
-        self.gate_proj = TapsConv(config.d_model, width, self.factor, bias=False)
-        self.up_proj = TapsConv(config.d_model, width, self.factor, bias=False)
-        self.down_proj = Linear(width, width, bias=False)
+        # Kernel and stride are equal, so that a frame reads its own four tokens only.
+        self.gate_proj = nn.Conv1d(config.d_model, width, self.factor, self.factor, bias=False)
+        self.up_proj = nn.Conv1d(config.d_model, width, self.factor, self.factor, bias=False)
+        self.down_proj = nn.Linear(width, width, bias=False)
         self.layer_norm = nn.LayerNorm(width)
 
-    def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
-        """Token rows to frame rows; `layout` is that of the frames. The result is not masked."""
-        return layout.rowwise(self._merge, merge_steps(tokens, self.factor))
-
-    def _merge(self, rows: Tensor) -> Tensor:
-        gated = F.silu(self.gate_proj(rows)) * self.up_proj(rows)
-        merged: Tensor = self.layer_norm(self.down_proj(gated) + rows)
-        return merged
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens `[B, 4 T, D]` to frames `[B, T, 4 D]`; those beyond a clip's end are not 0."""
+        channels = tokens.transpose(1, 2)
+        gated = F.silu(self.gate_proj(channels)) * self.up_proj(channels)
+        concatenated = tokens.reshape(len(tokens), -1, self.factor * tokens.shape[2])
+        frames: Tensor = self.layer_norm(self.down_proj(gated.transpose(1, 2)) + concatenated)
+        return frames

@@ -5,7 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from xy_codec.xy.config import MelConfig
+from xy_codec.xy.config import FRAME_TOKENS, MelConfig
+
+MEL_PER_FRAME = 2 * FRAME_TOKENS  # log-mel frames at 100 Hz in one 12.5 Hz frame
 
 _LINEAR_HZ_PER_MEL = 200.0 / 3.0
 _LOG_START_HZ = 1000.0
@@ -16,7 +18,7 @@ _DYNAMIC_RANGE = 8.0  # decades below the loudest bin of the clip
 
 
 class LogMel(nn.Module):
-    """`[B, 160 * N]` samples to `[B, N, 80]`; it has no learned state and none in checkpoints."""
+    """Samples to log-mel frames; it has no learned state and none in checkpoints."""
 
     window: Tensor
     filters: Tensor
@@ -25,14 +27,24 @@ class LogMel(nn.Module):
         super().__init__()
         self.n_fft = config.n_fft
         self.hop_length = config.hop_length
+        self.max_frames = config.chunk_length * config.sampling_rate // config.hop_length
         filters = mel_filters(config.sampling_rate, config.n_fft, config.feature_size)
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Log-mel frames, floored eight decades below each clip's own maximum."""
+    def num_frames(self, num_samples: int) -> int:
+        """Frames to compute for a clip of at most 30 s, silence behind it included.
+
+        With two frames of silence behind it a clip has the log-mel that it has when it is padded
+        to 30 s. Rounded up to whole 12.5 Hz frames.
+        """
+        frames = -(-num_samples // self.hop_length) + 2
+        return min(self.max_frames, -(-frames // MEL_PER_FRAME) * MEL_PER_FRAME)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Waves `[B, N * hop]` to `[B, N, M]`, floored eight decades below each clip's maximum."""
         spectrum = torch.stft(
-            waveforms,
+            waves,
             self.n_fft,
             self.hop_length,
             window=self.window,

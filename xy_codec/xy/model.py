@@ -1,10 +1,21 @@
-"""The whole tokenizer as one module, with the attribute names of the released checkpoints."""
+"""XY-Tokenizer as the paper's figure 2 draws it, under the attribute names of its releases.
+
+                   ┌─ semantic encoder ─ adapter ─┐
+    wave ─ log-mel ┤                              ├ adapter ─ downsample ─ quantizer ─ codes
+                   └─ acoustic encoder ───────────┘
+
+    codes ─ quantizer ─ adapter ─ upsample ─ acoustic decoder ─ vocoder ─ wave
+
+Rates: log-mel and vocoder 100 Hz, encoders and decoder 50 Hz, quantizer and codes 12.5 Hz.
+A batch is padded at the end; `lengths` say where each clip ends, None that all fill the batch.
+Clips are at most 30 s long: longer ones are cut into windows elsewhere (`engine/windows.py`).
+"""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xy_codec.engine.layout import Layout
-from xy_codec.engine.product import freeze_products
+from xy_codec.errors import AudioError
 from xy_codec.xy.adapter import Adapter
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.decoder import AcousticDecoder
@@ -12,17 +23,12 @@ from xy_codec.xy.downsample import Downsample
 from xy_codec.xy.encoder import Encoder
 from xy_codec.xy.mel import LogMel
 from xy_codec.xy.quantizer import ResidualQuantizer
-from xy_codec.xy.transformer import Projections
 from xy_codec.xy.upsample import Upsample
 from xy_codec.xy.vocoder import Vocoder
 
 
 class XYTokenizer(nn.Module):
-    """Encoder, quantiser and decoder; every method takes rows and the layout they lie in.
-
-    With `PaddedLayout` rows are `[B, T, D]` and gradients flow; with `PackedLayout` they are
-    `[rows, D]`. Layouts passed in are those of the 50 Hz tokens.
-    """
+    """Waveforms to codes and back; B clips, L samples, T frames, K codebooks."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -39,52 +45,49 @@ class XYTokenizer(nn.Module):
         self.acoustic_decoder = AcousticDecoder(config.acoustic_decoder_kwargs)
         self.vocos = Vocoder(config.vocos_kwargs)
 
-    def freeze(self, dtype: torch.dtype = torch.float32) -> None:
-        """Make the model fit for inference only.
+    def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Encode waves `[B, L]` and decode the codes again; samples after a whole frame go."""
+        frames = None if lengths is None else lengths // self.config.encoder_downsample_rate
+        return self.decode(self.encode(waves, lengths), frames)
 
-        The products of everything before the quantiser run in `dtype`; sums, norms, the quantiser
-        and the whole decoder stay in float32.
-        """
-        encoding = (
-            self.semantic_encoder,
-            self.semantic_encoder_adapter,
-            self.acoustic_encoder,
-            self.pre_rvq_adapter,
-            self.downsample,
-        )
-        for module in encoding:
-            _freeze_all(module, dtype)
-        _freeze_all(self, torch.float32)
+    def encode(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Waves `[B, L]` to codes `[B, K, T]`; a clip has a code for each whole frame (80 ms)."""
+        num_samples = waves.shape[1]
+        if lengths is None:
+            lengths = torch.full((len(waves),), num_samples, device=waves.device)
+        tokens = -(-lengths // self.mel.hop_length) // 2
+        codes = self.quantizer.encode(self.embed(self.log_mel(waves), tokens))
+        return codes[..., : num_samples // self.config.encoder_downsample_rate]
 
-    def embed(self, mel: Tensor, tokens: Layout) -> Tensor:
-        """Mel rows at 100 Hz to the rows at 12.5 Hz that the quantiser codes."""
-        semantic = self.semantic_encoder_adapter(self.semantic_encoder(mel, tokens), tokens)
-        both = torch.cat((semantic, self.acoustic_encoder(mel, tokens)), dim=-1)
-        frames: Tensor = self.downsample(
-            self.pre_rvq_adapter(both, tokens), tokens.slower(self.downsample.factor)
-        )
+    def decode(self, codes: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Codes `[B, K', T]` of the first K' codebooks to waves; `lengths` are in frames."""
+        return self.reconstruct(self.quantizer.decode(codes), lengths)
+
+    def log_mel(self, waves: Tensor) -> Tensor:
+        """Log-mel `[B, M, 80]` of waves with as much silence behind them as the model reads."""
+        padded = self.mel.num_frames(waves.shape[1]) * self.mel.hop_length
+        if waves.shape[1] > padded:
+            raise AudioError(
+                f"Waves have {waves.shape[1]} samples; expected at most {padded}, 30 s. Cut them, "
+                "or use the codec of `load_codec`, which does."
+            )
+        mel: Tensor = self.mel(F.pad(waves, (0, padded - waves.shape[1])))
+        return mel
+
+    def embed(self, mel: Tensor, lengths: Tensor | None) -> Tensor:
+        """Log-mel `[B, 8 T, 80]` to the frames `[B, T, D]` to be coded; `lengths` in tokens."""
+        semantic = self.semantic_encoder_adapter(self.semantic_encoder(mel, lengths), lengths)
+        acoustic = self.acoustic_encoder(mel, lengths)
+        both = torch.cat((semantic, acoustic), dim=-1)
+        frames: Tensor = self.downsample(self.pre_rvq_adapter(both, lengths))
         return frames
 
-    def quantize(self, rows: Tensor, tokens: Layout, num_codebooks: int | None = None) -> Tensor:
-        """Rows at 12.5 Hz to indices `[.., K]`."""
-        frames = tokens.slower(self.downsample.factor)
-        return frames.rowwise(lambda part: self.quantizer.encode(part, num_codebooks), rows)
-
-    def dequantize(self, indices: Tensor, tokens: Layout) -> Tensor:
-        """Indices `[.., K']` of the first K' codebooks to rows at 12.5 Hz."""
-        return tokens.slower(self.upsample.factor).rowwise(self.quantizer.decode, indices)
-
-    def reconstruct(self, rows: Tensor, tokens: Layout) -> Tensor:
-        """Rows at 12.5 Hz to spectrum rows at 100 Hz; `vocos.head.to_samples` finishes them."""
-        frames = tokens.slower(self.upsample.factor)
-        spread = self.upsample(self.post_rvq_adapter(rows, frames), frames)
-        features = self.acoustic_decoder(spread, tokens)
-        spectrum: Tensor = self.vocos(features, tokens.faster(2))
-        return spectrum
-
-
-def _freeze_all(module: nn.Module, dtype: torch.dtype) -> None:
-    for part in module.modules():
-        if isinstance(part, Projections) and part.joined is None:
-            part.freeze(dtype)
-    freeze_products(module, dtype)
+    def reconstruct(self, frames: Tensor, lengths: Tensor | None) -> Tensor:
+        """Decoded frames `[B, T, D]`, of which clip i has `lengths[i]`, to waves."""
+        tokens, features = (
+            None if lengths is None else lengths * rate
+            for rate in (self.upsample.factor, 2 * self.upsample.factor)
+        )
+        spread = self.upsample(self.post_rvq_adapter(frames, lengths))
+        waves: Tensor = self.vocos(self.acoustic_decoder(spread, tokens), features)
+        return waves

@@ -4,25 +4,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xy_codec.engine.product import Product
 from xy_codec.xy.config import QuantizerConfig
 
 
-class NormedProjection(Product):
-    """A 1x1 convolution with weight normalisation, applied to rows."""
+class NormedProjection(nn.Module):
+    """A 1x1 convolution with weight normalisation, applied to the last axis."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
-        super().__init__((width_out, width_in, 1), width_in, width_out)
-        direction = super().matrix().detach()
-        del self.weight
-        self.weight_g = nn.Parameter(direction.norm(dim=(1, 2), keepdim=True))
-        self.weight_v = nn.Parameter(direction)
+        super().__init__()
+        plain = nn.Conv1d(width_in, width_out, 1)
+        self.bias = plain.bias
+        self.weight_g = nn.Parameter(plain.weight.detach().norm(dim=(1, 2), keepdim=True))
+        self.weight_v = nn.Parameter(plain.weight.detach())
 
     def matrix(self) -> Tensor:
-        """Each row of the direction, brought to its learned length."""
+        """`[out, in]`: each output's direction `weight_v`, brought to its length `weight_g`."""
         length = self.weight_v.norm(dim=(1, 2), keepdim=True)
         matrix: Tensor = (self.weight_v * (self.weight_g / length)).squeeze(2)
         return matrix
+
+    def forward(self, steps: Tensor) -> Tensor:
+        """Project `[.., in]` to `[.., out]`."""
+        return F.linear(steps, self.matrix(), self.bias)
 
 
 class Codebook(nn.Module):
@@ -40,11 +43,11 @@ class Codebook(nn.Module):
         self.register_buffer("cluster_size", torch.zeros(num_entries))
         self.register_buffer("embed_avg", torch.zeros(num_entries, width))
 
-    def nearest(self, rows: Tensor) -> Tensor:
-        """Index of the closest entry for each row `[.., width]`; the first of equals."""
+    def nearest(self, latents: Tensor) -> Tensor:
+        """Index of the closest entry for each latent `[.., D]`; the first of equals."""
         distance = (
-            rows.square().sum(-1, keepdim=True)
-            - 2.0 * F.linear(rows, self.codebook)
+            latents.square().sum(-1, keepdim=True)
+            - 2.0 * F.linear(latents, self.codebook)
             + self.codebook.square().sum(-1)
         )
         return distance.argmin(-1)
@@ -55,7 +58,7 @@ class Codebook(nn.Module):
 
 
 class ResidualQuantizer(nn.Module):
-    """Rows to indices `[.., K]` and back, always in float32."""
+    """Frames to codes and back, always in float32."""
 
     def __init__(self, config: QuantizerConfig) -> None:
         super().__init__()
@@ -70,21 +73,27 @@ class ResidualQuantizer(nn.Module):
         """The first `count` codebooks, all if None."""
         return [book for book in self.quantizers if isinstance(book, Codebook)][:count]
 
-    def encode(self, rows: Tensor, num_codebooks: int | None = None) -> Tensor:
-        """Indices `[.., K]` of the nearest entries, codebook after codebook."""
-        residual = self.input_proj(rows)
+    def encode(self, frames: Tensor) -> Tensor:
+        """Frames `[B, T, input width]` to codes `[B, K, T]`."""
+        return self.choose(self.input_proj(frames)).transpose(1, 2)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes `[B, K', T]` of the first K' codebooks to frames `[B, T, output width]`."""
+        frames: Tensor = self.output_proj(self.add_up(codes.transpose(1, 2)))
+        return frames
+
+    def choose(self, latents: Tensor, num_codebooks: int | None = None) -> Tensor:
+        """Indices `[.., K]` of the nearest entries to latents `[.., D]`, book after book."""
         indices = []
         for book in self.codebooks(num_codebooks):
-            chosen = book.nearest(residual)
-            residual = residual - book.lookup(chosen)
-            indices.append(chosen)
+            indices.append(book.nearest(latents))
+            latents = latents - book.lookup(indices[-1])
         return torch.stack(indices, dim=-1)
 
-    def decode(self, indices: Tensor) -> Tensor:
-        """The sum of the chosen entries of the first K codebooks, projected to the output width."""
+    def add_up(self, indices: Tensor) -> Tensor:
+        """The sum `[.., D]` of the entries at indices `[.., K']`."""
         first, *others = self.codebooks(indices.shape[-1])
         total = first.lookup(indices[..., 0])
         for layer, book in enumerate(others, start=1):
             total = total + book.lookup(indices[..., layer])
-        projected: Tensor = self.output_proj(total)
-        return projected
+        return total

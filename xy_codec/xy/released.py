@@ -12,9 +12,9 @@ VARIANTS = {
 }
 
 
-def released_config(head_rows: int) -> CodecConfig:
-    """The configuration of the released variant whose vocoder head has `head_rows` rows."""
-    n_fft, hop = head_rows - 2, (head_rows - 2) // 4
+def released_config(head_size: int) -> CodecConfig:
+    """The configuration of the released variant whose vocoder head has a bias of this length."""
+    n_fft, hop = head_size - 2, (head_size - 2) // 4
     encoder = _transformer(12) | {"num_mel_bins": 80}
     adapter = _transformer(4) | {"max_source_positions": 1500}
     params: dict[str, Any] = {

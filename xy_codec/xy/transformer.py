@@ -1,4 +1,4 @@
-"""The pre-norm transformer stack that encoders, adapters and the decoder share."""
+"""The pre-norm transformer that encoders, adapters and the decoder share."""
 
 import math
 
@@ -6,39 +6,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xy_codec.engine.layout import Layout
-from xy_codec.engine.product import Linear, join
+from xy_codec.xy.padding import valid_steps, zero_padding
+
+# Finite, so that a clip without any valid step gets numbers and not NaN.
+_HIDDEN = -1e4
 
 
-class Projections(nn.Module):
-    """The four projections of an attention; keys have no bias."""
-
-    joined: Tensor | None
-    joined_bias: Tensor | None
+class Attention(nn.Module):
+    """Full attention inside each clip; keys have no bias."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.k_proj = Linear(width, width, bias=False)
-        self.v_proj = Linear(width, width)
-        self.q_proj = Linear(width, width)
-        self.out_proj = Linear(width, width)
-        self.register_buffer("joined", None, persistent=False)
-        self.register_buffer("joined_bias", None, persistent=False)
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width)
+        self.q_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
 
-    def project(self, rows: Tensor) -> Tensor:
-        """Rows `[q | k | v]`."""
-        if self.joined is not None:
-            return F.linear(rows.to(self.joined.dtype), self.joined, self.joined_bias)
-        return torch.cat((self.q_proj(rows), self.k_proj(rows), self.v_proj(rows)), dim=-1)
+    def forward(self, steps: Tensor, valid: Tensor | None) -> Tensor:
+        """Mix steps `[B, T, D]`; only those that are `valid` `[B, T]` are seen.
 
-    def freeze(self, dtype: torch.dtype) -> None:
-        """Join the first three into one product."""
-        parts = (self.q_proj, self.k_proj, self.v_proj)
-        self.joined, self.joined_bias = join(parts, dtype)
-        for part in parts:
-            part.weight = part.bias = None
-            part.frozen = self.joined
+        Written out, because on a CPU the fused kernel's backward pass takes twice as long.
+        """
+        query, key, value = (
+            projection(steps).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        scores = (query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)).float()
+        if valid is not None:
+            scores = scores.masked_fill(~valid[:, None, None, :], _HIDDEN)
+        mixed = scores.softmax(-1).to(value.dtype) @ value
+        attended: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        return attended
 
 
 class Block(nn.Module):
@@ -46,28 +45,20 @@ class Block(nn.Module):
 
     def __init__(self, width: int, num_heads: int, hidden: int) -> None:
         super().__init__()
-        self.self_attn = Projections(width, num_heads)
+        self.self_attn = Attention(width, num_heads)
         self.self_attn_layer_norm = nn.LayerNorm(width)
-        self.fc1 = Linear(width, hidden)
-        self.fc2 = Linear(hidden, width)
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
         self.final_layer_norm = nn.LayerNorm(width)
 
-    def forward(self, rows: Tensor, layout: Layout) -> Tensor:
-        """One layer; everything but the attention itself is row by row."""
-        projected = layout.rowwise(self._project, rows)
-        attended = layout.attend(projected, self.self_attn.num_heads)
-        return layout.rowwise(self._mix, rows, attended)
-
-    def _project(self, rows: Tensor) -> Tensor:
-        return self.self_attn.project(self.self_attn_layer_norm(rows))
-
-    def _mix(self, rows: Tensor, attended: Tensor) -> Tensor:
-        rows = rows + self.self_attn.out_proj(attended)
-        mixed: Tensor = rows + self.fc2(F.gelu(self.fc1(self.final_layer_norm(rows))))
+    def forward(self, steps: Tensor, valid: Tensor | None) -> Tensor:
+        """One layer."""
+        steps = steps + self.self_attn(self.self_attn_layer_norm(steps), valid)
+        mixed: Tensor = steps + self.fc2(F.gelu(self.fc1(self.final_layer_norm(steps))))
         return mixed
 
 
-class Stack(nn.Module):
+class Transformer(nn.Module):
     """Positions, blocks, a last norm, and zeros beyond each clip's length."""
 
     positional_embedding: Tensor
@@ -80,12 +71,13 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(Block(width, num_heads, hidden) for _ in range(num_layers))
         self.layer_norm = nn.LayerNorm(width)
 
-    def run_stack(self, rows: Tensor, layout: Layout) -> Tensor:
-        """The stack on rows that are already of its width."""
-        rows = layout.add_positions(rows, self.positional_embedding)
+    def forward(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+        """Transform steps `[B, T, D]`, of which clip i has `lengths[i]`."""
+        valid = valid_steps(lengths, steps.shape[1])
+        steps = steps + self.positional_embedding[: steps.shape[1]]
         for block in self.layers:
-            rows = block(rows, layout)
-        return layout.mask(layout.rowwise(self.layer_norm, rows))
+            steps = block(steps, valid)
+        return zero_padding(self.layer_norm(steps), valid)
 
 
 def sinusoids(num_positions: int, width: int) -> Tensor:

@@ -2,8 +2,6 @@
 
 from torch import Tensor, nn
 
-from xy_codec.engine.layout import Layout, split_steps
-from xy_codec.engine.product import SpreadDeconv
 from xy_codec.xy.config import UpsampleConfig
 
 
@@ -13,10 +11,12 @@ class Upsample(nn.Module):
     def __init__(self, config: UpsampleConfig) -> None:
         super().__init__()
         self.factor = config.stride
-        self.up_conv = SpreadDeconv(
-            config.d_model * self.factor, config.d_model, self.factor, bias=False
+        width = config.d_model
+        self.up_conv = nn.ConvTranspose1d(
+            width * self.factor, width, self.factor, self.factor, bias=False
         )
 
-    def forward(self, frames: Tensor, layout: Layout) -> Tensor:
-        """Frame rows to token rows; `layout` is that of the frames."""
-        return split_steps(layout.rowwise(self.up_conv, frames), self.factor)
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames `[B, T, 4 D]` to tokens `[B, 4 T, D]`."""
+        tokens: Tensor = self.up_conv(frames.transpose(1, 2))
+        return tokens.transpose(1, 2)

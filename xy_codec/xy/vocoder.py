@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xy_codec.engine.layout import Layout
-from xy_codec.engine.product import Linear, TapsConv
 from xy_codec.xy.config import VocoderConfig
+from xy_codec.xy.padding import valid_steps, zero_padding
 
 _KERNEL = 7
 _MAX_MAGNITUDE = 100.0
@@ -20,26 +19,23 @@ class ConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.full((width,), scale))
         self.dwconv = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.pwconv1 = Linear(width, hidden)
-        self.pwconv2 = Linear(hidden, width)
+        self.pwconv1 = nn.Linear(width, hidden)
+        self.pwconv2 = nn.Linear(hidden, width)
 
-    def forward(self, rows: Tensor, layout: Layout) -> Tensor:
-        """One block; rows beyond a clip's end do not reach into it."""
-        mixed = layout.depthwise(layout.mask(rows), self.dwconv)
-        return layout.rowwise(self._widen, rows, mixed)
-
-    def _widen(self, rows: Tensor, mixed: Tensor) -> Tensor:
+    def forward(self, steps: Tensor, valid: Tensor | None) -> Tensor:
+        """One block; padding is 0 in the convolution, so that a clip's end does not read it."""
+        mixed = self.dwconv(zero_padding(steps, valid).transpose(1, 2)).transpose(1, 2)
         hidden = F.gelu(self.pwconv1(self.norm(mixed)))
-        widened: Tensor = rows + self.gamma * self.pwconv2(hidden)
+        widened: Tensor = steps + self.gamma * self.pwconv2(hidden)
         return widened
 
 
 class Backbone(nn.Module):
-    """Features to rows of the vocoder's width."""
+    """Features to steps of the vocoder's width."""
 
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
-        self.embed = TapsConv(config.input_channels, config.dim, _KERNEL)
+        self.embed = nn.Conv1d(config.input_channels, config.dim, _KERNEL, padding=_KERNEL // 2)
         self.norm = nn.LayerNorm(config.dim, eps=1e-6)
         self.convnext = nn.ModuleList(
             ConvNeXtBlock(config.dim, config.intermediate_dim, 1 / config.num_layers)
@@ -47,19 +43,15 @@ class Backbone(nn.Module):
         )
         self.final_layer_norm = nn.LayerNorm(config.dim, eps=1e-6)
 
-    def forward(self, features: Tensor, layout: Layout) -> Tensor:
-        """Feature rows at 100 Hz to rows of the same rate."""
-        features = layout.mask(features)
-        half = _KERNEL // 2
-        taps = torch.cat([layout.shift(features, half - k) for k in range(_KERNEL)], dim=-1)
-        rows = layout.rowwise(self._embed, taps)
+    def forward(self, features: Tensor, lengths: Tensor | None) -> Tensor:
+        """Features `[B, T, M]`, of which clip i has `lengths[i]`, to steps `[B, T, D]`."""
+        valid = valid_steps(lengths, features.shape[1])
+        embedded = self.embed(zero_padding(features, valid).transpose(1, 2))
+        steps: Tensor = self.norm(embedded.transpose(1, 2))
         for block in self.convnext:
-            rows = block(rows, layout)
-        return layout.rowwise(self.final_layer_norm, rows)
-
-    def _embed(self, taps: Tensor) -> Tensor:
-        embedded: Tensor = self.norm(self.embed(taps))
-        return embedded
+            steps = block(steps, valid)
+        normed: Tensor = self.final_layer_norm(steps)
+        return normed
 
 
 class InverseSTFT(nn.Module):
@@ -92,16 +84,20 @@ class InverseSTFT(nn.Module):
 
 
 class SpectrumHead(nn.Module):
-    """Rows to log magnitude and phase, and those to samples."""
+    """Steps to log magnitude and phase, and those to samples."""
 
     def __init__(self, config: VocoderConfig) -> None:
         super().__init__()
-        self.out = Linear(config.dim, config.n_fft + 2)
+        self.out = nn.Linear(config.dim, config.n_fft + 2)
         self.istft = InverseSTFT(config.n_fft, config.hop_size)
 
-    def to_samples(self, rows: Tensor) -> Tensor:
-        """The head's rows `[B, T, n_fft + 2]` of whole clips as samples `[B, T * hop]`."""
-        log_magnitude, phase = rows.float().chunk(2, dim=-1)
+    def forward(self, steps: Tensor) -> Tensor:
+        """Steps `[B, T, D]` to samples `[B, T * hop]`."""
+        return self.to_samples(self.out(steps))
+
+    def to_samples(self, spectra: Tensor) -> Tensor:
+        """`[B, T, n_fft + 2]`, log magnitude beside phase, to samples `[B, T * hop]`."""
+        log_magnitude, phase = spectra.float().chunk(2, dim=-1)
         magnitude = log_magnitude.exp().clamp(max=_MAX_MAGNITUDE)
         spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
         samples: Tensor = self.istft(spectrum)
@@ -116,6 +112,11 @@ class Vocoder(nn.Module):
         self.backbone = Backbone(config)
         self.head = SpectrumHead(config)
 
-    def forward(self, features: Tensor, layout: Layout) -> Tensor:
-        """Feature rows to rows `[log magnitude | phase]`, still one per frame."""
-        return layout.rowwise(self.head.out, self.backbone(features, layout))
+    def forward(self, features: Tensor, lengths: Tensor | None) -> Tensor:
+        """Features `[B, T, M]`, of which clip i has `lengths[i]`, to samples `[B, T * hop]`.
+
+        The last `(n_fft - hop) / 2` samples of a clip overlap the frame behind its end, which is
+        padding in a batch with longer clips.
+        """
+        waves: Tensor = self.head(self.backbone(features, lengths))
+        return waves

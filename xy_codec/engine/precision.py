@@ -1,0 +1,29 @@
+"""The precisions of a codec: which dtype its products run in, and torch's switches for that."""
+
+import torch
+
+from xy_codec.errors import ConfigError
+
+PRECISIONS = ("exact", "fast")
+
+
+def dtype_of(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of products before the quantiser: float32 for `exact`, float16 for `fast`."""
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"Precision is `{precision}`; expected one of {', '.join(PRECISIONS)}. "
+            "Use `exact` if in doubt."
+        )
+    if device.type == "cuda":
+        # These switches are global in torch. TF32 or float16 sums would change a codec's bits.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    if precision == "exact":
+        return torch.float32
+    if device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        raise ConfigError(
+            "Precision is `fast`, but this CPU has no float16 arithmetic, without which it would "
+            "be slow. Expected a GPU or a CPU with AVX512-FP16 or AMX-FP16. Use `exact`."
+        )
+    return torch.float16
