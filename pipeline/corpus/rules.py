@@ -13,7 +13,7 @@ DEFAULT_DECODER = "pipeline.corpus.decode:decode_clip"
 
 @dataclass(frozen=True, slots=True)
 class ReadRules:
-    """The rules as options give them; `root` is cut off the paths of shards in the output."""
+    """What becomes a row and what does not."""
 
     where: str | None = None
     limit: int | None = None

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """Everything that the user asked for, except the engine."""
+    """What the user asked for, beside the codec and the engine."""
 
     inputs: tuple[str, ...]
     output: str
@@ -55,7 +55,7 @@ class RunRequest:
     codec: CodecRequest | None = None
 
     def check(self) -> None:
-        """Raise when options are wrong, naming all of them, before anything is listed or loaded."""
+        """Refuse wrong options, all of them at once, before anything is listed or loaded."""
         faults = self.rules.check()
         if self.max_shards is not None and self.max_shards < 1:
             faults.append(f"`--max-shards {self.max_shards}` leaves no shard; expected 1 or more")

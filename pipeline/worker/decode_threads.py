@@ -84,7 +84,7 @@ class DecodePool:
                 self._ready.put(None)
 
     def _next_task(self, clock: ThreadClock) -> DecodeTask | None:
-        with clock.waiting():
+        with clock.waiting:
             return self.tasks.get()
 
     def _decode(
@@ -94,7 +94,7 @@ class DecodePool:
 
         def admit(seconds: float) -> None:
             nonlocal held
-            with clock.waiting():
+            with clock.waiting:
                 self.seconds.acquire(seconds)
             held = seconds
 

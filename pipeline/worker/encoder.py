@@ -67,7 +67,7 @@ class ClipEncoder:
     def _next_ready(self, clock: ThreadClock) -> ReadyClip | None:
         began = time.perf_counter()
         try:
-            with clock.waiting():
+            with clock.waiting:
                 # While the codec holds no clips, there is nothing to flush after a while.
                 ready = self._ready.get(timeout=self._flush_after if self._inside else None)
         except queue.Empty:

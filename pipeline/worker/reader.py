@@ -50,7 +50,7 @@ class ShardReader:
         """The body of the reading thread."""
         with self.clock.running() as clock:
             while True:
-                with clock.waiting():
+                with clock.waiting:
                     shard = next(self._shards, None)
                 if shard is None:
                     break
@@ -96,7 +96,7 @@ class ShardReader:
             audio = event.files.audio
             if clip is None or audio is None or audio.payload is None:
                 return
-            with clock.waiting():
+            with clock.waiting:
                 self._payload_bytes.acquire(len(audio.payload))
             self._tasks.put(DecodeTask(ledger, clip, audio.payload))
         elif isinstance(event, LateText):

@@ -96,7 +96,7 @@ class ShardWriter:
         try:
             with self.clock.running() as clock:
                 while True:
-                    with clock.waiting():
+                    with clock.waiting:
                         item = self._queue.get()
                     if item is None:
                         break
