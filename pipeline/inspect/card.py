@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.inspect.status import read_status
 from pipeline.output.run_record import read_run_record
-from pipeline.output.schema import PART_SCHEMA
+from pipeline.output.schema import COLUMN_MEANINGS, PART_SCHEMA
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
@@ -37,8 +37,8 @@ _BODY = """
 
 ## Columns
 
-| column | type |
-|---|---|
+| column | type | meaning |
+|---|---|---|
 {columns}
 
 ## Reading it
@@ -135,4 +135,4 @@ def _column(column: Any, num_codebooks: int) -> str:
     kind = f"{column.type}, may be null" if column.nullable else str(column.type)
     if column.name == "codes":
         kind = f"list of {num_codebooks} lists of int16, one per codebook"
-    return f"| `{column.name}` | {kind} |"
+    return f"| `{column.name}` | {kind} | {COLUMN_MEANINGS[column.name]} |"

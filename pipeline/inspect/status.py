@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.corpus.reject_reasons import Reason
 from pipeline.output.events import read_events
 from pipeline.output.manifest import list_manifests, read_named_manifests
 from pipeline.output.run_record import read_run_record
@@ -46,7 +47,10 @@ class RunStatus:
             f"clips     {self.codes} codes, {sum(self.rejects.values())} rejects, "
             f"{self.filtered} filtered, {self.hours:.3f} h of speech",
         ]
-        lines += [f"rejects   {count} {reason}" for reason, count in self.rejects.items()]
+        lines += [
+            f"rejects   {count} {reason}: {Reason(reason).meaning}"
+            for reason, count in self.rejects.items()
+        ]
         lines += [f"damaged   {shard}" for shard in self.damaged]
         lines += [f"failed    {shard}: {error}" for shard, error in self.failed.items()]
         return lines

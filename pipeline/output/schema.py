@@ -18,8 +18,6 @@ ZSTD_LEVEL = 3
 
 CODES_TYPE = pa.list_(pa.list_(pa.int16()))
 
-# `codes` is `[K][T]`. `duration` is measured on the decoded audio, `json_duration` is what the
-# clip's JSON said.
 _PART_FIELDS: list[Any] = [
     pa.field("key", pa.string(), nullable=False),
     pa.field("codes", CODES_TYPE, nullable=False),
@@ -40,6 +38,27 @@ _PART_FIELDS: list[Any] = [
     pa.field("audio_xxh64", pa.uint64(), nullable=False),
 ]
 PART_SCHEMA = pa.schema(_PART_FIELDS)
+
+# For people, e.g. in a dataset card. Not in the files: the fields' own metadata would change bytes.
+COLUMN_MEANINGS = {
+    "key": "the clip's name in its shard, without extension",
+    "codes": "`codes[k][t]` is codebook k at frame t: no special tokens, no offsets, no delay",
+    "num_frames": "frames of the clip",
+    "num_samples": "samples of the decoded source, before resampling",
+    "sample_rate": "of the source, in Hz",
+    "duration": "seconds of decoded audio",
+    "text": "of the JSON or a `.txt` member, as it is (may start with a space)",
+    "speaker": "of the JSON",
+    "language": "of the JSON",
+    "dnsmos": "of the JSON",
+    "phone_count": "of the JSON (Emilia-YODAS)",
+    "json_duration": "the length that the JSON says; differs a little from `duration`",
+    "extra": "every other field of the JSON, as JSON",
+    "shard": "path or URL of the shard",
+    "tar_offset": "where the audio's bytes start in the shard; null in compressed tars",
+    "tar_size": "how many bytes the audio has",
+    "audio_xxh64": "xxHash of those bytes: equal audio has equal values",
+}
 
 _REJECT_FIELDS: list[Any] = [
     pa.field("key", pa.string(), nullable=False),

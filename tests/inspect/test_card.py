@@ -7,6 +7,7 @@ import yaml
 
 import xytok
 from pipeline.inspect.card import make_card, size_category
+from pipeline.output.schema import PART_SCHEMA
 from tests.support.shard_maker import audio, pair, pairs, write_shard
 
 
@@ -48,8 +49,12 @@ def test_people_read_languages_speakers_codec_and_columns(card: str) -> None:
         "| fr | 2 | 0.00 |",
         "| unknown | 1 | 0.00 |",
     ]
-    assert "| `codes` | list of 8 lists of int16, one per codebook |" in lines
-    assert "| `speaker` | string, may be null |" in lines
+    rows = {line.split("|")[1].strip(" `"): line for line in lines if line.startswith("| `")}
+    assert list(rows) == PART_SCHEMA.names
+    codes = "`codes[k][t]` is codebook k at frame t: no special tokens, no offsets, no delay"
+    assert rows["codes"] == f"| `codes` | list of 8 lists of int16, one per codebook | {codes} |"
+    assert rows["speaker"] == "| `speaker` | string, may be null | of the JSON |"
+    assert all(meaning.strip() for meaning in (row.split("|")[3] for row in rows.values()))
 
 
 def test_its_snippet_reads_the_codes(

@@ -48,6 +48,7 @@ def test_status_counts_shards_clips_and_rejects(output: Path) -> None:
     status = read_status(str(output), STORAGE)
     assert (status.done, status.left, status.codes) == (2, 0, 4)
     assert status.rejects == {"undecodable": 1}
+    assert "rejects   1 undecodable: libsndfile does not take it as audio" in status.lines()
     assert cli.run(["status", str(output)]) == 0
 
 
