@@ -22,7 +22,7 @@ class Reason(StrEnum):
     EMPTY = "empty"  # no bytes, or audio without samples
     TOO_SHORT = "too_short"  # less than one frame after resampling
     TOO_LONG = "too_long"  # longer than --max-clip-seconds
-    TOO_BIG = "too_big"  # the member is larger than --max-member-mb
+    TOO_BIG = "too_big"  # the member is larger than --max-member-bytes
     TOO_MANY_CHANNELS = "too_many_channels"
     BAD_SAMPLE_RATE = "bad_sample_rate"  # outside the bounds, or no sane resampling kernel
     NON_FINITE = "non_finite"  # NaN or infinity among the samples
