@@ -28,7 +28,7 @@ class LogOptions:
         log_file: append every line, debug lines included, to this file.
     """
 
-    quiet: bool = False
+    quiet: Annotated[bool, Parameter(alias="-q")] = False
     verbose: Annotated[bool, Parameter(alias="-v")] = False
     log_level: Literal["debug", "info", "warning", "error"] | None = None
     log_file: Path | None = None

@@ -33,7 +33,7 @@ _OTHER_WORDS = {
     "--shards": ("--shard",),
     "--threads": ("--torch-threads",),
 }
-_KINDS = {"int": "a whole number", "float": "a number"}
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 # What is missing and has no help text of its own beside the flag.
 _NEEDED = {
     "--codec": "a released checkpoint; name one, e.g. `--codec fdugyt/XY_Tokenizer`, or "
@@ -45,19 +45,25 @@ def explain(error: CycloptsError, verbs: Iterable[str]) -> str:
     """The message for a command line that cannot be understood."""
     see = f"see `xytok {' '.join([*(error.command_chain or ()), '-h'])}`"
     words = error.unused_tokens or []
+    if isinstance(error, UnknownCommandError):
+        return f"`{words[0]}` is no command; expected {nearest(words[0], verbs)}; {see}"
+    flags = [word.split("=")[0] for word in words if word.startswith("--")]
     if isinstance(error, UnknownOptionError):
-        words = [error.token.keyword or error.token.value]
-    # An unknown flag explains why one is missing, so it is told first.
-    unknown = next((word.split("=")[0] for word in words if word.startswith("-")), None)
-    if unknown and error.app:
-        return f"`{unknown}` is no option; expected {_flag_like(unknown, error.app)}; {see}"
+        flags = [error.token.keyword or error.token.value]
+    known = _flags(error.app)
+    # An unknown flag explains why another is missing, so it is told first.
+    for flag in flags:
+        if flag not in known:
+            others = [name for name in _OTHER_WORDS.get(flag, ()) if name in known]
+            wanted = f"`{others[0]}`" if others else nearest(flag, known)
+            return f"`{flag}` is no option; expected {wanted}; {see}"
     match error:
-        case UnknownCommandError():
-            return f"`{words[0]}` is no command; expected {nearest(words[0], verbs)}; {see}"
         case MissingArgumentError(argument=Argument() as argument):
-            name = next(each.name for each in _leaves(argument) if each.required)
-            wanted = _NEEDED.get(name) or argument.parameter.help or "a value"
-            return f"`{name}` is missing; expected {wanted.rstrip('.')}; {see}"
+            needed = [each for each in _leaves(argument) if each.required] or [argument]
+            name = needed[0].name
+            wanted = _NEEDED.get(name) or needed[0].parameter.help or "a value"
+            fault = "has no value" if error.keyword else "is missing"
+            return f"`{name}` {fault}; expected {wanted.rstrip('.')}; {see}"
         case CoercionError(argument=Argument() as argument, token=Token() as token):
             choices = " or ".join(f"`{choice}`" for choice in get_args(error.target_type))
             kind = getattr(error.target_type, "__name__", str(error.target_type))
@@ -74,11 +80,9 @@ def explain(error: CycloptsError, verbs: Iterable[str]) -> str:
             return f"{error}; {see}"
 
 
-def _flag_like(flag: str, app: App) -> str:
-    arguments = app.assemble_argument_collection(parse_docstring=False)
-    known = {name for each in arguments for name in each.names if name.startswith("--")}
-    others = [name for name in _OTHER_WORDS.get(flag, ()) if name in known]
-    return f"`{others[0]}`" if others else nearest(flag, known)
+def _flags(app: App | None) -> set[str]:
+    arguments = app.assemble_argument_collection(parse_docstring=False) if app else ()
+    return {name for each in arguments if each.parse for name in each.names}
 
 
 def _leaves(argument: Argument) -> list[Argument]:

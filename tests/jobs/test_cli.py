@@ -34,7 +34,9 @@ def test_every_verb_has_help_with_an_example_and_the_log_options(verb, capsys):
     assert cli.run([verb, "-h"]) == 0
     out = capsys.readouterr().out
     assert f"example:\n  {cli.VERBS[verb].example[:40]}" in out
-    assert all(flag in out for flag in ("--verbose, -v", "--quiet", "--log-level", "--log-file"))
+    assert all(
+        flag in out for flag in ("--verbose, -v", "--quiet, -q", "--log-level", "--log-file")
+    )
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
@@ -48,8 +50,10 @@ def test_the_example_of_every_verb_parses(verb):
     ("arguments", "said"),
     [
         (["tokeniz"], "`tokeniz` is no command; expected `tokenize`; see `xytok -h`"),
+        (["--versio"], "`--versio` is no command; expected one of audit, bench, card"),
         (["doctor", "--writ"], "`--writ` is no option; expected `--write`; see `xytok doctor -h`"),
         (["plan", "in", "out"], "`--codec` is missing; expected a released checkpoint; name one"),
+        (["plan", "in", "out", "--codec", "fake", "--limit"], "`--limit` has no value; expected"),
         (["show", "out"], "`KEY` is missing; expected the name of the clip in its shard; see"),
         (["compare", "a", "b", "--seed", "x"], "`--seed x`; expected a whole number; see"),
         (["bench", "--hours", "x"], "`--hours x`; expected a number; see `xytok bench -h`"),
