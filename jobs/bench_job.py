@@ -1,8 +1,10 @@
 """`xytok bench`: what this machine gives, what is fastest on it, and what a corpus would cost."""
 
 import json as json_text
+import logging
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +13,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jobs.codec_files import FileCodec
-from jobs.logs import Log, LogOptions, tell
+from jobs.logs import Log, LogOptions
 from jobs.options import Json, StorageOptions, flags, open_storage
 from pipeline.worker.codec_request import Precision
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.bench.corpus_cost import Corpus, Speeds
     from pipeline.bench.suite import BenchPlan, BenchReport
 
+logger = logging.getLogger(__name__)
 _Positive = Annotated[float, Field(gt=0)]
 _Count = Annotated[int, Field(gt=0)]
 # Submitting a shard to real actors and waiting for it; `make bench-scale` measures it.
@@ -109,7 +112,10 @@ def bench(
         import torch
 
         torch.set_num_threads(options.torch_threads)
-    report = run_suite(options.plan(), lambda what: tell(f"measuring: {what} …"))
+    if not (log.verbose or log.log_file):
+        # The trial runs wait for things in milliseconds, again and again.
+        logging.getLogger("pipeline").setLevel("WARNING")
+    report = run_suite(options.plan(), partial(logger.info, "measuring: %s …"))
     path = options.save_tuning or default_path()
     write_profile(path, report.profile)
     if json:

@@ -103,4 +103,5 @@ def _line(fault: Fault, options: dict[tuple[str, ...], Argument]) -> str:
     option = options[path]
     token = option.tokens[-1]
     source = "" if token.source == "cli" else f" in `{token.source}`"
-    return fault.sentence or f"`{option.name} {token.value}`{source}; expected {fault.expected}"
+    wanted = fault.expected.replace("'", "`")
+    return fault.sentence or f"`{option.name} {token.value}`{source}; expected {wanted}"

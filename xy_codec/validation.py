@@ -83,10 +83,8 @@ def _fault(details: Any, kind: type) -> Fault:
     context = details.get("ctx", {})
     if details["type"] == "value_error":
         return Fault(path, details["input"], "", str(context["error"]))
-    if details["type"] not in _EXPECTED:
-        return Fault(path, details["input"], details["msg"])
-    wanted = _EXPECTED[details["type"]].format(**context)
-    return Fault(path, details["input"], wanted.replace("'", "`"))
+    wanted = _EXPECTED.get(details["type"])
+    return Fault(path, details["input"], wanted.format(**context) if wanted else details["msg"])
 
 
 def _fields_at(kind: type, path: tuple[str, ...]) -> Iterable[str]:
