@@ -113,6 +113,14 @@ VERBS = {
         'eval "$(xytok completion bash)"',
     ),
 }
+
+
+def _default_text(value: object) -> str | None:
+    if value in (None, False, "", ()):
+        return None
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
 APP = App(
     name="xytok",
     help="Turn speech corpora into codes of a speech codec, and prove that they sound right.",
@@ -124,7 +132,7 @@ APP = App(
     config=apply_config,
     default_parameter=Parameter(
         negative_iterable=(),
-        show_default=lambda value: None if value in (None, False, "", ()) else str(value),
+        show_default=_default_text,
     ),
     print_error=False,
     exit_on_error=False,

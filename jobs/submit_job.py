@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from jobs.logs import Log, LogOptions
+from jobs.options import Json
 from jobs.run_options import Options, RunOptions
 
 
@@ -19,6 +20,7 @@ def submit(
     env: Annotated[
         tuple[str, ...], Parameter(help="pass this environment variable on (repeatable).")
     ] = (),
+    json: Json = False,
     log: Log = LogOptions(),
 ) -> int:
     """Check the options here, submit, follow the log, and return the run's exit code."""
@@ -37,9 +39,11 @@ def submit(
             "`--engine inline` would use one process of the head; expected `ray`, which uses the "
             "workers of the cluster; leave the option out"
         )
+    wanted = {"--json": json, "--quiet": log.quiet, "--verbose": log.verbose}
+    told = (flag for flag, is_set in wanted.items() if is_set)
     return jobs_api.submit(
         options.ray.cluster,
-        jobs_api.Submission(tuple(words_of(options)), pip, env, wait=wait),
+        jobs_api.Submission((*words_of(options), *told), pip, env, wait=wait),
         write=lambda text: print(text, end="", flush=True),
     )
 

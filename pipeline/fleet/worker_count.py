@@ -32,7 +32,7 @@ class RayOptions:
         workers: how many workers; `auto` starts all that fit.
         gpus_per_worker: GPUs of a worker; default: 1 where there are GPUs.
         cpus_per_worker: CPUs of a worker; default: an equal share of its node.
-        cluster: a running cluster; default: that of RAY_ADDRESS, else Ray is started here.
+        cluster: a running cluster, for `submit` the URL of its job server; else one is started.
         drain_seconds: how long workers may finish what they have after SIGTERM.
         hang_minutes: replace a worker that makes no progress for so long.
         load_minutes: replace a worker whose codec is not loaded after so long. Two gigabytes in

@@ -106,12 +106,13 @@ def test_submit_sends_the_options_and_not_the_file(
 ) -> None:
     config = write_config(corpus, "limit: 2\nrequire-json: true\noutput: out\n")
     words = ["submit", "in", "--config", config, "--codec", "fake", "--workers", "3"]
-    words += ["--cluster", "http://head:8265", "--max-reject-rate", "0.1", "--no-wait"]
+    words += ["--cluster", "http://head:8265", "--max-reject-rate", "0.1", "--no-wait", "--json"]
     assert cli.run(words) == 0
     [(cluster, submission)] = sent
     assert (cluster, submission.wait) == ("http://head:8265", False)
     assert sorted(submission.arguments) == [
         "--codec=fake",
+        "--json",
         "--limit=2",
         "--max-reject-rate=0.1",
         "--output=out",
