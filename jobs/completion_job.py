@@ -10,4 +10,7 @@ def completion(shell: Literal["bash", "zsh", "fish"], /, *, log: Log = LogOption
     from jobs.cli import APP
 
     print(APP.generate_completion(shell=shell))
+    if shell == "zsh":
+        # The script is made for a file in `fpath`; this line serves `eval` as well.
+        print("compdef _cyclopts_xytok xytok")
     return 0
