@@ -16,6 +16,9 @@ whose messages say what is wrong, what was expected and what to do:
     PipelineError    UsageError, InputError, OutputError, IdentityError, StorageError, WorkerError,
                      DrainedError, DamageError; all in `pipeline.errors`
     XYCodecError     CheckpointError, ConfigError, AudioError, CodesError; all in `xy_codec.errors`
+
+A wrong value in a class of options, such as `ReadRules(limit=0)`, raises
+`pydantic.ValidationError`, a ValueError that names every wrong value.
 """
 
 from collections.abc import Iterable, Sequence

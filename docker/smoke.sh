@@ -37,7 +37,7 @@ step "check storage and codec"
 xytok doctor "$OUT" --write --codec xy-nano
 
 step "tokenize on the cluster"
-xytok submit --cluster "$RAY_API_SERVER_ADDRESS" -- "$OUT/speech/*/*/*.tar" "$OUT/codes" --codec xy-nano
+xytok submit "$OUT/speech/*/*/*.tar" "$OUT/codes" --codec xy-nano --cluster "$RAY_API_SERVER_ADDRESS"
 
 step "look at it"
 xytok status "$OUT/codes"

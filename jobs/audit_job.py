@@ -1,120 +1,72 @@
 """`xytok audit`: prove that the codes of a run still sound like the speech."""
 
-import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from jobs.codec_options import complain
-from jobs.threshold_options import add_threshold_options, thresholds_of
+from cyclopts import Parameter
+
+from jobs.logs import Log, LogOptions, tell
+from jobs.measuring_options import Measuring, MeasuringOptions
+from jobs.options import Engine, Json, Output, Run, flags
+from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.sample.sampling import SamplePlan
 
 if TYPE_CHECKING:
-    from pipeline.audit.audit import AuditRequest, Measure
+    from pipeline.audit.audit import Measure
     from pipeline.audit.audit_output import Audit
 
-EXAMPLE = "xytok audit s3://bucket/out --per-shard 20 --baseline baseline.json"
+_JUDGING = "Judging"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("output", metavar="OUT", help="the output folder of `xytok tokenize`")
-    sample = parser.add_argument_group("sample")
-    sample.add_argument("--per-shard", type=int, default=20, metavar="N", help="default: 20 clips")
-    sample.add_argument("--fraction", type=float, metavar="SHARE", help="instead of a number")
-    sample.add_argument("--stratify", choices=("language", "speaker", "dnsmos"))
-    sample.add_argument("--seed", type=int, default=0, help="another seed, another sample")
-    sample.add_argument("--shards", nargs="+", default=[], metavar="TEXT", help="in their paths")
-    sample.add_argument(
-        "--list-sources",
-        action="store_true",
-        help="hold every clip of every tar against rows and rejects; reads the tars whole",
-    )
-    add_measuring_options(parser)
-    judging = parser.add_argument_group("judging")
-    judging.add_argument("--baseline", metavar="FILE", help="what to compare content with")
-    judging.add_argument("--save-baseline", metavar="FILE", help="write one out of this audit")
-    add_threshold_options(judging)
-    run = parser.add_argument_group("run")
-    run.add_argument("--report", metavar="FOLDER", help="default: OUT/audit/<audit id>")
-    run.add_argument("--engine", choices=("inline", "ray"), default="inline")
-    run.add_argument("--quiet", action="store_true", help="no progress")
-    run.add_argument("--json", action="store_true", help="print the summary as JSON")
-
-
-def add_measuring_options(parser: argparse.ArgumentParser) -> None:
-    """Declare what `audit` and `compare` have in common."""
-    group = parser.add_argument_group("measuring")
-    group.add_argument("--metrics", metavar="LIST", help="of sim,stoi,pesq,acoustics,dnsmos")
-    group.add_argument("--sim-model", default="campplus", metavar="MODEL")
-    group.add_argument("--codec", metavar="SOURCE", help="default: where the run had it")
-    group.add_argument("--codec-config", metavar="FILE")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    group.add_argument(
-        "--precision", choices=("exact", "fast"), help="to re-encode with; default: as the run"
-    )
-    group.add_argument("--no-reencode", action="store_true", help="skip the check for drift")
-    group.add_argument(
-        "--flip-rate",
-        type=float,
-        metavar="RATE",
-        help="expected between the run's platform and here",
-    )
-    group.add_argument("--processes", type=int, metavar="N", help="default: one a core; 0: none")
-    group.add_argument(
-        "--source-map", action="append", default=[], metavar="OLD=NEW", help="shards moved"
-    )
-    group.add_argument("--storage-options", metavar="@FILE", help="endpoint and credentials")
-
-
-def run(args: argparse.Namespace) -> int:
+def audit(
+    run: Run,
+    /,
+    *,
+    sample: Annotated[SamplePlan, flags("Sample")] = SamplePlan(),
+    list_sources: Annotated[
+        bool,
+        Parameter(
+            group="Sample",
+            help="hold every clip of every tar against rows and rejects; reads the tars whole.",
+        ),
+    ] = False,
+    measuring: Measuring = MeasuringOptions(),
+    baseline: Annotated[
+        str | None, Parameter(group=_JUDGING, help="a file to compare content with.")
+    ] = None,
+    save_baseline: Annotated[
+        str | None, Parameter(group=_JUDGING, help="write a baseline out of this audit.")
+    ] = None,
+    thresholds: Annotated[Thresholds, flags(_JUDGING)] = Thresholds(),
+    output: Annotated[
+        str | None,
+        Output,
+        Parameter(help="the folder for the report; default: RUN/audit/<audit id>."),
+    ] = None,
+    engine: Engine = "inline",
+    json: Json = False,
+    log: Log = LogOptions(),
+) -> int:
     """Measure, judge, write the page, and say what was found."""
     from pipeline.audit.audit_output import audit_output
-    from pipeline.audit.judge.baseline import load_baseline, make_baseline, save_baseline
+    from pipeline.audit.judge.baseline import load_baseline, make_baseline
+    from pipeline.audit.judge.baseline import save_baseline as save
     from pipeline.audit.report.notes import baseline_doubts
 
-    request = audit_request(args)
-    storage = request.storage
-    audit = audit_output(
+    request = measuring.request(run, sample, list_sources=list_sources, quiet=log.quiet)
+    made = audit_output(
         request,
-        baseline=load_baseline(storage, args.baseline) if args.baseline else None,
-        thresholds=thresholds_of(args),
-        measure=measure_with(args.engine),
-        folder=args.report,
+        baseline=load_baseline(request.storage, baseline) if baseline else None,
+        thresholds=thresholds,
+        measure=measure_with(engine),
+        folder=output,
     )
-    print(audit.summary if args.json else "\n".join(_lines(audit)), flush=True)
-    if args.save_baseline:
-        fresh = make_baseline(audit.findings)
-        save_baseline(storage, fresh, args.save_baseline)
-        for doubt in baseline_doubts(audit.judgement, fresh):
-            complain(doubt)
-    return audit.judgement.exit_code
-
-
-def audit_request(args: argparse.Namespace) -> "AuditRequest":
-    """The request in a command line."""
-    from pipeline.audit.audit import AuditRequest
-    from pipeline.audit.metrics.scores import check_groups
-    from pipeline.audit.sample.originals import SourceMap
-    from pipeline.audit.sample.sampling import SamplePlan
-    from pipeline.storage.client import Storage
-    from pipeline.storage.options import read_storage_options
-
-    return AuditRequest(
-        output=args.output,
-        storage=Storage(read_storage_options(args.storage_options)),
-        plan=SamplePlan(args.per_shard, args.fraction, args.stratify, args.seed),
-        codec=args.codec,
-        codec_config=args.codec_config,
-        device=args.device,
-        precision=args.precision,
-        groups=check_groups(args.metrics),
-        sim_model=args.sim_model,
-        source_map=SourceMap.parse(args.source_map),
-        only=tuple(args.shards),
-        reencode=not args.no_reencode,
-        processes=args.processes,
-        expected_flip_rate=args.flip_rate,
-        list_sources=args.list_sources,
-        quiet=args.quiet,
-    )
+    print(made.summary if json else "\n".join(_lines(made)), flush=True)
+    if save_baseline:
+        fresh = make_baseline(made.findings)
+        save(request.storage, fresh, save_baseline)
+        for doubt in baseline_doubts(made.judgement, fresh):
+            tell(doubt)
+    return made.judgement.exit_code
 
 
 def measure_with(engine: str) -> "Measure | None":
@@ -126,10 +78,10 @@ def measure_with(engine: str) -> "Measure | None":
     return measure_on_ray
 
 
-def _lines(audit: "Audit") -> list[str]:
+def _lines(made: "Audit") -> list[str]:
     from pipeline.audit.report.wording import headline
 
-    findings, judgement = audit.findings, audit.judgement
+    findings, judgement = made.findings, made.judgement
     words = headline(judgement)
     lines = [f"{words.answer}. {words.reason}"]
     for shard in judgement.shards:
@@ -142,5 +94,5 @@ def _lines(audit: "Audit") -> list[str]:
         f"shards, {findings.seconds:.0f} s"
     )
     lines += [f"  note: {note}" for note in judgement.notes]
-    lines.append(f"{audit.folder}/report.html")
+    lines.append(f"{made.folder}/report.html")
     return lines

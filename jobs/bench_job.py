@@ -1,155 +1,220 @@
 """`xytok bench`: what this machine gives, what is fastest on it, and what a corpus would cost."""
 
-import argparse
-import json
-import sys
+import json as json_text
+import logging
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from jobs.codec_options import add_compile_argument
+from cyclopts import Parameter
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from jobs.codec_files import FileCodec
+from jobs.logs import Log, LogOptions
+from jobs.options import Json, StorageOptions, flags, open_storage
+from pipeline.worker.codec_request import Precision
 
 if TYPE_CHECKING:
     from pipeline.bench.corpus_cost import Corpus, Speeds
     from pipeline.bench.suite import BenchPlan, BenchReport
 
-EXAMPLE = "xytok bench --codec xy-nano --hours 101000 --workers 8"
+logger = logging.getLogger(__name__)
+_Positive = Annotated[float, Field(gt=0)]
+_Count = Annotated[int, Field(gt=0)]
 # Submitting a shard to real actors and waiting for it; `make bench-scale` measures it.
 _DRIVER_SECONDS_PER_SHARD = 1e-3
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the job's arguments."""
-    codec = parser.add_argument_group("codec")
-    codec.add_argument("--codec", default="xy-nano", help="checkpoint to measure (xy-nano)")
-    codec.add_argument("--config", help="its YAML, where it does not lie beside it")
-    codec.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
-    codec.add_argument(
-        "--precision", default="exact,fast", help="precisions to measure (exact,fast)"
-    )
-    codec.add_argument(
-        "--overlap-seconds", type=float, default=10.0, help="right context of windows (10)"
-    )
-    add_compile_argument(codec)
-    run = parser.add_argument_group("benchmark")
-    run.add_argument("--seconds", type=float, default=120.0, help="about how long it takes (120)")
-    run.add_argument("--threads", type=int, help="torch threads (one a core)")
-    run.add_argument("--storage", metavar="URL", help="folder to read and write (a temporary one)")
-    run.add_argument("--storage-options", metavar="@FILE", help="endpoint and credentials")
-    run.add_argument("--profile", type=Path, help="where to keep the fastest settings")
-    run.add_argument("--json", action="store_true", help="figures as JSON on stdout")
-    cost = parser.add_argument_group("cost of a corpus")
-    cost.add_argument("--hours", type=float, default=101_000.0, help="hours of audio (101000)")
-    cost.add_argument("--workers", type=int, default=1, help="workers at once (1)")
-    cost.add_argument(
-        "--gpu-speed", type=float, help="assume workers of so many × real time, not this machine's"
-    )
+@dataclass(frozen=True, slots=True)
+class CostOptions:
+    """The corpus and the workers to reckon with.
+
+    Attributes:
+        hours: hours of audio.
+        workers: workers at once.
+        speed: assume workers of so many × real time, not of this machine's speed.
+    """
+
+    hours: _Positive = 101_000.0
+    workers: _Count = 1
+    speed: _Positive | None = None
+
+    def corpus(self) -> "Corpus":
+        """The corpus."""
+        from pipeline.bench.corpus_cost import Corpus
+
+        return Corpus.of_hours(self.hours)
+
+    def speeds(self, report: "BenchReport") -> "Speeds":
+        """What is assumed, and what was measured here."""
+        from pipeline.bench.corpus_cost import Speeds
+
+        return Speeds(
+            workers=self.workers,
+            encode=self.speed or report.end_to_end.times_realtime,
+            host_per_core=report.host.times_realtime_per_core,
+            start_up_seconds=report.start_up.total_seconds,
+            driver_seconds_per_shard=_DRIVER_SECONDS_PER_SHARD,
+        )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure, print, keep the profile."""
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What to measure.
+
+    Attributes:
+        precisions: the precisions to measure.
+        seconds: about how long it takes.
+        torch_threads: threads of torch; default: one a core.
+        storage: a folder or bucket to read and write; default: a temporary folder.
+        save_tuning: write the fastest settings to this file; default: where `tokenize` finds them.
+    """
+
+    codec: Annotated[FileCodec, flags("Codec", "precision")] = FileCodec()
+    precisions: Annotated[tuple[Precision, ...], Parameter(consume_multiple=True)] = (
+        "exact",
+        "fast",
+    )
+    seconds: _Positive = 120.0
+    torch_threads: _Count | None = None
+    storage: str | None = None
+    storage_options: StorageOptions = None
+    save_tuning: Path | None = None
+    cost: Annotated[CostOptions, flags("Cost of a corpus")] = CostOptions()
+
+    def plan(self) -> "BenchPlan":
+        """The plan of the benchmark."""
+        from pipeline.bench.suite import BenchPlan
+
+        return BenchPlan(
+            request=replace(self.codec, precision=self.precisions[0]),
+            precisions=self.precisions,
+            seconds=self.seconds,
+            storage=open_storage(self.storage_options),
+            storage_url=self.storage,
+        )
+
+
+def bench(
+    *,
+    options: Annotated[BenchOptions, Parameter(name="*")] = BenchOptions(),
+    json: Json = False,
+    log: Log = LogOptions(),
+) -> int:
+    """Measure, print, keep the fastest settings."""
     from pipeline.bench.suite import run_suite
     from pipeline.bench.tuning_profile import default_path, write_profile
 
-    plan = _plan(args)
-    if args.threads:
+    if options.torch_threads:
         import torch
 
-        torch.set_num_threads(args.threads)
-    report = run_suite(plan, _say)
-    path = args.profile or default_path()
+        torch.set_num_threads(options.torch_threads)
+    if not (log.verbose or log.log_file):
+        # The trial runs wait for things in milliseconds, again and again.
+        logging.getLogger("pipeline").setLevel("WARNING")
+    report = run_suite(options.plan(), partial(logger.info, "measuring: %s …"))
+    path = options.save_tuning or default_path()
     write_profile(path, report.profile)
-    if args.json:
-        print(json.dumps(_as_json(report, args), indent=1))
+    if json:
+        print(json_text.dumps(_as_json(report, options.cost), indent=1))
         return 0
-    for line in _lines(report, args):
-        print(line)
-    print(f"profile written to {path}: `xytok tokenize` uses it")
+    print("\n".join([*_report_lines(report), "", *_cost_lines(report, options.cost)]))
+    print(f"fastest settings written to {path}: `xytok tokenize` uses them")
     return 0
 
 
-def _plan(args: argparse.Namespace) -> "BenchPlan":
-    from pipeline.bench.suite import BenchPlan
-    from pipeline.errors import UsageError
-    from pipeline.storage.client import Storage
-    from pipeline.storage.options import read_storage_options
-    from pipeline.worker.codec_request import CodecRequest
-
-    faults = [
-        f"`{flag} {value:g}`; expected more than 0"
-        for flag, value in (
-            ("--hours", args.hours),
-            ("--workers", args.workers),
-            ("--gpu-speed", args.gpu_speed),
-            ("--threads", args.threads),
-        )
-        if value is not None and value <= 0
-    ]
-    if faults:
-        raise UsageError("\n  ".join(["Some options cannot be used:", *faults]))
-    precisions = tuple(name for name in args.precision.split(",") if name)
-    request = CodecRequest(
-        args.codec,
-        args.config,
-        precisions[0] if precisions else "exact",
-        args.device,
-        args.overlap_seconds,
-        args.compile,
-    )
-    return BenchPlan(
-        request=request,
-        precisions=precisions,
-        seconds=args.seconds,
-        storage=Storage(read_storage_options(args.storage_options)),
-        storage_url=args.storage,
-    )
-
-
-def _say(what: str) -> None:
-    print(f"measuring: {what} …", file=sys.stderr)
-
-
-def _lines(report: "BenchReport", args: argparse.Namespace) -> Iterator[str]:
-    from jobs.bench_table import cost_lines, report_lines
+def _as_json(report: "BenchReport", cost: CostOptions) -> dict[str, object]:
     from pipeline.bench.corpus_cost import estimate_cost
 
-    yield from report_lines(report)
-    yield ""
-    corpus, speeds = _corpus(args), _speeds(report, args)
-    origin = "assumed" if args.gpu_speed else f"measured here ({report.machine.device})"
-    speed = f"{speeds.encode:,.1f} × real time, {origin}"
-    yield from cost_lines(corpus, estimate_cost(corpus, speeds), args.workers, speed)
-    if report.machine.device == "cpu" and not args.gpu_speed:
-        yield "  no GPU here, so GPU hours stay open: run this on one, or pass `--gpu-speed`"
-
-
-def _corpus(args: argparse.Namespace) -> "Corpus":
-    from pipeline.bench.corpus_cost import Corpus
-
-    return Corpus.of_hours(args.hours)
-
-
-def _speeds(report: "BenchReport", args: argparse.Namespace) -> "Speeds":
-    from pipeline.bench.corpus_cost import Speeds
-
-    return Speeds(
-        workers=args.workers,
-        encode=args.gpu_speed or report.end_to_end.times_realtime,
-        host_per_core=report.host.times_realtime_per_core,
-        start_up_seconds=report.start_up.total_seconds,
-        driver_seconds_per_shard=_DRIVER_SECONDS_PER_SHARD,
-    )
-
-
-def _as_json(report: "BenchReport", args: argparse.Namespace) -> dict[str, object]:
-    from pipeline.bench.corpus_cost import estimate_cost
-
-    corpus, speeds = _corpus(args), _speeds(report, args)
-    cost = {
+    corpus, speeds = cost.corpus(), cost.speeds(report)
+    figures = {
         "corpus": asdict(corpus),
         "speeds": asdict(speeds),
-        "speed_is_assumed": args.gpu_speed is not None,
+        "speed_is_assumed": cost.speed is not None,
         "projection": asdict(estimate_cost(corpus, speeds)),
     }
-    return asdict(report) | {"cost": cost}
+    return asdict(report) | {"cost": figures}
+
+
+def _report_lines(report: "BenchReport") -> Iterator[str]:
+    """The whole report, section by section."""
+    machine = report.machine
+    yield f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}"
+    yield f"device {machine.device}: {machine.matmul_gflops:,.0f} GFLOP/s in matrix products (fp32)"
+    yield f"codec {report.codec}, overlap {report.overlap_seconds:g} s; rates are × real time"
+    yield ""
+    yield from _grid_lines(report)
+    yield ""
+    yield from _host_lines(report)
+    yield ""
+    yield from _rest_lines(report)
+
+
+def _grid_lines(report: "BenchReport") -> Iterator[str]:
+    names = f"{'precision':>10}{'clip s':>8}{'clips':>7}{'× real':>10}{'GFLOP/s':>9}{'of peak':>9}"
+    yield f"{'':8}{names}"
+    for cell in report.grid:
+        yield (
+            f"{cell.direction:8}{cell.precision:>10}{cell.clip_seconds:>8.1f}"
+            f"{cell.clips_together:>7}{cell.times_realtime:>10,.1f}{cell.gflops:>9,.0f}"
+            f"{cell.share_of_matmul:>9.0%}"
+        )
+    for skipped in report.skipped:
+        yield f"{skipped.direction:8}{skipped.precision:>10}  not measured: {skipped.reason}"
+
+
+def _host_lines(report: "BenchReport") -> Iterator[str]:
+    host = report.host
+    yield (
+        f"host path (fake codec): {host.times_realtime:,.0f} with {host.decode_threads} decode "
+        f"threads, {host.times_realtime_per_core:,.0f} per core"
+    )
+    stages = ", ".join(f"{s.stage} {s.core_seconds_per_hour:.2f}" for s in host.stages)
+    yield f"  core seconds for an hour of audio: {stages}"
+
+
+def _rest_lines(report: "BenchReport") -> Iterator[str]:
+    storage, whole, start = report.storage, report.end_to_end, report.start_up
+    yield (
+        f"storage {storage.url}: write {storage.write_mb_per_second:,.0f} MB/s, read "
+        f"{storage.read_mb_per_second:,.0f} MB/s, put {storage.put_seconds * 1e3:.1f} ms, get "
+        f"{storage.get_seconds * 1e3:.1f} ms, list {storage.list_seconds * 1e3:.1f} ms"
+    )
+    yield (
+        f"end to end: {whole.times_realtime:,.1f}, {whole.share_of_pure_encode:.0%} of the codec "
+        f"alone ({whole.pure_encode_times_realtime:,.1f})"
+    )
+    yield (
+        f"start of a worker: {start.total_seconds:.1f} s (imports {start.imports_seconds:.1f}, "
+        f"weights {start.load_seconds:.1f}, first pack {start.first_pack_seconds:.1f})"
+    )
+    profile = report.profile
+    yield (
+        f"best here: {profile.decode_threads} decode threads, "
+        f"{profile.buffers_in_flight} buffers in flight"
+    )
+
+
+def _cost_lines(report: "BenchReport", options: CostOptions) -> Iterator[str]:
+    """What a corpus costs at the speed that was measured, or at an assumed one."""
+    from pipeline.bench.corpus_cost import estimate_cost
+
+    corpus, speeds = options.corpus(), options.speeds(report)
+    cost = estimate_cost(corpus, speeds)
+    origin = "assumed" if options.speed else f"measured here ({report.machine.device})"
+    yield (
+        f"{corpus.name} on {options.workers} workers at {speeds.encode:,.1f} × real time, {origin}:"
+    )
+    yield (
+        f"  {cost.device_hours:,.1f} worker hours, {cost.wall_hours:,.2f} h of wall time "
+        f"({cost.start_up_share:.1%} of it start-up), {cost.cores_per_worker:.1f} cores a worker"
+    )
+    yield (
+        f"  reads {corpus.size_bytes / 1e9:,.0f} GB at {cost.read_gbit_per_second:,.2f} Gbit/s, "
+        f"{cost.requests:,} requests, writes {cost.output_bytes / 1e9:,.1f} GB of codes"
+    )
+    if report.machine.device == "cpu" and not options.speed:
+        yield "  no GPU here, so GPU hours stay open: run this on one, or pass `--speed`"

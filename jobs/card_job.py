@@ -1,29 +1,32 @@
 """`xytok card`: a dataset card for a hub, made from an output."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated
 
-from jobs.storage_argument import add_storage_argument, storage_of
+from cyclopts import Parameter
 
-EXAMPLE = "xytok card s3://bucket/out --licence cc-by-4.0 --title Codes --save README.md"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the output and what no file knows."""
-    parser.add_argument("output", metavar="OUT")
-    parser.add_argument("--licence", default="other", help="the licence of the speech")
-    parser.add_argument("--title", default="Speech codes")
-    parser.add_argument("--save", metavar="FILE", help="write there instead of printing")
-    add_storage_argument(parser)
+from jobs.logs import Log, LogOptions
+from jobs.options import Output, Run, StorageOptions, open_storage
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print or save the card."""
+def card(
+    run: Run,
+    /,
+    *,
+    licence: Annotated[str, Parameter(help="the licence of the speech.")] = "other",
+    title: Annotated[str, Parameter(help="the name of the data set.")] = "Speech codes",
+    output: Annotated[
+        Path | None, Output, Parameter(help="a file to write; default: print the card.")
+    ] = None,
+    storage_options: StorageOptions = None,
+    log: Log = LogOptions(),
+) -> int:
+    """Print or write the card."""
     from pipeline.inspect.card import make_card
 
-    card = make_card(args.output, storage_of(args), licence=args.licence, title=args.title)
-    if args.save:
-        Path(args.save).write_text(card, "utf-8")
+    made = make_card(run, open_storage(storage_options), licence=licence, title=title)
+    if output:
+        output.write_text(made, "utf-8")
     else:
-        print(card)
+        print(made)
     return 0

@@ -1,83 +1,169 @@
-"""The `xytok` command: finds a verb's job, imports only that one, maps errors to exit codes."""
+"""The `xytok` command: its verbs, and how errors become messages and exit codes.
 
-import argparse
-import importlib
+A verb's module is imported only when the verb is used, so that `xytok --help`, `status` and `plan`
+start without torch or Ray.
+"""
+
 import importlib.metadata
 import sys
 from collections.abc import Sequence
-from typing import NoReturn, Protocol, cast
+from typing import NamedTuple, NoReturn
 
-# verb → (module, one line of help); a module is imported only when its verb is used, so that
-# `xytok --help`, `status` and `plan` start without torch or Ray.
-JOBS: dict[str, tuple[str, str]] = {
-    "encode": ("jobs.encode_job", "turn audio files into codes"),
-    "decode": ("jobs.decode_job", "turn codes back into wav files"),
-    "tokenize": ("jobs.tokenize_job", "turn shards of speech into parts of codes"),
-    "bench": ("jobs.bench_job", "measure this machine and say what a corpus would cost on it"),
-    "audit": ("jobs.audit_job", "prove that the codes of a run still sound like the speech"),
-    "compare": ("jobs.compare_job", "hear and measure two runs or checkpoints on the same clips"),
-    "score": ("jobs.score_job", "score decoded audio against its originals, for any codec"),
-    "plan": ("jobs.plan_job", "say what tokenize would do and take, without doing it"),
-    "submit": ("jobs.submit_job", "run tokenize on a remote Ray cluster and follow it"),
-    "status": ("jobs.status_job", "say what is done, left, failed and rejected in an output"),
-    "verify": ("jobs.verify_job", "check an output against its manifests and its sources"),
-    "show": ("jobs.show_job", "print one row; decode it, or fetch the clip it was made from"),
-    "card": ("jobs.card_job", "write a dataset card for an output"),
-    "doctor": ("jobs.doctor_job", "check this machine, storage and cluster, and say what to do"),
-    "prepare-speech": (
-        "jobs.prepare_speech_job",
-        "gather the speech that xy-nano is trained and scored on",
+from cyclopts import App, CycloptsError, Parameter
+
+from jobs.logs import LogOptions
+from jobs.run_config import apply_config
+
+
+class Verb(NamedTuple):
+    """One verb: the function that does it, what it is for, and an example for its help."""
+
+    function: str
+    summary: str
+    example: str
+
+
+VERBS = {
+    "encode": Verb(
+        "jobs.encode_job:encode",
+        "turn audio files into codes",
+        "xytok encode talk.mp3 interviews/ -o codes/",
     ),
-    "train": ("jobs.train_job", "train the codec: pre-training or post-training by a recipe"),
-    "completion": ("jobs.completion_job", "print a completion script for bash, zsh or fish"),
+    "decode": Verb(
+        "jobs.decode_job:decode",
+        "turn codes back into wav files",
+        "xytok decode codes/ -o wavs/",
+    ),
+    "tokenize": Verb(
+        "jobs.tokenize_job:tokenize",
+        "turn shards of speech into parts of codes",
+        "xytok tokenize 's3://bucket/Emilia/EN/*.tar' s3://bucket/out --codec fdugyt/XY_Tokenizer",
+    ),
+    "bench": Verb(
+        "jobs.bench_job:bench",
+        "measure this machine and say what a corpus would cost on it",
+        "xytok bench --codec xy-nano --hours 101000 --workers 8",
+    ),
+    "audit": Verb(
+        "jobs.audit_job:audit",
+        "prove that the codes of a run still sound like the speech",
+        "xytok audit s3://bucket/out --per-shard 20 --baseline baseline.json",
+    ),
+    "compare": Verb(
+        "jobs.compare_job:compare",
+        "hear and measure two runs or checkpoints on the same clips",
+        "xytok compare s3://bucket/out-a s3://bucket/out-b --output compare.html",
+    ),
+    "score": Verb(
+        "jobs.score_job:score",
+        "score decoded audio against its originals, for any codec",
+        "xytok score original.wav reconstruction.wav",
+    ),
+    "plan": Verb(
+        "jobs.plan_job:plan",
+        "say what tokenize would do and take, without doing it",
+        "xytok plan 's3://bucket/Emilia/**/*.tar' s3://bucket/out --codec fdugyt/XY_Tokenizer "
+        "--workers 64",
+    ),
+    "submit": Verb(
+        "jobs.submit_job:submit",
+        "run tokenize on a remote Ray cluster and follow it",
+        "xytok submit 's3://bucket/Emilia/**/*.tar' s3://bucket/out --codec fdugyt/XY_Tokenizer "
+        "--cluster http://head:8265",
+    ),
+    "status": Verb(
+        "jobs.status_job:status",
+        "say what is done, left, failed and rejected in an output",
+        "xytok status s3://bucket/out",
+    ),
+    "verify": Verb(
+        "jobs.verify_job:verify",
+        "check an output against its manifests and its sources",
+        "xytok verify s3://bucket/out --clean",
+    ),
+    "show": Verb(
+        "jobs.show_job:show",
+        "print one row; decode it, or fetch the clip it was made from",
+        "xytok show out EN_B00000_S00000_W000000 --wav clip.wav --original original",
+    ),
+    "card": Verb(
+        "jobs.card_job:card",
+        "write a dataset card for an output",
+        "xytok card s3://bucket/out --licence cc-by-4.0 --title Codes --output README.md",
+    ),
+    "doctor": Verb(
+        "jobs.doctor_job:doctor",
+        "check this machine, storage and cluster, and say what to do",
+        "xytok doctor s3://bucket/out --write --cluster auto --codec xy-nano",
+    ),
+    "prepare-speech": Verb(
+        "jobs.prepare_speech_job:prepare_speech",
+        "gather the speech that xy-nano is trained and scored on",
+        "xytok prepare-speech speech --hibari 76 --kokoro 60 --kokoro-voices package/voices",
+    ),
+    "train": Verb(
+        "jobs.train_job:train",
+        "train the codec: pre-training or post-training by a recipe",
+        "xytok train --recipe nano_pretrain --output runs/nano "
+        "--set speech.shards='shards/train/*/*.tar' --set model.whisper=tiny.en/model.bin",
+    ),
+    "completion": Verb(
+        "jobs.completion_job:completion",
+        "print a completion script for bash, zsh or fish",
+        'eval "$(xytok completion bash)"',
+    ),
 }
-# Verbs whose `--config FILE` holds options of a run.
-_CONFIGURED = ("tokenize", "plan")
 
 
-class Job(Protocol):
-    """What every module named in `JOBS` offers."""
-
-    EXAMPLE: str
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the job's arguments."""
-        ...
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Do the job and return its exit code."""
-        ...
+def _default_text(value: object) -> str | None:
+    if value in (None, False, "", ()):
+        return None
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
-def load_job(verb: str) -> Job:
-    """Import the module behind a verb."""
-    return cast(Job, importlib.import_module(JOBS[verb][0]))
-
-
-def build_parser(verbs: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser with full arguments for `verbs` and one help line for the rest."""
-    parser = argparse.ArgumentParser(
-        prog="xytok",
-        description="Turn speech corpora into XY-Tokenizer codes, and prove that they sound right.",
-        epilog="exit codes: 0 all done, 1 work failed or findings, 2 wrong usage, "
-        "130 interrupted, 143 drained (both resume)",
+APP = App(
+    name="xytok",
+    help="Turn speech corpora into codes of a speech codec, and prove that they sound right.",
+    help_epilogue="exit codes: 0 all done, 1 work failed or findings, 2 wrong usage, "
+    "130 interrupted, 143 drained (both resume)",
+    help_format="plaintext",
+    help_formatter="plain",
+    version=lambda: f"xytok {importlib.metadata.version('xytok')}",
+    config=apply_config,
+    default_parameter=Parameter(
+        negative_iterable=(),
+        show_default=_default_text,
+    ),
+    print_error=False,
+    exit_on_error=False,
+)
+for _place, (_name, _verb) in enumerate(VERBS.items()):
+    APP.command(
+        _verb.function,
+        name=_name,
+        help=f"{_verb.summary[0].upper()}{_verb.summary[1:]}.",
+        help_epilogue=f"example:\n  {_verb.example}",
+        sort_key=_place,
     )
-    version = importlib.metadata.version("xytok")
-    parser.add_argument("--version", action="version", version=f"xytok {version}")
-    subparsers = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-    for verb, (_, summary) in JOBS.items():
-        job = load_job(verb) if verb in verbs else None
-        subparser = subparsers.add_parser(
-            verb,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            epilog=f"example:\n  {job.EXAMPLE}" if job else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        if job:
-            job.add_arguments(subparser)
-    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    verb = next((word for word in argv if word in VERBS), "")
+    try:
+        command, bound, _ = APP.parse_args(argv or ["--help"])
+        log: LogOptions = bound.arguments.get("log", LogOptions())
+        with log.handlers():
+            code = command(*bound.args, **bound.kwargs) or 0
+        return code if argv else 2
+    except CycloptsError as error:
+        from jobs.usage_errors import explain
+
+        return _fail(verb, explain(error, VERBS), 2)
+    except _expected_errors() as error:
+        return _fail(verb, error, getattr(error, "exit_code", 1))
+    except KeyboardInterrupt:
+        return _fail(verb, "interrupted; the same command resumes", 130)
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:
@@ -87,26 +173,9 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     return PipelineError, XYCodecError
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run one command line and return its exit code."""
-    verbs = [word for word in argv if word in JOBS][:1]
-    verb = "".join(verbs)
-    try:
-        if verb in _CONFIGURED:
-            from jobs.run_config import expand_config
-
-            start = argv.index(verb) + 1
-            argv = [*argv[:start], *expand_config(argv[start:])]
-        args = build_parser(verbs).parse_args(argv)
-        return load_job(args.verb).run(args)
-    except SystemExit:
-        raise  # argparse's; to compare it with our errors would import them and numpy
-    except _expected_errors() as error:
-        print(f"xytok {verb}: {error}", file=sys.stderr)
-        return getattr(error, "exit_code", 1)
-    except KeyboardInterrupt:
-        print(f"xytok {verb}: interrupted; the same command resumes", file=sys.stderr)
-        return 130
+def _fail(verb: str, message: object, code: int) -> int:
+    print(f"xytok {verb}: {message}" if verb else f"xytok: {message}", file=sys.stderr)
+    return code
 
 
 def main() -> NoReturn:

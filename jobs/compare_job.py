@@ -1,73 +1,68 @@
 """`xytok compare`: two runs or two checkpoints on the same clips, with paired differences."""
 
-import argparse
-import json
+import json as json_text
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from jobs.audit_job import add_measuring_options, audit_request, measure_with
+from cyclopts import Parameter
+
+from jobs.audit_job import measure_with
+from jobs.logs import Log, LogOptions
+from jobs.measuring_options import Measuring, MeasuringOptions
+from jobs.options import Engine, Json, Output, flags, open_storage
+from pipeline.audit.sample.sampling import SamplePlan
 
 if TYPE_CHECKING:
-    from pipeline.audit.compare import Measured
     from pipeline.audit.judge.comparison import Comparison
 
-EXAMPLE = "xytok compare s3://bucket/out-a s3://bucket/out-b --report compare.html"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("a", metavar="A", help="an output of `xytok tokenize`, or a checkpoint")
-    parser.add_argument("b", metavar="B", help="another of the same kind")
-    parser.add_argument(
-        "--clips", nargs="+", metavar="SHARD", help="A and B are checkpoints: try them on these"
-    )
-    parser.add_argument("--per-shard", type=int, default=20, metavar="N", help="default: 20 clips")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another sample")
-    parser.add_argument("--shards", nargs="+", default=[], metavar="TEXT", help="in their paths")
-    add_measuring_options(parser)
-    parser.add_argument("--codec-b", metavar="SOURCE", help="of B; default: as `--codec`")
-    parser.add_argument("--report", metavar="FILE", default="compare.html")
-    parser.add_argument("--engine", choices=("inline", "ray"), default="inline")
-    parser.add_argument("--quiet", action="store_true", help="no progress")
-    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
-    parser.set_defaults(fraction=None, stratify=None, list_sources=False)
-
-
-def run(args: argparse.Namespace) -> int:
+def compare(
+    a: Annotated[str, Parameter(help="an output of `xytok tokenize`, or a checkpoint.")],
+    b: Annotated[str, Parameter(help="another of the same kind.")],
+    /,
+    *,
+    inputs: Annotated[
+        tuple[str, ...],
+        Parameter(consume_multiple=True, help="A and B are checkpoints: try them on these shards."),
+    ] = (),
+    sample: Annotated[SamplePlan, flags("Sample", "fraction", "stratify")] = SamplePlan(),
+    measuring: Measuring = MeasuringOptions(),
+    codec_b: Annotated[
+        str | None, Parameter(group="Measuring", help="that of B; default: as `--codec`.")
+    ] = None,
+    output: Annotated[str, Output, Parameter(help="the page to write.")] = "compare.html",
+    engine: Engine = "inline",
+    json: Json = False,
+    log: Log = LogOptions(),
+) -> int:
     """Measure both sides, write the page, and say which is better."""
-    from pipeline.audit.report.compare_report import render_comparison
-    from pipeline.storage.client import Storage
-    from pipeline.storage.options import read_storage_options
-
-    with tempfile.TemporaryDirectory(prefix="xytok-compare-") as folder:
-        measured = _measure(args, folder)
-        page = render_comparison(measured.comparison, measured.sides)
-    storage = Storage(read_storage_options(args.storage_options))
-    storage.write_finished(args.report, page.encode())
-    found = _differences(measured.comparison)
-    print(json.dumps(found, indent=1) if args.json else _line(measured.comparison, args.report))
-    return 0
-
-
-def _measure(args: argparse.Namespace, folder: str) -> "Measured":
     from pipeline.audit.compare import compare_runs, trial_runs
+    from pipeline.audit.report.compare_report import render_comparison
     from pipeline.errors import UsageError
     from pipeline.worker.codec_request import CodecRequest
 
-    labels = (args.a, args.b)
-    outputs, sources = labels, (args.codec, args.codec_b or args.codec)
-    if args.clips:
-        if args.codec or args.codec_b:
-            raise UsageError(
-                "`--codec` and `--clips` do not go together: with `--clips`, A and B are the "
-                "checkpoints. Leave `--codec` and `--codec-b` out"
-            )
-        precision = args.precision or "exact"
-        codecs = [CodecRequest(each, args.codec_config, precision, args.device) for each in labels]
-        a, b = trial_runs(codecs, args.clips, folder, args.per_shard)
-        outputs, sources = (a, b), labels
-    request = audit_request(argparse.Namespace(**{**vars(args), "output": outputs[0]}))
-    return compare_runs(request, outputs, labels, sources, measure_with(args.engine))
+    labels = outputs = (a, b)
+    sources = (measuring.codec, codec_b or measuring.codec)
+    with tempfile.TemporaryDirectory(prefix="xytok-compare-") as folder:
+        if inputs:
+            if measuring.codec or codec_b:
+                raise UsageError(
+                    "`--codec` and `--inputs` do not go together: with `--inputs`, A and B are the "
+                    "checkpoints. Leave `--codec` and `--codec-b` out"
+                )
+            config, device = measuring.codec_config, measuring.device
+            precision = measuring.precision or "exact"
+            codecs = [CodecRequest(each, config, precision, device) for each in labels]
+            tried_a, tried_b = trial_runs(codecs, inputs, folder, sample.per_shard)
+            outputs = (tried_a, tried_b)
+            sources = labels
+        request = measuring.request(outputs[0], sample, quiet=log.quiet)
+        measured = compare_runs(request, outputs, labels, sources, measure_with(engine))
+        page = render_comparison(measured.comparison, measured.sides)
+    open_storage(measuring.storage_options).write_finished(output, page.encode())
+    found = measured.comparison
+    print(json_text.dumps(_differences(found), indent=1) if json else _line(found, output))
+    return 0
 
 
 def _differences(comparison: "Comparison") -> dict[str, object]:

@@ -1,53 +1,46 @@
 """`xytok decode`: codes from `xytok encode` back to wav files."""
 
-import argparse
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from jobs.codec_options import (
-    add_codec_arguments,
-    complain,
-    list_files,
-    open_codec,
-    target_paths,
-)
+from jobs.codec_files import FileCodec, Files, Folder, list_files, target_paths
+from jobs.logs import Log, LogOptions, tell
+from jobs.options import flags
 
 if TYPE_CHECKING:
     from xy_codec.contract import CodecIdentity, Codes
 
-EXAMPLE = "xytok decode codes/ -o wavs/"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the job's arguments."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="`.npz` files or folders of them")
-    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="where wavs go")
-    add_codec_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> int:
+def decode(
+    files: Files,
+    /,
+    *,
+    output: Folder,
+    codec: Annotated[FileCodec, flags("Codec", "precision", "compiled")] = FileCodec(),
+    log: Log = LogOptions(),
+) -> int:
     """Decode every file; a bad file is named and the others go on."""
     import soundfile
 
     from xy_codec.errors import CodesError
 
-    sources = list_files(args.files, (".npz",))
-    targets = target_paths(sources, Path(args.output), ".wav")
-    codec = open_codec(args, "exact")
+    sources = list_files(files, (".npz",))
+    targets = target_paths(sources, output, ".wav")
+    loaded = codec.open()
     num_bad = 0
     for source, target in zip(sources, targets, strict=True):
         try:
-            [waveform] = codec.decode([_read(source, codec.identity)])
+            [waveform] = loaded.decode([_read(source, loaded.identity)])
         except CodesError as error:
-            complain(f"`{source}`: {error}")
+            tell(f"`{source}`: {error}")
             num_bad += 1
             continue
         # Values beyond ±1 do occur; 16-bit files saturate there, as the reference's do.
-        soundfile.write(target, waveform.clip(-1.0, 1.0), codec.identity.output_rate_hz)
-        print(f"{target}  {len(waveform) / codec.identity.output_rate_hz:.2f} s")
-    complain(f"decoded {len(sources) - num_bad} of {len(sources)} files")
+        soundfile.write(target, waveform.clip(-1.0, 1.0), loaded.identity.output_rate_hz)
+        print(f"{target}  {len(waveform) / loaded.identity.output_rate_hz:.2f} s")
+    tell(f"decoded {len(sources) - num_bad} of {len(sources)} files")
     return 1 if num_bad else 0
 
 

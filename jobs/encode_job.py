@@ -1,53 +1,45 @@
 """`xytok encode`: audio files to codes, one `.npz` per file."""
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from jobs.codec_options import (
-    add_codec_arguments,
-    add_compile_argument,
-    complain,
-    list_files,
-    open_codec,
-    target_paths,
-)
+from cyclopts import Parameter
+from pydantic import Field
+
+from jobs.codec_files import FileCodec, Files, Folder, list_files, target_paths
+from jobs.logs import Log, LogOptions, tell
+from jobs.options import flags
 
 if TYPE_CHECKING:
     from xy_codec.contract import CodecIdentity, Codes, Waveform
 
-EXAMPLE = "xytok encode talk.mp3 interviews/ -o codes/"
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
+_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the job's arguments."""
-    parser.add_argument("files", nargs="+", metavar="FILE", help="audio files or folders of them")
-    parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="where codes go")
-    add_codec_arguments(parser)
-    add_compile_argument(parser)
-    parser.add_argument(
-        "--precision", default="exact", choices=("exact", "fast"), help="default: exact"
-    )
-    parser.add_argument(
-        "--codebooks", type=int, metavar="K", help="keep only the first K codebooks"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+def encode(
+    files: Files,
+    /,
+    *,
+    output: Folder,
+    codec: Annotated[FileCodec, flags("Codec")] = FileCodec(),
+    codebooks: Annotated[
+        Annotated[int, Field(ge=1)] | None, Parameter(help="keep only the first codebooks.")
+    ] = None,
+    log: Log = LogOptions(),
+) -> int:
     """Encode every file; a bad file is named and the others go on."""
-    sources = list_files(args.files, SUFFIXES)
-    targets = dict(zip(sources, target_paths(sources, Path(args.output), ".npz"), strict=True))
-    codec = open_codec(args, args.precision)
+    sources = list_files(files, _SUFFIXES)
+    targets = dict(zip(sources, target_paths(sources, output, ".npz"), strict=True))
+    loaded = codec.open()
     bad: list[Path] = []
     done = 0
-    for source, codes in codec.encode_stream(_waveforms(sources, codec.identity, bad)):
-        _write(targets[source], codes[: args.codebooks], codec.identity)
+    for source, codes in loaded.encode_stream(_waveforms(sources, loaded.identity, bad)):
+        _write(targets[source], codes[:codebooks], loaded.identity)
         print(f"{targets[source]}  {codes.shape[1]} frames")
         done += 1
-    complain(f"encoded {done} of {len(sources)} files with {codec.identity.name}")
+    tell(f"encoded {done} of {len(sources)} files with {loaded.identity.name}")
     return 1 if bad else 0
 
 
@@ -63,7 +55,7 @@ def _waveforms(
             waveform = read_audio(source, identity.input_rate_hz)
             check_waveform(waveform, identity, None, f"`{source}`")
         except AudioError as error:
-            complain(error)
+            tell(error)
             bad.append(source)
         else:
             yield source, waveform

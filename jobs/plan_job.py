@@ -1,46 +1,43 @@
-"""`xytok plan`: what `xytok tokenize` with the same arguments would do and take."""
+"""`xytok plan`: what `xytok tokenize` with the same options would do and take."""
 
-import argparse
-import json
+import json as json_text
+from dataclasses import asdict
+from typing import Annotated
 
-from jobs.tokenize_options import (
-    add_tokenize_options,
-    codec_of,
-    rules_of,
-    split_paths,
-    storage_of,
-)
+from cyclopts import Parameter
+from pydantic import Field
 
-EXAMPLE = "xytok plan 's3://bucket/Emilia/**/*.tar' s3://bucket/out --workers 64"
+from jobs.logs import Log, LogOptions
+from jobs.options import Json, open_storage
+from jobs.run_options import Options
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `tokenize` takes, and the speed to assume."""
-    add_tokenize_options(parser)
-    parser.add_argument(
-        "--speed", type=float, default=10_000.0, metavar="X", help="x real time of one worker"
-    )
+Speed = Annotated[
+    float,
+    Field(gt=0),
+    Parameter(help="assume workers of so many × real time; `xytok bench` measures it."),
+]
 
 
-def run(args: argparse.Namespace) -> int:
+def plan(
+    options: Options,
+    *,
+    speed: Speed = 10_000.0,
+    json: Json = False,
+    log: Log = LogOptions(),
+) -> int:
     """Print the plan; nothing is changed."""
-    from dataclasses import asdict
-
-    from pipeline.errors import UsageError
     from pipeline.inspect.plan import make_plan
 
-    if args.speed <= 0:
-        raise UsageError(f"`--speed {args.speed:g}`; expected more than 0, e.g. 10000")
-    inputs, output = split_paths(args)
-    plan = make_plan(
+    inputs, output = options.paths()
+    found = make_plan(
         inputs,
         output,
-        storage_of(args),
-        rules=rules_of(args),
-        codec=codec_of(args),
-        max_shards=args.max_shards,
-        speed=args.speed,
-        gpus=args.workers or 1,
+        open_storage(options.storage_options),
+        rules=options.rules,
+        codec=options.codec,
+        max_shards=options.max_shards,
+        speed=speed,
+        gpus=options.ray.workers or 1,
     )
-    print(json.dumps(asdict(plan), indent=1) if args.json else "\n".join(plan.lines()))
+    print(json_text.dumps(asdict(found), indent=1) if json else "\n".join(found.lines()))
     return 0

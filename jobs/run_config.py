@@ -1,44 +1,38 @@
-"""`--config FILE`: the options of a run from YAML, put before the flags, so that flags win."""
+"""`--config FILE`: any option of a verb from YAML; flags on the command line win over it."""
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.tokenize_options import add_tokenize_options
-from pipeline.errors import UsageError
+from cyclopts import App, ArgumentCollection
+from cyclopts.config import Dict
 
 
-def expand_config(words: Sequence[str]) -> list[str]:
-    """The words of a command line with the options of `--config FILE` in its place."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config")
-    found, rest = parser.parse_known_args(words)
-    return rest if found.config is None else [*_config_words(found.config), *rest]
+def apply_config(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in what `--config` says and no flag does; cyclopts calls this after reading flags."""
+    from pipeline.errors import UsageError
+    from xy_codec.validation import nearest
 
-
-def _config_words(file: str) -> list[str]:
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    add_tokenize_options(parser)
-    known = {flag for action in parser._actions for flag in action.option_strings}
-    options = {f"--{str(name).replace('_', '-')}": value for name, value in _read(file).items()}
-    unknown = sorted(name[2:] for name in set(options) - (known - {"--config"}))
+    chosen = [token for each in arguments if each.name == "--config" for token in each.tokens]
+    if not chosen:
+        return
+    file = chosen[0].value
+    values = {str(name).replace("_", "-"): value for name, value in _read(file).items()}
+    known = {name[2:] for each in arguments for name in each.names if name.startswith("--")}
+    unknown = sorted(set(values) - (known - {"config"}))
     if unknown:
+        lines = [f"`{name}` is no option; expected {nearest(name, known)}" for name in unknown]
         raise UsageError(
-            f"`--config {file}` has unknown options {', '.join(unknown)}; expected names of "
-            "flags without dashes; see `xytok tokenize -h`"
+            f"`--config {file}` has {'; '.join(lines)}; names are those of flags, without dashes "
+            f"in front; see `xytok {' '.join(commands)} -h`"
         )
-    return [word for flag, value in options.items() for word in _words(flag, value)]
-
-
-def _words(flag: str, value: object) -> list[str]:
-    if value is None or value is False:
-        return []
-    return [flag] if value is True else [f"{flag}={value}"]
+    given = {name: value for name, value in values.items() if value is not None}
+    Dict(given, source=file, use_commands_as_keys=False)(app, commands, arguments)
 
 
 def _read(file: str) -> dict[Any, Any]:
     import yaml
+
+    from pipeline.errors import UsageError
 
     try:
         values = yaml.safe_load(Path(file).read_text("utf-8"))

@@ -1,57 +1,53 @@
 """`xytok score`: the audit's metrics of any two audio files or folders, for any codec."""
 
-import argparse
-import json
+import json as json_text
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from jobs.codec_options import complain
+from cyclopts import Parameter
+
+from jobs.logs import Log, LogOptions, tell
+from jobs.options import Json, Metrics, Processes, SimModel
 
 if TYPE_CHECKING:
     from pipeline.audit.metrics.scores import PairScores
 
-EXAMPLE = "xytok score original.wav reconstruction.wav"
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    parser.add_argument("original", type=Path, help="an audio file, or a folder of them")
-    parser.add_argument("reconstruction", type=Path, help="the same, decoded")
-    parser.add_argument("--metrics", metavar="LIST", help="of sim,stoi,pesq,acoustics,dnsmos")
-    parser.add_argument(
-        "--sim-model",
-        default="campplus",
-        metavar="MODEL",
-        help="campplus, wavlm:FOLDER_OR_ID or verifier:CHECKPOINT",
-    )
-    parser.add_argument("--processes", type=int, metavar="N", help="default: one a core; 0: none")
-    parser.add_argument("--json", action="store_true", help="one JSON object a pair and line")
-
-
-def run(args: argparse.Namespace) -> int:
+def score(
+    original: Annotated[Path, Parameter(help="an audio file, or a folder of them.")],
+    reconstruction: Annotated[Path, Parameter(help="the same, decoded.")],
+    /,
+    *,
+    metrics: Metrics = None,
+    sim_model: SimModel = "campplus",
+    processes: Processes = None,
+    json: Json = False,
+    log: Log = LogOptions(),
+) -> int:
     """Score all pairs; 1 if one of them has a missing figure that was asked for."""
     from pipeline.audit.metrics.score_files import match_files, read_pairs
     from pipeline.audit.metrics.score_pool import ScorePool
     from pipeline.audit.metrics.scores import check_groups
 
-    groups = check_groups(args.metrics)
-    pairs = match_files(args.original, args.reconstruction)
-    processes = args.processes if args.processes is not None or len(pairs) > 1 else 1
+    groups = check_groups(metrics)
+    pairs = match_files(original, reconstruction)
+    processes = processes if processes is not None or len(pairs) > 1 else 1
     unreadable: dict[str, str] = {}
     found = {}
-    with ScorePool(processes, groups, args.sim_model) as pool:
+    with ScorePool(processes, groups, sim_model) as pool:
         for name, scored in pool.scores(read_pairs(pairs, unreadable)):
             found[name] = scored
-            if args.json:
+            if json:
                 print(_json_line(name, scored, pool.sim_name), flush=True)
-    if args.json:
+    if json:
         for name in unreadable:
-            print(json.dumps({"pair": name, "reasons": {"original": "unreadable"}}))
+            print(json_text.dumps({"pair": name, "reasons": {"original": "unreadable"}}))
     else:
         print("\n".join(_table(found, pool.sim_name)))
     for why in unreadable.values():
-        complain(why)
+        tell(why)
     return int(bool(unreadable) or any(map(_missing, found.values())))
 
 
@@ -60,11 +56,9 @@ def _missing(scored: "PairScores") -> dict[str, str]:
 
 
 def _json_line(name: str, scored: "PairScores", sim_name: str) -> str:
-    from dataclasses import asdict
-
     figures = {key: value for key, value in asdict(scored.scores).items() if value is not None}
     reasons = _missing(scored)
-    return json.dumps({"pair": name, "sim_model": sim_name, **figures, "reasons": reasons})
+    return json_text.dumps({"pair": name, "sim_model": sim_name, **figures, "reasons": reasons})
 
 
 def _table(found: "Mapping[str, PairScores]", sim_name: str) -> list[str]:

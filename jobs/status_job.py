@@ -1,26 +1,23 @@
 """`xytok status`: what an output folder alone says about its run."""
 
-import argparse
-import json
+import json as json_text
+from dataclasses import asdict
 
-from jobs.storage_argument import add_storage_argument, storage_of
-
-EXAMPLE = "xytok status s3://bucket/out"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the output."""
-    parser.add_argument("output", metavar="OUT")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    add_storage_argument(parser)
+from jobs.logs import Log, LogOptions
+from jobs.options import Json, Run, StorageOptions, open_storage
 
 
-def run(args: argparse.Namespace) -> int:
+def status(
+    run: Run,
+    /,
+    *,
+    json: Json = False,
+    storage_options: StorageOptions = None,
+    log: Log = LogOptions(),
+) -> int:
     """Print the status; 1 when shards are left or failed."""
-    from dataclasses import asdict
-
     from pipeline.inspect.status import read_status
 
-    status = read_status(args.output, storage_of(args))
-    print(json.dumps(asdict(status), indent=1) if args.json else "\n".join(status.lines()))
-    return 0 if status.is_complete else 1
+    found = read_status(run, open_storage(storage_options))
+    print(json_text.dumps(asdict(found), indent=1) if json else "\n".join(found.lines()))
+    return 0 if found.is_complete else 1

@@ -1,51 +1,72 @@
 """`xytok submit`: `xytok tokenize` on a remote Ray cluster, followed to its end."""
 
-import argparse
+from functools import reduce
+from typing import Annotated, Any
 
-EXAMPLE = (
-    "xytok submit --cluster http://head:8265 -- 's3://bucket/Emilia/**/*.tar' s3://bucket/out "
-    "--codec fdugyt/XY_Tokenizer"
-)
+from cyclopts import App, Parameter
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the cluster, what travels, and the arguments of the run."""
-    parser.add_argument(
-        "--cluster", metavar="URL", help="job server; default: RAY_API_SERVER_ADDRESS"
-    )
-    parser.add_argument(
-        "--pip",
-        action="store_true",
-        help="install the dependencies on the cluster; without it, its image has them",
-    )
-    parser.add_argument("--no-wait", action="store_true", help="print the job's id and return")
-    parser.add_argument("--env", action="append", default=[], metavar="NAME", help="pass it on")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- IN … OUT [options]")
+from jobs.logs import Log, LogOptions
+from jobs.options import Json
+from jobs.run_options import Options, RunOptions
 
 
-def run(args: argparse.Namespace) -> int:
-    """Check the arguments here, submit, follow the log, and return the run's exit code."""
-    from jobs.run_config import expand_config
-    from jobs.tokenize_options import add_tokenize_options, codec_of, rules_of, split_paths
+def submit(
+    options: Options,
+    *,
+    pip: Annotated[
+        bool, Parameter(help="install the dependencies there; default: its image has them.")
+    ] = False,
+    wait: Annotated[bool, Parameter(help="follow the job to its end.")] = True,
+    env: Annotated[
+        tuple[str, ...], Parameter(help="pass this environment variable on (repeatable).")
+    ] = (),
+    json: Json = False,
+    log: Log = LogOptions(),
+) -> int:
+    """Check the options here, submit, follow the log, and return the run's exit code."""
     from pipeline.errors import UsageError
-    from pipeline.fleet.ray.submission import Submission, submit
+    from pipeline.fleet.ray import submission as jobs_api
     from pipeline.storage.location import check_no_secret
     from pipeline.storage.options import check_storage_argument
 
-    # The cluster has no such file: its options travel.
-    words = expand_config([word for word in args.arguments if word != "--"])
-    parser = argparse.ArgumentParser(prog="xytok submit --", allow_abbrev=False)
-    add_tokenize_options(parser)
-    tokenize = parser.parse_args(words)
-    inputs, output = split_paths(tokenize)
+    inputs, output = options.paths()
     # Before anything shows in the job API.
-    check_storage_argument(tokenize.storage_options or "@")
-    for url in (*inputs, output, *codec_of(tokenize).urls()):
+    check_storage_argument(options.storage_options or "@")
+    for url in (*inputs, output, *options.codec.urls()):
         check_no_secret(url)
-    faults = rules_of(tokenize).check()
-    if tokenize.engine == "inline":
-        faults.append("`--engine inline` would use one process of the head; expected `ray`")
-    if faults:
-        raise UsageError("\n".join(["Some options cannot be used:", *faults]))
-    submission = Submission(tuple(words), args.pip, tuple(args.env), wait=not args.no_wait)
-    return submit(args.cluster, submission, write=lambda text: print(text, end="", flush=True))
+    if options.engine == "inline":
+        raise UsageError(
+            "`--engine inline` would use one process of the head; expected `ray`, which uses the "
+            "workers of the cluster; leave the option out"
+        )
+    wanted = {"--json": json, "--quiet": log.quiet, "--verbose": log.verbose}
+    told = (flag for flag, is_set in wanted.items() if is_set)
+    return jobs_api.submit(
+        options.ray.cluster,
+        jobs_api.Submission((*words_of(options), *told), pip, env, wait=wait),
+        write=lambda text: print(text, end="", flush=True),
+    )
+
+
+def words_of(options: RunOptions) -> list[str]:
+    """The command line of `xytok tokenize` that says the same; on the cluster lies no `--config`.
+
+    `--cluster` is left out: there, the run works on the cluster that it was submitted to.
+    """
+    flags = App()
+    flags.default(_tokenize)
+    words = list(options.inputs)
+    for argument in flags.assemble_argument_collection(parse_docstring=False):
+        name = argument.name
+        if argument.children or name in ("--inputs", "--config", "--cluster"):
+            continue
+        value: Any = reduce(getattr, argument.keys, options)
+        if value is True or value is False:
+            words += [name] if value else []
+        elif value != argument.field_info.default:
+            words.append(f"{name}={value}")
+    return words
+
+
+def _tokenize(options: Options) -> None:
+    """The command line that `words_of` writes."""

@@ -1,57 +1,42 @@
 """`xytok tokenize`: shards of speech in, parts of codes out."""
 
-import argparse
-import json
+import json as json_text
 
-from jobs.tokenize_options import (
-    add_tokenize_options,
-    codec_of,
-    ray_options_of,
-    rules_of,
-    split_paths,
-    storage_of,
-    tuning_of,
-)
-
-EXAMPLE = "xytok tokenize 's3://bucket/Emilia/EN/*.tar' s3://bucket/out --codec fdugyt/XY_Tokenizer"
+from jobs.logs import Log, LogOptions
+from jobs.options import Json, open_storage
+from jobs.run_options import Options
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
-    add_tokenize_options(parser)
-
-
-def run(args: argparse.Namespace) -> int:
+def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -> int:
     """Tokenize what is left and say what was done."""
     from pipeline.fleet.engine import Engine, InlineEngine
     from pipeline.fleet.ray.engine import RayEngine
     from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
 
-    inputs, output = split_paths(args)
-    codec = codec_of(args)
+    inputs, output = options.paths()
     request = RunRequest(
         inputs=inputs,
         output=output,
-        rules=rules_of(args),
-        storage=storage_of(args),
-        tuning=tuning_of(args),
-        max_shards=args.max_shards,
-        max_reject_rate=args.max_reject_rate,
-        redo_changed=args.redo_changed,
-        allow_damaged=args.allow_damaged,
-        quiet=args.quiet,
-        codec=codec,
+        rules=options.rules,
+        storage=open_storage(options.storage_options),
+        tuning=options.find_tuning(),
+        max_shards=options.max_shards,
+        max_reject_rate=options.max_reject_rate,
+        redo_changed=options.redo_changed,
+        allow_damaged=options.allow_damaged,
+        quiet=log.quiet,
+        codec=options.codec,
     )
-    engine: Engine = InlineEngine(codec)
-    if args.engine == "ray":
-        engine = RayEngine(codec, ray_options_of(args))
+    engine: Engine = InlineEngine(options.codec)
+    if options.engine == "ray":
+        engine = RayEngine(options.codec, options.ray)
     try:
         summary = run_tokenize(request, engine)
     finally:
         engine.close()
-    if args.json:
-        print(json.dumps(summary.to_dict(), indent=1))
-    elif not args.quiet:
+    if json:
+        print(json_text.dumps(summary.to_dict(), indent=1))
+    elif not log.quiet:
         print("\n".join(summary.lines()))
-    check_finished(summary, allow_damaged=args.allow_damaged)
+    check_finished(summary, allow_damaged=options.allow_damaged)
     return 0

@@ -1,12 +1,16 @@
 """`xytok train`: one stage of a training recipe, resumed by running the same command again."""
 
-import argparse
 import os
 import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from jobs.logs import Log, LogOptions
+from jobs.options import Device, Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,63 +20,58 @@ if TYPE_CHECKING:
     from xy_codec.training.speech_stream import Place
     from xy_codec.training.trainer import Progress
 
-EXAMPLE = (
-    "xytok train --config nano_pretrain --out runs/nano "
-    "--set speech.shards='shards/train/*/*.tar' --set model.whisper=tiny.en/model.bin"
-)
 # What the paper reports for one H100, to compare our speed with.
 _PAPER = {"pretrain": 136.7, "posttrain": 46.6}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the job's arguments."""
-    parser.add_argument(
-        "--config",
-        required=True,
-        help="a YAML file, or nano_pretrain, nano_posttrain, full_pretrain or full_posttrain",
-    )
-    parser.add_argument("--out", required=True, type=Path, help="the run's folder")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N or auto (default)")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change one value of the recipe, e.g. speech.shards=s3://bucket/*.tar (repeatable)",
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+def train(
+    *,
+    recipe: Annotated[
+        str,
+        Parameter(
+            help="a YAML file, or nano_pretrain, nano_posttrain, full_pretrain or full_posttrain."
+        ),
+    ],
+    output: Annotated[Path, Output, Parameter(help="the folder of this training.")],
+    device: Device = "auto",
+    set: Annotated[
+        tuple[str, ...],
+        Parameter(
+            help="NAME=VALUE changes one value of the recipe, e.g. "
+            "speech.shards=s3://bucket/*.tar (repeatable)."
+        ),
+    ] = (),
+    log: Log = LogOptions(),
+) -> int:
     """Train to the recipe's last step."""
     import torch
 
     from xy_codec.training.recipe import load_recipe
     from xy_codec.training.trainer import Trainer
 
-    recipe = load_recipe(args.config, dict(_setting(each) for each in args.set))
-    device = args.device
+    stage = load_recipe(recipe, dict(_setting(each) for each in set))
     if device == "auto":
         number = os.environ.get("LOCAL_RANK", "0")
         device = f"cuda:{number}" if torch.cuda.is_available() else "cpu"
     place = _place(device)
     print(
-        f"Paper, one H100: {_PAPER[recipe.stage]} s of audio per second ({recipe.stage}).",
+        f"Paper, one H100: {_PAPER[stage.stage]} s of audio per second ({stage.stage}).",
         file=sys.stderr,
     )
-    scorers = _scorers() if recipe.speech.held_out else []
+    scorers = _scorers() if stage.speech.held_out else []
     Trainer(
-        recipe,
-        args.out,
+        stage,
+        output,
         device=device,
         scorers=scorers,
         place=place,
         show=_show,
         list_shards=stored_shards,
     ).run()
-    if not (args.out / "best").is_dir():
-        print(f"{args.out}: no codec yet, its codebooks start at a later step", file=sys.stderr)
+    if not (output / "best").is_dir():
+        print(f"{output}: no codec yet, its codebooks start at a later step", file=sys.stderr)
         return 0
-    print(args.out / "best")
+    print(output / "best")
     return 0
 
 

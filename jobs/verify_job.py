@@ -1,32 +1,30 @@
 """`xytok verify`: manifests against parts against sources; leftovers listed, or removed."""
 
-import argparse
-import json
+import json as json_text
+from dataclasses import asdict
+from typing import Annotated
 
-from jobs.storage_argument import add_storage_argument, storage_of
+from cyclopts import Parameter
 
-EXAMPLE = "xytok verify s3://bucket/out --clean"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the output and what to do with leftovers."""
-    parser.add_argument("output", metavar="OUT")
-    parser.add_argument(
-        "--clean", action="store_true", help="remove leftovers; not beside a run that works"
-    )
-    parser.add_argument("--no-sources", action="store_true", help="do not look at the inputs")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    add_storage_argument(parser)
+from jobs.logs import Log, LogOptions
+from jobs.options import Json, Run, StorageOptions, open_storage
 
 
-def run(args: argparse.Namespace) -> int:
+def verify(
+    run: Run,
+    /,
+    *,
+    clean: Annotated[
+        bool, Parameter(help="remove leftovers; not while a run works on the output.")
+    ] = False,
+    sources: Annotated[bool, Parameter(help="look whether the inputs are as they were.")] = True,
+    json: Json = False,
+    storage_options: StorageOptions = None,
+    log: Log = LogOptions(),
+) -> int:
     """Print what was found; 1 when anything is wrong or left over."""
-    from dataclasses import asdict
-
     from pipeline.inspect.verify import verify_output
 
-    result = verify_output(
-        args.output, storage_of(args), sources=not args.no_sources, clean=args.clean
-    )
-    print(json.dumps(asdict(result), indent=1) if args.json else "\n".join(result.lines()))
+    result = verify_output(run, open_storage(storage_options), sources=sources, clean=clean)
+    print(json_text.dumps(asdict(result), indent=1) if json else "\n".join(result.lines()))
     return 0 if result.is_clean else 1

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+_FEW = 20
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 _EXPECTED = {
@@ -65,10 +66,12 @@ def faults(error: ValidationError, kind: type) -> list[Fault]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to write instead of an unknown name: the one most like it, else all names."""
+    """What to write instead of an unknown name: the one most like it, else all, if they are few."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    return f"`{close[0]}`" if close else f"one of {', '.join(names)}"
+    if close:
+        return f"`{close[0]}`"
+    return f"one of {', '.join(names)}" if len(names) <= _FEW else "a known one"
 
 
 def _fault(details: Any, kind: type) -> Fault:

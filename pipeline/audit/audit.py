@@ -18,7 +18,7 @@ from pipeline.audit.tokens.token_checks import with_duplicates
 from pipeline.errors import UsageError
 from pipeline.fleet.progress import show_progress
 from pipeline.storage.client import Storage
-from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.codec_request import CodecRequest, Precision
 from xy_codec.contract import Codec
 from xy_codec.errors import CheckpointError
 
@@ -33,7 +33,7 @@ class AuditRequest:
     codec: str | None = None
     codec_config: str | None = None
     device: str = "auto"
-    precision: str | None = None
+    precision: Precision | None = None
     groups: tuple[str, ...] = GROUPS
     sim_model: str = DEFAULT_MODEL
     source_map: SourceMap = field(default_factory=SourceMap)
@@ -89,7 +89,6 @@ def _expected_flip_rate(request: AuditRequest, run: AuditedRun) -> tuple[float, 
 
 def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
     """The run of a request, and the codec that made it, checked against each other."""
-    request.plan.check()
     run = open_run(request.storage, request.output, request.only)
     wanted = codec_request(request, run)
     try:

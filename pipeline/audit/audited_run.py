@@ -12,7 +12,7 @@ from pipeline.output.manifest import Manifest, read_manifests
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise
-from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.codec_request import CodecRequest, Precision
 from xy_codec.contract import Codec
 
 # Beside these, codes may differ in rounding only, and the recorded flip rate is the yardstick.
@@ -45,14 +45,18 @@ class AuditedRun:
         return CodeShape.of(self.codec)
 
     def codec_request(
-        self, source: str | None, config: str | None, device: str, precision: str | None = None
+        self,
+        source: str | None,
+        config: str | None,
+        device: str,
+        precision: Precision | None = None,
     ) -> CodecRequest:
         """The same codec again, from where the user has it or from where the run had it."""
         codec = self.codec
         return CodecRequest(
             source=source or self.codec_source or str(codec["name"]),
             config=config or (None if source else self.codec_config),
-            precision=precision or str(codec["precision"]),
+            precision=precision or codec["precision"],
             device=device,
             overlap_seconds=float(codec["overlap_seconds"]),
         )
@@ -90,7 +94,7 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
     }
     if not manifests:
         raise InputError(
-            f"Output `{output}` has no finished shard{' that fits `--shards`' if only else ''}; "
+            f"Output `{output}` has no finished shard{' that fits `--shard`' if only else ''}; "
             "expected at least one manifest of its run. Wait for one, or look at `xytok status`."
         )
     finished = {manifest.part.path for manifest in manifests.values()}

@@ -4,9 +4,13 @@ The parts run one after the other, so that none disturbs another. Printing is le
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
+
+import pydantic.dataclasses
+from pydantic import Field
 
 from pipeline.bench.codec_speed import CodecFigure, GridPlan, emilia_clips, measure_grid
 from pipeline.bench.end_to_end import EndToEndFigures, encode_all, measure_end_to_end
@@ -16,9 +20,8 @@ from pipeline.bench.start_up import StartUpFigures, measure_start_up
 from pipeline.bench.storage_speed import StorageFigures, measure_storage
 from pipeline.bench.timing import interleave, synchronised
 from pipeline.bench.tuning_profile import TuningProfile
-from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
-from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.codec_request import CodecRequest, Precision
 from pipeline.worker.settings import Tuning
 from xy_codec.contract import Codec
 from xy_codec.errors import XYCodecError
@@ -26,24 +29,16 @@ from xy_codec.errors import XYCodecError
 _MOST_IN_FLIGHT = 4
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, slots=True)
 class BenchPlan:
     """What to measure and roughly how long it may take."""
 
     request: CodecRequest
-    precisions: Sequence[str] = ("exact", "fast")
-    seconds: float = 120.0
+    precisions: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("exact", "fast")
+    seconds: Annotated[float, Field(gt=0)] = 120.0
     storage: Storage = field(default_factory=Storage)
     storage_url: str | None = None
-    lengths_seconds: Sequence[float] = (3.0, 10.0, 30.0)
-
-    def check(self) -> None:
-        """Raise when there is nothing to measure or no time for it."""
-        if self.seconds <= 0 or not self.precisions:
-            raise UsageError(
-                f"`--seconds {self.seconds:g}` with precisions {list(self.precisions)}; expected "
-                "more than 0 seconds and at least one precision; correct the command"
-            )
+    lengths_seconds: tuple[float, ...] = (3.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +68,6 @@ class BenchReport:
 
 def run_suite(plan: BenchPlan, say: Callable[[str], None]) -> BenchReport:
     """Measure everything; `say` is called with the name of each part before it starts."""
-    plan.check()
     codec = plan.request.load()
     device = str(getattr(codec, "device", "cpu"))
     with tempfile.TemporaryDirectory(prefix="xytok-bench-") as name:

@@ -7,26 +7,32 @@ costs speed.
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from pipeline.bench.machine import cpu_name, num_cores
 from pipeline.errors import InputError
+from xy_codec.validation import faults
 
 logger = logging.getLogger(__name__)
-_FORMAT = 1
+_Count = Annotated[int, Field(ge=1)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", strict=True))
 class TuningProfile:
     """The fastest settings, and the machine on which they were measured."""
 
     cpu: str
-    cores: int
+    cores: _Count
     device: str
-    decode_threads: int
-    ahead_seconds: float
-    buffers_in_flight: int
+    decode_threads: _Count
+    ahead_seconds: Annotated[float, Field(gt=0)]
+    buffers_in_flight: _Count
+    format: Literal[1] = 1
 
     def fits(self, cpu: str, cores: int) -> bool:
         """Whether it was measured on a machine with this processor and number of cores."""
@@ -56,32 +62,20 @@ def find_profile(path: Path | None, *, use_default: bool) -> TuningProfile | Non
 def write_profile(path: Path, profile: TuningProfile) -> None:
     """Write a profile by a temporary file, so that readers never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": _FORMAT} | asdict(profile)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    temporary.write_text(
+        json.dumps(asdict(profile), indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
     temporary.replace(path)
 
 
 def read_profile(path: Path) -> TuningProfile:
     """The profile in a file; raises when it is not one that `xytok bench` wrote."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content.pop("format")
-        profile = TuningProfile(**content)
-        _check(version, profile)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return TypeAdapter(TuningProfile).validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        wrong = faults(error, TuningProfile) if isinstance(error, ValidationError) else [error]
         raise InputError(
-            f"Profile `{path}` cannot be read ({error}); expected the JSON that `xytok bench` "
-            "writes; run `xytok bench` again, or leave `--profile` out"
+            f"Profile `{path}` cannot be read ({'; '.join(map(str, wrong))}); expected the JSON "
+            "that `xytok bench` writes; run `xytok bench` again, or leave `--tuning` out"
         ) from error
-    return profile
-
-
-def _check(version: object, profile: TuningProfile) -> None:
-    if version != _FORMAT:
-        raise ValueError(f"format {version!r}, expected {_FORMAT}")
-    counts = (profile.decode_threads, profile.buffers_in_flight, profile.cores)
-    if not all(type(count) is int and count >= 1 for count in counts):
-        raise ValueError(f"threads, buffers and cores are {counts}, expected whole numbers from 1")
-    if not profile.ahead_seconds > 0:
-        raise ValueError(f"ahead_seconds is {profile.ahead_seconds!r}, expected more than 0")

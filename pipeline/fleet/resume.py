@@ -145,7 +145,10 @@ def check_recorded_identity(
     None when another version of xytok wrote it, so that only a loaded codec can be compared.
     """
     recorded = dict(record.identity["codec"])
-    stated = {"precision": codec.precision, "overlap_seconds": codec.overlap_seconds}
+    stated: dict[str, object] = {
+        "precision": codec.precision,
+        "overlap_seconds": codec.overlap_seconds,
+    }
     if checkpoint is not None:
         stated["checkpoint_sha256"] = checkpoint
     try:

@@ -8,14 +8,17 @@ import logging
 import socket
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
-from pipeline.errors import DamageError, InputError, UsageError, list_lines
+from pipeline.errors import DamageError, InputError, list_lines
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import (
@@ -36,42 +39,31 @@ from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 
 logger = logging.getLogger(__name__)
+_AtLeastOne = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What the user asked for, beside the codec and the engine."""
+    """What the user asked for, beside the engine; a wrong value is refused when it is built."""
 
     inputs: tuple[str, ...]
     output: str
     rules: ReadRules
     storage: Storage
     tuning: Tuning
-    max_shards: int | None = None
-    max_reject_rate: float = 1.0
+    max_shards: _AtLeastOne | None = None
+    max_reject_rate: _Share = 1.0
     redo_changed: bool = False
     allow_damaged: bool = False
     quiet: bool = False
     codec: CodecRequest | None = None
 
-    def check(self) -> None:
-        """Refuse wrong options, all of them at once, before anything is listed or loaded."""
-        faults = self.rules.check()
-        if self.max_shards is not None and self.max_shards < 1:
-            faults.append(f"`--max-shards {self.max_shards}` leaves no shard; expected 1 or more")
-        if self.tuning.decode_threads < 0:
-            faults.append(f"`--decode-threads {self.tuning.decode_threads}`; expected 0 or more")
-        if not 0 <= self.max_reject_rate <= 1:
-            faults.append(f"`--max-reject-rate {self.max_reject_rate:g}`; expected 0 to 1")
-        for url in (self.output, *(self.codec.urls() if self.codec else ())):
-            check_no_secret(url)
-        if faults:
-            raise UsageError("\n".join(["Some options cannot be used:", *faults]))
-
 
 def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     """Do every shard that is left and return the summary; the same call again resumes."""
-    request.check()
+    for url in (request.output, *(request.codec.urls() if request.codec else ())):
+        check_no_secret(url)
     output = normalise(request.output)
     # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
     shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]

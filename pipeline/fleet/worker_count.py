@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+import pydantic.dataclasses
+from pydantic import BeforeValidator, Field
 
 from pipeline.errors import UsageError
+
+_Positive = Annotated[float, Field(gt=0)]
 
 # More decode threads than these feed no GPU faster: 10,000 x real time needs about nine cores.
 _MAX_CPUS_BESIDE_GPU = 10.0
@@ -18,35 +24,31 @@ class NodeSize:
     gpus: float
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, slots=True)
 class RayOptions:
-    """What the user asked of Ray; None means: find out."""
+    """What the user asked of Ray; where it is None, the cluster decides.
 
-    workers: int | None = None
-    gpus_per_worker: float | None = None
-    cpus_per_worker: float | None = None
-    address: str | None = None
-    drain_seconds: float = 300.0
-    hang_minutes: float = 15.0
-    # Two gigabytes in this time are a megabyte a second; what takes longer stands still.
-    load_minutes: float = 30.0
+    Attributes:
+        workers: how many workers; `auto` starts all that fit.
+        gpus_per_worker: GPUs of a worker; default: 1 where there are GPUs.
+        cpus_per_worker: CPUs of a worker; default: an equal share of its node.
+        cluster: a running cluster, for `submit` the URL of its job server; else one is started.
+        drain_seconds: how long workers may finish what they have after SIGTERM.
+        hang_minutes: replace a worker that makes no progress for so long.
+        load_minutes: replace a worker whose codec is not loaded after so long. Two gigabytes in
+            this time are a megabyte a second; what takes longer stands still.
+    """
 
-    def faults(self) -> list[str]:
-        """Every fault of the options, for one message."""
-        named = {
-            "--workers": self.workers,
-            "--cpus-per-worker": self.cpus_per_worker,
-            "--drain-seconds": self.drain_seconds,
-            "--hang-minutes": self.hang_minutes,
-        }
-        faults = [
-            f"`{flag} {value:g}`; expected more than 0"
-            for flag, value in named.items()
-            if value is not None and value <= 0
-        ]
-        if self.gpus_per_worker is not None and self.gpus_per_worker < 0:
-            faults.append(f"`--gpus-per-worker {self.gpus_per_worker:g}`; expected 0 or more")
-        return faults
+    workers: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        BeforeValidator(lambda value: None if value == "auto" else value),
+    ] = None
+    gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
+    cpus_per_worker: _Positive | None = None
+    cluster: str | None = None
+    drain_seconds: _Positive = 300.0
+    hang_minutes: _Positive = 15.0
+    load_minutes: _Positive = 30.0
 
 
 @dataclass(frozen=True, slots=True)

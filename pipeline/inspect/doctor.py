@@ -103,7 +103,7 @@ def check_ray() -> Check:
     found = f"{importlib.metadata.version('ray')}, Python {platform.python_version()}"
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        found += f"; RAY_ADDRESS is `{address}`: `xytok doctor --address auto` tries it"
+        found += f"; RAY_ADDRESS is `{address}`: `xytok doctor --cluster auto` tries it"
     return Check("ray", "ok", found)
 
 

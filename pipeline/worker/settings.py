@@ -6,7 +6,10 @@ bytes of the output.
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import pydantic.dataclasses
+from pydantic import Field
 
 from pipeline.corpus.rules import ReadRules
 from pipeline.storage.client import Storage
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.output.identity import RunIdentity
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, slots=True)
 class Tuning:
     """Threads and queues of one worker.
 
@@ -24,7 +27,7 @@ class Tuning:
     the codec; only codecs on a GPU have it.
     """
 
-    decode_threads: int = 0
+    decode_threads: Annotated[int, Field(ge=0)] = 0
     ahead_seconds: float = 1800.0
     ahead_bytes: int = 64 << 20
     flush_after_seconds: float = 1.0

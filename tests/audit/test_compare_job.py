@@ -40,7 +40,7 @@ def stoi(run) -> dict[str, float]:
 
 def test_differences_are_those_of_the_same_clips(nano_run, fake_run, tmp_path, capsys):
     page = tmp_path / "page.html"
-    assert compare(nano_run, fake_run, "--report", str(page), "--json") == 0
+    assert compare(nano_run, fake_run, "--output", str(page), "--json") == 0
     found = json.loads(capsys.readouterr().out)
     a, b = stoi(nano_run), stoi(fake_run)
     assert set(a) == set(b)
@@ -61,14 +61,14 @@ def test_differences_are_those_of_the_same_clips(nano_run, fake_run, tmp_path, c
 def test_two_precisions_make_no_difference_that_matters(nano_run, tmp_path, capsys):
     fast = make_run(tmp_path / "fast", SHARD, "xy-nano", "fast")
     page = tmp_path / "page.html"
-    assert compare(nano_run, fast, "--report", str(page)) == 0
+    assert compare(nano_run, fast, "--output", str(page)) == 0
     assert capsys.readouterr().out.startswith("No difference that matters.")
     assert ">+0 <" not in page.read_text()
 
 
 def test_two_checkpoints_are_tried_on_the_first_clips_of_a_shard(tmp_path, capsys):
     page = tmp_path / "page.html"
-    words = ("--clips", SHARD, "--per-shard", "12", "--report", str(page), "--json")
+    words = ("--inputs", SHARD, "--per-shard", "12", "--output", str(page), "--json")
     assert compare("fake", "xy-nano", *words) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["a"], found["b"], found["clips"]) == ("fake", "xy-nano", 12)
@@ -79,11 +79,11 @@ def test_two_checkpoints_are_tried_on_the_first_clips_of_a_shard(tmp_path, capsy
 def test_runs_over_other_shards_have_nothing_to_compare(fake_run, tmp_path, capsys):
     shard = write_shard(tmp_path / "other.tar", pairs(2))
     other = make_run(tmp_path / "other", str(shard), root="")
-    assert compare(fake_run, other, "--report", str(tmp_path / "page.html")) == 1
+    assert compare(fake_run, other, "--output", str(tmp_path / "page.html")) == 1
     assert "no sampled clip in common" in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()
 
 
 def test_a_checkpoint_for_a_checkpoint_is_refused(capsys):
-    assert compare("fake", "xy-nano", "--clips", SHARD, "--codec", "fake") == 2
-    assert "`--codec` and `--clips`" in capsys.readouterr().err
+    assert compare("fake", "xy-nano", "--inputs", SHARD, "--codec", "fake") == 2
+    assert "`--codec` and `--inputs`" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def silent_run(tmp_path_factory):
 
 
 def audit(run, report, *words: str) -> tuple[int, dict]:
-    words = ("audit", str(run), "--quiet", "--device", "cpu", "--report", str(report), *words)
+    words = ("audit", str(run), "--quiet", "--device", "cpu", "--output", str(report), *words)
     code = xytok([*words, "--processes", "0"])
     return code, json.loads((report / "summary.json").read_text())
 
@@ -64,7 +64,7 @@ def test_a_shard_of_silence_is_unusual_content_and_no_damage(silent_run, tmp_pat
 def test_a_part_with_rows_removed_is_broken(silent_run, tmp_path):
     run = copy_run(silent_run, tmp_path / "run")
     change_part(run, lambda table: table.slice(1), SPOKEN)
-    code, summary = audit(run, tmp_path, "--metrics", "acoustics", "--shards", SPOKEN)
+    code, summary = audit(run, tmp_path, "--metrics", "acoustics", "--shard", SPOKEN)
     assert code == 1
     assert faults(summary) == {SPOKEN: [("broken", "missing rows")]}
     assert summary["answer"] == "Do not train on this data"

@@ -100,7 +100,7 @@ def test_the_same_precision_on_the_same_platform_allows_no_flip(fast_run):
 
 def test_the_summary_has_the_expected_the_allowed_and_the_measured_rate(fast_run, tmp_path):
     words = ["audit", str(fast_run), "--precision", "exact", "--metrics", "acoustics", "--quiet"]
-    words += ["--processes", "0", "--device", "cpu", "--report", str(tmp_path)]
+    words += ["--processes", "0", "--device", "cpu", "--output", str(tmp_path)]
     assert xytok(words) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     expected = np.mean(summary["expected_flip_rate"])

@@ -170,5 +170,5 @@ def test_recorded_or_given_flip_rate_is_the_expectation(clean_run):
 def test_only_named_shards_are_audited(run):
     findings = audit_run(run, only=("B000001",))
     assert len(findings.tokens) == 1
-    with pytest.raises(InputError, match="--shards"):
+    with pytest.raises(InputError, match="--shard`"):
         audit_run(run, only=("nothing",))

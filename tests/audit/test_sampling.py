@@ -3,6 +3,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import xxhash
+from pydantic import ValidationError
 
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.sample.originals import SourceMap, read_original
@@ -58,10 +59,10 @@ def test_strata_let_rare_values_in(column):
     assert len(rows) == 10
 
 
-@pytest.mark.parametrize("plan", [SamplePlan(per_shard=0), SamplePlan(fraction=1.5)])
-def test_plans_that_sample_nothing_are_refused(plan):
-    with pytest.raises(UsageError, match="expected"):
-        plan.check()
+@pytest.mark.parametrize("plan", [{"per_shard": 0}, {"fraction": 0}, {"fraction": 1.5}])
+def test_plans_that_sample_nothing_or_too_much_are_refused(plan):
+    with pytest.raises(ValidationError, match=next(iter(plan))):
+        SamplePlan(**plan)
 
 
 def test_corpus_is_the_folder_above_the_language():

@@ -7,7 +7,7 @@ import pytest
 from jobs.cli import run
 from pipeline.bench.tuning_profile import read_profile
 
-SHORT = ("--seconds", "1", "--threads", "1")
+SHORT = ("--seconds", "1", "--torch-threads", "1")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,9 @@ def report(tmp_path_factory, request):
         import contextlib
 
         with contextlib.redirect_stdout(file):
-            code = run(["bench", "--codec", "fake", *SHORT, "--json", "--profile", str(profile)])
+            code = run(
+                ["bench", "--codec", "fake", *SHORT, "--json", "--save-tuning", str(profile)]
+            )
     assert code == 0
     return json.loads(output.read_text()), profile
 
@@ -63,7 +65,7 @@ def test_cost_is_computed_from_the_measured_speed(report):
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--hours", "0"), ("--workers", "-1"), ("--gpu-speed", "0")]
+    ("flag", "value"), [("--hours", "0"), ("--workers", "-1"), ("--speed", "0")]
 )
 def test_impossible_numbers_are_refused_before_anything_is_measured(capsys, flag, value):
     assert run(["bench", "--codec", "fake", flag, value]) == 2
@@ -75,7 +77,7 @@ def test_impossible_numbers_are_refused_before_anything_is_measured(capsys, flag
 @pytest.mark.slow
 def test_bench_prints_a_table_for_the_bundled_codec(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    code = run(["bench", *SHORT, "--storage", str(tmp_path), "--gpu-speed", "10000"])
+    code = run(["bench", *SHORT, "--storage", str(tmp_path), "--speed", "10000"])
     printed = capsys.readouterr().out
     assert code == 0
     assert "overlap 10 s" in printed

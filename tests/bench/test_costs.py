@@ -1,11 +1,10 @@
 """Projections, profiles and storage figures."""
 
-import argparse
 from dataclasses import replace
 
 import pytest
 
-from jobs.tokenize_options import add_tokenize_options, tuning_of
+from jobs.run_options import RunOptions
 from pipeline.bench.corpus_cost import Corpus, Speeds, estimate_cost
 from pipeline.bench.machine import cpu_name, num_cores
 from pipeline.bench.storage_speed import measure_storage
@@ -19,6 +18,7 @@ from pipeline.bench.tuning_profile import (
 from pipeline.errors import InputError
 from pipeline.storage.client import Storage
 from pipeline.storage.streams import BLOCK_BYTES
+from pipeline.worker.codec_request import CodecRequest
 
 PROFILE = TuningProfile(
     cpu="Some CPU",
@@ -126,12 +126,9 @@ def test_damaged_kept_profile_is_passed_over(tmp_path, monkeypatch):
 
 def test_flag_wins_over_profile_and_profile_over_default(tmp_path):
     write_profile(tmp_path / "p.json", PROFILE)
-    parser = argparse.ArgumentParser()
-    add_tokenize_options(parser)
-    named = ["in", "out", "--profile", str(tmp_path / "p.json")]
-    assert tuning_of(parser.parse_args(named)).decode_threads == PROFILE.decode_threads
-    flagged = parser.parse_args([*named, "--decode-threads", "7"])
-    assert tuning_of(flagged).decode_threads == 7
+    named = RunOptions(codec=CodecRequest("fake"), tuning=tmp_path / "p.json")
+    assert named.find_tuning().decode_threads == PROFILE.decode_threads
+    assert replace(named, decode_threads=7).find_tuning().decode_threads == 7
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_two_lost_nodes_cost_no_clip(
 
 
 def driver(cluster: Any, inputs: Path, output: Path) -> subprocess.Popen[bytes]:
-    words = ["tokenize", str(inputs), str(output), "--codec", "fake", "--address", cluster.address]
+    words = ["tokenize", str(inputs), str(output), "--codec", "fake", "--cluster", cluster.address]
     options = ["--workers", "1", "--cpus-per-worker", "1", "--decode-threads", "1"]
     command = [sys.executable, "-m", "jobs", *words, *options]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"TERM": "dumb"})
@@ -133,7 +133,7 @@ def test_a_submitted_job_is_followed_and_its_exit_code_returned(
 ) -> None:
     url = "http://" + str(cluster.head_node.webui_url)
     inputs, output = make_shards(tmp_path / "in", 2), tmp_path / "out"
-    words = ["--", str(inputs), str(output), "--codec", "fake", "--workers", "1"]
+    words = [str(inputs), str(output), "--codec", "fake", "--workers", "1"]
     if code:
         inputs.joinpath("000.tar").write_bytes(b"no tar at all, but long enough" * 100)
     assert cli.run(["submit", "--cluster", url, *words, "--cpus-per-worker", "1"]) == code

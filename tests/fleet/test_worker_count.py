@@ -1,6 +1,7 @@
 """Workers fit the nodes: one per GPU, else one per node; what cannot fit is refused at once."""
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.errors import UsageError
 from pipeline.fleet.worker_count import FleetSize, NodeSize, RayOptions, check_fits, fleet_size
@@ -40,5 +41,6 @@ def test_a_worker_that_fits_nowhere_is_refused() -> None:
 
 
 def test_wrong_options_are_named_together() -> None:
-    faults = RayOptions(workers=0, cpus_per_worker=-1, gpus_per_worker=-2).faults()
-    assert len(faults) == 3
+    with pytest.raises(ValidationError) as refused:
+        RayOptions(workers=0, cpus_per_worker=-1, gpus_per_worker=-2)
+    assert refused.value.error_count() == 3

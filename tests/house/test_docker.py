@@ -128,12 +128,13 @@ def test_job_asks_for_workers_that_fit_their_pods():
     manifest = load("rayjob.yaml")
     words = manifest["spec"]["entrypoint"].split()
     assert words[:2] == ["xytok", "tokenize"]
-    args = cli.build_parser(["tokenize"]).parse_args(words[1:])
+    _, bound, _ = cli.APP.parse_args(words[1:])
+    asked = bound.arguments["options"].ray
     (group,) = cluster_spec(manifest)["workerGroupSpecs"]
     limits = container(group)["resources"]["limits"]
-    assert args.gpus_per_worker <= float(limits["nvidia.com/gpu"])
-    assert args.cpus_per_worker <= float(limits["cpu"])
-    assert int(args.workers) <= group["maxReplicas"]
+    assert asked.gpus_per_worker <= float(limits["nvidia.com/gpu"])
+    assert asked.cpus_per_worker <= float(limits["cpu"])
+    assert asked.workers <= group["maxReplicas"]
 
 
 def test_job_and_standing_cluster_are_the_same_cluster():

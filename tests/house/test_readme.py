@@ -3,7 +3,6 @@
 A fence marked `parse-only` says what it needs that tests do not have: its commands are parsed.
 """
 
-import argparse
 import ast
 import os
 import re
@@ -120,29 +119,23 @@ def test_block_parses(block):
     else:
         assert block.language in ("text", "yaml")
     for arguments in block.xytok_commands():
-        cli.build_parser(arguments[:1]).parse_args(arguments)
+        cli.APP.parse_args(arguments)
 
 
 def test_every_verb_is_shown():
     shown = {arguments[0] for block in BLOCKS for arguments in block.xytok_commands()}
-    assert set(cli.JOBS) == shown
+    assert set(cli.VERBS) == shown
 
 
 def test_flags_that_prose_names_exist():
     known = {
         flag
-        for verb in cli.JOBS
-        for action in _subparser(verb)._actions
-        for flag in action.option_strings
-    }
+        for verb in cli.VERBS
+        for argument in cli.APP[verb].assemble_argument_collection()
+        for flag in argument.names
+    } | {"--help", "--version"}
     pip_flags = {"--no-deps"}
     assert not inline_flags() - known - pip_flags
-
-
-def _subparser(verb: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser()
-    cli.load_job(verb).add_arguments(parser)
-    return parser
 
 
 def test_column_table_is_the_schema():

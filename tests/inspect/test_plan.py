@@ -82,7 +82,7 @@ def test_a_filter_is_said_not_to_be_estimated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_shard(tmp_path / "in" / "a.tar", pairs(2))
-    words = ["plan", str(tmp_path / "in"), str(tmp_path / "out")]
+    words = ["plan", str(tmp_path / "in"), str(tmp_path / "out"), "--codec", "xy-nano"]
     assert cli.run(words) == 0
     assert "where" not in capsys.readouterr().out
     assert cli.run([*words, "--where", "dnsmos >= 3"]) == 0
@@ -118,11 +118,12 @@ def test_the_command_prints_and_starts_fast(tmp_path: Path) -> None:
     out = subprocess.run(command, capture_output=True, text=True, check=True)
     assert time.perf_counter() - started < 5  # half a second on an idle machine
     imported = {line.rpartition("|")[2].strip() for line in out.stderr.splitlines()}
-    assert "jobs.tokenize_options" in imported
+    assert "jobs.run_options" in imported
     assert not imported & {"torch", "ray", "pyarrow", "numpy"}
-    assert cli.run(["plan", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    words = ["plan", str(tmp_path / "in"), str(tmp_path / "out"), "--codec", "xy-nano"]
+    assert cli.run(words) == 0
 
 
 def test_a_speed_of_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["plan", "in", "out", "--speed", "0"]) == 2
+    assert cli.run(["plan", "in", "out", "--codec", "fake", "--speed", "0"]) == 2
     assert "--speed 0" in capsys.readouterr().err

@@ -1,7 +1,9 @@
 """The command's frame: help, versions, exit codes, completion."""
 
 import importlib.metadata
+import logging
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -24,55 +26,115 @@ def test_version_is_the_distribution_s():
 
 def test_help_lists_every_verb():
     out = run_xytok("-h").stdout
-    assert set(re.findall(r"^    ([a-z-]+)\b", out, re.M)) == set(cli.JOBS)
+    assert set(re.findall(r"^  ([a-z][a-z-]+): [A-Z]", out, re.M)) == set(cli.VERBS)
 
 
-@pytest.mark.parametrize("verb", sorted(cli.JOBS))
-def test_every_verb_has_help_with_an_example(verb, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        cli.run([verb, "-h"])
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_every_verb_has_help_with_an_example_and_the_log_options(verb, capsys):
+    assert cli.run([verb, "-h"]) == 0
     out = capsys.readouterr().out
-    assert exit_.value.code == 0
-    assert "example:\n  " in out
-    assert f"xytok {verb}" in out.split("example:")[1]
+    assert f"example:\n  {cli.VERBS[verb].example[:40]}" in out
+    assert all(
+        flag in out for flag in ("--verbose, -v", "--quiet, -q", "--log-level", "--log-file")
+    )
 
 
-@pytest.mark.parametrize("verb", sorted(cli.JOBS))
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
 def test_the_example_of_every_verb_parses(verb):
-    for line in cli.load_job(verb).EXAMPLE.splitlines():
-        words = [word.strip("'\"") for word in line.split()]
-        if "xytok" in words:
-            start = words.index("xytok") + 1
-            arguments = [word.rstrip(')"') for word in words[start:]]
-            cli.build_parser([verb]).parse_args(arguments)
+    words = shlex.split(cli.VERBS[verb].example.removeprefix("eval ").strip('"$()'))
+    command, _, _ = cli.APP.parse_args(words[1:])
+    assert command.__module__ == f"jobs.{verb.replace('-', '_')}_job"
 
 
-@pytest.mark.parametrize("arguments", [[], ["no-such-verb"], ["doctor", "--no-such-flag"]])
-def test_wrong_usage_exits_2(arguments, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        cli.run(arguments)
-    assert exit_.value.code == 2
-    assert "usage: xytok" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tokeniz"], "`tokeniz` is no command; expected `tokenize`; see `xytok -h`"),
+        (["--versio"], "`--versio` is no command; expected one of audit, bench, card"),
+        (["doctor", "--writ"], "`--writ` is no option; expected `--write`; see `xytok doctor -h`"),
+        (["plan", "in", "out"], "`--codec` is missing; expected a released checkpoint; name one"),
+        (["plan", "in", "out", "--codec", "fake", "--limit"], "`--limit` has no value; expected"),
+        (["show", "out"], "`KEY` is missing; expected the name of the clip in its shard; see"),
+        (["compare", "a", "b", "--seed", "x"], "`--seed x`; expected a whole number; see"),
+        (["bench", "--hours", "x"], "`--hours x`; expected a number; see `xytok bench -h`"),
+        (["audit", "out", "--engine", "rey"], "`--engine rey`; expected `inline` or `ray`; see"),
+        (["status", "out", "more"], "`more` is more than expected"),
+    ],
+)
+def test_wrong_usage_is_told_with_what_was_expected(arguments, said, capsys):
+    assert cli.run(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_no_command_shows_the_help_and_is_wrong_usage(capsys):
+    assert cli.run([]) == 2
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_all_wrong_options_are_told_at_once(capsys):
+    words = ["--limit", "0", "--workers", "two", "--precision", "exat", "--where", "dnsmos +"]
+    assert cli.run(["tokenize", "in", "out", "--codec", "fake", *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split("`")[1] for line in lines[1:-1]] == [
+        "--precision exat",
+        "--where 'dnsmos +'",
+        "--limit 0",
+        "--workers two",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "new"),
+    [
+        (["tokenize", "in", "out", "--codec", "fake", "--address", "x"], "--cluster"),
+        (["tokenize", "in", "out", "--codec", "fake", "--profile", "x"], "--tuning"),
+        (["encode", "a.wav", "-o", "x", "--overlap", "1"], "--overlap-seconds"),
+        (["encode", "a.wav", "-o", "x", "--config", "x"], "--codec-config"),
+        (["bench", "--config", "x"], "--codec-config"),
+        (["bench", "--profile", "x"], "--save-tuning"),
+        (["bench", "--gpu-speed", "1"], "--speed"),
+        (["bench", "--threads", "1"], "--torch-threads"),
+        (["audit", "out", "--report", "x"], "--output"),
+        (["audit", "out", "--shards", "x"], "--shard"),
+        (["compare", "a", "b", "--clips", "x"], "--inputs"),
+        (["card", "out", "--save", "x"], "--output"),
+        (["train", "--recipe", "x", "--out", "x"], "--output"),
+        (["train", "--config", "x", "--output", "x"], "--recipe"),
+    ],
+)
+def test_an_old_word_is_answered_with_the_new_one(arguments, new, capsys):
+    assert cli.run(arguments) == 2
+    assert f"is no option; expected `{new}`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("error", "exit_code"), [(UsageError, 2), (StorageError, 1)])
 def test_expected_errors_are_one_line_and_an_exit_code(error, exit_code, monkeypatch, capsys):
-    def fail(_args: object) -> int:
+    def fail(*_: object) -> int:
         raise error("`x` is wrong; expected `y`; pass `y`")
 
-    monkeypatch.setattr("jobs.completion_job.run", fail)
-    assert cli.run(["completion", "bash"]) == exit_code
-    assert capsys.readouterr().err == "xytok completion: `x` is wrong; expected `y`; pass `y`\n"
+    monkeypatch.setattr("pipeline.inspect.status.read_status", fail)
+    assert cli.run(["status", "out"]) == exit_code
+    assert capsys.readouterr().err == "xytok status: `x` is wrong; expected `y`; pass `y`\n"
+
+
+@pytest.fixture(scope="module")
+def bash_script():
+    return run_xytok("completion", "bash").stdout
 
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [(["doc"], "doctor"), (["doctor", "--wr"], "--write"), (["--ver"], "--version")],
+    [
+        (["doc"], "doctor"),
+        (["doctor", "--wr"], "--write"),
+        (["--ver"], "--version"),
+        (["tokenize", "--precision", "ex"], "exact"),
+    ],
 )
-def test_bash_completes_verbs_and_flags(typed, offered):
+def test_bash_completes_verbs_flags_and_values(bash_script, typed, offered):
     words = " ".join(["xytok", *typed])
     script = (
-        f"{run_xytok('completion', 'bash').stdout}\n"
+        f"{bash_script}\n"
         f"COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _xytok; echo ${{COMPREPLY[@]}}"
     )
     out = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
@@ -80,6 +142,51 @@ def test_bash_completes_verbs_and_flags(typed, offered):
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_completion_for_other_shells_names_every_verb(shell):
-    script = run_xytok("completion", shell).stdout
-    assert all(verb in script for verb in cli.JOBS)
+def test_completion_for_other_shells_names_every_verb_and_a_flag(shell, capsys):
+    assert cli.run(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(verb in script for verb in cli.VERBS)
+    assert "overlap-seconds" in script
+    assert shell != "zsh" or script.endswith("\ncompdef _cyclopts_xytok xytok\n")
+
+
+def wait_for_status(monkeypatch, *words: str) -> int:
+    """Run `status` with a pipeline that waits for something, and says so."""
+
+    def read(*_: object) -> object:
+        logging.getLogger("pipeline.somewhere").info("listing 3 shards")
+        logging.getLogger("pipeline.somewhere").debug("listed one of them")
+        logging.getLogger("somebody.else").info("not of interest")
+        raise StorageError("`x` is gone; expected it there; look for it")
+
+    monkeypatch.setattr("pipeline.inspect.status.read_status", read)
+    return cli.run(["status", "out", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), ["listing 3 shards"]),
+        (("-v",), ["listing 3 shards", "listed one of them"]),
+        (("--log-level", "debug"), ["listing 3 shards", "listed one of them"]),
+        (("--quiet",), []),
+        (("--quiet", "--log-level", "info"), ["listing 3 shards"]),
+        (("--log-level", "warning"), []),
+    ],
+)
+def test_waits_are_told_on_stderr_alone(words, told, monkeypatch, capsys):
+    assert wait_for_status(monkeypatch, *words) == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines()[:-1] == told
+    assert said.out == ""
+
+
+def test_a_log_file_gets_debug_lines_however_quiet_stderr_is(monkeypatch, capsys, tmp_path):
+    for _ in range(2):
+        wait_for_status(monkeypatch, "--quiet", "--log-file", str(tmp_path / "log"))
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.split("pipeline.somewhere: ")[1] for line in lines] == [
+        "listing 3 shards",
+        "listed one of them",
+    ] * 2
+    assert len(capsys.readouterr().err.splitlines()) == 2

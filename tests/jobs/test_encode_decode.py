@@ -33,7 +33,9 @@ def test_files_become_codes_and_wavs_again(
     codes, wavs = tmp_path / "codes", tmp_path / "wavs"
     assert run(["encode", str(audio), "-o", str(codes), "--device", "cpu"]) == 0
     assert sorted(path.stem for path in codes.iterdir()) == list("abcde")
-    assert "a.npz  12 frames" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "a.npz  12 frames" in said.out
+    assert "codec: `xy-nano`, a small one for trials" in said.err
     assert run(["decode", str(codes), "-o", str(wavs), "--device", "cpu"]) == 0
     samples, rate_hz = soundfile.read(wavs / "a.wav")
     assert (len(samples), rate_hz) == (12 * 1280, 16000)

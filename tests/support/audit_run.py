@@ -20,7 +20,7 @@ from pipeline.output.manifest import WrittenFile, list_manifests, read_manifest,
 from pipeline.output.part import codes_array
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join
-from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.codec_request import CodecRequest, Precision
 from pipeline.worker.settings import Tuning
 from tests.support.places import SPEECH
 
@@ -33,7 +33,7 @@ def make_run(
     output: Path,
     inputs: str = ENGLISH,
     codec: str = "fake",
-    precision: str = "exact",
+    precision: Precision = "exact",
     **rules: Any,
 ) -> Path:
     request = RunRequest(

@@ -30,7 +30,9 @@ def weights(folder: Path) -> bytes:
 
 def train(recipe: Path, out: Path, *settings: str) -> int:
     changes = [word for each in settings for word in ("--set", each)]
-    return run(["train", "--config", str(recipe), "--out", str(out), "--device", "cpu", *changes])
+    return run(
+        ["train", "--recipe", str(recipe), "--output", str(out), "--device", "cpu", *changes]
+    )
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "posttrain"])

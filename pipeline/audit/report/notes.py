@@ -39,7 +39,7 @@ def baseline_doubts(judgement: Judgement, baseline: Baseline) -> list[str]:
     if judgement.exit_code:
         doubts.append(
             f"The baseline was made from an audit whose verdict is `{judgement.verdict}`; a "
-            "baseline says what is good: leave those shards out with `--shards`."
+            "baseline says what is good: leave those shards out with `--shard`."
         )
     return doubts
 

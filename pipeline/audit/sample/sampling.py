@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
+import pydantic.dataclasses
 import xxhash
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.audit.findings import ClipFacts
-from pipeline.errors import UsageError
 from pipeline.output.manifest import Manifest
 from xy_codec.contract import Codes
 
@@ -18,27 +19,21 @@ STRATA: tuple[str, ...] = get_args(Stratum)
 _RANGE = 2.0**64
 
 
-@dataclass(frozen=True, slots=True)
+@pydantic.dataclasses.dataclass(frozen=True, slots=True)
 class SamplePlan:
-    """How many clips of each shard, and by what they are spread."""
+    """How many clips of each shard, and by what they are spread.
 
-    per_shard: int = 20
-    fraction: float | None = None
+    Attributes:
+        per_shard: so many clips of every shard; 20 are enough to judge one.
+        fraction: this share of the clips of every shard, instead of a number.
+        stratify: take clips of every language, speaker or DNSMOS band in turn.
+        seed: another seed gives another sample.
+    """
+
+    per_shard: Annotated[int, Field(ge=1)] = 20
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     stratify: Stratum | None = None
     seed: int = 0
-
-    def check(self) -> None:
-        """Refuse a plan that samples nothing or more than everything."""
-        if self.per_shard < 1:
-            raise UsageError(
-                f"`--per-shard {self.per_shard}` samples nothing; expected 1 or more. "
-                "20 clips judge a shard."
-            )
-        if self.fraction is not None and not 0 < self.fraction <= 1:
-            raise UsageError(
-                f"`--fraction {self.fraction:g}` is no share of the clips; expected more than 0, "
-                "at most 1. Use `--per-shard` for a fixed number."
-            )
 
 
 @dataclass(frozen=True, slots=True)

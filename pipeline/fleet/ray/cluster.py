@@ -31,7 +31,7 @@ def connect(address: str | None) -> bool:
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"No Ray cluster answers at `{wanted}` ({error}); expected the address of a "
-                "running one; check `--address` and `RAY_ADDRESS`, or leave out both to start one"
+                "running one; check `--cluster` and `RAY_ADDRESS`, or leave out both to start one"
             ) from error
         return True
     logger.info("Starting Ray on this machine")

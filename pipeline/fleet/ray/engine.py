@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from pipeline.corpus.shard import Shard
-from pipeline.errors import DrainedError, OutputError, UsageError, WorkerError
+from pipeline.errors import DrainedError, OutputError, WorkerError
 from pipeline.fleet.hang_watch import HangWatch
 from pipeline.fleet.metrics import RunMetrics
 from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
@@ -45,9 +45,6 @@ class RayEngine:
     def __init__(
         self, request: CodecRequest, options: RayOptions, policy: QuarantinePolicy | None = None
     ) -> None:
-        faults = options.faults()
-        if faults:
-            raise UsageError("\n".join(["Some options cannot be used:", *faults]))
         self._options = options
         self._policy = policy
         self._pool = WorkerPool(request, options.load_minutes)
@@ -65,7 +62,7 @@ class RayEngine:
     def identity(self) -> CodecIdentity:
         """The identity of the codec as a worker loaded it; the driver may have no GPU."""
         if self._identity is None:
-            self._is_connected = ray_cluster.connect(self._options.address)
+            self._is_connected = ray_cluster.connect(self._options.cluster)
             size = self._size()
             logger.info("Waiting for a first worker to start and to load the codec")
             self._pool.grow(size, 1)

@@ -1,0 +1,65 @@
+"""What `encode` and `decode` share: the codec, the files to read, and the files to write."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from pydantic.dataclasses import dataclass
+
+from jobs.logs import tell
+from jobs.options import Output
+from pipeline.errors import InputError, UsageError
+from pipeline.worker.codec_request import CodecRequest
+
+if TYPE_CHECKING:
+    from xy_codec.contract import Codec
+
+Files = Annotated[tuple[str, ...], Parameter(help="files, or folders of them.")]
+Folder = Annotated[Path, Output, Parameter(help="the folder for the results.")]
+_TRIAL_CODEC = "xy-nano"
+
+
+@dataclass(frozen=True, slots=True)
+class FileCodec(CodecRequest):
+    """The codec of `encode` and `decode`, which may be left out for a trial."""
+
+    source: str = _TRIAL_CODEC
+
+    def open(self) -> "Codec":
+        """Load the codec, and say so when it is the one for trials."""
+        if self.source == _TRIAL_CODEC:
+            tell(
+                f"codec: `{_TRIAL_CODEC}`, a small one for trials; name a released checkpoint "
+                "with `--codec`"
+            )
+        return self.load()
+
+
+def list_files(paths: Iterable[str], suffixes: tuple[str, ...]) -> list[Path]:
+    """The files given, and those with a fitting suffix in the folders given."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = (item for item in path.rglob("*") if item.suffix.lower() in suffixes)
+            found += sorted(item for item in inside if item.is_file())
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"Input `{path}` does not exist. Expected a file or a folder.")
+    if not found:
+        raise InputError(f"No files ending in {', '.join(suffixes)} were found. Check the paths.")
+    return found
+
+
+def target_paths(sources: list[Path], folder: Path, suffix: str) -> list[Path]:
+    """Where each file's result goes; two inputs with one name would overwrite each other."""
+    targets = [folder / f"{source.stem}{suffix}" for source in sources]
+    for i, target in enumerate(targets):
+        if target in targets[:i]:
+            raise UsageError(
+                f"`{sources[i]}` and `{sources[targets.index(target)]}` would both write "
+                f"`{target}`. Rename one, or use two output folders."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    return targets

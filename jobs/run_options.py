@@ -1,0 +1,83 @@
+"""The options of a run: what `tokenize` does, `plan` foresees and `submit` sends to a cluster."""
+
+from dataclasses import KW_ONLY
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from jobs.options import Output, StorageOptions, flags
+from pipeline.corpus.rules import ReadRules
+from pipeline.errors import UsageError
+from pipeline.fleet.worker_count import RayOptions
+from pipeline.worker.codec_request import CodecRequest
+
+if TYPE_CHECKING:
+    from pipeline.worker.settings import Tuning
+
+_RUN = Parameter(group="Run")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Everything that a command line or its `--config` says about a run.
+
+    Attributes:
+        inputs: paths, URLs, globs, `{a..b}` ranges, folders or @LIST; last the output folder.
+        output: the output folder, where it is not the last of the paths.
+        config: a YAML file with any of these options; flags win over it.
+        max_shards: take only the first N shards.
+        engine: `ray` uses all workers of a cluster or of this machine, `inline` this process.
+        decode_threads: threads that decode audio, 0: as many as there are cores.
+        tuning: a file that `xytok bench --save-tuning` wrote: the fastest settings here.
+        redo_changed: do shards again that were replaced since they were done.
+        allow_damaged: exit with 0 although tars are damaged.
+        max_reject_rate: stop when a larger share of the clips become rejects.
+    """
+
+    inputs: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
+    _: KW_ONLY
+    output: Annotated[str | None, Output] = None
+    config: Path | None = None
+    codec: Annotated[CodecRequest, flags("Codec")]
+    rules: Annotated[ReadRules, flags("What becomes a row", "decoder")] = ReadRules()
+    max_shards: Annotated[Annotated[int, Field(ge=1)] | None, _RUN] = None
+    engine: Annotated[Literal["ray", "inline"], _RUN] = "ray"
+    decode_threads: Annotated[Annotated[int, Field(ge=0)], _RUN] = 0
+    tuning: Annotated[Path | None, _RUN] = None
+    storage_options: Annotated[StorageOptions, _RUN] = None
+    redo_changed: Annotated[bool, _RUN] = False
+    allow_damaged: Annotated[bool, _RUN] = False
+    max_reject_rate: Annotated[Annotated[float, Field(ge=0, le=1)], _RUN] = 0.5
+    ray: Annotated[RayOptions, flags("Ray", "load_minutes")] = RayOptions()
+
+    def paths(self) -> tuple[tuple[str, ...], str]:
+        """The inputs and the output."""
+        inputs = self.inputs if self.output else self.inputs[:-1]
+        if not inputs:
+            given = f"Only `{self.inputs[0]}` is given" if self.inputs else "No paths are given"
+            raise UsageError(
+                f"{given}; expected inputs and then the output folder; "
+                "write for example `xytok tokenize 'shards/*.tar' out`"
+            )
+        return inputs, self.output or self.inputs[-1]
+
+    def find_tuning(self) -> "Tuning":
+        """Threads and queues: as given, else by `--tuning`, else by what bench found here."""
+        from pipeline.bench.tuning_profile import find_profile
+        from pipeline.worker.settings import Tuning
+
+        # Several Ray workers share a machine, so a profile has to be asked for there.
+        profile = find_profile(self.tuning, use_default=self.engine == "inline")
+        if profile is None:
+            return Tuning(decode_threads=self.decode_threads)
+        return Tuning(
+            decode_threads=self.decode_threads or profile.decode_threads,
+            ahead_seconds=profile.ahead_seconds,
+            packs_in_flight=profile.buffers_in_flight,
+        )
+
+
+Options = Annotated[RunOptions, Parameter(name="*")]
