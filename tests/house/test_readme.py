@@ -11,16 +11,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from jobs import cli
-from pipeline.corpus.reject_reasons import Reason
-from pipeline.output.schema import PART_SCHEMA
 from pipeline.storage.client import Storage
 from tests.support.places import ROOT
-from tests.support.readme_blocks import README, Block, inline_flags, read_blocks, table_after
+from tests.support.readme_blocks import README, Block, inline_flags, read_blocks
 from tests.support.s3_server import S3Server
 
 BLOCKS = read_blocks()
@@ -136,20 +133,6 @@ def test_flags_that_prose_names_exist():
     } | {"--help", "--version"}
     pip_flags = {"--no-deps"}
     assert not inline_flags() - known - pip_flags
-
-
-def test_column_table_is_the_schema():
-    rows = [(name.strip("`"), kind) for name, kind, _ in table_after("Schema")]
-    assert [name for name, _ in rows] == PART_SCHEMA.names
-    for name, kind in rows:
-        type_ = PART_SCHEMA.field(name).type
-        wanted = "list of 8 lists of int16" if pa.types.is_list(type_) else str(type_)
-        assert kind == wanted, name
-
-
-def test_reason_table_is_the_closed_list():
-    section = README.read_text().split("the reasons are:\n", 1)[1].split("\n## ", 1)[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, re.M) == [str(reason) for reason in Reason]
 
 
 def test_scores_of_the_bundled_checkpoint_are_those_of_its_card():

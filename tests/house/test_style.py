@@ -72,3 +72,11 @@ def test_nothing_is_left_for_later():
         if any(mark in line for mark in marks)
     ]
     assert not left
+
+
+def test_contributing_names_files_that_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"[`/ ]([a-z_]+(?:/[a-z_]+)*\.py)\b", text))
+    there = {f"/{name}" for name in tracked_files()}
+    assert len(named) > 30
+    assert not [name for name in named if not any(path.endswith(f"/{name}") for path in there)]

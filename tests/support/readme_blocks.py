@@ -65,12 +65,3 @@ def inline_flags() -> set[str]:
     """Every `--flag` that the prose names."""
     prose = _FENCE.sub("", README.read_text())
     return set(re.findall(r"`(--[a-z][a-z0-9-]*)", prose))
-
-
-def table_after(heading: str) -> list[list[str]]:
-    """The rows of the first table below a heading, without its head."""
-    section = README.read_text().split(f"\n## {heading}\n", 1)[1]
-    table = re.search(r"(^\|[^\n]*\n)+", section, re.M)
-    assert table is not None, heading
-    lines = table[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
