@@ -17,7 +17,7 @@ from jobs import cli
 from tests.support.places import SPEECH
 from tests.support.shard_maker import Member, audio, pair, pairs, tar_bytes, write_shard
 from xy_codec import load_codec
-from xy_codec.xy.model import XYTokenizer
+from xy_codec.engine.packed_model import PackedEncoder
 
 INLINE = ("--codec", "fake", "--engine", "inline")
 
@@ -249,15 +249,15 @@ def test_times_out_of_memory_are_in_the_summary_and_the_event_log(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failures = iter([True])
-    embed = XYTokenizer.embed
+    encode = PackedEncoder.forward
 
-    def short_of_memory(model: XYTokenizer, *rest: Any) -> Any:
+    def short_of_memory(encoder: PackedEncoder, *rest: Any) -> Any:
         if next(failures, False):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return embed(model, *rest)
+        return encode(encoder, *rest)
 
     tokenize(corpus / "in", corpus / "out", codec="xy-nano")
-    monkeypatch.setattr(XYTokenizer, "embed", short_of_memory)
+    monkeypatch.setattr(PackedEncoder, "forward", short_of_memory)
     capsys.readouterr()
     words = ["tokenize", str(corpus / "in"), str(corpus / "out2"), "--codec", "xy-nano"]
     assert cli.run([*words, "--engine", "inline"]) == 0

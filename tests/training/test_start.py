@@ -138,6 +138,15 @@ def test_the_full_width_takes_a_training_step_at_reduced_depth():
     assert not torch.equal(before, weight)
 
 
+@torch.no_grad()
+def test_a_crop_of_a_whole_window_can_be_trained():
+    codec = TrainingCodec(tiny_model(), CodebookRule(), seed=0)
+    waves = 0.1 * torch.randn(1, 480_000, generator=torch.Generator().manual_seed(0))
+    made = codec(waves, torch.tensor([480_000]), quantize=False)
+    assert made.waves.shape == waves.shape
+    assert made.latents.shape == (375, 8)
+
+
 def test_a_scaled_start_makes_content_louder_than_positions(tmp_path: Path):
     recipe = load_tiny(tmp_path, model__scaled_start=True)
     plain = start_codec(recipe, 16.0)

@@ -39,8 +39,6 @@ class Layout:
 
     def shift(self, steps: Tensor, by: int) -> Tensor:
         """Move steps later (earlier if negative) inside each clip; zeros come in from outside."""
-        if by == 0:
-            return steps
         has_moved = self.place.roll(by) == self.place - by
         return torch.where(has_moved[:, None], steps.roll(by, 0), 0.0)
 

@@ -186,7 +186,7 @@ class PackedDownsample(nn.Module):
 class PackedEncoder(nn.Module):
     """The encoding half of the model: log-mel of a pack to codes.
 
-    Products before the quantiser run in `dtype`; sums, norms and the quantiser stay in float32.
+    Matrix products before the quantiser run in `dtype`; all else stays in float32.
     """
 
     def __init__(self, model: XYTokenizer, dtype: torch.dtype) -> None:

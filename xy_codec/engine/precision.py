@@ -1,4 +1,4 @@
-"""The precisions of a codec: which dtype its products run in, and torch's switches for that."""
+"""The precisions of a codec: which dtype matrix products run in, and the switches of torch."""
 
 import torch
 

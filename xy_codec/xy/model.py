@@ -8,7 +8,7 @@
 
 Rates: log-mel and vocoder 100 Hz, encoders and decoder 50 Hz, quantizer and codes 12.5 Hz.
 A batch is padded at the end; `lengths` say where each clip ends, None that all fill the batch.
-Clips are at most 30 s long: longer ones are cut into windows elsewhere (`engine/windows.py`).
+Clips are at most 30 s long; the codec of `load_codec` cuts longer ones into windows.
 """
 
 import torch
@@ -46,7 +46,7 @@ class XYTokenizer(nn.Module):
         self.vocos = Vocoder(config.vocos_kwargs)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Encode waves `[B, L]` and decode the codes again; samples after a whole frame go."""
+        """Encode and decode waves `[B, L]`; the samples after the last whole frame are lost."""
         frames = None if lengths is None else lengths // self.config.encoder_downsample_rate
         return self.decode(self.encode(waves, lengths), frames)
 
