@@ -40,7 +40,7 @@ class TuningProfile:
 
 
 def default_path() -> Path:
-    """Where the profile is kept unless `--profile` names another file."""
+    """Where the profile is kept unless `--save-tuning` or `--tuning` names another file."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "xytok" / "profile.json"
 
