@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pipeline.audit.sample.sampling import SamplePlan
     from pipeline.corpus.rules import ReadRules
     from pipeline.errors import PipelineError
+    from pipeline.fleet.ray.options import RayOptions
     from pipeline.fleet.summary import RunSummary
-    from pipeline.fleet.worker_count import RayOptions
     from pipeline.inspect.status import RunStatus
     from pipeline.inspect.verify import Verification
     from pipeline.read.dataset import Position, open_dataset
@@ -67,7 +67,7 @@ _HOMES = {
     "CodecRequest": "pipeline.worker.codec_request",
     "PipelineError": "pipeline.errors",
     "Position": "pipeline.read.dataset",
-    "RayOptions": "pipeline.fleet.worker_count",
+    "RayOptions": "pipeline.fleet.ray.options",
     "ReadRules": "pipeline.corpus.rules",
     "SamplePlan": "pipeline.audit.sample.sampling",
     "Storage": "pipeline.storage.client",
@@ -226,8 +226,8 @@ def tokenize(
     from pipeline.corpus.rules import ReadRules
     from pipeline.fleet.engine import Engine, InlineEngine
     from pipeline.fleet.ray.engine import RayEngine
+    from pipeline.fleet.ray.options import RayOptions
     from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
-    from pipeline.fleet.worker_count import RayOptions
     from pipeline.worker.codec_request import CodecRequest
     from pipeline.worker.settings import Tuning
 

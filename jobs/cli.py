@@ -11,6 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
+from jobs.exit_codes import HELP, INTERRUPTED, WRONG_USAGE, exit_code_of
 from jobs.logs import LogOptions
 from jobs.run_config import apply_config
 
@@ -124,8 +125,7 @@ def _default_text(value: object) -> str | None:
 APP = App(
     name="xytok",
     help="Turn speech corpora into codes of a speech codec, and prove that they sound right.",
-    help_epilogue="exit codes: 0 all done, 1 work failed or findings, 2 wrong usage, "
-    "130 interrupted, 143 drained (both resume)",
+    help_epilogue=HELP,
     help_format="plaintext",
     help_formatter="plain",
     version=lambda: f"xytok {importlib.metadata.version('xytok')}",
@@ -155,22 +155,17 @@ def run(argv: Sequence[str]) -> int:
         log: LogOptions = bound.arguments.get("log", LogOptions())
         with log.handlers():
             code = command(*bound.args, **bound.kwargs) or 0
-        return code if argv else 2
+        return code if argv else WRONG_USAGE
     except CycloptsError as error:
         from jobs.usage_errors import explain
 
-        return _fail(verb, explain(error, VERBS), 2)
-    except _expected_errors() as error:
-        return _fail(verb, error, getattr(error, "exit_code", 1))
-    except KeyboardInterrupt:
-        return _fail(verb, "interrupted; the same command resumes", 130)
-
-
-def _expected_errors() -> tuple[type[Exception], ...]:
-    from pipeline.errors import PipelineError
-    from xy_codec.errors import XYCodecError
-
-    return PipelineError, XYCodecError
+        return _fail(verb, explain(error, VERBS), WRONG_USAGE)
+    except (Exception, KeyboardInterrupt) as error:
+        ended = exit_code_of(error)
+        if ended is None:
+            raise
+        interrupted = "interrupted; the same command resumes"
+        return _fail(verb, interrupted if ended == INTERRUPTED else error, ended)
 
 
 def _fail(verb: str, message: object, code: int) -> int:

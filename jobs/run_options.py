@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from jobs.options import Output, StorageOptions, flags
 from pipeline.corpus.rules import ReadRules
 from pipeline.errors import UsageError
-from pipeline.fleet.worker_count import RayOptions
+from pipeline.fleet.ray.options import RayOptions
 from pipeline.worker.codec_request import CodecRequest
 
 if TYPE_CHECKING:

@@ -1,16 +1,16 @@
-"""The errors that end a command, each with its exit code.
+"""The errors that end a command; `jobs/exit_codes.py` gives each its exit code.
 
 Faults of the data end nothing: a clip that cannot become codes is a row of the reject file, with a
 reason from `pipeline/corpus/reject_reasons.py`.
 
-PipelineError            exit code 1
-├── UsageError           exit code 2: a wrong option or combination, found before any work
+PipelineError
+├── UsageError           a wrong option or combination, found before any work
 ├── InputError           an input that cannot be listed or read
 ├── OutputError          an output that cannot be written, or belongs to another run
 │   └── IdentityError    the output was made with another codec, resampler or option
 ├── StorageError         storage that kept failing after every retry
 ├── WorkerError          workers that do not start
-├── DrainedError         exit code 143: SIGTERM stopped the run; the same command resumes it
+├── DrainedError         SIGTERM stopped the run; the same command resumes it
 └── DamageError          a run that finished with damaged shards or too many rejects
 """
 
@@ -20,13 +20,9 @@ from collections.abc import Sequence
 class PipelineError(Exception):
     """Ends a command; the message says what is wrong, what was expected and what to do."""
 
-    exit_code = 1
-
 
 class UsageError(PipelineError):
     """A wrong option or combination of options, found before any work starts."""
-
-    exit_code = 2
 
 
 class InputError(PipelineError):
@@ -51,8 +47,6 @@ class WorkerError(PipelineError):
 
 class DrainedError(PipelineError):
     """SIGTERM came; the run finished the shards its workers held, and can be resumed."""
-
-    exit_code = 143
 
 
 class DamageError(PipelineError):

@@ -52,7 +52,7 @@ def measure_host(shards: Sequence[Path], output: Path, tuning: Tuning) -> HostFi
     hours = trial.source_seconds / SECONDS_PER_HOUR
     stages = tuple(StageFigure(s.name, s.cpu_seconds / hours) for s in trial.stages)
     return HostFigures(
-        decode_threads=tuning.num_decode_threads,
+        decode_threads=tuning.decode_threads,
         times_realtime=trial.times_realtime,
         times_realtime_per_core=trial.source_seconds / trial.cpu_seconds,
         stages=stages,

@@ -2,14 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
-
-import pydantic.dataclasses
-from pydantic import BeforeValidator, Field
 
 from pipeline.errors import UsageError
-
-_Positive = Annotated[float, Field(gt=0)]
+from pipeline.fleet.ray.options import RayOptions
 
 # More decode threads than these feed no GPU faster: 10,000 x real time needs about nine cores.
 _MAX_CPUS_BESIDE_GPU = 10.0
@@ -22,33 +17,6 @@ class NodeSize:
     node_id: str
     cpus: float
     gpus: float
-
-
-@pydantic.dataclasses.dataclass(frozen=True, slots=True)
-class RayOptions:
-    """What the user asked of Ray; where it is None, the cluster decides.
-
-    Attributes:
-        workers: how many workers; `auto` starts all that fit.
-        gpus_per_worker: GPUs of a worker; default: 1 where there are GPUs.
-        cpus_per_worker: CPUs of a worker; default: an equal share of its node.
-        cluster: a running cluster, for `submit` the URL of its job server; else one is started.
-        drain_seconds: how long workers may finish what they have after SIGTERM.
-        hang_minutes: replace a worker that makes no progress for so long.
-        load_minutes: replace a worker whose codec is not loaded after so long. Two gigabytes in
-            this time are a megabyte a second; what takes longer stands still.
-    """
-
-    workers: Annotated[
-        Annotated[int, Field(ge=1)] | None,
-        BeforeValidator(lambda value: None if value == "auto" else value),
-    ] = None
-    gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
-    cpus_per_worker: _Positive | None = None
-    cluster: str | None = None
-    drain_seconds: _Positive = 300.0
-    hang_minutes: _Positive = 15.0
-    load_minutes: _Positive = 30.0
 
 
 @dataclass(frozen=True, slots=True)

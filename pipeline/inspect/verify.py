@@ -22,8 +22,8 @@ from pipeline.output.manifest import (
     list_manifests,
     read_named_manifests,
 )
+from pipeline.output.parquet_layout import IDENTITY_KEY
 from pipeline.output.run_record import RunRecord, read_run_record
-from pipeline.output.schema import IDENTITY_KEY
 from pipeline.storage.client import Storage
 from pipeline.storage.local_write import is_temporary
 from pipeline.storage.location import join, normalise, redact

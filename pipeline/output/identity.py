@@ -13,7 +13,8 @@ from typing import Any
 from pipeline.corpus.decode import DECODER
 from pipeline.corpus.rules import DEFAULT_DECODER, ReadRules
 from pipeline.errors import IdentityError
-from pipeline.output.schema import ROW_GROUP_ROWS, SCHEMA_VERSION
+from pipeline.output.parquet_layout import ROW_GROUP_ROWS
+from pipeline.output.schema import SCHEMA_VERSION
 from xy_codec.audio import RESAMPLER
 from xy_codec.contract import CodecIdentity
 

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from pipeline.corpus.shard import Shard
 from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
-from pipeline.output.schema import IDENTITY_KEY, PROVENANCE_KEY, SCHEMA_VERSION, ZSTD_LEVEL
+from pipeline.output.parquet_layout import IDENTITY_KEY, PROVENANCE_KEY, ZSTD_LEVEL
+from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join
 

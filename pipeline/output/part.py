@@ -16,7 +16,8 @@ from pipeline.corpus.shard import Shard
 from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
 from pipeline.output.parquet_file import ParquetFile, arrow_table
-from pipeline.output.schema import CODES_TYPE, DICTIONARY_COLUMNS, PART_SCHEMA
+from pipeline.output.parquet_layout import DICTIONARY_COLUMNS
+from pipeline.output.schema import CODES_TYPE, PART_SCHEMA
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 from xy_codec.contract import Codes

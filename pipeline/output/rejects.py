@@ -14,7 +14,8 @@ from pipeline.corpus.shard import Shard
 from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
 from pipeline.output.parquet_file import ParquetFile, arrow_table
-from pipeline.output.schema import REJECT_DICTIONARY_COLUMNS, REJECT_SCHEMA
+from pipeline.output.parquet_layout import REJECT_DICTIONARY_COLUMNS
+from pipeline.output.schema import REJECT_SCHEMA
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 

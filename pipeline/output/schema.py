@@ -1,4 +1,4 @@
-"""The columns of parts and reject files, and their Parquet layout: row groups and compression.
+"""The columns of parts and reject files: names, types and what they mean.
 
 Every run has the same columns, whatever its corpus, so parts of Emilia and of Emilia-YODAS load
 together. Only constants are here; `part.py` and `rejects.py` fill the columns.
@@ -10,11 +10,6 @@ import pyarrow as pa
 
 # Raise it when a column or its meaning changes: runs with another version do not resume.
 SCHEMA_VERSION = 1
-
-# Table rows per row group. More rows share a dictionary and compress better; fewer rows make it
-# cheaper to read a single clip. It is part of the run's identity.
-ROW_GROUP_ROWS = 512
-ZSTD_LEVEL = 3
 
 CODES_TYPE = pa.list_(pa.list_(pa.int16()))
 
@@ -70,19 +65,3 @@ _REJECT_FIELDS: list[Any] = [
     pa.field("tar_size", pa.int64()),
 ]
 REJECT_SCHEMA = pa.schema(_REJECT_FIELDS)
-
-# Columns whose values repeat. In the other columns (offsets, hashes, texts) they hardly repeat, so
-# a dictionary would make the file larger.
-DICTIONARY_COLUMNS = (
-    "codes.list.element.list.element",
-    "sample_rate",
-    "speaker",
-    "language",
-    "dnsmos",
-    "shard",
-)
-REJECT_DICTIONARY_COLUMNS = ("reason", "stage", "shard")
-
-# Keys of the Parquet footer.
-IDENTITY_KEY = b"xytok.identity"
-PROVENANCE_KEY = b"xytok.provenance"

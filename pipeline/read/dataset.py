@@ -1,6 +1,7 @@
-"""Reads codes back for training: splits parts over ranks and loader workers, shuffles, resumes.
+"""Reads codes back for training: finds the parts of an output, shuffles their clips, resumes.
 
-It needs pyarrow and fsspec alone; `pipeline.read.torch_dataset` wraps it for a DataLoader.
+It needs pyarrow and fsspec alone. `rank_split.py` splits parts over ranks and loader workers,
+`part_stream.py` reads them, `torch_dataset.py` wraps all for a DataLoader.
 """
 
 import hashlib
@@ -14,10 +15,10 @@ from typing import Any
 from pipeline.errors import InputError, UsageError
 from pipeline.output.manifest import list_manifests
 from pipeline.read.part_stream import COMPARISONS, CodesRow, Condition, PartStream
+from pipeline.read.rank_split import Stream
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 
-_STREAMS_SHIFT = 32
 DEFAULT_COLUMNS = ("text", "speaker", "language", "duration")
 
 
@@ -25,8 +26,7 @@ DEFAULT_COLUMNS = ("text", "speaker", "language", "duration")
 class StreamedClip:
     """A clip and its place, from which reading can resume: clip `index` of stream `stream`.
 
-    A stream is what one loader worker of one rank reads. Its number also holds how many streams
-    there are: `number + (streams << 32)`.
+    A stream is what one loader worker of one rank reads (`rank_split.py`); `stream` is its id.
     """
 
     row: CodesRow
@@ -112,15 +112,14 @@ class CodesDataset:
     ) -> Iterator[StreamedClip]:
         """The clips of one loader worker of this rank, from a position on."""
         position = self.claim(position or Position())
-        # Ranks take turns, so that each gets parts: one without data would make the others wait.
-        number, num_streams = worker * self.world_size + self.rank, self.world_size * num_workers
-        _check_streams(position, num_streams)
-        stream = number + (num_streams << _STREAMS_SHIFT)
-        parts = self._parts_of(number, num_streams, position.epoch)
-        seen = position.seen.get(stream, 0)
-        rows = self._shuffled(parts, seen, f"{self.seed}/{position.epoch}/{number}")
+        stream = Stream.of(self.rank, self.world_size, worker, num_workers)
+        stream.check_saved(position.seen)
+        shuffle_seed = f"{self.seed}/{position.epoch}" if self.shuffle_buffer else None
+        parts = stream.parts(self.parts, shuffle_seed)
+        seen = position.seen.get(stream.id, 0)
+        rows = self._shuffled(parts, seen, f"{self.seed}/{position.epoch}/{stream.number}")
         for index, row in enumerate(rows, start=seen):
-            yield StreamedClip(row, stream, index)
+            yield StreamedClip(row, stream.id, index)
 
     def claim(self, position: Position) -> Position:
         """Mark a position as one of this dataset, or refuse it when it counts other clips."""
@@ -138,13 +137,6 @@ class CodesDataset:
     def __iter__(self) -> Iterator[CodesRow]:
         return (clip.row for clip in self.stream())
 
-    def _parts_of(self, number: int, num_streams: int, epoch: int) -> list[str]:
-        parts = list(self.parts)
-        if self.shuffle_buffer:
-            # Every stream shuffles all parts in the same way, so that each part has one reader.
-            random.Random(f"{self.seed}/{epoch}").shuffle(parts)
-        return parts[number::num_streams]
-
     def _shuffled(self, parts: list[str], seen: int, seed: str) -> Iterator[CodesRow]:
         reader = PartStream(
             self.storage, self.columns, self.num_codebooks, self.where, self.parts[0]
@@ -159,17 +151,6 @@ class CodesDataset:
             random.Random(f"{seed}/{number}").shuffle(buffer)
             yield from buffer[skip:]
             number, skip = number + 1, 0
-
-
-def _check_streams(position: Position, num_streams: int) -> None:
-    saved = {stream >> _STREAMS_SHIFT for stream in position.seen} - {num_streams}
-    if saved:
-        raise UsageError(
-            f"The position was saved with {saved.pop()} streams (ranks times loader workers), now "
-            f"there are {num_streams}; expected as many, or some clips would be read twice and "
-            "others never. Use as many ranks and workers as then, or begin an epoch with a new "
-            "position"
-        )
 
 
 def _is_beside(path: str) -> bool:

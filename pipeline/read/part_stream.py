@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UsageError
-from pipeline.output.schema import IDENTITY_KEY
+from pipeline.output.parquet_layout import IDENTITY_KEY
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 from pipeline.storage.retries import with_retries

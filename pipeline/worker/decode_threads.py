@@ -4,6 +4,7 @@
 The decoding itself is in `corpus/decode.py`; for suspicious shards it runs in `decode_child.py`.
 """
 
+import os
 import queue
 import threading
 from contextlib import closing
@@ -41,6 +42,14 @@ class ReadyClip:
     seconds: float
 
 
+def default_decode_threads(cores: int | None = None) -> int:
+    """One thread fewer than there are cores (of this process, without a number), but one at least.
+
+    The core that is left belongs to the threads that read, encode and write.
+    """
+    return max(1, (len(os.sched_getaffinity(0)) if cores is None else cores) - 1)
+
+
 class DecodePool:
     """Decodes the tasks of a queue in several threads and puts the waveforms into `ready`."""
 
@@ -59,7 +68,7 @@ class DecodePool:
         self._payload_bytes = payload_bytes
         self._ready = ready
         self.seconds = MemoryLimit(settings.tuning.ahead_seconds)
-        self.num_threads = settings.tuning.num_decode_threads
+        self.num_threads = settings.tuning.decode_threads or default_decode_threads()
         self.clock = StageClock("decode", self.num_threads)
         self.tasks: queue.SimpleQueue[DecodeTask | None] = queue.SimpleQueue()
         # Torch's thread count is partly global: the encoder sets its own after these threads.

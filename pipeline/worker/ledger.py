@@ -17,9 +17,9 @@ from pipeline.corpus.shard import Shard
 from pipeline.corpus.tar_reader import Hole
 from pipeline.corpus.where import Predicate, parse_where
 from pipeline.output.manifest import Manifest, WrittenFile
+from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow
 from pipeline.output.rejects import RejectRow
-from pipeline.output.schema import ROW_GROUP_ROWS
 from xy_codec.contract import Codes
 
 

@@ -4,7 +4,6 @@
 bytes of the output.
 """
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 class Tuning:
     """Threads and queues of one worker.
 
-    0 decode threads means one fewer than there are cores. 0 packs in flight leaves the number to
-    the codec; only codecs on a GPU have it.
+    0 decode threads leaves their number to the worker (`decode_threads.py`), 0 packs in flight to
+    the codec; only codecs on a GPU have packs in flight.
     """
 
     decode_threads: Annotated[int, Field(ge=0)] = 0
@@ -32,11 +31,6 @@ class Tuning:
     ahead_bytes: int = 64 << 20
     flush_after_seconds: float = 1.0
     packs_in_flight: int = 0
-
-    @property
-    def num_decode_threads(self) -> int:
-        """How many decoding threads to start."""
-        return self.decode_threads or max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 @dataclass(frozen=True, slots=True)

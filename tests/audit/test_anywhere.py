@@ -12,8 +12,8 @@ from pipeline.audit.ray_map import measure_on_ray
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.rules import ReadRules
 from pipeline.fleet.ray.engine import RayEngine
+from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.run import run_tokenize
-from pipeline.fleet.worker_count import RayOptions
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest

@@ -128,8 +128,9 @@ def synthetic_part(rows: int) -> bytes:
     import pyarrow.parquet as pq
 
     from pipeline.corpus.metadata import Metadata
+    from pipeline.output.parquet_layout import DICTIONARY_COLUMNS, ROW_GROUP_ROWS
     from pipeline.output.part import PartRow, part_table
-    from pipeline.output.schema import DICTIONARY_COLUMNS, PART_SCHEMA, ROW_GROUP_ROWS
+    from pipeline.output.schema import PART_SCHEMA
 
     rng = np.random.default_rng(0)
     sink = io.BytesIO()

@@ -14,8 +14,8 @@ from pipeline.corpus.shard import Shard
 from pipeline.errors import DrainedError
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.ray.engine import RayEngine
+from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.run import RunRequest, run_tokenize
-from pipeline.fleet.worker_count import RayOptions
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import UsageError
-from pipeline.fleet.worker_count import FleetSize, NodeSize, RayOptions, check_fits, fleet_size
+from pipeline.fleet.ray.options import RayOptions
+from pipeline.fleet.worker_count import FleetSize, NodeSize, check_fits, fleet_size
 
 LAPTOP = [NodeSize("a", 8, 0)]
 BOX = [NodeSize("a", 128, 8)]

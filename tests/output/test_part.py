@@ -13,8 +13,9 @@ from pipeline.corpus.metadata import NO_METADATA, Metadata
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.output.identity import build_identity
+from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow, PartWriter
-from pipeline.output.schema import PART_SCHEMA, REJECT_SCHEMA, ROW_GROUP_ROWS
+from pipeline.output.schema import PART_SCHEMA, REJECT_SCHEMA
 from pipeline.storage.client import Storage
 from tests.support.inline_run import run_shards, run_tar
 from tests.support.shard_maker import pairs, write_shard

@@ -17,7 +17,7 @@ import torch
 
 from pipeline.corpus.listing import list_shards
 from pipeline.errors import InputError, UsageError
-from pipeline.output.schema import IDENTITY_KEY
+from pipeline.output.parquet_layout import IDENTITY_KEY
 from pipeline.read.dataset import CodesDataset, Position, open_dataset
 from pipeline.read.torch_dataset import TorchCodes
 from pipeline.storage.client import Storage

@@ -16,9 +16,9 @@ from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.fleet.quarantine import QuarantinePolicy
 from pipeline.fleet.ray.engine import RayEngine
+from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.run import RunRequest, run_tokenize
 from pipeline.fleet.summary import RunSummary
-from pipeline.fleet.worker_count import RayOptions
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning

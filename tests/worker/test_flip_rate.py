@@ -11,7 +11,7 @@ import torch
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.ray.engine import RayEngine
-from pipeline.fleet.worker_count import RayOptions
+from pipeline.fleet.ray.options import RayOptions
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.flip_rate import measure_flip_rate

@@ -5,26 +5,26 @@ happens after a fault, `hang_watch.py` which workers hang. `worker_pool.py` keep
 """
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 
 from pipeline.corpus.shard import Shard
 from pipeline.errors import DrainedError, OutputError, WorkerError
+from pipeline.fleet.drain import Drain
 from pipeline.fleet.hang_watch import HangWatch
 from pipeline.fleet.metrics import RunMetrics
 from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
 from pipeline.fleet.ray import cluster as ray_cluster
 from pipeline.fleet.ray.actor import WorkerStart
+from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.ray.worker_pool import Loaded, Returned, Steps, WorkerPool
 from pipeline.fleet.scheduler import Scheduler
-from pipeline.fleet.worker_count import FleetSize, RayOptions, check_fits, fleet_size
+from pipeline.fleet.worker_count import FleetSize, check_fits, fleet_size
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import describe
 from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.decode_threads import default_decode_threads
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import CodecIdentity
@@ -48,6 +48,7 @@ class RayEngine:
         self._options = options
         self._policy = policy
         self._pool = WorkerPool(request, options.load_minutes)
+        self._drain = Drain(options.drain_seconds)
         self._hangs = HangWatch(options.hang_minutes * 60)
         self._is_connected = False
         self._identity: CodecIdentity | None = None
@@ -55,7 +56,6 @@ class RayEngine:
         self._broken = 0
         self._unfit = 0
         self._resized = 0.0
-        self._is_draining = False
         self._hungry: set[str] = set()
         self.verdicts: list[tuple[str, Verdict]] = []
 
@@ -85,7 +85,7 @@ class RayEngine:
             scheduler.add_worker(worker)
         self._hungry = set(self._pool.starts)
         metrics = RunMetrics(settings.identity.identity8)
-        with self._draining_on_sigterm():
+        with self._drain.on_sigterm():
             for outcome in self._work(self._tuned(settings), scheduler):
                 metrics.take(outcome)
                 metrics.show(len(self._pool.starts), scheduler.num_left)
@@ -110,16 +110,9 @@ class RayEngine:
     def _work(
         self, settings: WorkerSettings, scheduler: Scheduler[Shard]
     ) -> Iterator[ShardOutcome]:
-        deadline = float("inf")
         while scheduler.num_left:
-            if self._is_draining:
-                if deadline == float("inf"):
-                    deadline = time.monotonic() + self._options.drain_seconds
-                    logger.warning(
-                        "Stopping on SIGTERM: waiting up to %g s for %d shards in hand",
-                        *(self._options.drain_seconds, scheduler.num_in_hand),
-                    )
-                if not scheduler.num_in_hand or time.monotonic() > deadline:
+            if self._drain.is_asked:
+                if self._drain.is_over(scheduler.num_in_hand):
                     raise DrainedError(
                         f"Stopped by SIGTERM with {len(scheduler.done)} shards done and "
                         f"{scheduler.num_left} left; expected to run to the end; the same command "
@@ -286,20 +279,5 @@ class RayEngine:
             return settings
         # Several workers share a node, so a worker must not start a thread for every core of it.
         cpus = fleet_size(ray_cluster.live_nodes(), self._options).cpus_per_worker
-        tuning = replace(settings.tuning, decode_threads=max(1, int(cpus) - 1))
+        tuning = replace(settings.tuning, decode_threads=default_decode_threads(int(cpus)))
         return replace(settings, tuning=tuning)
-
-    @contextmanager
-    def _draining_on_sigterm(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def drain(*_: object) -> None:
-            self._is_draining = True
-
-        before = signal.signal(signal.SIGTERM, drain)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,30 @@
+"""The exit codes of all verbs, and which error ends a command with which of them."""
+
+DONE = 0
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+DRAINED = 143  # what shells say of a process that SIGTERM ended
+
+HELP = (
+    f"exit codes: {DONE} all done, {FAILED} work failed, a shard is damaged or there are findings, "
+    f"{WRONG_USAGE} wrong usage, {INTERRUPTED} interrupted, {DRAINED} drained (both resume)"
+)
+
+
+def exit_code_of(error: BaseException) -> int | None:
+    """The exit code of an error that is the user's to read; None for a defect of ours."""
+    from pipeline.errors import DrainedError, PipelineError, UsageError
+    from xy_codec.errors import XYCodecError
+
+    match error:
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case UsageError():
+            return WRONG_USAGE
+        case DrainedError():
+            return DRAINED
+        case PipelineError() | XYCodecError():
+            return FAILED
+        case _:
+            return None
