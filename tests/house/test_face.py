@@ -97,6 +97,11 @@ def test_both_families_of_errors_are_caught_by_name(tmp_path: Path) -> None:
         xytok.load_codec(tmp_path / "nowhere.safetensors")
 
 
+def test_a_wrong_setting_is_a_value_error_that_names_it() -> None:
+    with pytest.raises(ValueError, match=r"limit\n.*greater than or equal to 1"):
+        xytok.ReadRules(limit=0)
+
+
 @pytest.mark.parametrize(
     ("family", "module"),
     [("PipelineError", "pipeline.errors"), ("XYCodecError", "xy_codec.errors")],

@@ -82,7 +82,7 @@ from typing import assert_type
 
 import xytok
 
-run = xytok.tokenize(["a.tar", "b.tar"], "out", codec="fake", rules=xytok.ReadRules(limit=3))
+run = xytok.tokenize(["a.tar", "b.tar"], "out", codec="fake", max_shards=3)
 assert_type(run, xytok.Run)
 assert_type(run.verify().is_clean, bool)
 assert_type(run.audit().folder, str)
