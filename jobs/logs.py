@@ -19,13 +19,13 @@ _PACKAGES = ("jobs", "pipeline", "xy_codec")
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
-    """What is told beside the result.
+    """What is printed to stderr beside the result.
 
     Attributes:
-        quiet: tell only warnings, and show no progress.
-        verbose: tell every step.
-        log_level: the least important kind of line that goes to stderr; default: info.
-        log_file: append every line, debug lines included, to this file.
+        quiet: print only warnings and errors, and no progress.
+        verbose: print debug lines too.
+        log_level: print lines of this level and above; default: info.
+        log_file: append all lines, debug lines included, to this file.
     """
 
     quiet: Annotated[bool, Parameter(alias="-q")] = False

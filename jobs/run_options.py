@@ -27,14 +27,14 @@ class RunOptions:
     Attributes:
         inputs: paths, URLs, globs, `{a..b}` ranges, folders or @LIST; last the output folder.
         output: the output folder, where it is not the last of the paths.
-        config: a YAML file with any of these options; flags win over it.
+        config: a YAML file with any of these options; a flag on the command line wins.
         max_shards: take only the first N shards.
         engine: `ray` uses all workers of a cluster or of this machine, `inline` this process.
-        decode_threads: threads that decode audio, 0: as many as there are cores.
+        decode_threads: threads that decode audio; 0: one fewer than there are cores.
         tuning: a file that `xytok bench --save-tuning` wrote: the fastest settings here.
         redo_changed: do shards again that were replaced since they were done.
-        allow_damaged: exit with 0 although tars are damaged.
-        max_reject_rate: stop when a larger share of the clips become rejects.
+        allow_damaged: exit with 0 although shards are damaged.
+        max_reject_rate: stop when more than this share of the clips are rejects.
     """
 
     inputs: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()

@@ -8,6 +8,7 @@ import pytest
 from jobs import cli
 from jobs.run_options import RunOptions
 from pipeline.fleet.ray import submission as ray_submission
+from tests.support.readme_blocks import read_blocks
 
 
 def write_config(folder: Path, text: str) -> str:
@@ -64,6 +65,16 @@ def test_a_config_says_the_same_as_flags(tmp_path: Path) -> None:
     assert by_config.paths() == by_flags.paths() == (("a.tar", "b.tar"), "out")
     for group in ("codec", "rules", "ray", "max_reject_rate", "tuning"):
         assert getattr(by_config, group) == getattr(by_flags, group)
+
+
+def test_the_config_of_the_readme_is_understood(tmp_path: Path) -> None:
+    [block] = [block for block in read_blocks() if block.language == "yaml"]
+    options = options_of("--config", write_config(tmp_path, block.text))
+    assert options.paths() == (
+        ("s3://bucket/Emilia/EN/*.tar", "s3://bucket/Emilia/DE/*.tar"),
+        "s3://bucket/codes",
+    )
+    assert (options.rules.require_json, options.ray.workers) == (True, 64)
 
 
 def test_a_flag_turns_off_what_the_config_turned_on(tmp_path: Path) -> None:
