@@ -105,9 +105,8 @@ class TiledLayout(Layout):
             own = slice(start, start + length)
             split = qkv[own].view(length, 3, num_heads, -1).permute(1, 2, 0, 3)
             query, key, value = split.unsqueeze(1).unbind(0)
-            if length:
-                out = F.scaled_dot_product_attention(query, key, value)
-                attended[own] = out[0].transpose(0, 1).reshape(length, width)
+            out = F.scaled_dot_product_attention(query, key, value)
+            attended[own] = out[0].transpose(0, 1).reshape(length, width)
         return attended
 
     def depthwise(self, steps: Tensor, conv: nn.Conv1d) -> Tensor:
