@@ -13,7 +13,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from tests.support.golden_case import Group
 from xy_codec.engine.geometry import CUDA
-from xy_codec.engine.packed_codec import PackedCodec, _Pack
+from xy_codec.engine.packed_codec import PackedCodec
+from xy_codec.engine.packing import Pack
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
 from xy_codec.xy.config import CodecConfig
@@ -39,9 +40,7 @@ def codec_on_gpu(dtype: torch.dtype) -> PackedCodec:
 
 def encode(codec: PackedCodec) -> torch.Tensor:
     """All of it up to the copy to the host."""
-    pack: _Pack[str] = _Pack()
-    for job in codec._jobs("clip", np.zeros(36 * 16000, np.float32), 8):
-        pack.add(job)
+    pack = Pack(codec._jobs("clip", np.zeros(36 * 16000, np.float32), 8))
     return codec._pack_codes(pack, 8)
 
 

@@ -37,18 +37,6 @@ class Geometry:
         """Steps of the buffer that a pack of so many steps runs in."""
         return max(1, -(-steps // self.tile_steps)) * self.tile_steps
 
-    def is_full(self, used: int, coming: int) -> bool:
-        """Whether to run a pack of `used` steps rather than add a clip of `coming` steps.
-
-        A pack that is more than half full runs early when it almost fills its last tile: another
-        clip would start a tile that may stay nearly empty.
-        """
-        if used == 0:
-            return False
-        if used + coming > self.pack_steps:
-            return True
-        return 2 * used >= self.pack_steps and -used % self.tile_steps <= self.tile_steps // 16
-
 
 # Chosen by tests/benchmarks/bench_tiles.py: smaller tiles lose 10 % and more, larger gain nothing.
 CPU = Geometry(tile_steps=1024, pack_steps=8192)

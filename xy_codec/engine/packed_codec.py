@@ -1,12 +1,11 @@
-"""The codec over packs: cuts clips into windows, fills packs with them, and collects results.
+"""The codec over packs: cuts clips into windows, runs packs of them, and collects results.
 
-Implements the `Codec` contract; what happens to a pack is `packed_model.py`.
+Implements the `Codec` contract. `packing.py` fills the packs, `packed_model.py` is what runs.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,61 +16,14 @@ from xy_codec.contract import Codec, CodecIdentity, Codes, Tag, Waveform
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.layout import lay_out_in_tiles
 from xy_codec.engine.packed_model import PackedDecoder, PackedEncoder
-from xy_codec.engine.windows import DecodeWindow, EncodeWindow, WindowPlan
+from xy_codec.engine.packing import Job, OpenClip, Pack, fill_packs
+from xy_codec.engine.windows import DecodeWindow, WindowPlan
 from xy_codec.inputs import check_codes, check_depth, check_waveform
 from xy_codec.xy.config import FRAME_TOKENS
 from xy_codec.xy.model import XYTokenizer
 
 if TYPE_CHECKING:
     from xy_codec.engine.compiled import CompiledEncoder
-
-
-@dataclass(slots=True)
-class _OpenClip(Generic[Tag]):
-    """A clip some of whose windows are still to come."""
-
-    tag: Tag
-    codes: Codes
-    windows_left: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Job(Generic[Tag]):
-    """One window of a clip, the mel frames it takes, and the tokens it owns in a pack."""
-
-    clip: _OpenClip[Tag]
-    window: EncodeWindow
-    samples: Waveform
-    mel_frames: int
-    steps: int
-
-
-@dataclass(slots=True)
-class _Pack(Generic[Tag]):
-    """Windows that go through the model together, and their codes once launched."""
-
-    jobs: list[_Job[Tag]] = field(default_factory=list)
-    steps: int = 0
-    codes: Tensor = field(default_factory=lambda: torch.empty(0))
-    done: torch.cuda.Event | None = None
-
-    def add(self, job: _Job[Tag]) -> None:
-        """Append a window."""
-        self.jobs.append(job)
-        self.steps += job.steps
-
-    def collect(self) -> Iterator[tuple[Tag, Codes]]:
-        """Wait for the codes, hand them to their clips, and yield the clips that are complete."""
-        if self.done is not None:
-            self.done.synchronize()
-        matrix, start = self.codes.numpy(), 0
-        for job in self.jobs:
-            kept = slice(job.window.first_frame, job.window.first_frame + job.window.num_kept)
-            job.clip.codes[:, kept] = matrix[start : start + job.window.num_kept].T
-            start += job.steps // FRAME_TOKENS
-            job.clip.windows_left -= 1
-            if job.clip.windows_left == 0:
-                yield job.clip.tag, job.clip.codes
 
 
 class PackedCodec(Codec):
@@ -144,27 +96,30 @@ class PackedCodec(Codec):
         self, clips: Iterable[tuple[Tag, Waveform]], num_codebooks: int | None
     ) -> Iterator[tuple[Tag, Codes]]:
         depth = num_codebooks or self._identity.num_codebooks
-        pack: _Pack[Tag] = _Pack()
-        running: deque[_Pack[Tag]] = deque()
+        running: deque[Pack[Tag]] = deque()
+        without_frames: list[Tag] = []
+        for jobs in fill_packs(self._jobs_of(clips, depth, without_frames), self.geometry):
+            yield from self._add_running(running, Pack(jobs), depth)
+            while len(running) > self.packs_in_flight:
+                yield from running.popleft().collect()
+        while running:
+            yield from running.popleft().collect()
+        for tag in without_frames:
+            yield tag, np.empty((depth, 0), np.int16)
+
+    def _jobs_of(
+        self, clips: Iterable[tuple[Tag, Waveform]], depth: int, without_frames: list[Tag]
+    ) -> Iterator[tuple[Job[Tag], int]]:
+        """The windows of all clips with their steps; clips too short for a frame are noted."""
         for tag, waveform in clips:
             check_waveform(waveform, self._identity, None, f"Waveform `{tag}`")
             jobs = self._jobs(tag, waveform, depth)
             if not jobs:
-                yield tag, np.empty((depth, 0), np.int16)
-            for job in jobs:
-                if self.geometry.is_full(pack.steps, job.steps):
-                    yield from self._add_running(running, pack, depth)
-                    pack = _Pack()
-                    while len(running) > self.packs_in_flight:
-                        yield from running.popleft().collect()
-                pack.add(job)
-        if pack.jobs:
-            yield from self._add_running(running, pack, depth)
-        while running:
-            yield from running.popleft().collect()
+                without_frames.append(tag)
+            yield from ((job, job.steps) for job in jobs)
 
     def _add_running(
-        self, running: deque[_Pack[Tag]], pack: _Pack[Tag], depth: int
+        self, running: deque[Pack[Tag]], pack: Pack[Tag], depth: int
     ) -> Iterator[tuple[Tag, Codes]]:
         """Launch a pack; when memory runs out, end those before it and launch the same one again.
 
@@ -182,19 +137,19 @@ class PackedCodec(Codec):
         self.packs_in_flight = max(0, self.packs_in_flight - 1)
         running.append(self._launch(pack, depth))
 
-    def _jobs(self, tag: Tag, waveform: Waveform, depth: int) -> list[_Job[Tag]]:
+    def _jobs(self, tag: Tag, waveform: Waveform, depth: int) -> list[Job[Tag]]:
         windows = list(self.plan.encode_windows(len(waveform)))
         frames = len(waveform) // self.plan.samples_per_frame
-        clip = _OpenClip(tag, np.empty((depth, frames), np.int16), len(windows))
+        clip = OpenClip(tag, np.empty((depth, frames), np.int16), len(windows))
         jobs = []
         for window in windows:
             mel_frames = self.encoder.mel.num_frames(window.stop - window.start)
             steps = self.geometry.steps_of(mel_frames // 2)
-            jobs.append(_Job(clip, window, waveform, mel_frames, steps))
+            jobs.append(Job(clip, window, waveform, mel_frames, steps))
         return jobs
 
     @torch.inference_mode()
-    def _launch(self, pack: _Pack[Tag], num_codebooks: int) -> _Pack[Tag]:
+    def _launch(self, pack: Pack[Tag], num_codebooks: int) -> Pack[Tag]:
         """Run a pack; on an accelerator its codes may still be on their way when this returns."""
         pack.codes = self._pack_codes(pack, num_codebooks).to("cpu", non_blocking=True)
         self.packs_run += 1
@@ -203,7 +158,7 @@ class PackedCodec(Codec):
             pack.done.record()
         return pack
 
-    def _pack_codes(self, pack: _Pack[Tag], num_codebooks: int) -> Tensor:
+    def _pack_codes(self, pack: Pack[Tag], num_codebooks: int) -> Tensor:
         """Codes `[frames of the buffer, K]` on the device."""
         hop = self.encoder.mel.hop_length
         sizes = [
@@ -225,7 +180,7 @@ class PackedCodec(Codec):
 
         return CompiledEncoder(self.encoder, self.geometry.tile_steps)
 
-    def _mel(self, job: _Job[Tag]) -> Tensor:
+    def _mel(self, job: Job[Tag]) -> Tensor:
         samples = job.samples[job.window.start : job.window.stop]
         padded = torch.zeros(1, job.mel_frames * self.encoder.mel.hop_length)
         padded[0, : len(samples)] = torch.from_numpy(samples)
@@ -235,20 +190,13 @@ class PackedCodec(Codec):
     def _decode_packs(
         self, codes: Sequence[Codes], depth: int
     ) -> Iterator[list[tuple[int, DecodeWindow]]]:
-        pack: list[tuple[int, DecodeWindow]] = []
-        used = 0
-        for position, matrix in enumerate(codes):
-            if matrix.shape[0] != depth:
-                continue
-            for window in self.plan.decode_windows(matrix.shape[1]):
-                steps = (window.stop - window.start) * FRAME_TOKENS
-                if self.geometry.is_full(used, steps):
-                    yield pack
-                    pack, used = [], 0
-                pack.append((position, window))
-                used += steps
-        if pack:
-            yield pack
+        windows = (
+            ((position, window), (window.stop - window.start) * FRAME_TOKENS)
+            for position, matrix in enumerate(codes)
+            if matrix.shape[0] == depth
+            for window in self.plan.decode_windows(matrix.shape[1])
+        )
+        return fill_packs(windows, self.geometry)
 
     @torch.inference_mode()
     def _decode_pack(
