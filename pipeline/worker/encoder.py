@@ -4,7 +4,6 @@
 """
 
 import queue
-import time
 from collections.abc import Iterator
 
 from pipeline.corpus.reject_reasons import Reason, Stage
@@ -41,7 +40,6 @@ class ClipEncoder:
         self._next_tag = 0
         self._is_over = False
         self.clock = StageClock("encode")
-        self.waited_seconds = 0.0
 
     def run_thread(self) -> None:
         """The body of the encoding thread."""
@@ -65,14 +63,11 @@ class ClipEncoder:
             yield tag, ready.waveform
 
     def _next_ready(self, clock: ThreadClock) -> ReadyClip | None:
-        began = time.perf_counter()
         try:
             with clock.waiting:
                 # While the codec holds no clips, there is nothing to flush after a while.
                 ready = self._ready.get(timeout=self._flush_after if self._inside else None)
         except queue.Empty:
             return None
-        finally:
-            self.waited_seconds += time.perf_counter() - began
         self._is_over = ready is None
         return ready

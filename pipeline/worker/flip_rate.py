@@ -5,8 +5,10 @@ which encodes in `exact` knows how many codes may differ.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from pipeline.corpus.pairing import AUDIO_EXTENSIONS
@@ -15,7 +17,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.errors import PipelineError
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
-from xy_codec.contract import Codec, Waveform
+from xy_codec.contract import Codec, Codes, Waveform
 
 logger = logging.getLogger(__name__)
 # A minute has 750 frames of 8 codes: enough to measure a rate of 1 % to about 0.1 %.
@@ -31,8 +33,6 @@ def measure_flip_rate(
     """
     import torch
 
-    from xy_codec.flips import flip_rates
-
     waveforms = list(_first_minute(shard, storage, codec.identity.input_rate_hz))
     if not waveforms:
         return None
@@ -42,6 +42,14 @@ def measure_flip_rate(
     except torch.cuda.OutOfMemoryError:
         logger.warning("The flip rate was not measured: no memory for a second codec")
         return None
+
+
+def flip_rates(wanted: Sequence[Codes], got: Sequence[Codes]) -> tuple[float, ...] | None:
+    """The share of differing codes per codebook; None without a single frame."""
+    flipped = np.concatenate([a != b for a, b in zip(wanted, got, strict=True)], axis=1)
+    if not flipped.size:
+        return None
+    return tuple(float(rate) for rate in flipped.mean(axis=1))
 
 
 def _first_minute(shard: Shard, storage: Storage, rate_hz: int) -> Iterator[Waveform]:

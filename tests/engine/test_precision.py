@@ -5,13 +5,13 @@ import io
 import numpy as np
 import pytest
 
+from tests.support.flip_report import measure_flips
 from tests.support.golden_case import small_codec
 from tests.support.needs import needs_float16
 from tests.support.places import SPEECH
 from tests.support.shard_maker import read_members
 from xy_codec.audio import read_audio
 from xy_codec.errors import ConfigError
-from xy_codec.flips import measure_flips
 
 SHARD = SPEECH / "Emilia" / "EN" / "EN-B000000.tar"
 

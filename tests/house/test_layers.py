@@ -32,7 +32,7 @@ ROOMS = {
     ),
     "xy_codec": (
         "errors", "validation", "contract", "torchaudio_import", "audio", "inputs", "fake",
-        "weights", "xy", "engine", "flips", "loading", "training",
+        "weights", "xy", "engine", "loading", "training",
     ),
 }  # fmt: skip
 

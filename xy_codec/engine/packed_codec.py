@@ -102,10 +102,11 @@ class PackedCodec(Codec):
             yield from self._add_running(running, Pack(jobs), depth)
             while len(running) > self.packs_in_flight:
                 yield from running.popleft().collect()
+            while without_frames:
+                yield without_frames.pop(), np.empty((depth, 0), np.int16)
         while running:
             yield from running.popleft().collect()
-        for tag in without_frames:
-            yield tag, np.empty((depth, 0), np.int16)
+        yield from ((tag, np.empty((depth, 0), np.int16)) for tag in without_frames)
 
     def _jobs_of(
         self, clips: Iterable[tuple[Tag, Waveform]], depth: int, without_frames: list[Tag]

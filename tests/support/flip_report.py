@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.worker.flip_rate import flip_rates
 from xy_codec.audio import resample
 from xy_codec.contract import Codec, Codes, Waveform
 from xy_codec.errors import ConfigError
@@ -67,14 +68,6 @@ def measure_flips(reference: Codec, other: Codec, waveforms: Sequence[Waveform])
         mel_distance_other=_distance(originals, second),
         mel_distance_between=_distance(first, second),
     )
-
-
-def flip_rates(wanted: Sequence[Codes], got: Sequence[Codes]) -> tuple[float, ...] | None:
-    """The share of differing codes per codebook; None without a single frame."""
-    flipped = np.concatenate([a != b for a, b in zip(wanted, got, strict=True)], axis=1)
-    if not flipped.size:
-        return None
-    return tuple(float(rate) for rate in flipped.mean(axis=1))
 
 
 def _mels(codec: Codec, codes: Sequence[Codes]) -> list[Mel]:
