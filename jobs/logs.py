@@ -55,11 +55,15 @@ class LogOptions:
             handlers.append(kept)
         for handler in handlers:
             root.addHandler(handler)
-        for name in _PACKAGES:
-            logging.getLogger(name).setLevel("DEBUG" if self.log_file else self.stderr_level)
+        ours = [logging.getLogger(name) for name in _PACKAGES]
+        levels = [logger.level for logger in ours]
+        for logger in ours:
+            logger.setLevel("DEBUG" if self.log_file else self.stderr_level)
         try:
             yield
         finally:
+            for logger, level in zip(ours, levels, strict=True):
+                logger.setLevel(level)
             for handler in handlers:
                 root.removeHandler(handler)
                 handler.close()

@@ -190,3 +190,10 @@ def test_a_log_file_gets_debug_lines_however_quiet_stderr_is(monkeypatch, capsys
         "listed one of them",
     ] * 2
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_verb_leaves_the_loggers_of_its_caller_alone(tmp_path):
+    ours = logging.getLogger("pipeline")
+    before = ours.level, list(logging.getLogger().handlers)
+    assert cli.run(["status", str(tmp_path), "--log-level", "debug"]) == 1
+    assert (ours.level, logging.getLogger().handlers) == before
