@@ -4,6 +4,7 @@ What a step's result needs beyond the step itself goes through a layout: attenti
 time, positions. Each stays inside a clip, so that a clip's bits do not depend on the others.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
@@ -24,7 +25,7 @@ class Span(NamedTuple):
         return Span(*(number * up // down for number in self))
 
 
-class Layout:
+class Layout(ABC):
     """What every layout does alike, knowing only `place` `[S]`: each step's position in its clip.
 
     Steps of no clip have place 0; what they hold is never read.
@@ -59,12 +60,13 @@ class Layout:
         """The same clips at the rate divided by `factor`."""
         return self._at(self.place[::factor] // factor, 1, factor)
 
+    @abstractmethod
     def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
         """Full attention inside each clip, of steps `[q | k | v]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _at(self, place: Tensor, up: int, down: int) -> Self:
-        raise NotImplementedError
+        """The layout at `up / down` times the rate, with the places there."""
 
 
 class TiledLayout(Layout):
