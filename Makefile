@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO_OUT := demo-out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check bench system-packages wheel clean
+.PHONY: help setup demo test test-slow check bench gpu-report system-packages wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -45,6 +45,9 @@ bench: setup ## what this machine gives: codec, host path, storage, end to end
 
 bench-%: setup ## one benchmark of tests/benchmarks: bench-codec, bench-host, …
 	$(BIN)/python tests/benchmarks/bench_$*.py
+
+gpu-report: ## put the records of tests/gpu/run.py into tests/benchmarks/RESULTS.md
+	@$(PYTHON) tests/gpu/report.py $(RECORDS)
 
 wheel: setup ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist .

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.support.full_size_codec import random_full_size
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.weights.source import find_files, read_config
 from xy_codec.xy.config import CodecConfig
@@ -34,7 +33,7 @@ class DenseAttention(Attention):
     def forward(self, steps: Tensor, valid: Tensor | None) -> Tensor:
         """Scores, mask, softmax and sum."""
         if valid is None:
-            valid = torch.ones(steps.shape[:2], dtype=torch.bool)
+            valid = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
         query, key, value = (
             projection(steps).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
@@ -50,12 +49,20 @@ class DenseAttention(Attention):
 def open_reference(source: str | None) -> XYTokenizer:
     """The plain model of a checkpoint, or of the released sizes, with the reference's attention."""
     if source is None:
+        # Here, because the GPU's script uses this file where pydantic is not installed.
+        from tests.support.full_size_codec import random_full_size
+
         model = build_model(*random_full_size())
     else:
         files = find_files(source)
         assert files.config is not None
         config = CodecConfig.from_mapping(read_config(files.config))
         model = build_model(config, read_released(files.weights))
+    return with_dense_attention(model)
+
+
+def with_dense_attention(model: XYTokenizer) -> XYTokenizer:
+    """Give every block the reference's attention."""
     for block in model.modules():
         if isinstance(block, Block):
             block.self_attn = DenseAttention.of(block.self_attn)

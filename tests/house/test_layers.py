@@ -108,7 +108,7 @@ def is_test(module: str) -> bool:
 def test_folders_of_tests_carry_the_names_of_rooms():
     folders = {path.parent.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py")}
     rooms = {room for rooms in ROOMS.values() for room in rooms}
-    assert folders <= rooms | {*PACKAGES, "xytok", "house"}
+    assert folders <= rooms | {*PACKAGES, "xytok", "house", "gpu"}
 
 
 @pytest.mark.parametrize("command", ["--help", "--version"])

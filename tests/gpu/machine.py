@@ -1,0 +1,71 @@
+"""The machine and the checkout that a record was made on, and what would travel to another one."""
+
+import datetime
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.bench.machine import cpu_name, num_cores
+from tests.support.places import ROOT
+
+TRAVEL_LIMIT_BYTES = 64 * 2**20
+# No stage reads this one; it is the largest such file.
+_NOT_NEEDED = "pipeline/audit/metrics/models/campplus.onnx"
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Device, driver, versions, date and commit."""
+    on_gpu = device.type == "cuda"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": _output("git", "rev-parse", "--short=12", "HEAD") or "not a git checkout",
+        "changed_files": len(_output("git", "status", "--porcelain").splitlines()),
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+        if on_gpu
+        else "",
+        "cuda": torch.version.cuda or "",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "cpu": cpu_name(),
+        "cores": num_cores(),
+    }
+
+
+def travel_lines(carried: Sequence[Path]) -> list[str]:
+    """What a copy of the working tree and of carried folders would weigh, against 64 MiB."""
+    listed = _output("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    files = [ROOT / name for name in listed.split("\0") if name]
+    if not files:
+        return ["working tree: not a git checkout, its size was not added up"]
+    tree = sum(path.lstat().st_size for path in files if path.exists())
+    extra = sum(_folder_bytes(folder) for folder in carried)
+    lines = [
+        f"working tree {tree / 2**20:.1f} MiB + carried {extra / 2**20:.1f} MiB = "
+        f"{(tree + extra) / 2**20:.1f} of {TRAVEL_LIMIT_BYTES / 2**20:.0f} MiB"
+    ]
+    over = tree + extra - TRAVEL_LIMIT_BYTES
+    if over > 0:
+        spare = (ROOT / _NOT_NEEDED).stat().st_size if (ROOT / _NOT_NEEDED).exists() else 0
+        lines.append(
+            f"over by {over / 2**20:.1f} MiB: leave out `{_NOT_NEEDED}` ({spare / 2**20:.1f} MiB, "
+            "no stage reads it), then groups of the carried golden folder from its end"
+        )
+    return lines
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _output(*words: str) -> str:
+    """What a command prints; nothing where it is missing or fails."""
+    try:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip("\n") if done.returncode == 0 else ""
