@@ -1,7 +1,7 @@
-"""Lets the training code be imported where pydantic and webdataset are not installed.
+"""Lets the training code be imported where pydantic is not installed.
 
-Only for the script: a recipe of the package is read unchecked, and batches come from memory.
-Where the packages are installed, the real ones are used.
+Only for the script: a recipe of the package is read unchecked. Where pydantic is installed, it is
+used.
 """
 
 import dataclasses
@@ -12,36 +12,14 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from torch import Tensor
 
-_STREAM = "xy_codec.training.speech_stream"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Batch:
-    """`speech_stream.Batch`, whose module imports webdataset."""
-
-    waves: Tensor
-    lengths: Tensor
-    texts: tuple[str, ...]
-
-
-def fill_in() -> list[str]:
-    """Put a stand-in in the place of what is missing; the names of what was."""
-    missing = [name for name in ("pydantic", "webdataset", "fsspec") if not _is_installed(name)]
-    if "pydantic" in missing:
-        sys.modules["pydantic"] = _pydantic()
-        sys.modules["pydantic.dataclasses"] = _module("pydantic.dataclasses", dataclass=_dataclass)
-    if "webdataset" in missing or "fsspec" in missing:
-        sys.modules[_STREAM] = _module(_STREAM, Batch=Batch)
-    return missing
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        return name in sys.modules or importlib.util.find_spec(name) is not None
-    except ImportError:
+def fill_in() -> bool:
+    """Put the stand-in in pydantic's place where it is missing; whether it was."""
+    if importlib.util.find_spec("pydantic") is not None:
         return False
+    sys.modules["pydantic"] = _pydantic()
+    sys.modules["pydantic.dataclasses"] = _module("pydantic.dataclasses", dataclass=_dataclass)
+    return True
 
 
 def _pydantic() -> ModuleType:

@@ -9,11 +9,12 @@ import torch
 from tests.support.training_case import load_tiny, tiny_model
 from xy_codec.errors import CheckpointError
 from xy_codec.torchaudio_import import import_torchaudio
+from xy_codec.training.batch import Batch
 from xy_codec.training.codec_start import codec_config, start_codec
 from xy_codec.training.pretrain_stage import PretrainStage
 from xy_codec.training.recipe import CodebookRule, load_recipe
 from xy_codec.training.scaled_start import scale_start
-from xy_codec.training.speech_stream import Batch, Place, SpeechStream
+from xy_codec.training.speech_stream import Place, SpeechStream
 from xy_codec.training.spread_loss import spread_loss
 from xy_codec.training.text_branch import CtcBranch, LanguageModelBranch
 from xy_codec.training.training_codec import TrainingCodec

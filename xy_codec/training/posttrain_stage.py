@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from xy_codec.training.adversarial_loss import adversarial_loss, discriminator_loss, feature_loss
+from xy_codec.training.batch import Batch
 from xy_codec.training.discriminator import Discriminators
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.spectral_loss import SpectralLoss
-from xy_codec.training.speech_stream import Batch
 from xy_codec.training.stage import AverageWeights, Learner, precision
 from xy_codec.training.training_codec import TrainingCodec
 

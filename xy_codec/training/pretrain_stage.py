@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xy_codec.training.batch import Batch
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.spectral_loss import SpectralLoss
-from xy_codec.training.speech_stream import Batch
 from xy_codec.training.spread_loss import spread_loss
 from xy_codec.training.stage import AverageWeights, Learner, precision
 from xy_codec.training.text_branch import build_text_branch

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from xy_codec.training.speech_stream import Batch
+from xy_codec.training.batch import Batch
 from xy_codec.training.training_codec import TrainingCodec
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.quantizer import NormedProjection

@@ -13,23 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from xy_codec.errors import ConfigError
+from xy_codec.training.batch import Batch
 from xy_codec.training.recipe import SpeechConfig
 from xy_codec.training.shard_audio import ListShards, ShardAudio, load_shard, local_shards
 from xy_codec.training.speech_change import change_batch, change_pitch
 
 Random = np.random.Generator
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Waves `[B, L]`, the samples of each that are not padding, and what is said where known."""
-
-    waves: Tensor
-    lengths: Tensor
-    texts: tuple[str, ...]  # "" where the text is unknown or the clip was cut
 
 
 @dataclass(frozen=True, slots=True)

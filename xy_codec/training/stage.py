@@ -8,9 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from xy_codec.training.batch import Batch
 from xy_codec.training.recipe import OptimizerConfig, Recipe
 from xy_codec.training.schedule import rate_share
-from xy_codec.training.speech_stream import Batch
 from xy_codec.training.training_codec import TrainingCodec
 
 
