@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from jobs.exit_codes import HELP, INTERRUPTED, WRONG_USAGE, exit_code_of
+from jobs.exit_codes import HELP, WRONG_USAGE, exit_code_of, message_of
 from jobs.logs import LogOptions
 from jobs.run_config import apply_config
 
@@ -149,6 +149,8 @@ for _place, (_name, _verb) in enumerate(VERBS.items()):
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "-h"]
     verb = next((word for word in argv if word in VERBS), "")
     try:
         command, bound, _ = APP.parse_args(argv or ["--help"])
@@ -164,11 +166,10 @@ def run(argv: Sequence[str]) -> int:
         ended = exit_code_of(error)
         if ended is None:
             raise
-        interrupted = "interrupted; the same command resumes"
-        return _fail(verb, interrupted if ended == INTERRUPTED else error, ended)
+        return _fail(verb, message_of(error), ended)
 
 
-def _fail(verb: str, message: object, code: int) -> int:
+def _fail(verb: str, message: str, code: int) -> int:
     print(f"xytok {verb}: {message}" if verb else f"xytok: {message}", file=sys.stderr)
     return code
 

@@ -1,5 +1,7 @@
 """The exit codes of all verbs, and which error ends a command with which of them."""
 
+import os
+
 DONE = 0
 FAILED = 1
 WRONG_USAGE = 2
@@ -24,7 +26,22 @@ def exit_code_of(error: BaseException) -> int | None:
             return WRONG_USAGE
         case DrainedError():
             return DRAINED
-        case PipelineError() | XYCodecError():
+        case PipelineError() | XYCodecError() | OSError(filename=str() | os.PathLike()):
             return FAILED
         case _:
             return None
+
+
+def message_of(error: BaseException) -> str:
+    """What the user reads of an error that `exit_code_of` knows."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted; the same command resumes"
+        case OSError():
+            path = os.fspath(error.filename)
+            return (
+                f"`{path}` cannot be used ({error.strerror}); expected a path that can be read or "
+                "written; check the path, its folder and their permissions"
+            )
+        case _:
+            return str(error)

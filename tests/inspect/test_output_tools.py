@@ -190,6 +190,14 @@ def test_show_writes_original_and_decoded_audio(output: Path, tmp_path: Path) ->
     assert (tmp_path / "x.mp3").read_bytes() == dict(pair("one", 2.0))["one.mp3"]
 
 
+def test_show_names_a_wav_that_cannot_be_written(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wav = tmp_path / "nowhere" / "x.wav"
+    assert cli.run(["show", str(output), "one", "--codec", "fake", "--wav", str(wav)]) == 1
+    assert f"xytok show: `{wav}` cannot be written (" in capsys.readouterr().err
+
+
 def test_show_refuses_to_decode_with_another_codec(
     output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -197,3 +197,36 @@ def test_a_verb_leaves_the_loggers_of_its_caller_alone(tmp_path):
     before = ours.level, list(logging.getLogger().handlers)
     assert cli.run(["status", str(tmp_path), "--log-level", "debug"]) == 1
     assert (ours.level, logging.getLogger().handlers) == before
+
+
+@pytest.mark.parametrize("place", ["nowhere/x.log", "."])
+def test_a_path_that_cannot_be_opened_is_one_line(place, tmp_path, capsys):
+    path = tmp_path / place
+    assert cli.run(["status", str(tmp_path), "--log-file", str(path)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"xytok status: `{path}` cannot be used (")
+    assert "expected a path that can be read or written; check the path" in line
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    for name in ("a.wav", "file"):
+        (tmp_path / name).write_bytes(b"")
+    output = tmp_path / "file" / "codes"
+    assert cli.run(["encode", str(tmp_path / "a.wav"), "-o", str(output)]) == 1
+    assert f"xytok encode: `{output}` cannot be used (" in capsys.readouterr().err
+
+
+def test_a_fault_that_names_no_file_keeps_its_traceback(monkeypatch):
+    def fail(*_: object) -> int:
+        raise OSError("a defect")
+
+    monkeypatch.setattr("pipeline.inspect.status.read_status", fail)
+    with pytest.raises(OSError, match="a defect"):
+        cli.run(["status", "out"])
+
+
+def test_help_before_a_verb_is_the_help_of_the_verb(capsys):
+    assert cli.run(["help", "card"]) == 0
+    asked_before = capsys.readouterr().out
+    assert cli.run(["card", "-h"]) == 0
+    assert asked_before == capsys.readouterr().out
