@@ -11,7 +11,8 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +29,8 @@ _POLL_SECONDS = 0.5
 _AGENT_SECONDS = 120.0
 # The job must use the cluster's own Ray: another version could not connect to it.
 _NOT_INSTALLED = ("ray",)
+# Ray's client prefers these variables, in this order, to the address that it is given.
+_ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,31 @@ class Submission:
 def submit(cluster: str | None, submission: Submission, write: Callable[[str], None]) -> int:
     """Submit the job, print its log, and return the exit code of the command on the cluster."""
     _check_environment(submission)
+    address, source = find_address(cluster)
     logger.info("Connecting to the Ray job server, then sending it this code")
-    client = _client(cluster)
-    with tempfile.TemporaryDirectory(prefix="xytok-submit-") as folder:
+    client = _client(address, source)
+    with _answers(address, source), tempfile.TemporaryDirectory(prefix="xytok-submit-") as folder:
         pack_code(Path(folder))
         job = _submit(client, Path(folder), submission)
     write(f"job {job}\n")
     if not submission.wait:
         return 0
-    asyncio.run(_follow(client, job, write))
-    return _exit_code(client, job)
+    with _answers(address, source):
+        asyncio.run(_follow(client, job, write))
+        return _exit_code(client, job)
+
+
+def find_address(cluster: str | None) -> tuple[str, str]:
+    """The address that Ray's client will use, and the flag or variable that it comes from."""
+    for name in _ADDRESS_VARIABLES:
+        if os.environ.get(name):
+            return os.environ[name], name
+    if cluster:
+        return cluster, "--cluster"
+    raise UsageError(
+        "`--cluster` is missing; expected the URL of the job server, e.g. `http://head:8265`; "
+        f"pass it, or set {_ADDRESS_VARIABLES[0]}"
+    )
 
 
 def _submit(client: Any, folder: Path, submission: Submission) -> str:
@@ -122,16 +140,35 @@ def _check_environment(submission: Submission) -> None:
         )
 
 
-def _client(cluster: str | None) -> Any:
+def _client(address: str, source: str) -> Any:
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     try:
-        return JobSubmissionClient(cluster)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        return JobSubmissionClient(address)
+    # A server that is no job server answers with anything, or not at all.
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, RayError) as error:
         raise UsageError(
-            f"No Ray job server answers at `{cluster or 'RAY_API_SERVER_ADDRESS'}` "
+            f"No Ray job server answers at `{address}`, from `{source}` "
             f"({type(error).__name__}); expected the dashboard's address, e.g. "
-            "`http://head:8265`; check `--cluster`"
+            f"`http://head:8265`; check `{source}`"
+        ) from error
+
+
+@contextmanager
+def _answers(address: str, source: str) -> Iterator[None]:
+    """Say which server failed where Ray's client only says that a request did."""
+    from aiohttp import ClientError
+    from ray.exceptions import RayError
+    from requests import RequestException
+
+    try:
+        yield
+    except (ClientError, RayError, RequestException, RuntimeError) as error:
+        raise WorkerError(
+            f"The Ray job server at `{address}`, from `{source}`, failed a request "
+            f"({type(error).__name__}: {error}); expected an answer; look at the cluster's "
+            "dashboard, the job may still run there"
         ) from error
 
 
