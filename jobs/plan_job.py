@@ -28,6 +28,7 @@ def plan(
     """Print the plan; nothing is changed."""
     from pipeline.inspect.plan import make_plan
 
+    options.check_engine()
     inputs, output = options.paths()
     found = make_plan(
         inputs,

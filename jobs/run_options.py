@@ -1,6 +1,6 @@
 """The options of a run: what `tokenize` does, `plan` foresees and `submit` sends to a cluster."""
 
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,7 +26,7 @@ class RunOptions:
 
     Attributes:
         inputs: paths, URLs, globs, `{a..b}` ranges, folders or @LIST; last the output folder.
-        output: the output folder, where it is not the last of the paths.
+        output: the output folder, set here or in `--config`; all paths are then inputs.
         config: a YAML file with any of these options; a flag on the command line wins.
         max_shards: take only the first N shards.
         engine: `ray` uses all workers of a cluster or of this machine, `inline` this process.
@@ -63,6 +63,18 @@ class RunOptions:
                 "write for example `xytok tokenize 'shards/*.tar' out`"
             )
         return inputs, self.output or self.inputs[-1]
+
+    def check_engine(self) -> None:
+        """Refuse options that the inline engine would ignore."""
+        plain = RayOptions()
+        names = [each.name for each in fields(RayOptions)]
+        changed = [name for name in names if getattr(self.ray, name) != getattr(plain, name)]
+        if self.engine == "inline" and changed:
+            flags_given = ", ".join(f"`--{name.replace('_', '-')}`" for name in changed)
+            raise UsageError(
+                f"`--engine inline` cannot use {flags_given}; expected `--engine ray` with "
+                f"{'it' if len(changed) == 1 else 'them'}; leave one or the other out"
+            )
 
     def find_tuning(self) -> "Tuning":
         """Threads and queues: as given, else by `--tuning`, else by what bench found here."""

@@ -13,6 +13,7 @@ def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -
     from pipeline.fleet.ray.engine import RayEngine
     from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
 
+    options.check_engine()
     inputs, output = options.paths()
     request = RunRequest(
         inputs=inputs,
