@@ -25,6 +25,8 @@ _EXPECTED = {
     "too_short": "{min_length} or more of them",
     "too_long": "{max_length} of them at most",
     "literal_error": "{expected}",
+    "byte_size": "bytes, or e.g. `512MiB`",
+    "byte_size_unit": "bytes, or e.g. `512MiB`",
     "bool_parsing": "true or false",
     "bool_type": "true or false",
     "int_parsing": "a whole number",

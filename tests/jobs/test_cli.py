@@ -58,6 +58,14 @@ def test_the_example_of_every_verb_parses(verb):
         (["compare", "a", "b", "--seed", "x"], "`--seed x`; expected a whole number; see"),
         (["bench", "--hours", "x"], "`--hours x`; expected a number; see `xytok bench -h`"),
         (["audit", "out", "--engine", "rey"], "`--engine rey`; expected `inline` or `ray`; see"),
+        (
+            ["plan", "in", "out", "--codec", "fake", "--max-member-bytes", "12XB"],
+            "`--max-member-bytes 12XB`; expected bytes, or e.g. `512MiB`; see",
+        ),
+        (
+            ["plan", "in", "out", "--codec", "fake", "--max-member-bytes", "many"],
+            "`--max-member-bytes many`; expected bytes, or e.g. `512MiB`; see",
+        ),
         (["status", "out", "more"], "`more` is more than expected"),
     ],
 )

@@ -164,11 +164,16 @@ def test_submit_sends_no_secret(
     [
         (
             "wher: x\nlimt: 3",
-            "`limt` is no option; expected `limit`; `wher` is no option; expected",
+            "has the unknown option `limt`; expected `limit`; the unknown option `wher`; expected",
         ),
-        ("config: other.yaml", "`config` is no option"),
+        ("config: other.yaml", "the unknown option `config`"),
         ("- limit", "holds a list"),
-        ("a: [", "cannot be read"),
+        ("", "holds nothing; expected a YAML mapping"),
+        ("limit: 1\na: [", "cannot be read (line 2, column 5: "),
+        (
+            "require-json: true\nno-require-json: true",
+            "has `require-json` and `no-require-json`; expected one of them",
+        ),
         ("limit: many\nmax-shards: 0", "`--limit many` in `"),
         ("limit: many\nmax-shards: 0", "`--max-shards 0` in `"),
         ("limit: [1, 2]", "--limit"),
@@ -181,3 +186,21 @@ def test_a_wrong_config_is_refused(
     words = [verb, "in", "out", "--codec", "fake", "--config", write_config(tmp_path, text)]
     assert cli.run(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_config_that_is_missing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["plan", "in", "out", "--codec", "fake", "--config", "nowhere.yaml"]) == 2
+    said = "`--config nowhere.yaml` cannot be read (it does not exist); expected a YAML mapping"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["tokenize", "plan"])
+def test_inline_refuses_the_options_of_ray(
+    verb: str, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [verb, str(corpus / "in"), str(corpus / "out"), "--codec", "fake"]
+    words += ["--engine", "inline", "--workers", "2", "--gpus-per-worker", "0.5"]
+    assert cli.run(words) == 2
+    said = capsys.readouterr().err
+    assert "`--engine inline` cannot use `--workers`, `--gpus-per-worker`; expected" in said
+    assert not (corpus / "out").exists()
