@@ -1,6 +1,7 @@
 """A wrong command line in words: the value that is wrong, what was expected, and what to do."""
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import get_args
 
 import pydantic
@@ -15,6 +16,7 @@ from cyclopts.exceptions import (
     ValidationError,
 )
 
+from jobs.logs import LogOptions
 from xy_codec.validation import Fault, faults, nearest
 
 # What other tools, and xytok before its first release, call a flag.
@@ -34,6 +36,7 @@ _OTHER_WORDS = {
     "--threads": ("--torch-threads",),
 }
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+_LOG = {f"--{each.name.replace('_', '-')}" for each in fields(LogOptions)}
 # What is missing and has no help text of its own beside the flag.
 _NEEDED = {
     "--codec": "a released checkpoint; name one, e.g. `--codec fdugyt/XY_Tokenizer`, or "
@@ -50,12 +53,15 @@ def explain(error: CycloptsError, verbs: Iterable[str]) -> str:
     flags = [word.split("=")[0] for word in words if word.startswith("--")]
     if isinstance(error, UnknownOptionError):
         flags = [error.token.keyword or error.token.value]
-    known = _flags(error.app)
+    arguments = _arguments(error.app)
+    known = {name for each in arguments for name in each.names}
+    # The flags that every verb has, and short or negative forms, would hide the verb's own.
+    own = {each.name for each in arguments if each.name.startswith("--") and each.name not in _LOG}
     # An unknown flag explains why another is missing, so it is told first.
     for flag in flags:
         if flag not in known:
             others = [name for name in _OTHER_WORDS.get(flag, ()) if name in known]
-            wanted = f"`{others[0]}`" if others else nearest(flag, known)
+            wanted = f"`{others[0]}`" if others else nearest(flag, own, known - {"*"})
             return f"`{flag}` is no option; expected {wanted}; {see}"
     match error:
         case MissingArgumentError(argument=Argument() as argument):
@@ -80,9 +86,9 @@ def explain(error: CycloptsError, verbs: Iterable[str]) -> str:
             return f"{error}; {see}"
 
 
-def _flags(app: App | None) -> set[str]:
+def _arguments(app: App | None) -> list[Argument]:
     arguments = app.assemble_argument_collection(parse_docstring=False) if app else ()
-    return {name for each in arguments if each.parse for name in each.names}
+    return [each for each in arguments if each.parse]
 
 
 def _leaves(argument: Argument) -> list[Argument]:

@@ -66,6 +66,12 @@ def test_the_example_of_every_verb_parses(verb):
             ["plan", "in", "out", "--codec", "fake", "--max-member-bytes", "many"],
             "`--max-member-bytes many`; expected bytes, or e.g. `512MiB`; see",
         ),
+        (
+            ["status", "out", "--limit", "3"],
+            "`--limit` is no option; expected one of --json, --storage-options; see",
+        ),
+        (["status", "out", "--where", "x"], "expected one of --json, --storage-options; see"),
+        (["status", "out", "--verbos"], "`--verbos` is no option; expected `--verbose`; see"),
         (["status", "out", "more"], "`more` is more than expected"),
     ],
 )
