@@ -1,7 +1,7 @@
 """`--verbose`, `--quiet`, `--log-level` and `--log-file`: where log lines go, for every verb.
 
 Log lines go to stderr and never to stdout. Loggers of other packages keep Python's default level,
-WARNING.
+WARNING. What a verb prints when it ends is logged by `RESULT` for the log file alone.
 """
 
 import logging
@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 _PACKAGES = ("jobs", "pipeline", "xy_codec")
+RESULT = logging.getLogger("jobs.result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class LogOptions:
         root = logging.getLogger()
         shown = logging.StreamHandler(sys.stderr)
         shown.setLevel(self.stderr_level)
+        shown.addFilter(lambda record: record.name != RESULT.name)
         handlers: list[logging.Handler] = [shown]
         if self.log_file:
             kept = logging.FileHandler(self.log_file, encoding="utf-8")
@@ -61,6 +63,9 @@ class LogOptions:
             logger.setLevel("DEBUG" if self.log_file else self.stderr_level)
         try:
             yield
+        except (Exception, KeyboardInterrupt) as error:
+            RESULT.debug("Ended by %s: %s", type(error).__name__, error)
+            raise
         finally:
             for logger, level in zip(ours, levels, strict=True):
                 logger.setLevel(level)

@@ -2,7 +2,7 @@
 
 import json as json_text
 
-from jobs.logs import Log, LogOptions
+from jobs.logs import RESULT, Log, LogOptions
 from jobs.options import Json, open_storage
 from jobs.run_options import Options
 
@@ -35,9 +35,12 @@ def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -
         summary = run_tokenize(request, engine)
     finally:
         engine.close()
+    lines = summary.lines()
+    for line in lines:
+        RESULT.debug(line)
     if json:
         print(json_text.dumps(summary.to_dict(), indent=1))
     elif not log.quiet:
-        print("\n".join(summary.lines()))
+        print("\n".join(lines))
     check_finished(summary, allow_damaged=options.allow_damaged)
     return 0

@@ -199,9 +199,10 @@ def test_a_log_file_gets_debug_lines_however_quiet_stderr_is(monkeypatch, capsys
     for _ in range(2):
         wait_for_status(monkeypatch, "--quiet", "--log-file", str(tmp_path / "log"))
     lines = (tmp_path / "log").read_text().splitlines()
-    assert [line.split("pipeline.somewhere: ")[1] for line in lines] == [
-        "listing 3 shards",
-        "listed one of them",
+    assert [line.split(" ", 3)[3] for line in lines] == [
+        "pipeline.somewhere: listing 3 shards",
+        "pipeline.somewhere: listed one of them",
+        "jobs.result: Ended by StorageError: `x` is gone; expected it there; look for it",
     ] * 2
     assert len(capsys.readouterr().err.splitlines()) == 2
 

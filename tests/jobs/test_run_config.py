@@ -40,6 +40,18 @@ def test_a_config_alone_says_everything(corpus: Path, capsys: pytest.CaptureFixt
     assert (output / "run.json").exists()
 
 
+def test_a_log_file_holds_the_summary_that_is_printed(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["tokenize", str(corpus / "in"), str(corpus / "out"), "--codec", "fake"]
+    log = corpus / "log"
+    assert cli.run([*words, "--engine", "inline", "-v", "--log-file", str(log)]) == 0
+    said = capsys.readouterr()
+    marked = [line for line in log.read_text().splitlines() if " jobs.result: " in line]
+    assert [line.split(" jobs.result: ")[1] for line in marked] == said.out.splitlines()
+    assert said.out.splitlines()[0] not in said.err
+
+
 def test_a_config_says_the_same_as_flags(tmp_path: Path) -> None:
     text = """
         inputs: [a.tar, b.tar]
