@@ -13,9 +13,11 @@ What a name needs is imported when it is first used: `import xytok` costs nothin
 `open_dataset` pyarrow and fsspec are enough. What goes wrong raises one of two families of errors,
 whose messages say what is wrong, what was expected and what to do:
 
-    PipelineError    UsageError, InputError, OutputError, IdentityError, StorageError, WorkerError,
-                     DrainedError, DamageError; all in `pipeline.errors`
+    PipelineError    UsageError, InputError, NotFoundError, OutputError, IdentityError,
+                     StorageError, WorkerError, DrainedError, DamageError; all in `pipeline.errors`
     XYCodecError     CheckpointError, ConfigError, AudioError, CodesError; all in `xy_codec.errors`
+
+Each of them is a name of this module too: `except xytok.DamageError`.
 
 A wrong value in a class of options, such as `ReadRules(limit=0)`, raises
 `pydantic.ValidationError`, a ValueError that names every wrong value.
@@ -33,7 +35,18 @@ if TYPE_CHECKING:
     from pipeline.audit.audit_output import Audit
     from pipeline.audit.sample.sampling import SamplePlan
     from pipeline.corpus.rules import ReadRules
-    from pipeline.errors import PipelineError
+    from pipeline.errors import (
+        DamageError,
+        DrainedError,
+        IdentityError,
+        InputError,
+        NotFoundError,
+        OutputError,
+        PipelineError,
+        StorageError,
+        UsageError,
+        WorkerError,
+    )
     from pipeline.fleet.ray.options import RayOptions
     from pipeline.fleet.summary import RunSummary
     from pipeline.inspect.status import RunStatus
@@ -43,11 +56,29 @@ if TYPE_CHECKING:
     from pipeline.storage.client import Storage
     from pipeline.worker.codec_request import CodecRequest
     from pipeline.worker.settings import Tuning
-    from xy_codec.errors import XYCodecError
+    from xy_codec.errors import (
+        AudioError,
+        CheckpointError,
+        CodesError,
+        ConfigError,
+        XYCodecError,
+    )
     from xy_codec.loading import load_codec
 
+    __version__: str
+
 __all__ = [
+    "AudioError",
+    "CheckpointError",
     "CodecRequest",
+    "CodesError",
+    "ConfigError",
+    "DamageError",
+    "DrainedError",
+    "IdentityError",
+    "InputError",
+    "NotFoundError",
+    "OutputError",
     "PipelineError",
     "Position",
     "RayOptions",
@@ -55,24 +86,41 @@ __all__ = [
     "Run",
     "SamplePlan",
     "Storage",
+    "StorageError",
     "TorchCodes",
     "Tuning",
+    "UsageError",
+    "WorkerError",
     "XYCodecError",
+    "__version__",
     "load_codec",
     "open_dataset",
     "tokenize",
 ]
 
 _HOMES = {
+    "AudioError": "xy_codec.errors",
+    "CheckpointError": "xy_codec.errors",
     "CodecRequest": "pipeline.worker.codec_request",
+    "CodesError": "xy_codec.errors",
+    "ConfigError": "xy_codec.errors",
+    "DamageError": "pipeline.errors",
+    "DrainedError": "pipeline.errors",
+    "IdentityError": "pipeline.errors",
+    "InputError": "pipeline.errors",
+    "NotFoundError": "pipeline.errors",
+    "OutputError": "pipeline.errors",
     "PipelineError": "pipeline.errors",
     "Position": "pipeline.read.dataset",
     "RayOptions": "pipeline.fleet.ray.options",
     "ReadRules": "pipeline.corpus.rules",
     "SamplePlan": "pipeline.audit.sample.sampling",
     "Storage": "pipeline.storage.client",
+    "StorageError": "pipeline.errors",
     "TorchCodes": "pipeline.read.torch_dataset",
     "Tuning": "pipeline.worker.settings",
+    "UsageError": "pipeline.errors",
+    "WorkerError": "pipeline.errors",
     "XYCodecError": "xy_codec.errors",
     "load_codec": "xy_codec.loading",
     "open_dataset": "pipeline.read.dataset",
@@ -83,6 +131,8 @@ if not TYPE_CHECKING:  # a type checker would believe that every name is here
 
     def __getattr__(name: str) -> Any:
         """Import a name when it is first used."""
+        if name == "__version__":
+            return import_module("importlib.metadata").version("xytok")
         if name not in _HOMES:
             raise AttributeError(f"module `xytok` has no attribute {name!r}; it has {__all__}")
         return getattr(import_module(_HOMES[name]), name)
@@ -224,6 +274,7 @@ def tokenize(
     (10, 0)
     """
     from pipeline.corpus.rules import ReadRules
+    from pipeline.errors import UsageError
     from pipeline.fleet.engine import Engine, InlineEngine
     from pipeline.fleet.ray.engine import RayEngine
     from pipeline.fleet.ray.options import RayOptions
@@ -231,6 +282,8 @@ def tokenize(
     from pipeline.worker.codec_request import CodecRequest
     from pipeline.worker.settings import Tuning
 
+    if engine not in ("ray", "inline"):
+        raise UsageError(f"There is no engine {engine!r}; expected `ray` or `inline`; pass one")
     listed = [inputs] if isinstance(inputs, str) or not isinstance(inputs, Iterable) else inputs
     wanted = codec if isinstance(codec, CodecRequest) else CodecRequest(codec)
     request = RunRequest(

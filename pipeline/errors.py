@@ -6,6 +6,7 @@ reason from `pipeline/corpus/reject_reasons.py`.
 PipelineError
 ├── UsageError           a wrong option or combination, found before any work
 ├── InputError           an input that cannot be listed or read
+│   └── NotFoundError    there is nothing at its path or URL
 ├── OutputError          an output that cannot be written, or belongs to another run
 │   └── IdentityError    the output was made with another codec, resampler or option
 ├── StorageError         storage that kept failing after every retry
@@ -27,6 +28,10 @@ class UsageError(PipelineError):
 
 class InputError(PipelineError):
     """An input that cannot be listed or read."""
+
+
+class NotFoundError(InputError):
+    """There is nothing at the path or URL that was to be read."""
 
 
 class OutputError(PipelineError):

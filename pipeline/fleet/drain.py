@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.errors import DrainedError
+
 logger = logging.getLogger(__name__)
 # How long workers may finish what they have in hand; spot machines differ in their notice.
 DRAIN_SECONDS = 300.0
@@ -45,3 +47,11 @@ class Drain:
                 *(self._seconds, num_in_hand),
             )
         return not num_in_hand or time.monotonic() > self._deadline
+
+
+def drained(num_done: int, num_left: int) -> DrainedError:
+    """The error that ends a drained run; exit codes tell it from a failure."""
+    return DrainedError(
+        f"Stopped by SIGTERM with {num_done} shards done and {num_left} left; expected to run to "
+        "the end; the same command resumes"
+    )

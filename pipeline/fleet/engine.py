@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Protocol
 
 from pipeline.corpus.shard import Shard
+from pipeline.fleet.drain import DRAIN_SECONDS, Drain, drained
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.flip_rate import measure_flip_rate
@@ -41,8 +42,9 @@ class Engine(Protocol):
 class InlineEngine:
     """Runs all shards in one `ShardWorker` in this process, largest first."""
 
-    def __init__(self, request: CodecRequest) -> None:
+    def __init__(self, request: CodecRequest, drain_seconds: float = DRAIN_SECONDS) -> None:
         self._request = request
+        self._drain = Drain(drain_seconds)
 
     @cached_property
     def codec(self) -> Codec:
@@ -58,9 +60,28 @@ class InlineEngine:
         return measure_flip_rate(self.codec, self._request, shard, storage)
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish."""
+        """Yield one outcome per shard, as they finish; SIGTERM drains, as with Ray."""
         ordered = sorted(shards, key=lambda shard: (-shard.size_bytes, shard.path))
-        return ShardWorker(settings, self.codec).run(iter(ordered))
+        num_taken = num_ended = num_done = 0
+
+        def take() -> Iterator[Shard]:
+            nonlocal num_taken
+            for shard in ordered:
+                if self._drain.is_asked:
+                    return
+                num_taken += 1
+                yield shard
+
+        def is_over() -> bool:
+            return self._drain.is_asked and self._drain.is_over(num_taken - num_ended)
+
+        with self._drain.on_sigterm():
+            for outcome in ShardWorker(settings, self.codec).run(take(), is_over):
+                num_ended += 1
+                num_done += outcome.is_done
+                yield outcome
+        if self._drain.is_asked and num_ended < len(ordered):
+            raise drained(num_done, len(ordered) - num_ended)
 
     def close(self) -> None:
         """Do nothing: there is no process or connection to end."""

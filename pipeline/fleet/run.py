@@ -82,6 +82,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
         shards_total=len(shards),
         shards_skipped=len(backlog.done),
         bytes_total=sum(max(0, shard.size_bytes) for shard in left),
+        where=request.rules.where,
     )
     if left:
         settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
@@ -90,6 +91,9 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
     before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)
     summary.recall(before)
+    empty_filter = summary.empty_filter()
+    if empty_filter:
+        logger.warning("%s", empty_filter)
     _check_reject_rate(summary, request.max_reject_rate)
     return summary
 

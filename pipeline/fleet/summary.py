@@ -23,12 +23,14 @@ _MIN_CLIPS_FOR_RATE = 200
 class RunSummary:
     """Sums over the outcomes of shards.
 
-    `judged_before` and `rejects_before` count the shards that earlier commands did.
+    `judged_before` and `rejects_before` count the shards that earlier commands did; `where` is the
+    run's filter.
     """
 
     shards_total: int
     shards_skipped: int
     bytes_total: int
+    where: str | None = None
     done: int = 0
     clips: int = 0
     codes: int = 0
@@ -88,6 +90,15 @@ class RunSummary:
         judged = self.clips - self.filtered + self.judged_before
         rejects = self.rejects.total() + self.rejects_before
         return rejects / judged if judged >= _MIN_CLIPS_FOR_RATE else 0.0
+
+    def empty_filter(self) -> str | None:
+        """What to say of a filter that left nothing at all: its fields may be misspelt."""
+        if not (self.where and self.filtered) or self.codes or self.judged_before:
+            return None
+        return (
+            f"`--where '{self.where}'` filtered {self.filtered} of {self.clips} clips, and none "
+            "became codes; check the names of the fields against a clip's JSON"
+        )
 
     def stages(self) -> list[StageTime]:
         """Busy seconds of each stage, added up over all workers."""
@@ -165,6 +176,9 @@ class RunSummary:
             f"{self.real_time_factor:,.0f} x real time",
             f"stages    {table} (busy seconds / threads); slowest: {self.slowest_stage()}",
         ]
+        empty_filter = self.empty_filter()
+        if empty_filter:
+            lines.append(f"filter    {empty_filter}")
         if self.times_out_of_memory:
             lines.append(
                 f"memory    GPU memory ran out ({self.times_out_of_memory} x): fewer packs were "

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.errors import OutputError
+from pipeline.errors import NotFoundError, OutputError
 from pipeline.output.identity import RunIdentity, check_same_identity
 from pipeline.storage.client import Storage
-from pipeline.storage.location import join
+from pipeline.storage.location import join, redact
 
 RUN_RECORD = "run.json"
 
@@ -33,7 +33,13 @@ class RunRecord:
 def read_run_record(storage: Storage, output: str) -> RunRecord:
     """The `run.json` of an output folder."""
     url = join(output, RUN_RECORD)
-    content = storage.read_bytes(url)
+    try:
+        content = storage.read_bytes(url)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"`{redact(output)}` holds no run; expected the output folder of `xytok tokenize`; "
+            "check the path"
+        ) from error
     try:
         values = json.loads(content)
         return RunRecord(**{name: values[name] for name in RunRecord.__slots__})

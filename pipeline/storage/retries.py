@@ -16,7 +16,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipeline.errors import InputError, OutputError, PipelineError, StorageError
+from pipeline.errors import InputError, NotFoundError, OutputError, PipelineError, StorageError
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,9 +71,11 @@ _PASSING = _Signs(
     types=frozenset({"TimeoutError", "ConnectionError", "ClientConnectionError"}),
     statuses=frozenset({408, 425, 429, 500, 502, 503, 504}),
 )
-# Final, because the next try would meet it again: what happened, and what to do.
-_FINAL: tuple[tuple[str, str, _Signs], ...] = (
+# Final, because the next try would meet it again: what a reader is told with, what happened, and
+# what to do.
+_FINAL: tuple[tuple[type[InputError], str, str, _Signs], ...] = (
     (
+        NotFoundError,
         "found nothing there",
         "expected an existing file and bucket; check the path and its protocol",
         _Signs(
@@ -83,6 +85,7 @@ _FINAL: tuple[tuple[str, str, _Signs], ...] = (
         ),
     ),
     (
+        InputError,
         "was refused",
         "expected credentials or permissions that allow it; renew them or name others through the "
         "environment or `--storage-options @FILE`",
@@ -103,16 +106,19 @@ _FINAL: tuple[tuple[str, str, _Signs], ...] = (
         ),
     ),
     (
+        InputError,
         "failed, because there is no space left",
         "make room or raise the quota, then run the command again",
         _Signs(errnos=frozenset({errno.ENOSPC, errno.EDQUOT}), statuses=frozenset({507})),
     ),
     (
+        InputError,
         "failed, because the place is read-only",
         "make it writable or name another place, then run the command again",
         _Signs(errnos=frozenset({errno.EROFS})),
     ),
     (
+        InputError,
         "is not possible",
         "check the path, its protocol and `--storage-options`",
         _Signs(
@@ -196,10 +202,12 @@ def describe(error: BaseException) -> str:
 def _raise_if_final(error: Exception, what: str) -> None:
     if _PASSING.fit(error):
         return
-    kind = OutputError if what.startswith(("writing", "creating", "deleting")) else InputError
-    for happened, remedy, signs in _FINAL:
+    is_write = what.startswith(("writing", "creating", "deleting"))
+    for kind, happened, remedy, signs in _FINAL:
         if signs.fit(error):
-            raise kind(f"{what} {happened} ({describe(error)}); {remedy}") from error
+            raise (OutputError if is_write else kind)(
+                f"{what} {happened} ({describe(error)}); {remedy}"
+            ) from error
 
 
 def _pause_asked_for(error: BaseException) -> float:

@@ -26,6 +26,8 @@ from xy_codec.contract import Codec
 logger = logging.getLogger(__name__)
 # Threads that do not end in this time are left behind; they are daemons.
 _JOIN_SECONDS = 10.0
+# How often a run asks whether it is over.
+_ASK_SECONDS = 0.5
 
 
 class ShardWorker:
@@ -38,10 +40,13 @@ class ShardWorker:
             codec.packs_in_flight = settings.tuning.packs_in_flight  # type: ignore[attr-defined]
         self._clocks: list[StageClock] = []
 
-    def run(self, shards: Iterator[Shard]) -> Iterator[ShardOutcome]:
+    def run(
+        self, shards: Iterator[Shard], is_over: Callable[[], bool] = lambda: False
+    ) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish; raise an error that no shard caused.
 
-        A thread pulls from `shards` before the current shard is done, and may wait there.
+        A thread pulls from `shards` before the current shard is done, and may wait there. Once
+        `is_over()` is true the run ends and leaves what is in hand undone.
         """
         outcomes: queue.SimpleQueue[ShardOutcome | BaseException | None] = queue.SimpleQueue()
         ready: queue.SimpleQueue[ReadyClip | None] = queue.SimpleQueue()
@@ -59,7 +64,13 @@ class ShardWorker:
         writer_thread = _start("write", writer.run_thread, outcomes)
         threads = [_start(name, body, outcomes) for name, body in bodies.items()]
         try:
-            while (outcome := outcomes.get()) is not None:
+            while not is_over():
+                try:
+                    outcome = outcomes.get(timeout=_ASK_SECONDS)
+                except queue.Empty:
+                    continue
+                if outcome is None:
+                    return
                 if isinstance(outcome, BaseException):
                     raise outcome
                 yield replace(

@@ -4,18 +4,41 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from jobs import cli
+from pipeline.corpus.listing import list_shards
+from pipeline.errors import DrainedError
+from pipeline.fleet.engine import InlineEngine
 from pipeline.output.manifest import list_manifests
 from pipeline.storage.client import Storage
-from tests.support.ray_runs import make_shards, snapshot, wait_for
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
+from tests.support.inline_run import worker_settings
+from tests.support.ray_runs import RULES, make_shards, snapshot, wait_for
 from tests.support.s3_server import S3Server
 from tests.support.shard_maker import pair, pairs, write_shard
 
 NUM_SHARDS = 6
+# A command line whose codec takes 20 ms a clip, and which reads ahead by a few clips only.
+SLOW = """
+import sys, time
+from jobs import cli
+from jobs.run_options import RunOptions
+from pipeline.worker.settings import Tuning
+from xy_codec.fake import FakeCodec
+RunOptions.find_tuning = lambda self: Tuning(1, ahead_bytes=1, ahead_seconds=1.0)
+encode = FakeCodec.encode_stream
+def slowly(clips):
+    for clip in clips:
+        time.sleep(0.02)
+        yield clip
+FakeCodec.encode_stream = lambda self, clips: encode(self, slowly(clips))
+sys.exit(cli.run(sys.argv[1:]))
+"""
 
 
 def command(inputs: Path, output: Path | str, *more: str) -> list[str]:
@@ -23,9 +46,10 @@ def command(inputs: Path, output: Path | str, *more: str) -> list[str]:
     return [*words, "--decode-threads", "1", "--quiet", *more]
 
 
-def start(words: list[str], **environment: str) -> subprocess.Popen[bytes]:
+def start(words: list[str], *script: str, **environment: str) -> subprocess.Popen[bytes]:
     env = os.environ | environment | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "jobs", *words], env=env, stderr=subprocess.PIPE)
+    program = [sys.executable, *(script or ("-m", "jobs")), *words]
+    return subprocess.Popen(program, env=env, stderr=subprocess.PIPE)
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
@@ -58,6 +82,35 @@ def test_a_killed_driver_resumes_to_the_same_bytes(
     ended(driver)
     assert cli.run(command(inputs, tmp_path)) == 0
     assert snapshot(tmp_path) == expected
+
+
+def test_a_stopped_driver_finishes_what_it_holds_and_resumes_to_the_same_bytes(
+    inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    driver = start(command(inputs, tmp_path), "-c", SLOW)
+    wait_for(lambda: has_manifest(tmp_path) or driver.poll() is not None, "the first shard")
+    driver.send_signal(signal.SIGTERM)
+    code, errors = ended(driver)
+    num_done = len(list_manifests(Storage(), str(tmp_path)))
+    assert code == 143
+    assert 1 < num_done < NUM_SHARDS
+    said = f"Stopped by SIGTERM with {num_done} shards done and {NUM_SHARDS - num_done} left"
+    assert said in errors
+    assert "Traceback" not in errors
+    assert cli.run(command(inputs, tmp_path)) == 0
+    assert snapshot(tmp_path) == expected
+
+
+def test_a_stopped_driver_leaves_what_takes_longer_than_its_time(
+    inputs: Path, tmp_path: Path
+) -> None:
+    engine = InlineEngine(CodecRequest("fake"), drain_seconds=0.0)
+    shards = list_shards([str(inputs)], Storage())
+    outcomes = engine.run(worker_settings(tmp_path, RULES, Tuning(1)), shards)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(DrainedError, match=f"with 0 shards done and {NUM_SHARDS} left"):
+        next(outcomes)
+    assert not has_manifest(tmp_path)
 
 
 def test_two_drivers_on_one_output_leave_the_same_bytes(

@@ -267,3 +267,24 @@ def test_times_out_of_memory_are_in_the_summary_and_the_event_log(
     assert events[-1]["times_out_of_memory"] == 1
     assert {e["worker_times_out_of_memory"] for e in events if e["event"] == "shard_done"} == {1}
     assert tree(corpus / "out2") == tree(corpus / "out")
+
+
+def test_a_filter_that_keeps_nothing_is_told_and_exits_with_0(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["tokenize", str(corpus / "in"), str(corpus / "out"), *INLINE, "--where", "dnsmo > 3"]
+    assert cli.run(words) == 0
+    said = "`--where 'dnsmo > 3'` filtered 12 of 12 clips, and none became codes; check the names"
+    told = capsys.readouterr()
+    assert said in told.err
+    assert f"filter    {said}" in told.out
+
+
+def test_a_filter_that_kept_clips_before_is_not_blamed(
+    corpus: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = (corpus / "in", corpus / "out", "--where", 'language == "en"')
+    assert tokenize(*words) == 0
+    write_shard(corpus / "in/more.tar", pair("other", language="fr"))
+    assert tokenize(*words) == 0
+    assert "became codes" not in caplog.text

@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +116,31 @@ def test_the_page_names_every_error(family: str, module: str) -> None:
     classes = inspect.getmembers(importlib.import_module(module), inspect.isclass)
     own = {name for name, each in classes if each.__module__ == module}
     assert set(re.split(r",\s+", named[1])) == own - {family}
+    assert own < set(xytok.__all__)
+    assert all(getattr(xytok, name) is dict(classes)[name] for name in own)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert xytok.__version__ == metadata.version("xytok")
+
+
+@pytest.mark.parametrize("engine", ["local", "Ray", ""])
+def test_an_unknown_engine_is_refused_before_any_work(engine: Any, tmp_path: Path) -> None:
+    with pytest.raises(xytok.UsageError, match=f"{engine!r}.*`ray` or `inline`"):
+        xytok.tokenize(SHARD, tmp_path / "out", codec="fake", engine=engine)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("look", [xytok.Run.status, xytok.Run.verify, xytok.Run.audit])
+def test_a_folder_without_a_run_is_named(
+    look: Callable[[xytok.Run], object], tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(xytok.NotFoundError) as caught:
+        look(xytok.Run(nowhere))
+    assert str(caught.value) == (
+        f"`{nowhere}` holds no run; expected the output folder of `xytok tokenize`; check the path"
+    )
 
 
 def test_the_same_call_again_does_what_is_left(corpus: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from pipeline.errors import InputError, OutputError, PipelineError, StorageError
+from pipeline.errors import InputError, NotFoundError, OutputError, PipelineError, StorageError
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import (
     RetryPolicy,
@@ -195,8 +195,9 @@ def test_what_stays_wrong_is_asked_once(
     s3: S3Server, proxy: FaultProxy, url: str, options: dict[str, Any], said: str
 ) -> None:
     storage = Storage({"s3": s3.storage_options(proxy.url) | options}, RetryPolicy(TRIES, 60.0))
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=said) as caught:
         storage.read_range(url, 0, 4)
+    assert isinstance(caught.value, NotFoundError) == ("found nothing there" in str(caught.value))
     assert len(proxy.faults.seen) == 1
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.corpus.shard import Shard
-from pipeline.errors import DrainedError, OutputError, WorkerError
-from pipeline.fleet.drain import Drain
+from pipeline.errors import OutputError, WorkerError
+from pipeline.fleet.drain import Drain, drained
 from pipeline.fleet.hang_watch import HangWatch
 from pipeline.fleet.metrics import RunMetrics
 from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
@@ -113,11 +113,7 @@ class RayEngine:
         while scheduler.num_left:
             if self._drain.is_asked:
                 if self._drain.is_over(scheduler.num_in_hand):
-                    raise DrainedError(
-                        f"Stopped by SIGTERM with {len(scheduler.done)} shards done and "
-                        f"{scheduler.num_left} left; expected to run to the end; the same command "
-                        "resumes"
-                    )
+                    raise drained(len(scheduler.done), scheduler.num_left)
             else:
                 self._resize(scheduler)
                 self._hand_out(settings, scheduler)
