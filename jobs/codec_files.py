@@ -1,4 +1,4 @@
-"""What `encode` and `decode` share: the codec, the files to read, and the files to write."""
+"""What `encode`, `decode` and `show` share: the codec, files to read, and files to write."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,11 +9,11 @@ from pydantic.dataclasses import dataclass
 
 from jobs.logs import tell
 from jobs.options import Output
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.worker.codec_request import CodecRequest
 
 if TYPE_CHECKING:
-    from xy_codec.contract import Codec
+    from xy_codec.contract import Codec, Waveform
 
 Files = Annotated[tuple[str, ...], Parameter(help="files, or folders of them.")]
 Folder = Annotated[Path, Output, Parameter(help="the folder for the results.")]
@@ -63,3 +63,16 @@ def target_paths(sources: list[Path], folder: Path, suffix: str) -> list[Path]:
             )
     folder.mkdir(parents=True, exist_ok=True)
     return targets
+
+
+def write_wav(target: Path, waveform: "Waveform", rate_hz: int) -> None:
+    """Write a waveform as the sound file that its name says."""
+    import soundfile
+
+    try:
+        soundfile.write(target, waveform, rate_hz)
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name without suffix
+        raise OutputError(
+            f"`{target}` cannot be written ({str(error).strip('.')}); expected a name such as "
+            "`clip.wav` in a folder that exists and can be written; correct it"
+        ) from error

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from jobs.codec_files import FileCodec, Files, Folder, list_files, target_paths
+from jobs.codec_files import FileCodec, Files, Folder, list_files, target_paths, write_wav
 from jobs.logs import Log, LogOptions, tell
 from jobs.options import flags
 
@@ -22,8 +22,6 @@ def decode(
     log: Log = LogOptions(),
 ) -> int:
     """Decode every file; a bad file is named and the others go on."""
-    import soundfile
-
     from xy_codec.errors import CodesError
 
     sources = list_files(files, (".npz",))
@@ -38,7 +36,7 @@ def decode(
             num_bad += 1
             continue
         # Values beyond ±1 do occur; 16-bit files saturate there, as the reference's do.
-        soundfile.write(target, waveform.clip(-1.0, 1.0), loaded.identity.output_rate_hz)
+        write_wav(target, waveform.clip(-1.0, 1.0), loaded.identity.output_rate_hz)
         print(f"{target}  {len(waveform) / loaded.identity.output_rate_hz:.2f} s")
     tell(f"decoded {len(sources) - num_bad} of {len(sources)} files")
     return 1 if num_bad else 0

@@ -47,9 +47,8 @@ def show(
 
 def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str, wav: Path) -> None:
     import numpy as np
-    import soundfile
 
-    from pipeline.errors import OutputError
+    from jobs.codec_files import write_wav
     from pipeline.inspect.show import check_decodes
     from pipeline.output.run_record import read_run_record
     from pipeline.storage.location import normalise
@@ -58,11 +57,5 @@ def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str, wav: Pa
     loaded = load_codec(codec, device="auto")
     check_decodes(loaded.identity, read_run_record(storage, normalise(run)))
     (waveform,) = loaded.decode([np.asarray(found.row["codes"], dtype=np.int16)])
-    try:
-        soundfile.write(wav, waveform, loaded.identity.output_rate_hz)
-    except soundfile.LibsndfileError as error:
-        raise OutputError(
-            f"`{wav}` cannot be written ({error.error_string.strip('.')}); expected a file in a "
-            "folder that exists and can be written; check `--wav`"
-        ) from error
+    write_wav(wav, waveform, loaded.identity.output_rate_hz)
     print(f"decoded: `{wav}`", file=sys.stderr)

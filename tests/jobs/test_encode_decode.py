@@ -78,3 +78,17 @@ def test_two_inputs_with_one_name_and_missing_inputs_are_refused(
     assert "would both write" in capsys.readouterr().err
     assert run(["encode", "/nowhere.wav", "-o", str(tmp_path), "--codec", "fake"]) == 1
     assert "`/nowhere.wav` does not exist" in capsys.readouterr().err
+
+
+def test_a_sound_file_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audio = tmp_path / "a.wav"
+    soundfile.write(audio, np.zeros(16000, np.float32), 16000)
+    assert run(["encode", str(audio), "-o", str(tmp_path / "codes"), "--device", "cpu"]) == 0
+    (tmp_path / "wavs" / "a.wav").mkdir(parents=True)  # a folder has the name
+    words = ["decode", str(tmp_path / "codes"), "-o", str(tmp_path / "wavs"), "--device", "cpu"]
+    assert run(words) == 1
+    said = capsys.readouterr().err
+    assert "a.wav` cannot be written (" in said
+    assert "Traceback" not in said
