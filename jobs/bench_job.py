@@ -58,6 +58,7 @@ class CostOptions:
             host_per_core=report.host.times_realtime_per_core,
             start_up_seconds=report.start_up.total_seconds,
             driver_seconds_per_shard=_DRIVER_SECONDS_PER_SHARD,
+            codes_bytes_per_second=report.codes_bytes_per_second,
         )
 
 
@@ -144,7 +145,8 @@ def _report_lines(report: "BenchReport") -> Iterator[str]:
     machine = report.machine
     yield f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}"
     yield f"device {machine.device}: {machine.matmul_gflops:,.0f} GFLOP/s in matrix products (fp32)"
-    yield f"codec {report.codec}, overlap {report.overlap_seconds:g} s; rates are × real time"
+    options = "".join(f", {name} {value}" for name, value in report.options.items())
+    yield f"codec {report.codec}{options}; rates are × real time"
     yield ""
     yield from _grid_lines(report)
     yield ""

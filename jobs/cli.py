@@ -5,6 +5,7 @@ start without torch or Ray.
 """
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
@@ -34,6 +35,11 @@ VERBS = {
         "jobs.decode_job:decode",
         "turn codes back into wav files",
         "xytok decode codes/ -o wavs/",
+    ),
+    "codecs": Verb(
+        "jobs.codecs_job:codecs",
+        "list the codecs that xytok knows",
+        "xytok codecs",
     ),
     "tokenize": Verb(
         "jobs.tokenize_job:tokenize",
@@ -176,4 +182,11 @@ def _fail(verb: str, message: str, code: int) -> int:
 
 def main() -> NoReturn:
     """Entry point of the `xytok` command."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `xytok codecs | head` reads no further; Python would flush stdout once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    sys.exit(code)

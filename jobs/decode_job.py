@@ -10,7 +10,7 @@ from jobs.logs import Log, LogOptions, tell
 from jobs.options import flags
 
 if TYPE_CHECKING:
-    from xy_codec.contract import CodecIdentity, Codes
+    from xy_codec.contract import CodecIdentity, Encoded
 
 
 def decode(
@@ -30,26 +30,28 @@ def decode(
     num_bad = 0
     for source, target in zip(sources, targets, strict=True):
         try:
-            [waveform] = loaded.decode([_read(source, loaded.identity)])
+            codes, side = _read(source, loaded.identity)
+            [waveform] = loaded.decode([codes], side=[side], keys=[source.stem])
         except CodesError as error:
             tell(f"`{source}`: {error}")
             num_bad += 1
             continue
         # Values beyond ±1 do occur; 16-bit files saturate there, as the reference's do.
-        write_wav(target, waveform.clip(-1.0, 1.0), loaded.identity.output_rate_hz)
-        print(f"{target}  {len(waveform) / loaded.identity.output_rate_hz:.2f} s")
+        write_wav(target, waveform.clip(-1.0, 1.0), loaded.shape.output_rate_hz)
+        print(f"{target}  {len(waveform) / loaded.shape.output_rate_hz:.2f} s")
     tell(f"decoded {len(sources) - num_bad} of {len(sources)} files")
     return 1 if num_bad else 0
 
 
-def _read(source: Path, identity: "CodecIdentity") -> "Codes":
+def _read(source: Path, identity: "CodecIdentity") -> "Encoded":
     import numpy as np
 
+    from xy_codec.contract import Encoded
     from xy_codec.errors import CodesError
 
     try:
         with np.load(source) as data:
-            codes: Codes = data["codes"]
+            encoded = Encoded(data["codes"], data.get("side"))
             made_with = json.loads(str(data["identity"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CodesError(
@@ -61,4 +63,4 @@ def _read(source: Path, identity: "CodecIdentity") -> "Codes":
             f"({made_with['checkpoint_sha256'][:8]}…), this codec is `{identity.name}` "
             f"({identity.checkpoint_sha256[:8]}…). Pass the same checkpoint with `--codec`."
         )
-    return codes
+    return encoded

@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-from pydantic import Field
-
 from jobs.codec_files import FileCodec, Files, Folder, list_files, target_paths
 from jobs.logs import Log, LogOptions, tell
 from jobs.options import flags
 
 if TYPE_CHECKING:
-    from xy_codec.contract import CodecIdentity, Codes, Waveform
+    from xy_codec.codes_shape import CodesShape
+    from xy_codec.contract import CodecIdentity, Encoded, Waveform
 
 _SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
 
@@ -24,9 +22,6 @@ def encode(
     *,
     output: Folder,
     codec: Annotated[FileCodec, flags("Codec")] = FileCodec(),
-    codebooks: Annotated[
-        Annotated[int, Field(ge=1)] | None, Parameter(help="keep only the first codebooks.")
-    ] = None,
     log: Log = LogOptions(),
 ) -> int:
     """Encode every file; a bad file is named and the others go on."""
@@ -35,16 +30,16 @@ def encode(
     loaded = codec.open()
     bad: list[Path] = []
     done = 0
-    for source, codes in loaded.encode_stream(_waveforms(sources, loaded.identity, bad)):
-        _write(targets[source], codes[:codebooks], loaded.identity)
-        print(f"{targets[source]}  {codes.shape[1]} frames")
+    for source, encoded in loaded.encode_stream(_waveforms(sources, loaded.shape, bad)):
+        _write(targets[source], encoded, loaded.identity)
+        print(f"{targets[source]}  {encoded.codes.shape[1]} frames")
         done += 1
     tell(f"encoded {done} of {len(sources)} files with {loaded.identity.name}")
     return 1 if bad else 0
 
 
 def _waveforms(
-    sources: list[Path], identity: "CodecIdentity", bad: list[Path]
+    sources: list[Path], shape: "CodesShape", bad: list[Path]
 ) -> Iterator[tuple[Path, "Waveform"]]:
     from xy_codec.audio import read_audio
     from xy_codec.errors import AudioError
@@ -52,8 +47,8 @@ def _waveforms(
 
     for source in sources:
         try:
-            waveform = read_audio(source, identity.input_rate_hz)
-            check_waveform(waveform, identity, None, f"`{source}`")
+            waveform = read_audio(source, shape.input_rate_hz)
+            check_waveform(waveform, shape, None, f"`{source}`")
         except AudioError as error:
             tell(error)
             bad.append(source)
@@ -61,10 +56,13 @@ def _waveforms(
             yield source, waveform
 
 
-def _write(target: Path, codes: "Codes", identity: "CodecIdentity") -> None:
+def _write(target: Path, encoded: "Encoded", identity: "CodecIdentity") -> None:
     import numpy as np
 
     part = target.with_suffix(".part")
     with part.open("wb") as file:
-        np.savez_compressed(file, codes=codes, identity=json.dumps(identity.to_dict()))
+        values = {"codes": encoded.codes, "identity": np.array(json.dumps(identity.to_dict()))}
+        if encoded.side is not None:
+            values["side"] = encoded.side
+        np.savez_compressed(file, allow_pickle=False, **values)
     part.replace(target)

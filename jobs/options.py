@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from pipeline.storage.client import Storage
 
 # Fields of `CodecRequest` whose flags say more than their names.
-_FLAGS = {"source": "codec", "config": "codec-config", "compiled": "compile"}
+_FLAGS = {
+    "source": "codec",
+    "config": "codec-config",
+    "options": "codec-option",
+    "compiled": "compile",
+}
 
 
 def flags(group: str, *hidden: str) -> Parameter:

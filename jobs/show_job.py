@@ -56,6 +56,11 @@ def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str, wav: Pa
 
     loaded = load_codec(codec, device="auto")
     check_decodes(loaded.identity, read_run_record(storage, normalise(run)))
-    (waveform,) = loaded.decode([np.asarray(found.row["codes"], dtype=np.int16)])
-    write_wav(wav, waveform, loaded.identity.output_rate_hz)
+    side = found.row.get("side")
+    (waveform,) = loaded.decode(
+        [np.asarray(found.row["codes"], dtype=loaded.shape.dtype)],
+        side=[None if side is None else np.asarray(side, np.float32)],
+        keys=[found.row["key"]],
+    )
+    write_wav(wav, waveform, loaded.shape.output_rate_hz)
     print(f"decoded: `{wav}`", file=sys.stderr)

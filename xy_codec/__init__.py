@@ -1,4 +1,4 @@
-"""XY-Tokenizer: a neural speech codec at 12.5 frames a second, 8 codebooks of 1024, 1 kbit/s."""
+"""Neural speech codecs behind one contract: audio in, codes out, and back."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.audit.tokens.token_checks import CodeShape
 from pipeline.corpus.decode import DECODER, RESAMPLER
 from pipeline.errors import IdentityError, InputError
 from pipeline.inspect.status import num_left
@@ -13,10 +12,11 @@ from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise
 from pipeline.worker.codec_request import CodecRequest, Precision
+from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Codec
 
 # Beside these, codes may differ in rounding only, and the recorded flip rate is the yardstick.
-_PLATFORM = ("precision", "pack_geometry", "platform")
+_PLATFORM = ("precision", "pack_geometry", "attention", "platform", "libraries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class AuditedRun:
         return dict(self.identity["codec"])
 
     @property
-    def shape(self) -> CodeShape:
+    def shape(self) -> CodesShape:
         """What its codes look like."""
-        return CodeShape.of(self.codec)
+        return CodesShape.of(self.codec)
 
     def codec_request(
         self,
@@ -58,7 +58,7 @@ class AuditedRun:
             config=config or (None if source else self.codec_config),
             precision=precision or codec["precision"],
             device=device,
-            overlap_seconds=float(codec["overlap_seconds"]),
+            options=CodecRequest.options_of(codec),
         )
 
     def check_codec(self, codec: Codec) -> None:
@@ -73,7 +73,8 @@ class AuditedRun:
     def same_platform(self, codec: Codec) -> bool:
         """Whether re-encoding here must give the very same codes."""
         ours = codec.identity.to_dict()
-        same = all(self.codec.get(name) == ours[name] for name in _PLATFORM)
+        # Format 1 recorded fewer of these.
+        same = all(self.codec.get(name, ours[name]) == ours[name] for name in _PLATFORM)
         tools = (self.identity.get("resampler"), self.identity.get("decoder"))
         return same and tools == (RESAMPLER, DECODER)
 

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+# Side values of another platform differ by less; those of another clip by far more.
+SIDE_ROUNDING = 1e-3
 Better = Literal["higher", "lower", "zero", "neutral"]
 
 
@@ -111,6 +113,7 @@ class Drift:
     the codes are equal, None per metric where one of the two could not be computed.
     `best_shift_frames` is the shift s that makes stored[t] equal fresh[t - s] most often (0 unless
     another explains clearly more), `agreement_at_shift` the share of equal codes there.
+    `side_error` is the largest difference of the side values; 0 where the codec has none.
     `explained_by` names the hypothesis under which re-encoding reproduces the stored codes (for
     example `gain +3 dB`, `resampler linear`, `codes of another clip`), None where none does.
     """
@@ -124,6 +127,7 @@ class Drift:
     best_shift_frames: int
     agreement_at_shift: float
     paired: Scores
+    side_error: float = 0.0
     same_audio: bool | None = None
     explained_by: str | None = None
     explained_agreement: float | None = None
@@ -135,8 +139,9 @@ class Drift:
 
     @property
     def equal(self) -> bool:
-        """True where stored and fresh codes are the same in every value and in length."""
-        return self.stored_frames == self.fresh_frames and not any(self.differing_codes)
+        """True where all stored and fresh codes are the same, and side values up to rounding."""
+        same_codes = self.stored_frames == self.fresh_frames and not any(self.differing_codes)
+        return same_codes and self.side_error <= SIDE_ROUNDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +212,7 @@ class SourceReport:
 class TokenReport:
     """All rows of one shard's part, checked without decoding a single one.
 
-    `counts` is `[K, codebook_size]`; usage, entropy and perplexity per codebook follow from it and
+    `counts` is `[K, largest size]`; usage, entropy and perplexity per codebook follow from it and
     add up over shards (`sum of counts`). Row counts name rows with at least one such fault.
     `problems` are faults of the shard as a whole (rows against manifest, damaged source, part that
     does not match its checksum), each one sentence; empty is good. `duplicates_of` is another shard
@@ -228,6 +233,7 @@ class TokenReport:
     duplicate_key_rows: int
     duplicate_audio_rows: int
     counts: NDArray[np.integer[Any]]
+    codebook_sizes: tuple[int, ...]
     problems: tuple[str, ...] = ()
     examples: tuple[TokenFault, ...] = ()
     duplicates_of: str | None = None
@@ -237,7 +243,7 @@ class TokenReport:
     @property
     def usage(self) -> NDArray[np.float64]:
         """Share of each codebook's entries that occur, `[K]`."""
-        return np.asarray((self.counts > 0).mean(axis=1), dtype=np.float64)
+        return np.asarray((self.counts > 0).sum(axis=1) / self.codebook_sizes, dtype=np.float64)
 
     @property
     def entropy_bits(self) -> NDArray[np.float64]:

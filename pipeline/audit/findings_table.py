@@ -35,6 +35,7 @@ _FIELDS: list[Any] = [
     pa.field("constant_codebooks", pa.list_(pa.int64())),
     pa.field("best_shift_frames", pa.int64()),
     pa.field("agreement_at_shift", pa.float64()),
+    pa.field("side_error", pa.float64()),
     pa.field("same_audio", pa.bool_()),
     pa.field("explained_by", pa.string()),
     pa.field("explained_agreement", pa.float64()),

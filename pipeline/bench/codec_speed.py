@@ -43,7 +43,7 @@ class GridPlan:
 
 def measure_grid(codec: Codec, plan: GridPlan, matmul_flops: float) -> Iterator[CodecFigure]:
     """Yield figures for one clip and for several clips of every length, then for Emilia's mix."""
-    rate_hz = codec.identity.input_rate_hz
+    rate_hz = codec.shape.input_rate_hz
     for seconds in plan.lengths_seconds:
         (clip,) = waveforms([seconds], rate_hz)
         alone = time_once(synchronised(partial(codec.encode, [clip])))
@@ -56,7 +56,7 @@ def measure_grid(codec: Codec, plan: GridPlan, matmul_flops: float) -> Iterator[
 
 def emilia_clips(codec: Codec, seconds: float) -> list[Waveform]:
     """Clips of Emilia's lengths, as many as this codec encodes in about `seconds`."""
-    rate_hz = codec.identity.input_rate_hz
+    rate_hz = codec.shape.input_rate_hz
     (clip,) = waveforms([MEAN_SECONDS], rate_hz)
     alone = time_once(synchronised(lambda: codec.encode([clip])))
     count = min(max(int(seconds / max(alone, 1e-6)), _FEWEST), _MOST)
@@ -83,7 +83,7 @@ def _cell(
     # The run that is recorded is slower than others; it serves as their warm-up.
     flops = record_matrix_work(action).flops
     seconds = repeat_for(synchronised(action), plan.cell_seconds).median
-    lengths = np.array([len(clip) for clip in clips]) / codec.identity.input_rate_hz
+    lengths = np.array([len(clip) for clip in clips]) / codec.shape.input_rate_hz
     return CodecFigure(
         direction=direction,
         precision=codec.identity.precision,

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pipeline.storage.streams import BLOCK_BYTES
 
 SECONDS_PER_HOUR = 3600.0
-# 8 codebooks of 10 bits, 12.5 frames a second, and Parquet's 0.6 % over the information limit.
-_CODE_BYTES_PER_SECOND = 12.5 * 8 * 10 / 8 * 1.006
 _MP3_BITS_PER_SECOND = 56_000
 _WRITES_PER_SHARD = 3  # a part, a reject file and a manifest
 
@@ -38,7 +36,7 @@ class Speeds:
     """The speeds of one worker and of the driver, and the number of workers.
 
     `encode` is the speed of a whole worker, `host_per_core` that of one core for everything but the
-    codec; both in audio seconds per second.
+    codec; both in audio seconds per second. `codes_bytes_per_second` is what is written.
     """
 
     workers: int
@@ -46,6 +44,7 @@ class Speeds:
     host_per_core: float
     start_up_seconds: float
     driver_seconds_per_shard: float
+    codes_bytes_per_second: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def estimate_cost(corpus: Corpus, speeds: Speeds) -> CorpusCost:
         requests=requests,
         requests_per_second=requests / working,
         driver_share=corpus.shards * speeds.driver_seconds_per_shard / working,
-        output_bytes=corpus.hours * SECONDS_PER_HOUR * _CODE_BYTES_PER_SECOND,
+        output_bytes=corpus.hours * SECONDS_PER_HOUR * speeds.codes_bytes_per_second,
     )
 
 

@@ -47,8 +47,8 @@ def measure_end_to_end(
     """Run shards through a worker and their clips through the codec alone, in turn."""
     clips_per_shard = max(round(_clips_in(codec, run_seconds) / num_shards), _FEWEST_CLIPS)
     shards = write_shards(folder / "shards", num_shards, clips_per_shard)
-    clips = decoded_clips(shards, codec.identity.input_rate_hz)
-    audio_seconds = sum(map(len, clips)) / codec.identity.input_rate_hz
+    clips = decoded_clips(shards, codec.shape.input_rate_hz)
+    audio_seconds = sum(map(len, clips)) / codec.shape.input_rate_hz
     trials: list[TrialRun] = []
 
     def whole() -> None:
@@ -98,7 +98,7 @@ def decoded_clips(shards: Sequence[Path], rate_hz: int) -> list[Waveform]:
 
 
 def _clips_in(codec: Codec, run_seconds: float) -> float:
-    (clip,) = waveforms([MEAN_SECONDS], codec.identity.input_rate_hz)
+    (clip,) = waveforms([MEAN_SECONDS], codec.shape.input_rate_hz)
     encode_all(codec, [clip])
     one = time_once(synchronised(lambda: encode_all(codec, [clip] * 4))) / 4
     return run_seconds * min(1 / one, _HOST_CLIPS_PER_SECOND)

@@ -18,7 +18,7 @@ from pipeline.worker.codec_request import CodecRequest
 times = [time.time()]
 codec = CodecRequest(**json.loads(sys.argv[1])).load()
 times.append(time.time())
-codec.encode([numpy.zeros(10 * codec.identity.input_rate_hz, numpy.float32)])
+codec.encode([numpy.zeros(10 * codec.shape.input_rate_hz, numpy.float32)])
 times.append(time.time())
 print(json.dumps(times))
 """

@@ -4,7 +4,7 @@ The parts run one after the other, so that none disturbs another. Printing is le
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -20,10 +20,11 @@ from pipeline.bench.start_up import StartUpFigures, measure_start_up
 from pipeline.bench.storage_speed import StorageFigures, measure_storage
 from pipeline.bench.timing import interleave, synchronised
 from pipeline.bench.tuning_profile import TuningProfile
+from pipeline.output.parquet_layout import codes_bytes_per_second
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest, Precision
 from pipeline.worker.settings import Tuning
-from xy_codec.contract import Codec
+from xy_codec.contract import Codec, Option
 from xy_codec.errors import XYCodecError
 
 _MOST_IN_FLIGHT = 4
@@ -55,7 +56,8 @@ class BenchReport:
     """All figures of one benchmark, and the fastest settings."""
 
     codec: str
-    overlap_seconds: float
+    options: Mapping[str, Option]
+    codes_bytes_per_second: float
     machine: MachineFigures
     host: HostFigures
     storage: StorageFigures
@@ -102,7 +104,8 @@ def run_suite(plan: BenchPlan, say: Callable[[str], None]) -> BenchReport:
         )
     return BenchReport(
         codec=codec.identity.name,
-        overlap_seconds=codec.identity.overlap_seconds,
+        options=codec.identity.options,
+        codes_bytes_per_second=codes_bytes_per_second(codec.shape),
         machine=machine,
         host=host,
         storage=storage,
@@ -116,20 +119,21 @@ def run_suite(plan: BenchPlan, say: Callable[[str], None]) -> BenchReport:
 
 def tune_in_flight(codec: Codec, seconds: float) -> int:
     """The number of packs in flight that encodes fastest; 1 if the codec has no such setting."""
-    if not getattr(codec, "packs_in_flight", 0):
+    counters = codec.counters
+    if not counters.packs_in_flight:
         return 1
     clips = emilia_clips(codec, seconds / _MOST_IN_FLIGHT)
-    usual = codec.packs_in_flight  # type: ignore[attr-defined]
+    usual = counters.packs_in_flight
 
     def encode_with(packs: int) -> Callable[[], object]:
         def encode() -> None:
-            codec.packs_in_flight = packs  # type: ignore[attr-defined]
+            counters.packs_in_flight = packs
             encode_all(codec, clips)
 
         return synchronised(encode)
 
     timings = interleave({str(n): encode_with(n) for n in range(1, _MOST_IN_FLIGHT + 1)}, 3)
-    codec.packs_in_flight = usual  # type: ignore[attr-defined]
+    counters.packs_in_flight = usual
     return int(min(timings, key=lambda name: timings[name].median))
 
 

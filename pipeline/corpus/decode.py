@@ -20,6 +20,7 @@ import soundfile
 
 from pipeline.corpus.reject_reasons import Reason
 from xy_codec.audio import RESAMPLER, check_rates, mono, resample
+from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Waveform
 from xy_codec.errors import AudioError
 
@@ -32,6 +33,8 @@ DECODER = f"libsndfile-{soundfile.__libsndfile_version__}/soundfile-{metadata.ve
 WHOLE_SECONDS = 120
 BLOCK_SECONDS = 30
 CONTEXT_SECONDS = 1
+# No recording of speech has a lower rate.
+MIN_RATE_HZ = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +43,19 @@ class ClipBounds:
 
     max_seconds: float | None = None
     max_channels: int = 64
-    min_rate_hz: int = 2000
+    min_rate_hz: int = MIN_RATE_HZ
     max_rate_hz: int = 384_000
     # The bound when `max_seconds` is None: a clip that declares more is taken for damaged.
     hard_max_seconds: float = 6 * 3600
+
+    @classmethod
+    def of(cls, max_seconds: float | None, shape: CodesShape) -> "ClipBounds":
+        """The bounds of a run and of its codec together."""
+        limits = [each for each in (max_seconds, shape.max_seconds) if each is not None]
+        return cls(
+            max_seconds=min(limits, default=None),
+            min_rate_hz=max(MIN_RATE_HZ, shape.min_source_rate_hz),
+        )
 
     @property
     def longest_seconds(self) -> float:

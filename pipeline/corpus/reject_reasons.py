@@ -31,7 +31,7 @@ class Reason(StrEnum):
     UNDECODABLE = "undecodable", "libsndfile does not take it as audio"
     EMPTY = "empty", "no bytes, or audio without samples"
     TOO_SHORT = "too_short", "less than one frame of the codec"
-    TOO_LONG = "too_long", "longer than `--max-clip-seconds`"
+    TOO_LONG = "too_long", "longer than `--max-clip-seconds`, or than the codec takes"
     TOO_BIG = "too_big", "larger than `--max-member-bytes`"
     TOO_MANY_CHANNELS = "too_many_channels", "more channels than a recording of speech has"
     BAD_SAMPLE_RATE = "bad_sample_rate", "a rate that no recording has or that cannot be resampled"

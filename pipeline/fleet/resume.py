@@ -6,6 +6,7 @@ command ends within seconds, without Ray and without weights.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
@@ -13,13 +14,13 @@ from pipeline.errors import InputError, list_lines
 from pipeline.output.events import read_events
 from pipeline.output.identity import RunIdentity, build_identity, check_same_identity
 from pipeline.output.manifest import FinishedShard, ManifestName, read_named_manifests
-from pipeline.output.run_record import RunRecord, read_run_record
+from pipeline.output.run_record import RunRecord, check_same_format, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 from pipeline.worker.codec_request import CodecRequest
+from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import CodecIdentity
 from xy_codec.errors import XYCodecError
-from xy_codec.weights.source import checkpoint_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +99,16 @@ def read_if_all_done(
     except InputError:
         return None
     identity = check_recorded_identity(output, record, codec, rules)
-    if identity is None:
+    # Without the codec nobody knows the default of an option that only one of the two states.
+    if identity is None or record.provenance.get("codec_options") != codec.chosen_options():
         return None
     backlog = find_backlog(shards, manifests, identity.identity8)
     if backlog.left or backlog.changed:
         return None
     try:
         # This check is last because hashing a checkpoint may first have to download it.
+        from xy_codec.loading import checkpoint_sha256
+
         check_recorded_identity(output, record, codec, rules, checkpoint_sha256(codec.source))
     except (XYCodecError, OSError):
         return None
@@ -142,13 +146,14 @@ def check_recorded_identity(
 ) -> RunIdentity | None:
     """The identity in `run.json`; raises where the request states another value.
 
-    None when another version of xytok wrote it, so that only a loaded codec can be compared.
+    None when another version of xytok wrote it, so that only a loaded codec can be compared. An
+    option that the request leaves out is taken to be the recorded one.
     """
+    check_same_format(output, record)
     recorded = dict(record.identity["codec"])
-    stated: dict[str, object] = {
-        "precision": codec.precision,
-        "overlap_seconds": codec.overlap_seconds,
-    }
+    recorded["shape"] = CodesShape.of(recorded)
+    stated: dict[str, Any] = {"precision": codec.precision}
+    stated["options"] = {**recorded["options"], **codec.chosen_options()}
     if checkpoint is not None:
         stated["checkpoint_sha256"] = checkpoint
     try:

@@ -132,6 +132,7 @@ def provenance(request: RunRequest) -> dict[str, Any]:
     """Who started a run, where, when and with which codec; recorded once and never compared."""
     return {
         "codec_source": redact(request.codec.source) if request.codec else None,
+        "codec_options": request.codec.chosen_options() if request.codec else {},
         "codec_config": redact(request.codec.config or "") or None if request.codec else None,
         "xytok": metadata.version("xytok"),
         "host": socket.gethostname(),

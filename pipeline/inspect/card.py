@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 
 from pipeline.inspect.status import read_status
 from pipeline.output.run_record import read_run_record
-from pipeline.output.schema import COLUMN_MEANINGS, PART_SCHEMA
+from pipeline.output.schema import COLUMN_MEANINGS, part_schema
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
+from xy_codec.codes_shape import CodesShape
 
 _READERS = 8
 _UNKNOWN = "unknown"
@@ -26,7 +27,7 @@ _BODY = """
 {num_languages} languages, {num_speakers:,} speakers.
 
 - Codec: {codec[name]}, checkpoint sha256 `{codec[checkpoint_sha256]}`, precision {codec[precision]}
-- Codes: {codec[num_codebooks]} codebooks of {codec[codebook_size]}, {rate_hz:g} frames a second
+- Codes: {books}, {rate_hz:.5g} frames a second
 - Shards: {shards} done; rejects: {rejects}; filtered: {filtered}; run `{run}`
 
 ## Languages
@@ -48,7 +49,7 @@ With pyarrow and fsspec installed, `pip install --no-deps xytok` is enough:
 ```python
 from xytok import open_dataset
 
-for clip in open_dataset("OUT", num_codebooks={codec[num_codebooks]}):  # OUT: its folder or URL
+for clip in open_dataset("OUT", num_codebooks={shape.num_codebooks}):  # OUT: its folder or URL
     print(clip.key, clip.codes.shape, clip.columns)
 ```
 """
@@ -71,6 +72,7 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
     languages, num_speakers = _count_languages(find_parts(output, storage), storage)
     named = sorted(language.name for language in languages if language.name != _UNKNOWN)
     codec = record.identity["codec"]
+    shape = CodesShape.of(codec)
     header = DatasetCardData(
         license=licence,
         pretty_name=title,
@@ -86,7 +88,9 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
         num_languages=len(named),
         num_speakers=num_speakers,
         codec=codec,
-        rate_hz=codec["input_rate_hz"] / codec["samples_per_frame"],
+        shape=shape,
+        books=shape.codebooks_in_words(),
+        rate_hz=shape.frame_rate_hz,
         shards=status.done,
         rejects=sum(status.rejects.values()),
         filtered=status.filtered,
@@ -95,7 +99,7 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
             f"| {language.name} | {language.clips:,} | {language.seconds / 3600:,.2f} |"
             for language in languages
         ),
-        columns="\n".join(_column(each, codec["num_codebooks"]) for each in PART_SCHEMA),
+        columns="\n".join(_column(each, shape) for each in part_schema(shape)),
     )
     return str(DatasetCard(f"---\n{header.to_yaml()}\n---\n{body}"))
 
@@ -131,8 +135,8 @@ def size_category(num_clips: int) -> str:
     return "n<1K" if digits < 4 else f"{_SIZES[digits - 4]}<n<{_SIZES[digits - 3]}"
 
 
-def _column(column: Any, num_codebooks: int) -> str:
+def _column(column: Any, shape: CodesShape) -> str:
     kind = f"{column.type}, may be null" if column.nullable else str(column.type)
     if column.name == "codes":
-        kind = f"list of {num_codebooks} lists of int16, one per codebook"
+        kind = f"list of {shape.num_codebooks} lists of {shape.dtype}, one per codebook"
     return f"| `{column.name}` | {kind} | {COLUMN_MEANINGS[column.name]} |"

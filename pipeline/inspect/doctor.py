@@ -169,7 +169,7 @@ def check_codec(source: str) -> Check:
         from xy_codec import load_codec
 
         codec = load_codec(source)
-        (codes,) = codec.encode([np.zeros(codec.identity.input_rate_hz, np.float32)])
+        (codes,) = codec.encode([np.zeros(codec.shape.input_rate_hz, np.float32)])
         identity = codec.identity
         found = f"{identity.name}, checkpoint {identity.checkpoint_sha256[:12]}"
         return Check("codec", "ok", f"{found}, one second is {codes.shape[1]} frames")

@@ -13,13 +13,13 @@ from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError
 from pipeline.fleet.resume import check_recorded_identity, find_backlog
 from pipeline.output.manifest import list_manifests
-from pipeline.output.run_record import RUN_RECORD, read_run_record
+from pipeline.output.parquet_layout import codes_bytes_per_second
+from pipeline.output.run_record import RUN_RECORD, RunRecord, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 from pipeline.worker.codec_request import CodecRequest
+from xy_codec.codes_shape import CodesShape
 
-# 12.5 frames a second, 8 codebooks of 10 bits, and 2 % more for Parquet.
-_CODE_BYTES_PER_SECOND = 12.5 * 8 * 10 / 8 * 1.02
 # The other columns of a row (key, text, offsets, hash), compressed.
 _ROW_BYTES = 120
 _GIB = 1 << 30
@@ -41,6 +41,7 @@ class Plan:
     gpus: int
     largest_hours: float
     run: str | None
+    shape: CodesShape | None
     where: str | None = None
 
     @property
@@ -53,10 +54,18 @@ class Plan:
         """Hours with all GPUs; never less than the largest shard takes on one."""
         return max(self.gpu_hours / self.gpus, self.largest_hours / self.speed)
 
+    def _output_line(self) -> str:
+        if self.output_bytes is None or self.shape is None:
+            return "output    of unknown size: a plan loads no codec, and knows this one by no name"
+        bits = f"{self.shape.bits_per_second:,.0f} bit/s"
+        return f"output    about {self.output_bytes / _GIB:,.3f} GiB, codes of {bits}"
+
     @property
-    def output_bytes(self) -> float:
-        """The estimated size of the parts."""
-        return self.hours * 3600 * _CODE_BYTES_PER_SECOND + self.clips * _ROW_BYTES
+    def output_bytes(self) -> float | None:
+        """The estimated size of the parts; None where the codec's rates are not known."""
+        if self.shape is None:
+            return None
+        return self.hours * 3600 * codes_bytes_per_second(self.shape) + self.clips * _ROW_BYTES
 
     def lines(self) -> list[str]:
         """The plan as lines of text."""
@@ -73,9 +82,19 @@ class Plan:
             f"cost      {self.gpu_hours:,.2f} GPU-hours, {self.wall_hours * 60:,.1f} minutes on "
             f"{self.gpus} workers, at {self.speed:,.0f} x real time each (an assumption: "
             "`--speed`; `xytok bench` measures it); start-up comes on top",
-            f"output    about {self.output_bytes / _GIB:,.3f} GiB",
+            self._output_line(),
             *(f"changed   {url} was replaced; needs `--redo-changed`" for url in self.changed),
         ]
+
+
+def shape_of(codec: str) -> CodesShape | None:
+    """The shape of the codes of a codec that is known by name; its weights are not fetched."""
+    from xy_codec.catalogue import families
+    from xy_codec.fake import FAKES
+
+    releases = [release for family in families() for release in family.releases]
+    shapes = FAKES | {release.source: release.shape for release in releases}
+    return shapes.get(codec)
 
 
 def make_plan(
@@ -97,7 +116,7 @@ def make_plan(
     shards = list_shards(inputs, storage, rules.root)[:max_shards]
     run = _run_of(output, storage, codec, rules)
     manifests = list_manifests(storage, output) if run else []
-    backlog = find_backlog(shards, manifests, run or "")
+    backlog = find_backlog(shards, manifests, run.identity8 if run else "")
     left = [*backlog.left, *backlog.changed]
     sample = sample_shards(left, storage) if left else ShardSample()
     estimates = [_estimate(shard, sample, rules.limit) for shard in left]
@@ -113,7 +132,8 @@ def make_plan(
         speed=speed,
         gpus=gpus,
         largest_hours=max((hours for _, hours in estimates), default=0.0),
-        run=run,
+        run=None if run is None else run.identity8,
+        shape=CodesShape.of(run.identity["codec"]) if run else shape_of(codec.source),
         where=rules.where,
     )
 
@@ -127,7 +147,9 @@ def _estimate(shard: Shard, sample: ShardSample, limit: int | None) -> tuple[flo
     return limit, hours * limit / clips
 
 
-def _run_of(output: str, storage: Storage, codec: CodecRequest, rules: ReadRules) -> str | None:
+def _run_of(
+    output: str, storage: Storage, codec: CodecRequest, rules: ReadRules
+) -> RunRecord | None:
     try:
         if not storage.exists(join(output, RUN_RECORD)):
             return None
@@ -135,4 +157,4 @@ def _run_of(output: str, storage: Storage, codec: CodecRequest, rules: ReadRules
         return None
     record = read_run_record(storage, output)
     check_recorded_identity(output, record, codec, rules)
-    return record.identity8
+    return record

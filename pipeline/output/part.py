@@ -17,10 +17,11 @@ from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
 from pipeline.output.parquet_file import ParquetFile, arrow_table
 from pipeline.output.parquet_layout import DICTIONARY_COLUMNS
-from pipeline.output.schema import CODES_TYPE, PART_SCHEMA
+from pipeline.output.schema import SIDE, part_schema
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
-from xy_codec.contract import Codes
+from xy_codec.codes_shape import CodesShape
+from xy_codec.contract import Codes, Side
 
 _METADATA_COLUMNS = (
     "text",
@@ -45,15 +46,18 @@ class PartRow:
     tar_offset: int
     tar_size: int
     audio_xxh64: int
+    side: Side | None = None
 
 
-def part_table(rows: Sequence[PartRow], shard: str, *, has_offsets: bool) -> pa.Table:
+def part_table(
+    rows: Sequence[PartRow], shard: str, shape: CodesShape, *, has_offsets: bool
+) -> pa.Table:
     """The Arrow table of a row group; `has_offsets` is false for shards that are gzipped."""
     rates = np.fromiter((row.sample_rate for row in rows), np.int32, len(rows))
     samples = np.fromiter((row.num_samples for row in rows), np.int64, len(rows))
     columns: dict[str, Any] = {
         "key": [row.key for row in rows],
-        "codes": codes_array([row.codes for row in rows]),
+        "codes": codes_array([row.codes for row in rows], shape),
         "num_frames": np.fromiter((row.codes.shape[1] for row in rows), np.int32, len(rows)),
         "num_samples": samples,
         "sample_rate": rates,
@@ -63,18 +67,21 @@ def part_table(rows: Sequence[PartRow], shard: str, *, has_offsets: bool) -> pa.
         "tar_size": [row.tar_size for row in rows],
         "audio_xxh64": np.fromiter((row.audio_xxh64 for row in rows), np.uint64, len(rows)),
     } | {name: [getattr(row.metadata, name) for row in rows] for name in _METADATA_COLUMNS}
-    return arrow_table(columns, PART_SCHEMA)
+    if shape.side_floats:
+        columns[SIDE] = [row.side for row in rows]
+    return arrow_table(columns, part_schema(shape))
 
 
-def codes_array(matrices: Sequence[Codes]) -> Any:
+def codes_array(matrices: Sequence[Codes], shape: CodesShape) -> Any:
     """Codes `[K, T]` as nested Arrow lists, without a Python object per value."""
+    kind: Any = pa.from_numpy_dtype(shape.dtype)
     if not matrices:
-        return pa.array([], CODES_TYPE)
+        return pa.array([], pa.list_(pa.list_(kind)))
     heights = np.fromiter((len(matrix) for matrix in matrices), np.int32, len(matrices))
     widths = np.fromiter((matrix.shape[1] for matrix in matrices), np.int32, len(matrices))
     values = np.concatenate([matrix.reshape(-1) for matrix in matrices])
     inner = _offsets(np.repeat(widths, heights))
-    lists = pa.ListArray.from_arrays(inner, pa.array(values, pa.int16()))
+    lists = pa.ListArray.from_arrays(inner, pa.array(values, kind))
     return pa.ListArray.from_arrays(_offsets(heights), lists)
 
 
@@ -89,12 +96,16 @@ class PartWriter:
 
     def __init__(self, shard: Shard, identity: RunIdentity) -> None:
         self._shard = shard
-        self._file = ParquetFile(PART_SCHEMA, DICTIONARY_COLUMNS, shard, identity)
+        self._shape = CodesShape.of(identity.codec)
+        schema = part_schema(self._shape)
+        self._file = ParquetFile(schema, DICTIONARY_COLUMNS, shard, identity)
 
     def add_row_group(self, rows: Sequence[PartRow]) -> None:
         """Append these rows as one row group."""
         shard = self._shard
-        table = part_table(rows, redact(shard.url), has_offsets=not shard.is_compressed)
+        table = part_table(
+            rows, redact(shard.url), self._shape, has_offsets=not shard.is_compressed
+        )
         self._file.add_row_group(table)
 
     def publish(self, storage: Storage, output: str) -> WrittenFile:

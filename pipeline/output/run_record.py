@@ -6,10 +6,12 @@ Only the identity is compared. Provenance and tuning are recorded for people. It
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from typing import Any
 
-from pipeline.errors import NotFoundError, OutputError
+from pipeline.errors import IdentityError, NotFoundError, OutputError
 from pipeline.output.identity import RunIdentity, check_same_identity
+from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 
@@ -50,6 +52,19 @@ def read_run_record(storage: Storage, output: str) -> RunRecord:
         ) from error
 
 
+def check_same_format(output: str, record: RunRecord) -> None:
+    """Raise when another version of xytok made the output, in a format that this one only reads."""
+    found = record.identity.get("schema_version")
+    if found != SCHEMA_VERSION:
+        made_by = record.provenance.get("xytok", "unknown")
+        raise IdentityError(
+            f"Output `{redact(output)}` was made by xytok {made_by} in format {found}, this is "
+            f"xytok {metadata.version('xytok')} with format {SCHEMA_VERSION}; expected the same "
+            "format to resume; finish it with that version, or use a new output (reading, "
+            "`verify` and `audit` take it as it is)"
+        )
+
+
 def claim_output(
     storage: Storage,
     output: str,
@@ -62,5 +77,6 @@ def claim_output(
     if storage.create_exclusive(join(output, RUN_RECORD), record.to_json()):
         return record
     existing = read_run_record(storage, output)
+    check_same_format(output, existing)
     check_same_identity(output, existing.identity, record.identity)
     return existing

@@ -1,21 +1,24 @@
 """The columns of parts and reject files: names, types and what they mean.
 
-Every run has the same columns, whatever its corpus, so parts of Emilia and of Emilia-YODAS load
-together. Only constants are here; `part.py` and `rejects.py` fill the columns.
+Runs of one codec have the same columns, whatever their corpus, so parts of Emilia and of
+Emilia-YODAS load together. The codec decides the integer type of the codes, and whether there is a
+column of side values. `part.py` and `rejects.py` fill the columns.
 """
 
 from typing import Any
 
 import pyarrow as pa
 
-# Raise it when a column or its meaning changes: runs with another version do not resume.
-SCHEMA_VERSION = 1
+from xy_codec.codes_shape import CodesShape
 
-CODES_TYPE = pa.list_(pa.list_(pa.int16()))
+# Raise it when a column, the identity or its meaning changes: runs of another version are read, but
+# not resumed. 2: the identity states the shape of the codes and the hash of the configuration.
+SCHEMA_VERSION = 2
 
+SIDE = "side"
 _PART_FIELDS: list[Any] = [
     pa.field("key", pa.string(), nullable=False),
-    pa.field("codes", CODES_TYPE, nullable=False),
+    pa.field("codes", pa.list_(pa.list_(pa.int16())), nullable=False),
     pa.field("num_frames", pa.int32(), nullable=False),
     pa.field("num_samples", pa.int64(), nullable=False),
     pa.field("sample_rate", pa.int32(), nullable=False),
@@ -32,7 +35,17 @@ _PART_FIELDS: list[Any] = [
     pa.field("tar_size", pa.int64(), nullable=False),
     pa.field("audio_xxh64", pa.uint64(), nullable=False),
 ]
-PART_SCHEMA = pa.schema(_PART_FIELDS)
+_CODES = 1
+_SIDE_FIELD: Any = pa.field(SIDE, pa.list_(pa.float32()), nullable=False)
+
+
+def part_schema(shape: CodesShape) -> Any:
+    """The columns of the parts of a codec; the side values, where it has some, come last."""
+    schema = pa.schema(_PART_FIELDS)
+    codes_type = pa.list_(pa.list_(pa.from_numpy_dtype(shape.dtype)))
+    schema = schema.set(_CODES, schema.field(_CODES).with_type(codes_type))
+    return schema.append(_SIDE_FIELD) if shape.side_floats else schema
+
 
 # For people, e.g. in a dataset card. Not in the files: the fields' own metadata would change bytes.
 COLUMN_MEANINGS = {
@@ -53,6 +66,7 @@ COLUMN_MEANINGS = {
     "tar_offset": "where the audio's bytes start in the shard; null in compressed tars",
     "tar_size": "how many bytes the audio has",
     "audio_xxh64": "xxHash of those bytes: equal audio has equal values",
+    SIDE: "what the codec has to say of the clip beside its codes; its decoder takes it",
 }
 
 _REJECT_FIELDS: list[Any] = [

@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,14 +25,15 @@ Condition = tuple[str, str, Any]
 # read, which is tried again.
 _DAMAGE = ("decompress", "thrift", "corrupt", "unexpected end of stream", "magic bytes")
 
-# Bytes of one int16 code.
-_CODE_BYTES = 2
+# The letter of a code's type in a memoryview, by its bytes.
+_LETTERS: dict[int, Literal["h", "i"]] = {2: "h", 4: "i"}
 
 
 @dataclass(frozen=True, slots=True)
 class CodesRow:
-    """One clip: its codes as an int16 buffer of shape `[K, T]`, and the columns asked for.
+    """One clip: its codes as a buffer of shape `[K, T]`, and the columns asked for.
 
+    The buffer holds int16, or int32 where a codebook has more entries than int16 can name.
     `numpy.asarray(row.codes)` and `torch.asarray` take the buffer as it is.
     """
 
@@ -149,11 +150,12 @@ def codec_of(file: Any) -> str | None:
 
 
 def unpack_codes(column: Any, num_codebooks: int | None) -> Iterator[memoryview]:
-    """The first codebooks of every row as int16 `[K, T]`, copied out of the batch."""
+    """The first codebooks of every row `[K, T]`, copied out of the batch."""
     clips = column.offsets.to_pylist()
     books = column.values.offsets.to_pylist()
     values = column.values.values
-    content = memoryview(_values_buffer(values))[values.offset * _CODE_BYTES :]
+    size = values.type.bit_width // 8
+    content = memoryview(_values_buffer(values))[values.offset * size :]
     for first, last in itertools.pairwise(clips):
         wanted = last - first if num_codebooks is None else num_codebooks
         if wanted > last - first:
@@ -162,8 +164,8 @@ def unpack_codes(column: Any, num_codebooks: int | None) -> Iterator[memoryview]
                 "at most that many; lower `num_codebooks`"
             )
         start, end = books[first], books[first + wanted]
-        copied = memoryview(bytes(content[start * _CODE_BYTES : end * _CODE_BYTES]))
-        yield copied.cast("h", shape=[wanted, (end - start) // wanted])
+        copied = memoryview(bytes(content[start * size : end * size]))
+        yield copied.cast(_LETTERS[size], shape=[wanted, (end - start) // wanted])
 
 
 def _values_buffer(values: Any) -> Any:

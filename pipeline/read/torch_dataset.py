@@ -12,7 +12,7 @@ Sample = dict[str, Any]
 
 
 class TorchCodes(IterableDataset[Sample]):
-    """Yields dicts of `key`, `codes` (int16 `[K, T]`), the columns, and `stream` and `index`.
+    """Yields dicts of `key`, `codes` (`[K, T]`, int16 or int32), the columns, `stream` and `index`.
 
     Call `set_epoch` before every epoch, or each has the order of the one before. With a position,
     only the clips that are left of its epoch come, until `set_epoch` begins another.
@@ -59,7 +59,8 @@ def to_sample(clip: StreamedClip) -> Sample:
     """What a loader yields for a clip; its codes are a copy."""
     matrix = clip.row.codes
     shape = matrix.shape or ()
-    codes = torch.frombuffer(bytearray(matrix), dtype=torch.int16).reshape(shape)
+    kind = torch.int16 if matrix.itemsize == 2 else torch.int32
+    codes = torch.frombuffer(bytearray(matrix), dtype=kind).reshape(shape)
     return {
         "key": clip.row.key,
         "codes": codes,

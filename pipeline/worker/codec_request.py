@@ -1,15 +1,17 @@
 """Which codec a run uses, as plain data: the run sends it to its workers, and they load it."""
 
+import json
 import logging
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from pipeline.errors import UsageError
 from pipeline.storage.location import redact
 
 if TYPE_CHECKING:
-    from xy_codec.contract import Codec
+    from xy_codec.contract import Codec, Option
 
 Precision = Literal["exact", "fast"]
 logger = logging.getLogger(__name__)
@@ -21,10 +23,10 @@ class CodecRequest:
 
     Attributes:
         source: a released checkpoint (name, path, URL, repository), or `xy-nano` for a trial.
-        config: the codec's YAML, where it does not lie beside the weights.
+        config: the codec's configuration, where it does not lie beside the weights.
         precision: `exact` gives the codes of the reference, `fast` uses half precision.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        overlap_seconds: how far the windows of a long clip overlap.
+        options: the codec's own, e.g. `depth=4`; `xytok codecs` lists them. May be given again.
         compiled: compile the encoder first, which takes minutes.
     """
 
@@ -32,12 +34,34 @@ class CodecRequest:
     config: str | None = None
     precision: Precision = "exact"
     device: str = "auto"
-    overlap_seconds: Annotated[float, Field(ge=0)] = 10.0
+    options: tuple[str, ...] = ()
     compiled: bool = False
+
+    @staticmethod
+    def options_of(codec: Mapping[str, Any]) -> tuple[str, ...]:
+        """The options in a recorded identity; format 1 knew the overlap of windows alone."""
+        chosen = codec.get("options", {"overlap_seconds": codec.get("overlap_seconds", 10.0)})
+        return tuple(f"{name}={json.dumps(value)}" for name, value in chosen.items())
 
     def urls(self) -> list[str]:
         """The fields that may be URLs, to be checked for secrets."""
         return [each for each in (self.source, self.config) if each]
+
+    def chosen_options(self) -> "dict[str, Option]":
+        """The options by name, their values as numbers or truth values where they are such."""
+        import yaml
+
+        chosen: dict[str, Option] = {}
+        for option in self.options:
+            name, equals, value = option.partition("=")
+            parsed = yaml.safe_load(value) if equals and value else None
+            if not name or not isinstance(parsed, str | int | float | bool):
+                raise UsageError(
+                    f"`--codec-option {option}` is no option; expected a name and a value; write "
+                    "for example `--codec-option depth=4`"
+                )
+            chosen[name] = parsed
+        return chosen
 
     def load(self) -> "Codec":
         """Load the codec in this process."""
@@ -49,6 +73,6 @@ class CodecRequest:
             config=self.config,
             precision=self.precision,
             device=self.device,
-            overlap_seconds=self.overlap_seconds,
+            options=self.chosen_options(),
             compiled=self.compiled,
         )

@@ -20,6 +20,7 @@ from pipeline.worker.memory_limit import MemoryLimit
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.stage_times import StageClock, ThreadClock
 from pipeline.worker.torch_threads import set_torch_threads
+from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Waveform
 
 
@@ -56,15 +57,14 @@ class DecodePool:
     def __init__(
         self,
         settings: WorkerSettings,
-        rate_hz: int,
-        min_samples: int,
+        shape: CodesShape,
         payload_bytes: MemoryLimit,
         ready: "queue.SimpleQueue[ReadyClip | None]",
     ) -> None:
-        self._rate_hz = rate_hz
-        self._min_samples = min_samples
+        self._shape = shape
+        self._rate_hz = shape.input_rate_hz
         self._decoder_name = settings.rules.decoder
-        self._bounds = ClipBounds(max_seconds=settings.rules.max_clip_seconds)
+        self._bounds = ClipBounds.of(settings.rules.max_clip_seconds, shape)
         self._payload_bytes = payload_bytes
         self._ready = ready
         self.seconds = MemoryLimit(settings.tuning.ahead_seconds)
@@ -129,7 +129,8 @@ class DecodePool:
         if isinstance(result, ClipFault):
             return result
         samples = len(result.waveform)
-        if samples >= self._min_samples:
+        if self._shape.num_frames(samples):
             return None
-        detail = f"{samples} samples at {self._rate_hz} Hz; one frame needs {self._min_samples}"
+        needed = self._shape.min_samples
+        detail = f"{samples} samples at {self._rate_hz} Hz; one frame needs {needed}"
         return ClipFault(Reason.TOO_SHORT, detail)

@@ -47,13 +47,13 @@ class ClipEncoder:
         set_torch_threads(self._torch_threads)
         with self.clock.running() as clock:
             while not self._is_over:
-                for tag, codes in self._codec.encode_stream(self._clips(clock)):
+                for tag, encoded in self._codec.encode_stream(self._clips(clock)):
                     clip = self._inside.pop(tag)
-                    if codes.shape[1] == 0:
+                    if encoded.codes.shape[1] == 0:
                         detail = f"{len(clip.waveform)} samples make no frame"
                         clip.ledger.set_fault(clip.clip, Stage.ENCODE, Reason.TOO_SHORT, detail)
                     else:
-                        clip.ledger.set_codes(clip.clip, codes)
+                        clip.ledger.set_codes(clip.clip, encoded)
 
     def _clips(self, clock: ThreadClock) -> Iterator[tuple[int, Waveform]]:
         while (ready := self._next_ready(clock)) is not None:

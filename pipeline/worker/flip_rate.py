@@ -33,7 +33,7 @@ def measure_flip_rate(
     """
     import torch
 
-    waveforms = list(_first_minute(shard, storage, codec.identity.input_rate_hz))
+    waveforms = list(_first_minute(shard, storage, codec.shape.input_rate_hz))
     if not waveforms:
         return None
     try:

@@ -20,7 +20,7 @@ from pipeline.output.manifest import Manifest, WrittenFile
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow
 from pipeline.output.rejects import RejectRow
-from xy_codec.contract import Codes
+from xy_codec.contract import Encoded
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class OpenClip:
     audio_xxh64: int = 0
     num_samples: int = 0
     sample_rate: int = 0
-    codes: Codes | None = None
+    encoded: Encoded | None = None
     reject: RejectRow | None = None
 
     @property
@@ -125,10 +125,10 @@ class ShardLedger:
             self._reject_open(clip, reason, stage, detail)
             self._advance()
 
-    def set_codes(self, clip: OpenClip, codes: Codes) -> None:
+    def set_codes(self, clip: OpenClip, encoded: Encoded) -> None:
         """Settle a clip with its codes."""
         with self._lock:
-            clip.codes = codes
+            clip.encoded = encoded
             self._advance()
 
     def finish_reading(self, holes: tuple[Hole, ...], members: int, *, limited: bool) -> None:
@@ -201,7 +201,7 @@ class ShardLedger:
         else bad JSON rejects it, else a fault of its audio, else missing JSON.
         """
         if not clip.is_filtered:
-            if clip.codes is None and clip.reject is None:
+            if clip.encoded is None and clip.reject is None:
                 return False
             if clip.metadata is None and clip.json_fault is None:
                 if not self._is_read:
@@ -226,23 +226,24 @@ class ShardLedger:
             self._reject_open(clip, Reason.MISSING_JSON, Stage.PAIR, f"no JSON member {where}")
 
     def _add_row(self, clip: OpenClip) -> None:
-        assert clip.codes is not None
+        assert clip.encoded is not None
         metadata = clip.metadata or to_metadata(clip.key, None, clip.text)
         if metadata.text is None and clip.text is not None:
             metadata = replace(metadata, text=clip.text)
         self._ready.append(
             PartRow(
                 clip.key,
-                clip.codes,
+                clip.encoded.codes,
                 clip.num_samples,
                 clip.sample_rate,
                 metadata,
                 clip.offset,
                 clip.size,
                 clip.audio_xxh64,
+                clip.encoded.side,
             )
         )
         self.codes += 1
-        self.frames += clip.codes.shape[1]
+        self.frames += clip.encoded.codes.shape[1]
         self.samples += clip.num_samples
         self.source_seconds += clip.num_samples / clip.sample_rate

@@ -36,8 +36,8 @@ class ShardWorker:
     def __init__(self, settings: WorkerSettings, codec: Codec) -> None:
         self._settings = settings
         self._codec = codec
-        if settings.tuning.packs_in_flight and getattr(codec, "packs_in_flight", 0):
-            codec.packs_in_flight = settings.tuning.packs_in_flight  # type: ignore[attr-defined]
+        if settings.tuning.packs_in_flight and codec.counters.packs_in_flight:
+            codec.counters.packs_in_flight = settings.tuning.packs_in_flight
         self._clocks: list[StageClock] = []
 
     def run(
@@ -51,10 +51,7 @@ class ShardWorker:
         outcomes: queue.SimpleQueue[ShardOutcome | BaseException | None] = queue.SimpleQueue()
         ready: queue.SimpleQueue[ReadyClip | None] = queue.SimpleQueue()
         payload_bytes = MemoryLimit(self._settings.tuning.ahead_bytes)
-        identity = self._codec.identity
-        pool = DecodePool(
-            self._settings, identity.input_rate_hz, identity.samples_per_frame, payload_bytes, ready
-        )
+        pool = DecodePool(self._settings, self._codec.shape, payload_bytes, ready)
         writer = ShardWriter(self._settings, outcomes)
         encoder = ClipEncoder(self._codec, ready, pool, self._settings.tuning)
         reader = ShardReader(self._settings, shards, pool.tasks, payload_bytes, writer)
@@ -76,7 +73,7 @@ class ShardWorker:
                 yield replace(
                     outcome,
                     stages=tuple(self.stage_times()),
-                    times_out_of_memory=getattr(self._codec, "times_out_of_memory", 0),
+                    times_out_of_memory=self._codec.counters.times_out_of_memory,
                 )
         finally:
             for limit in (payload_bytes, pool.seconds):
@@ -94,8 +91,8 @@ class ShardWorker:
 
     def num_steps(self) -> int:
         """A count that grows with all work; packs count, because a long clip is a single step."""
-        packs: int = getattr(self._codec, "packs_run", 0)
-        return sum(clock.steps for clock in self._clocks) + packs + num_failed_tries()
+        steps = sum(clock.steps for clock in self._clocks)
+        return steps + self._codec.counters.packs_run + num_failed_tries()
 
 
 def _start(

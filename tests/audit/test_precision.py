@@ -115,7 +115,7 @@ def test_the_summary_has_the_expected_the_allowed_and_the_measured_rate(fast_run
 
 def test_no_memory_for_a_second_codec_leaves_the_rate_unknown_and_the_run_alive():
     class FullCodec(FakeCodec):
-        def encode(self, waveforms):
+        def encode(self, waveforms, *, rate_hz=None):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     (shard,) = list_shards([str(next((SPEECH / "Emilia/IT").glob("*.tar")))], Storage())

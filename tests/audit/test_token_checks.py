@@ -8,14 +8,15 @@ import pytest
 from pipeline.audit.findings import entropy_bits
 from pipeline.audit.sample.part_file import PartFile
 from pipeline.audit.tokens.code_batch import read_codes
-from pipeline.audit.tokens.token_checks import CodeShape, check_part, with_duplicates
+from pipeline.audit.tokens.token_checks import check_part, with_duplicates
 from pipeline.corpus.metadata import Metadata
 from pipeline.corpus.shard import Shard
 from pipeline.output.manifest import Manifest, WrittenFile
 from pipeline.output.part import PartRow, PartWriter
 from pipeline.storage.client import Storage
+from xy_codec.fake import FAKES, FakeCodec
 
-SHAPE = CodeShape()
+SHAPE = FAKES["fake"]
 
 
 def make_rows(count: int = 40, seed: int = 0) -> list[PartRow]:
@@ -23,8 +24,7 @@ def make_rows(count: int = 40, seed: int = 0) -> list[PartRow]:
     rows = []
     for number in range(count):
         samples = int(rng.integers(24_000, 240_000))
-        (frames,) = SHAPE.frames_of(np.array([samples]), np.array([24_000]))
-        codes = rng.integers(0, 1024, (8, int(frames)), dtype=np.int16)
+        codes = rng.integers(0, 1024, (8, samples // 1920), dtype=np.int16)
         hash64 = int(rng.integers(0, 2**63))
         rows.append(PartRow(f"k{number}", codes, samples, 24_000, Metadata(), 0, 9, hash64))
     return rows
@@ -39,7 +39,6 @@ def check(tmp_path):
     """Write rows as a part and check it."""
     from pipeline.corpus.rules import ReadRules
     from pipeline.output.identity import build_identity
-    from xy_codec.fake import FakeCodec
 
     identity = build_identity(FakeCodec().identity, ReadRules())
     storage, output = Storage(), str(tmp_path)
@@ -137,7 +136,7 @@ def test_rows_of_uneven_lists_are_marked_and_do_not_shift_the_others():
     good = [[book * 2, book * 2 + 1] for book in range(8)]
     bad = [*good[:7], [1]]
     column = pa.array([bad, good, good[:3], good], pa.list_(pa.list_(pa.int16())))
-    batch = read_codes(column, np.array([2, 2, 2, 2]), 8)
+    batch = read_codes(column, np.array([2, 2, 2, 2]), SHAPE)
     assert batch.well_shaped.tolist() == [False, True, False, True]
     assert batch.rows.tolist() == [1, 1, 3, 3]
     np.testing.assert_array_equal(batch.codes[:, :2], np.array(good))

@@ -16,9 +16,11 @@ from pipeline.bench.tuning_profile import (
     write_profile,
 )
 from pipeline.errors import InputError
+from pipeline.output.parquet_layout import codes_bytes_per_second
 from pipeline.storage.client import Storage
 from pipeline.storage.streams import BLOCK_BYTES
 from pipeline.worker.codec_request import CodecRequest
+from xy_codec.fake import FAKES
 
 PROFILE = TuningProfile(
     cpu="Some CPU",
@@ -37,6 +39,7 @@ def speeds(**changes):
         "host_per_core": 500.0,
         "start_up_seconds": 0.0,
         "driver_seconds_per_shard": 0.001,
+        "codes_bytes_per_second": codes_bytes_per_second(FAKES["fake"]),
     }
     return Speeds(**usual | changes)
 

@@ -29,13 +29,14 @@ from pipeline.audit.metrics.scores import GROUPS, score_pair
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from pipeline.audit.sample.part_file import PartFile
 from pipeline.audit.sample.sampling import SamplePlan
-from pipeline.audit.tokens.token_checks import CodeShape, check_part
+from pipeline.audit.tokens.token_checks import check_part
 from pipeline.output.manifest import Manifest, WrittenFile
 from tests.benchmarks.spent_time import family_cpu_seconds
 from tests.support.audit_run import make_run
 from tests.support.places import SPEECH
 from tests.support.speech_pairs import speech_pairs
 from xy_codec.contract import Codec
+from xy_codec.fake import FAKES
 
 SECONDS = (3, 10, 30)
 
@@ -116,7 +117,7 @@ def _token_checks(rows: int) -> None:
     empty = WrittenFile("rejects/a.parquet", 0, "", 0)
     counts = (rows, rows, rows, 0, 0, 0, 0, 0.0)
     manifest = Manifest("a.tar", "/a.tar", 0, "", "0" * 8, *counts, written, empty)
-    spent = processor_seconds(lambda: check_part(PartFile(content), manifest, CodeShape()), 3)
+    spent = processor_seconds(lambda: check_part(PartFile(content), manifest, FAKES["fake"]), 3)
     print(
         f"\nToken checks: {60 * rows / spent / 1e6:.2f} M clips a minute and core "
         f"({rows:,} clips of 10 s, {len(content) / 1e6:.1f} MB, checksum included)"
@@ -130,19 +131,21 @@ def synthetic_part(rows: int) -> bytes:
     from pipeline.corpus.metadata import Metadata
     from pipeline.output.parquet_layout import DICTIONARY_COLUMNS, ROW_GROUP_ROWS
     from pipeline.output.part import PartRow, part_table
-    from pipeline.output.schema import PART_SCHEMA
+    from pipeline.output.schema import part_schema
 
     rng = np.random.default_rng(0)
     sink = io.BytesIO()
     dictionary: Any = list(DICTIONARY_COLUMNS)  # pyarrow's stubs allow only a bool
-    writer = pq.ParquetWriter(sink, PART_SCHEMA, compression="zstd", use_dictionary=dictionary)
+    writer = pq.ParquetWriter(
+        sink, part_schema(FAKES["fake"]), compression="zstd", use_dictionary=dictionary
+    )
     for start in range(0, rows, ROW_GROUP_ROWS):
         group = []
         for number in range(start, min(start + ROW_GROUP_ROWS, rows)):
             samples = int(rng.uniform(3, 17) * 24_000)
             codes = rng.integers(0, 1024, (8, samples // 1920), dtype=np.int16)
             group.append(PartRow(f"k{number}", codes, samples, 24_000, Metadata(), 0, 9, number))
-        writer.write_table(part_table(group, "a.tar", has_offsets=True))
+        writer.write_table(part_table(group, "a.tar", FAKES["fake"], has_offsets=True))
     writer.close()
     return sink.getvalue()
 

@@ -22,9 +22,9 @@ from tests.benchmarks.reference_way import encode_as_reference, open_reference
 from tests.support.full_size_codec import full_size
 from xy_codec import load_codec
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.errors import ConfigError
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.packed_codec import PackedCodec
 
 
 def emilia_lengths(count: int) -> np.ndarray:

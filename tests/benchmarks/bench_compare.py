@@ -36,8 +36,8 @@ from tests.support.full_size_codec import full_size
 from tests.support.places import ROOT
 from xy_codec import load_codec
 from xy_codec.contract import Codec
-from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.fake import FakeCodec
+from xy_codec.xy.packed_codec import PackedCodec
 
 HERE = Path(__file__).parent
 
@@ -68,7 +68,7 @@ def compare_codecs(wish: Wish) -> Iterator[str]:
     assert isinstance(codec, PackedCodec)
     plan, reference = codec.plan, open_reference(None if wish.full else "xy-nano")
     lengths = emilia_lengths(wish.clips)
-    clips = waveforms(lengths, codec.identity.input_rate_hz)
+    clips = waveforms(lengths, codec.shape.input_rate_hz)
     ways: dict[str, Callable[[], object]] = {
         "ours": lambda: codec.encode(clips),
         "reference's way": lambda: encode_as_reference(reference, plan, clips),

@@ -185,10 +185,10 @@ def encode_found(event: object, ledger: ShardLedger, codec: FakeCodec) -> None:
     assert event.files.audio is not None
     assert event.files.audio.payload is not None
     clip.audio_xxh64 = xxhash.xxh64_intdigest(event.files.audio.payload)
-    decoded = decode_clip(event.files.audio.payload, codec.identity.input_rate_hz, ClipBounds())
+    decoded = decode_clip(event.files.audio.payload, codec.shape.input_rate_hz, ClipBounds())
     assert isinstance(decoded, DecodedClip)
     clip.num_samples, clip.sample_rate = decoded.num_samples, decoded.sample_rate
-    ledger.set_codes(clip, codec.encode([decoded.waveform])[0])
+    ledger.set_codes(clip, codec.encode_with_side([decoded.waveform])[0])
 
 
 def random_row(number: int, frames: int, rng: np.random.Generator) -> PartRow:

@@ -13,7 +13,7 @@ import time
 import torch
 
 from xy_codec.engine.layout import lay_out_in_tiles
-from xy_codec.engine.packed_model import PackedBlock
+from xy_codec.xy.packed_model import PackedBlock
 from xy_codec.xy.transformer import Block
 
 

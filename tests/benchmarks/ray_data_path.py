@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from tests.benchmarks.spent_time import family_cpu_seconds
+from xy_codec.fake import FAKES
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class EncodeBatch:
     def __call__(self, batch: Any) -> pa.Table:
         """A batch as pandas gives it, with bytes in `mp3` and a dictionary in `json`."""
         self._began = self._began or (time.time(), time.process_time())
-        rate_hz = self._codec.identity.input_rate_hz
+        rate_hz = self._codec.shape.input_rate_hz
         waveforms = [self._decode(content, rate_hz) for content in batch.mp3]
         codes = self._codec.encode(waveforms)
         # Actors end with their dataset and take their processor time with them.
@@ -86,7 +87,7 @@ def decode_plain(content: bytes, rate_hz: int) -> Any:
 def arrow_lent(codes: Sequence[Any]) -> Any:
     from pipeline.output.part import codes_array
 
-    return codes_array(codes)
+    return codes_array(codes, FAKES["fake"])
 
 
 def arrow_plain(codes: Sequence[Any]) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xy_codec.engine.windows import WindowPlan
-from xy_codec.weights.source import find_files, read_config
+from xy_codec.weights.source import fetch_codec, find_files, read_config
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.state_dict import build_model, read_released
@@ -54,7 +54,7 @@ def open_reference(source: str | None) -> XYTokenizer:
 
         model = build_model(*random_full_size())
     else:
-        files = find_files(source)
+        files = find_files(fetch_codec(source))
         assert files.config is not None
         config = CodecConfig.from_mapping(read_config(files.config))
         model = build_model(config, read_released(files.weights))

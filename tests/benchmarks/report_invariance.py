@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tests.benchmarks.bench_codec import emilia_lengths, open_codec
-from xy_codec.engine.packed_codec import PackedCodec
+from xy_codec.xy.packed_codec import PackedCodec
 
 Arrays = list[np.ndarray]
 

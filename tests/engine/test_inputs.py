@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tests.support.golden_case import Group, small_codec
 from xy_codec.contract import Codec
-from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.engine.windows import WindowPlan
-from xy_codec.errors import AudioError, CodesError
-from xy_codec.loading import assemble
+from xy_codec.errors import AudioError, CodesError, ConfigError
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.loading import assemble
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.packed_codec import PackedCodec
 
 NARROW = {96: 16, 192: 32, 384: 64}
 RNG = np.random.default_rng(11)
@@ -35,7 +35,7 @@ def noise(length: int) -> np.ndarray:
 
 def test_the_codec_fulfils_the_contract(codec: PackedCodec) -> None:
     assert isinstance(codec, Codec)
-    assert codec.identity.frame_rate_hz == 12.5
+    assert codec.shape.frame_rate_hz == 12.5
     assert codec.identity.platform.startswith("cpu:")
     assert codec.identity.to_dict()["pack_geometry"].startswith("rows")
 
@@ -91,10 +91,12 @@ def test_the_first_codebooks_can_be_coded_alone(codec: PackedCodec) -> None:
     wave = noise(20_000)
     whole = codec.encode([wave])[0]
     for count in (1, 3):
-        assert np.array_equal(codec.encode([wave], num_codebooks=count)[0], whole[:count])
+        few = small_codec("small_xy", 10.0, depth=count)
+        assert np.array_equal(few.encode([wave])[0], whole[:count])
+        assert few.shape.num_codebooks == few.identity.options["depth"] == count
         assert codec.decode([whole[:count]])[0].shape == (15 * 1280,)
-    with pytest.raises(CodesError, match="9 codebooks; expected 1 to 8"):
-        codec.encode([wave], num_codebooks=9)
+    with pytest.raises(ConfigError, match="`depth` is 9; expected 1 to 8"):
+        small_codec("small_xy", 10.0, depth=9)
 
 
 def test_matrices_of_different_depth_can_be_decoded_together(codec: PackedCodec) -> None:

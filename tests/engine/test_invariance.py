@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.support.golden_case import small_codec
-from xy_codec.engine.packed_codec import PackedCodec
+from xy_codec.xy.packed_codec import PackedCodec
 
 RNG = np.random.default_rng(20)
 # Every remainder a clip can leave in a frame, a token and a mel hop, and some that need windows.
@@ -89,7 +89,7 @@ def test_streams_give_what_lists_give(
 ) -> None:
     streamed = dict(codec.encode_stream((f"clip {i}", wave) for i, wave in enumerate(CLIPS)))
     assert len(streamed) == len(CLIPS)
-    assert all(np.array_equal(streamed[f"clip {i}"], alone[i][0]) for i in range(len(CLIPS)))
+    assert all(np.array_equal(streamed[f"clip {i}"].codes, alone[i][0]) for i in range(len(CLIPS)))
 
 
 def test_pack_size_is_tuning_and_tile_size_is_identity(

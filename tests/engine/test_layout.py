@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from tests.support.golden_case import small_codec
+from xy_codec.contract import Counters
 from xy_codec.engine.geometry import CPU, CUDA, Geometry
 from xy_codec.engine.layout import Layout, lay_out_in_tiles
-from xy_codec.engine.packed_codec import PackedCodec
-from xy_codec.engine.packed_model import merge_steps, split_steps
+from xy_codec.xy.packed_codec import PackedCodec
+from xy_codec.xy.packed_model import merge_steps, split_steps
 
 RNG = np.random.default_rng(8)
 
@@ -60,14 +61,14 @@ def test_packs_in_flight_are_tuning(in_flight: int) -> None:
     codec = small_codec("small_xy", 10.0)
     waves = clips(*RNG.integers(1280, 60_000, 20).tolist(), 0)
     expected = codec.encode(waves)
-    before = codec.geometry, codec.packs_in_flight
+    before = codec.geometry, codec.counters.packs_in_flight
     try:
         codec.geometry = Geometry(before[0].tile_steps, before[0].tile_steps)
-        codec.packs_in_flight = in_flight
+        codec.counters.packs_in_flight = in_flight
         got = dict(codec.encode_stream(enumerate(waves)))
     finally:
-        codec.geometry, codec.packs_in_flight = before
-    assert all(np.array_equal(got[i], codes) for i, codes in enumerate(expected))
+        codec.geometry, codec.counters.packs_in_flight = before
+    assert all(np.array_equal(got[i].codes, codes) for i, codes in enumerate(expected))
 
 
 def test_out_of_memory_means_fewer_packs_in_flight_and_the_same_codes(
@@ -77,12 +78,12 @@ def test_out_of_memory_means_fewer_packs_in_flight_and_the_same_codes(
     waves = clips(*[100_000] * 24)
     expected = codec.encode(waves)
     shapes = fail_to_encode(codec, monkeypatch, calls={3, 6})
-    monkeypatch.setattr(codec, "packs_in_flight", 2)
-    monkeypatch.setattr(codec, "times_out_of_memory", 0)
+    counters = Counters(packs_in_flight=2)
+    monkeypatch.setattr(codec, "counters", counters)
     monkeypatch.setattr(codec, "geometry", Geometry(CPU.tile_steps, CPU.tile_steps))
     got = dict(codec.encode_stream(enumerate(waves)))
-    assert all(np.array_equal(got[i], codes) for i, codes in enumerate(expected))
-    assert (codec.times_out_of_memory, codec.packs_in_flight) == (2, 0)
+    assert all(np.array_equal(got[i].codes, codes) for i, codes in enumerate(expected))
+    assert (counters.times_out_of_memory, counters.packs_in_flight) == (2, 0)
     assert shapes[2] == shapes[3]
 
 

@@ -17,7 +17,7 @@ from jobs import cli
 from tests.support.places import SPEECH
 from tests.support.shard_maker import Member, audio, pair, pairs, tar_bytes, write_shard
 from xy_codec import load_codec
-from xy_codec.engine.packed_model import PackedEncoder
+from xy_codec.xy.packed_model import PackedEncoder
 
 INLINE = ("--codec", "fake", "--engine", "inline")
 

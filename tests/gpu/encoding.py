@@ -59,9 +59,9 @@ def _device(
 ) -> dict[str, Any]:
     """The share of time that the device works, and how often it is called."""
     codec = models.codec(models.main, precision)
-    before = codec.packs_run
+    before = codec.counters.packs_run
     traced = trace(partial(codec.encode, clips), models.device)
-    packs = codec.packs_run - before
+    packs = codec.counters.packs_run - before
     # Kernel times are those of the profiled run, the wall time is that of the others.
     seconds = first["audio_seconds"] / first["times_realtime"]
     return {

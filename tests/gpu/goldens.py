@@ -11,9 +11,9 @@ from tests.golden.weights import blob_sha256
 from tests.gpu.models import FULL, SMALL, FoundGroup, Models, Wave, emilia_clips, nano_speech
 from tests.gpu.record import Record
 from tests.support.golden_case import recorded, wave_error
-from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.engine.packing import fill_packs
 from xy_codec.xy.config import FRAME_TOKENS
+from xy_codec.xy.packed_codec import PackedCodec
 
 _CLEAR_GAP, _SMALL_GAP = 1e-3, 1e-4
 _SMALL_CASES = ("zeros", "synth1281_ov10", "speech5", "codes3_ov10")
@@ -125,12 +125,12 @@ class LatentTap:
         hook = self.codec.encoder.input_proj.register_forward_hook(
             lambda module, inputs, output: self.parts.append(output.float().cpu())
         )
-        packs = self.codec.packs_run
+        packs = self.codec.counters.packs_run
         try:
             codes = self.codec.encode(clips)
         finally:
             hook.remove()
-        assert self.codec.packs_run == packs + 1, "these clips do not fit one pack"
+        assert self.codec.counters.packs_run == packs + 1, "these clips do not fit one pack"
         latents, at, out = torch.cat(self.parts).numpy(), 0, []
         for clip, matrix in zip(clips, codes, strict=True):
             out.append((matrix, latents[at : at + matrix.shape[1]]))

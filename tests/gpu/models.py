@@ -23,12 +23,13 @@ from tests.golden import weights
 from tests.gpu.flac import read_flac
 from tests.support.golden_case import Group
 from tests.support.places import GOLDEN, ROOT
-from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.engine.windows import WindowPlan
-from xy_codec.loading import assemble, load_codec
+from xy_codec.loading import load_codec
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.loading import assemble
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.packed_codec import PackedCodec
 from xy_codec.xy.released import released_config
 from xy_codec.xy.state_dict import build_model, released_state
 

@@ -145,7 +145,7 @@ def test_a_folder_without_a_run_is_named(
 
 def test_the_same_call_again_does_what_is_left(corpus: Path) -> None:
     shards = [corpus / "in/s0.tar", corpus / "in/s1.tar"]
-    wanted = xytok.CodecRequest("fake", overlap_seconds=0.0)
+    wanted = xytok.CodecRequest("fake", options=("overlap_seconds=0",))
     rules = xytok.ReadRules(limit=3)
     for inputs, done in ((shards[:1], 1), (shards, 1), (shards, 0)):
         run = xytok.tokenize(

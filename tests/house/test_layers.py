@@ -31,8 +31,9 @@ ROOMS = {
         "bench",
     ),
     "xy_codec": (
-        "errors", "validation", "contract", "torchaudio_import", "audio", "inputs", "fake",
-        "weights", "xy", "engine", "loading", "training",
+        "errors", "validation", "codes_shape", "inputs", "options", "contract",
+        "torchaudio_import", "audio", "weights", "catalogue", "fake", "engine", "xy",
+        "loading", "training",
     ),
 }  # fmt: skip
 

@@ -7,8 +7,9 @@ import yaml
 
 import xytok
 from pipeline.inspect.card import make_card, size_category
-from pipeline.output.schema import PART_SCHEMA
+from pipeline.output.schema import part_schema
 from tests.support.shard_maker import audio, pair, pairs, write_shard
+from xy_codec.fake import FAKES
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +44,14 @@ def test_people_read_languages_speakers_codec_and_columns(card: str) -> None:
     lines = card.splitlines()
     assert "# Tiny: a trial" in lines
     assert "2 languages, 3 speakers." in lines
-    assert "- Codes: 8 codebooks of 1024, 12.5 frames a second" in lines
+    assert "- Codes: 8 codebooks of 1,024, 12.5 frames a second" in lines
     assert [line for line in lines if line.endswith(" 0.00 |")] == [
         "| en | 3 | 0.00 |",
         "| fr | 2 | 0.00 |",
         "| unknown | 1 | 0.00 |",
     ]
     rows = {line.split("|")[1].strip(" `"): line for line in lines if line.startswith("| `")}
-    assert list(rows) == PART_SCHEMA.names
+    assert list(rows) == part_schema(FAKES["fake"]).names
     codes = "`codes[k][t]` is codebook k at frame t: no special tokens, no offsets, no delay"
     assert rows["codes"] == f"| `codes` | list of 8 lists of int16, one per codebook | {codes} |"
     assert rows["speaker"] == "| `speaker` | string, may be null | of the JSON |"

@@ -90,7 +90,7 @@ def test_a_filter_is_said_not_to_be_estimated(
 
 
 @pytest.mark.parametrize(
-    "other", [["--precision", "fast"], ["--overlap-seconds", "5"], ["--limit", "1"]]
+    "other", [["--precision", "fast"], ["--codec-option", "overlap_seconds=5"], ["--limit", "1"]]
 )
 def test_what_a_run_would_refuse_is_not_planned(
     tmp_path: Path, other: list[str], capsys: pytest.CaptureFixture[str]

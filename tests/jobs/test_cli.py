@@ -102,7 +102,7 @@ def test_all_wrong_options_are_told_at_once(capsys):
     [
         (["tokenize", "in", "out", "--codec", "fake", "--address", "x"], "--cluster"),
         (["tokenize", "in", "out", "--codec", "fake", "--profile", "x"], "--tuning"),
-        (["encode", "a.wav", "-o", "x", "--overlap", "1"], "--overlap-seconds"),
+        (["encode", "a.wav", "-o", "x", "--overlap", "1"], "--codec-option"),
         (["encode", "a.wav", "-o", "x", "--config", "x"], "--codec-config"),
         (["bench", "--config", "x"], "--codec-config"),
         (["bench", "--profile", "x"], "--save-tuning"),
@@ -160,7 +160,7 @@ def test_completion_for_other_shells_names_every_verb_and_a_flag(shell, capsys):
     assert cli.run(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert all(verb in script for verb in cli.VERBS)
-    assert "overlap-seconds" in script
+    assert "codec-option" in script
     assert shell != "zsh" or script.endswith("\ncompdef _cyclopts_xytok xytok\n")
 
 

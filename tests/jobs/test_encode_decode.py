@@ -62,7 +62,7 @@ def test_codes_of_another_codec_are_not_decoded(
 
 def test_only_the_first_codebooks_can_be_kept(audio: Path, tmp_path: Path) -> None:
     codes, wavs = tmp_path / "codes", tmp_path / "wavs"
-    options = ["--codec", "fake", "--codebooks", "2"]
+    options = ["--codec", "fake", "--codec-option", "depth=2"]
     assert run(["encode", str(audio / "b.flac"), "-o", str(codes), *options]) == 0
     with np.load(codes / "b.npz") as data:
         assert data["codes"].shape == (2, 12)

@@ -59,7 +59,7 @@ def test_a_config_says_the_same_as_flags(tmp_path: Path) -> None:
         codec: fake
         codec-config: codec.yaml
         precision: fast
-        overlap_seconds: 5
+        codec_option: [overlap_seconds=5]
         compile: true
         require-json: true
         max-member-bytes: 3MiB
@@ -70,7 +70,9 @@ def test_a_config_says_the_same_as_flags(tmp_path: Path) -> None:
         tuning: null
     """
     words = "a.tar b.tar out --codec fake --codec-config codec.yaml --precision fast --compile"
-    words += " --overlap-seconds 5 --require-json --max-member-bytes 3145728 --workers auto"
+    words += (
+        " --codec-option overlap_seconds=5 --require-json --max-member-bytes 3145728 --workers auto"
+    )
     words += " --max-clip-seconds 100 --cluster head:6379 --max-reject-rate 0.25"
     by_flags = options_of(*words.split())
     by_config = options_of("--config", write_config(tmp_path, text))

@@ -15,11 +15,11 @@ from pipeline.corpus.shard import Shard
 from pipeline.output.identity import build_identity
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow, PartWriter
-from pipeline.output.schema import PART_SCHEMA, REJECT_SCHEMA
+from pipeline.output.schema import REJECT_SCHEMA, part_schema
 from pipeline.storage.client import Storage
 from tests.support.inline_run import run_shards, run_tar
 from tests.support.shard_maker import pairs, write_shard
-from xy_codec.fake import FakeCodec
+from xy_codec.fake import FAKES, FakeCodec
 
 IDENTITY = build_identity(FakeCodec().identity, ReadRules())
 
@@ -88,7 +88,7 @@ def test_every_part_and_reject_file_has_the_same_schema(tmp_path: Path) -> None:
     parts = list(tmp_path.glob("out/tokens/**/*.parquet"))
     assert len(parts) == 2
     for part in parts:
-        assert pq.read_schema(part).remove_metadata().equals(PART_SCHEMA)
+        assert pq.read_schema(part).remove_metadata().equals(part_schema(FAKES["fake"]))
     for rejects in tmp_path.glob("out/rejects/**/*.parquet"):
         assert pq.read_schema(rejects).remove_metadata().equals(REJECT_SCHEMA)
 

@@ -23,6 +23,7 @@ from pipeline.storage.location import join
 from pipeline.worker.codec_request import CodecRequest, Precision
 from pipeline.worker.settings import Tuning
 from tests.support.places import SPEECH
+from xy_codec.fake import FAKES
 
 FIRST = "EN-B000000.tar"
 ENGLISH = str(SPEECH / "Emilia/EN")
@@ -77,7 +78,9 @@ def change_codes(output: Path, change: Change, shard: str = FIRST) -> None:
         place = table.schema.get_field_index("codes")
         changed = change(codes)
         frames = pa.array([matrix.shape[1] for matrix in changed], pa.int32())
-        table = table.set_column(place, table.schema.field("codes"), codes_array(changed))
+        table = table.set_column(
+            place, table.schema.field("codes"), codes_array(changed, FAKES["fake"])
+        )
         place = table.schema.get_field_index("num_frames")
         return table.set_column(place, table.schema.field("num_frames"), frames)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.corpus.decode import decode_clip
 from pipeline.worker.codec_request import CodecRequest
-from xy_codec.contract import Codec, Codes, Tag, Waveform
+from xy_codec.contract import Codec, Encoded, Tag, Waveform
 from xy_codec.fake import FakeCodec
 
 # What the bytes of a deadly clip begin with.
@@ -46,7 +46,7 @@ class DeadlyCodec(FakeCodec):
 
     way = "ends"
 
-    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Codes]]:
+    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Encoded]]:
         return super().encode_stream(self._survivors(clips))
 
     def _survivors(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Waveform]]:

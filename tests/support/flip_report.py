@@ -71,7 +71,7 @@ def measure_flips(reference: Codec, other: Codec, waveforms: Sequence[Waveform])
 
 
 def _mels(codec: Codec, codes: Sequence[Codes]) -> list[Mel]:
-    rate_hz = codec.identity.output_rate_hz
+    rate_hz = codec.shape.output_rate_hz
     return [_mel(resample(wave, rate_hz, 16000)) for wave in codec.decode(codes)]
 
 

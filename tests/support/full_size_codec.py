@@ -7,11 +7,11 @@ import torch
 
 from pipeline.worker.codec_request import CodecRequest
 from xy_codec.contract import Codec
-from xy_codec.engine.packed_codec import PackedCodec
-from xy_codec.loading import assemble
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.loading import assemble
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.packed_codec import PackedCodec
 from xy_codec.xy.released import released_config
 
 # The length of the vocoder head's bias tells the variant: the one at 16 kHz.

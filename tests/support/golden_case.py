@@ -13,10 +13,10 @@ import torch
 
 from tests.golden import weights
 from tests.support.places import GOLDEN, ROOT
-from xy_codec.engine.packed_codec import PackedCodec
-from xy_codec.loading import assemble
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.loading import assemble
+from xy_codec.xy.packed_codec import PackedCodec
 from xy_codec.xy.state_dict import released_state
 
 SHARED = Path(os.environ.get("XYTOK_GOLDEN", ROOT.parent / "shared" / "golden"))
@@ -73,11 +73,14 @@ def checkpoint_of(group: Group) -> Checkpoint:
 
 
 @lru_cache(maxsize=4)
-def small_codec(name: str, overlap: float, precision: str = "exact") -> PackedCodec:
+def small_codec(
+    name: str, overlap: float, precision: str = "exact", depth: int | None = None
+) -> PackedCodec:
     """The codec of a small group on the CPU; kept, because many tests want it."""
     group = Group(name)
     config = CodecConfig.from_mapping(group.info["params"])
-    return assemble(config, checkpoint_of(group), precision, "cpu", overlap)
+    options = {"overlap_seconds": overlap} | ({"depth": depth} if depth else {})
+    return assemble(config, checkpoint_of(group), precision, "cpu", options=options)
 
 
 @lru_cache(maxsize=8)

@@ -26,7 +26,7 @@ FAKE = CodecRequest("fake")
 class TooBigCodec(FakeCodec):
     """Needs more memory than there is."""
 
-    def encode(self, waveforms: Sequence[Waveform]) -> list[Codes]:
+    def encode(self, waveforms: Sequence[Waveform], *, rate_hz: int | None = None) -> list[Codes]:
         """Fail as CUDA does."""
         raise torch.cuda.OutOfMemoryError("out of memory")
 

@@ -19,7 +19,7 @@ from pipeline.worker.worker import ShardWorker
 from tests.support.faulty_codecs import ABORT, HANG
 from tests.support.inline_run import run_shards, worker_settings
 from tests.support.shard_maker import audio, pair, pairs, write_shard
-from xy_codec.contract import Codes, Tag, Waveform
+from xy_codec.contract import Encoded, Tag, Waveform
 from xy_codec.fake import FakeCodec
 
 
@@ -41,7 +41,7 @@ def hashes(output: Path) -> dict[str, str]:
 class HoardingCodec(FakeCodec):
     """Gives nothing back before its stream ends or eight clips are in, and then in reverse."""
 
-    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Codes]]:
+    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Encoded]]:
         held: list[tuple[Tag, Waveform]] = []
         for clip in clips:
             held.append(clip)
@@ -52,7 +52,7 @@ class HoardingCodec(FakeCodec):
 
 
 class BrokenCodec(FakeCodec):
-    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Codes]]:
+    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Encoded]]:
         next(iter(clips))
         raise RuntimeError("no kernel image")
         yield

@@ -18,10 +18,10 @@ from tests.support.golden_case import (
     recorded,
     wave_error,
 )
-from xy_codec.engine.packed_codec import PackedCodec
 from xy_codec.engine.windows import WindowPlan
-from xy_codec.loading import assemble
 from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.loading import assemble
+from xy_codec.xy.packed_codec import PackedCodec
 
 CHOSEN = {
     "full_xy": ["speech5", "synth1281_ov10", "synth320001_ov10", "batch6", "codes_mixed_ov10"],

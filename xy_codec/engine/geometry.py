@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import torch
 
-from xy_codec.xy.config import FRAME_TOKENS
-
 # Clips of compiled packs start at multiples of this many tokens, so that attention sums a clip's
 # keys in the same blocks wherever it lies.
 BLOCK_STEPS = 64
@@ -16,12 +14,12 @@ class Geometry:
     """Steps (50 Hz tokens) in every matrix product, and how many steps a pack aims for.
 
     `tile_steps` decides bits and is recorded; `pack_steps` is tuning and is free. Clips start at
-    multiples of `clip_steps`: whole 12.5 Hz frames, or more where a compiler wants blocks.
+    multiples of `clip_steps`: whole 12.5 Hz frames of four, or more where a compiler wants blocks.
     """
 
     tile_steps: int
     pack_steps: int
-    clip_steps: int = FRAME_TOKENS
+    clip_steps: int = 4
     is_compiled: bool = False
 
     @property

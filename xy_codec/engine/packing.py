@@ -10,10 +10,9 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from xy_codec.contract import Codes, Tag, Waveform
+from xy_codec.contract import Codes, Encoded, Tag, Waveform
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.windows import EncodeWindow
-from xy_codec.xy.config import FRAME_TOKENS
 
 Window = TypeVar("Window")
 
@@ -29,13 +28,14 @@ class OpenClip(Generic[Tag]):
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[Tag]):
-    """One window of a clip, the mel frames it takes, and the tokens it owns in a pack."""
+    """One window of a clip, the mel frames it takes, and the steps and frames it owns in a pack."""
 
     clip: OpenClip[Tag]
     window: EncodeWindow
     samples: Waveform
     mel_frames: int
     steps: int
+    frames: int
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Pack(Generic[Tag]):
         """The steps of the buffer that its windows own."""
         return sum(job.steps for job in self.jobs)
 
-    def collect(self) -> Iterator[tuple[Tag, Codes]]:
+    def collect(self) -> Iterator[tuple[Tag, Encoded]]:
         """Wait for the codes, hand them to their clips, and yield the clips that are complete."""
         if self.done is not None:
             self.done.synchronize()
@@ -59,10 +59,10 @@ class Pack(Generic[Tag]):
         for job in self.jobs:
             kept = slice(job.window.first_frame, job.window.first_frame + job.window.num_kept)
             job.clip.codes[:, kept] = matrix[start : start + job.window.num_kept].T
-            start += job.steps // FRAME_TOKENS
+            start += job.frames
             job.clip.windows_left -= 1
             if job.clip.windows_left == 0:
-                yield job.clip.tag, job.clip.codes
+                yield job.clip.tag, Encoded(job.clip.codes)
 
 
 def fill_packs(windows: Iterable[tuple[Window, int]], geometry: Geometry) -> Iterator[list[Window]]:

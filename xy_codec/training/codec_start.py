@@ -8,7 +8,7 @@ import torch
 from xy_codec.training.recipe import RECIPES, Recipe
 from xy_codec.training.training_codec import TrainingCodec
 from xy_codec.training.whisper_weights import load_whisper, whisper_encoder_state
-from xy_codec.weights.source import find_files, read_config
+from xy_codec.weights.source import fetch_codec, find_files, read_config
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.state_dict import build_model, read_released
@@ -21,7 +21,7 @@ def codec_config_path(recipe: Recipe) -> Path:
         return Path(name)
     if (RECIPES / f"{name}.yaml").exists():
         return RECIPES / f"{name}.yaml"
-    return find_files(name).config or Path(name)
+    return find_files(fetch_codec(name)).config or Path(name)
 
 
 def codec_config(recipe: Recipe) -> CodecConfig:
@@ -34,7 +34,7 @@ def start_codec(recipe: Recipe, expected_vectors: float) -> TrainingCodec:
     torch.manual_seed(recipe.seed)
     config = codec_config(recipe)
     if recipe.model.warm_start:
-        weights = find_files(recipe.model.warm_start).weights
+        weights = find_files(fetch_codec(recipe.model.warm_start)).weights
         model = build_model(config, read_released(weights)).requires_grad_(True)
         rescale_counts(model, expected_vectors)
     else:

@@ -1,16 +1,20 @@
-"""Where a codec comes from: a name, a path, a URL or a Hugging Face repository, as local files."""
+"""Where a codec comes from: a name, a path, a URL or a Hugging Face repository, as local files.
+
+Which of the files a codec needs, its own folder says (`catalogue.py`).
+"""
 
 import hashlib
+import json
 import os
 import re
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from xy_codec.errors import CheckpointError, ConfigError
-from xy_codec.fake import NO_CHECKPOINT
 
 BUNDLED = Path(__file__).parents[1] / "checkpoints"
 _WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -19,8 +23,35 @@ _REPO_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 
 
 @dataclass(frozen=True, slots=True)
+class CodecPlace:
+    """A codec on this machine: a checkpoint, or a folder as its release lays it out.
+
+    `source` is what the user wrote, without secrets; `config` is set where the user named a
+    configuration that does not lie beside the checkpoint.
+    """
+
+    source: str
+    path: Path
+    config: Path | None = None
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The content of one of the folder's JSON files; empty where it is not there."""
+        file = self.path / name
+        if not file.is_file():
+            return {}
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"`{file}` cannot be read: {error}. Expected the JSON that was published with the "
+                "checkpoint; download it again."
+            ) from error
+        return values if isinstance(values, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
 class CodecFiles:
-    """The local files of a codec; `config` is None where only weights were given."""
+    """One checkpoint and its configuration; `config` is None where only weights were given."""
 
     weights: Path
     config: Path | None
@@ -31,27 +62,41 @@ def bundled_names() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob("*/config.yaml"))
 
 
-def find_files(source: str, config: str | None = None) -> CodecFiles:
-    """Bring the files behind `source` to this machine and tell weights from configuration."""
+def fetch_codec(source: str, config: str | None = None) -> CodecPlace:
+    """Bring the files behind `source` to this machine."""
     place = _locate(source)
-    if place.is_dir():
-        files = _in_folder(place, _without_secrets(source, source))
+    local = None if config is None else _fetch(config) if "://" in config else Path(config)
+    return CodecPlace(_without_secrets(source, source), place, local)
+
+
+def find_files(place: CodecPlace) -> CodecFiles:
+    """The one checkpoint of a place, and the YAML or JSON beside it."""
+    if place.path.is_dir():
+        files = _in_folder(place.path, place.source)
     else:
-        files = CodecFiles(place, _config_in(place.parent))
-    if config is None:
-        return files
-    return CodecFiles(files.weights, _fetch(config) if "://" in config else Path(config))
-
-
-def checkpoint_sha256(source: str) -> str:
-    """The hash of the weights behind `source`, without loading them."""
-    return NO_CHECKPOINT if source == "fake" else file_sha256(find_files(source).weights)
+        files = CodecFiles(place.path, _config_in(place.path.parent))
+    return files if place.config is None else CodecFiles(files.weights, place.config)
 
 
 def file_sha256(path: Path) -> str:
     """The hash of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_sha256(paths: Sequence[Path]) -> str:
+    """The hash of a checkpoint: of its file, or of the hashes of its files, one after the other."""
+    hashes = [file_sha256(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else _text_sha256("".join(hashes))
+
+
+def settings_sha256(settings: Mapping[str, Any]) -> str:
+    """The hash of a configuration: of its values, not of how a file spells them."""
+    return _text_sha256(json.dumps(settings, sort_keys=True))
+
+
+def _text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -172,6 +172,9 @@ class CodecConfig:
         return config
 
 
+_ENCODERS = ("semantic", "acoustic")
+# The adapters, and how much slower than the 50 Hz tokens each runs.
+_ADAPTERS = {"semantic_encoder_adapter": 1, "pre_rvq_adapter": 1, "post_rvq_adapter": FRAME_TOKENS}
 _BLOCKS: dict[str, Any] = {
     "semantic_encoder_kwargs": EncoderConfig,
     "semantic_encoder_adapter_kwargs": AdapterConfig,
@@ -252,25 +255,52 @@ def _check_value(block: str, key: str, value: object, kind: str) -> None:
 
 
 def _check_consistency(config: CodecConfig) -> None:
-    mel, encoder = config.feature_extractor_kwargs, config.semantic_encoder_kwargs
-    decoder, quantizer = config.acoustic_decoder_kwargs, config.quantizer_kwargs
-    vocoder = config.vocos_kwargs
-    tokens_per_code = config.encoder_downsample_rate // (mel.hop_length * 2)
+    """Every block against the others and against what the model computes; all faults at once.
+
+    What does not show in the shapes of the weights would change codes without an error.
+    """
+    mel, vocoder = config.feature_extractor_kwargs, config.vocos_kwargs
+    quantizer, decoder = config.quantizer_kwargs, config.acoustic_decoder_kwargs
+    encoders = {name: getattr(config, f"{name}_encoder_kwargs") for name in _ENCODERS}
+    convolutional = {**encoders, "acoustic_decoder": decoder}
+    activated = convolutional | {name: getattr(config, f"{name}_kwargs") for name in _ADAPTERS}
+    tokens_hz = config.input_sample_rate / mel.hop_length / 2
+    windows = {name: block.num_positions for name, block in convolutional.items()}
     rules = {
-        "activation_function must be gelu": encoder.activation_function == "gelu",
-        "kernel_size must be 3": encoder.kernel_size == decoder.kernel_size == 3,
-        "stride_size must be 2": encoder.stride_size == decoder.stride_size == 2,
+        "activation_function must be gelu in every block": all(
+            block.activation_function == "gelu" for block in activated.values()
+        ),
+        "kernel_size must be 3": all(block.kernel_size == 3 for block in convolutional.values()),
+        "stride_size must be 2": all(block.stride_size == 2 for block in convolutional.values()),
         "codebook_dim must equal rvq_dim": quantizer.codebook_dim == quantizer.rvq_dim,
         "avg_pooler and stride must be 4": config.downsample_kwargs.avg_pooler
-        == config.upsample_kwargs.stride == tokens_per_code == FRAME_TOKENS,
+        == config.upsample_kwargs.stride == FRAME_TOKENS,
+        "encoder_downsample_rate must be 8 * hop_length": config.encoder_downsample_rate
+        == 2 * FRAME_TOKENS * mel.hop_length,
         "padding must be `same`": vocoder.padding == "same",
-        "num_mel_bins must equal feature_size": encoder.num_mel_bins == mel.feature_size,
+        "num_mel_bins must equal feature_size": all(
+            block.num_mel_bins == mel.feature_size for block in encoders.values()
+        ),
+        "sampling_rate / hop_length must be the same in every block": all(
+            block.sampling_rate * mel.hop_length == mel.sampling_rate * block.hop_length
+            for block in convolutional.values()
+        ),
         "sampling_rate must equal the input sample rate": mel.sampling_rate
         == config.input_sample_rate,
         "decoder_upsample_rate must be 8 * hop_size": config.decoder_upsample_rate
-        == 8 * vocoder.hop_size,
-        "d_model of both encoders must be equal": encoder.d_model
-        == config.acoustic_encoder_kwargs.d_model,
+        == 2 * FRAME_TOKENS * vocoder.hop_size,
+        "output_sample_rate must be hop_size times the rate of the mel frames":
+        config.output_sample_rate * mel.hop_length == vocoder.hop_size * config.input_sample_rate,
+        "max_audio_seconds must be chunk_length or more": all(
+            positions >= mel.chunk_length * tokens_hz for positions in windows.values()
+        ),
+        "max_source_positions must reach over chunk_length": all(
+            getattr(config, f"{name}_kwargs").max_source_positions
+            >= mel.chunk_length * tokens_hz / slower
+            for name, slower in _ADAPTERS.items()
+        ),
+        "d_model of both encoders must be equal": encoders["semantic"].d_model
+        == encoders["acoustic"].d_model,
     }  # fmt: skip
     broken = [rule for rule, holds in rules.items() if not holds]
     if broken:

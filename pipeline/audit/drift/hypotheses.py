@@ -26,7 +26,7 @@ Remake = Callable[[Waveform, int], Waveform]
 
 def explain(stored: Codes, fresh: Codes, original: Original, codec: Codec) -> Explanation | None:
     """The hypothesis that makes the stored codes out of the original, None where none does."""
-    variants = _variants(original, codec.identity.input_rate_hz)
+    variants = _variants(original, codec.shape.input_rate_hz)
     if not variants:
         return None
     encoded = codec.encode(list(variants.values()))

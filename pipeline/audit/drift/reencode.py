@@ -1,12 +1,13 @@
 """Stored codes against fresh ones from the same original: what differs, and how."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.findings import NO_DIFFERENCE, Drift, Scores
-from xy_codec.contract import Codes
+from xy_codec.contract import Codes, Side
 
 # Shifts to look for, in frames; one frame is 80 ms.
 _MAX_SHIFT = 12
@@ -29,6 +30,7 @@ def compare_codes(
     stored: Codes,
     fresh: Codes,
     *,
+    side_error: float = 0.0,
     same_audio: bool | None = None,
     paired: Scores = NO_DIFFERENCE,
     explanation: Explanation | None = None,
@@ -48,10 +50,20 @@ def compare_codes(
         best_shift_frames=shift,
         agreement_at_shift=agreement,
         paired=paired,
+        side_error=side_error,
         same_audio=same_audio,
         explained_by=explanation.name if explanation else None,
         explained_agreement=explanation.agreement if explanation else None,
     )
+
+
+def side_error(stored: Side | None, fresh: Side | None) -> float:
+    """The largest difference of two clips' side values; infinite where only one has some."""
+    if stored is None and fresh is None:
+        return 0.0
+    if stored is None or fresh is None or stored.shape != fresh.shape:
+        return math.inf
+    return float(np.abs(stored - fresh).max(initial=0.0))
 
 
 def agreement(stored: Codes, fresh: Codes, shift: int = 0) -> float:

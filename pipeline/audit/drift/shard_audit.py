@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.audit.drift.hypotheses import codes_of_another, explain
-from pipeline.audit.drift.reencode import Explanation, compare_codes
+from pipeline.audit.drift.reencode import Explanation, compare_codes, side_error
 from pipeline.audit.findings import Drift
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.scores import RATE_HZ
@@ -16,7 +16,7 @@ from pipeline.audit.sample.sampling import SampledClip
 from pipeline.audit.sample.shard_source import ShardAuditSettings, ShardSource
 from pipeline.audit.tokens.token_checks import CheckedPart
 from xy_codec.audio import resample
-from xy_codec.contract import Codec, Codes, Waveform
+from xy_codec.contract import Codec, Codes, Encoded, Waveform
 
 # Hypotheses cost twenty encodings of a clip each; a few clips name the fault of a shard.
 _MAX_EXPLAINED = 4
@@ -75,7 +75,7 @@ class ShardAudit:
         )
         return ShardMaterial(source.checked, tuple(clips))
 
-    def _fresh_codes(self, originals: Sequence[Original]) -> dict[int, Codes]:
+    def _fresh_codes(self, originals: Sequence[Original]) -> dict[int, Encoded]:
         if not self._settings.reencode:
             return {}
         heard = {
@@ -83,15 +83,21 @@ class ShardAudit:
             for index, original in enumerate(originals)
             if original.waveform is not None and self._usable(original.clip.codes)
         }
-        return dict(zip(heard, self._codec.encode(list(heard.values())), strict=True))
+        return dict(zip(heard, self._codec.encode_with_side(list(heard.values())), strict=True))
 
     def _drifts(
-        self, source: ShardSource, fresh: Mapping[int, Codes]
+        self, source: ShardSource, fresh: Mapping[int, Encoded]
     ) -> Iterator[tuple[int, Drift]]:
         explained = 0
-        for index, codes in fresh.items():
+        for index, (codes, side) in fresh.items():
             original = source.originals[index]
-            drift = compare_codes(original.clip.codes, codes, same_audio=original.same_audio)
+            stored = Encoded(original.clip.codes, original.clip.side)
+            drift = compare_codes(
+                stored.codes,
+                codes,
+                side_error=side_error(stored.side, side),
+                same_audio=original.same_audio,
+            )
             if not drift.equal and explained < _MAX_EXPLAINED:
                 explained += 1
                 drift = self._explained(drift, source, original, codes)
@@ -102,6 +108,8 @@ class ShardAudit:
     ) -> Drift:
         if drift.constant_codebooks or drift.best_shift_frames:
             return drift
+        if not any(drift.differing_codes) and drift.stored_frames == drift.fresh_frames:
+            return replace(drift, explained_by="other side values", explained_agreement=1.0)
         found = _swapped(source, original, fresh)
         found = found or explain(original.clip.codes, fresh, original, self._codec)
         if found is None:
@@ -111,17 +119,23 @@ class ShardAudit:
     def _decode(
         self,
         originals: Sequence[Original],
-        fresh: Mapping[int, Codes],
+        fresh: Mapping[int, Encoded],
         drifts: Mapping[int, Drift],
     ) -> dict[tuple[int, str], Waveform]:
-        wanted: dict[tuple[int, str], Codes] = {}
+        wanted: dict[tuple[int, str], Encoded] = {}
         for index, original in enumerate(originals):
             if original.waveform is not None and self._usable(original.clip.codes):
-                wanted[index, "stored"] = original.clip.codes
-            if index in drifts and not drifts[index].equal and fresh[index].shape[1]:
+                wanted[index, "stored"] = Encoded(original.clip.codes, original.clip.side)
+            if index in drifts and not drifts[index].equal and fresh[index].codes.shape[1]:
                 wanted[index, "fresh"] = fresh[index]
-        rate_hz = self._codec.identity.output_rate_hz
-        decoded = self._codec.decode(list(wanted.values()))
+        if self._codec.identity.decodes == "no":
+            return {}
+        rate_hz = self._codec.shape.output_rate_hz
+        decoded = self._codec.decode(
+            [encoded.codes for encoded in wanted.values()],
+            side=[encoded.side for encoded in wanted.values()],
+            keys=[originals[index].clip.key for index, _ in wanted],
+        )
         return {
             name: resample(waveform, rate_hz, RATE_HZ)
             for name, waveform in zip(wanted, decoded, strict=True)
@@ -134,7 +148,7 @@ class ShardAudit:
             codes.shape[0] == shape.num_codebooks
             and codes.shape[1] > 0
             and codes.min() >= 0
-            and codes.max() < shape.codebook_size
+            and (codes.max(axis=1) < np.array(shape.codebook_sizes)).all()
         )
 
     def _clip(
@@ -154,7 +168,7 @@ class ShardAudit:
             reasons["drift"] = Reason.NOT_ASKED.value
         heard = original.waveform
         if heard is not None:
-            heard = resample(heard, self._codec.identity.input_rate_hz, RATE_HZ)
+            heard = resample(heard, self._codec.shape.input_rate_hz, RATE_HZ)
         return ClipMaterial(
             clip=original.clip,
             original=heard,

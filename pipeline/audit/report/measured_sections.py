@@ -91,11 +91,11 @@ def codes_section(findings: AuditFindings, judgement: Judgement, baseline: Basel
     totals = total_counts(findings.tokens)
     if totals is None:
         return ""
-    size = totals.shape[1]
+    sizes = findings.tokens[0].codebook_sizes
     perplexity = 2.0 ** entropy_bits(totals)
     rows = []
-    for book, row in enumerate(totals):
-        used = float((row > 0).mean())
+    for book, (row, size) in enumerate(zip(totals, sizes, strict=True)):
+        used = float((row > 0).sum() / size)
         known = baseline.perplexity[book] if baseline and book < len(baseline.perplexity) else None
         share = float(perplexity[book]) / size
         evenly = bar(share, f"perplexity {perplexity[book]:.0f}", known / size if known else None)
@@ -103,14 +103,15 @@ def codes_section(findings: AuditFindings, judgement: Judgement, baseline: Basel
             f'<tr><th scope="row">{book + 1}</th><td class="number">{100 * used:.1f} %</td>'
             f"<td>{evenly}</td>"
             f'<td class="number">{perplexity[book]:,.0f}</td><td>'
-            f"{usage_curve(row / max(row.sum(), 1))}</td>"
+            f"{usage_curve(row[:size] / max(row.sum(), 1))}</td>"
             f'<td class="number">{_flips(judgement, book)}</td></tr>'
         )
     head = ["Codebook", "#Entries used", "Perplexity", "#", "Use, most to least", "#Differing"]
+    listed = " or ".join(f"{size:,}" for size in dict.fromkeys(sizes))
     lead = (
         f"All {plural(sum(report.frames for report in findings.tokens), 'frame')} of all rows. "
-        f"A codebook of {size:,} entries used evenly has perplexity {size:,}; the dotted line is "
-        "even use. Differing: stored codes against fresh ones of the sampled clips."
+        f"A codebook used evenly has a perplexity of {listed}, the number of its entries; the "
+        "dotted line is even use. Differing: stored codes against fresh ones of the sampled clips."
     )
     return section("Codebooks", lead, table(head, rows, "Codebooks"))
 

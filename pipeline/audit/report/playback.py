@@ -41,5 +41,5 @@ class Playback:
             return None
         if original.waveform is None:
             return None
-        heard = resample(decoded, self.codec.identity.output_rate_hz, RATE_HZ)
+        heard = resample(decoded, self.codec.shape.output_rate_hz, RATE_HZ)
         return ClipAudio(original.waveform, heard, RATE_HZ)

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from pipeline.audit.findings import ClipFacts
 from pipeline.output.manifest import Manifest
-from xy_codec.contract import Codes
+from pipeline.output.schema import SIDE
+from xy_codec.contract import Codes, Side
 
 Stratum = Literal["language", "speaker", "dnsmos"]
 STRATA: tuple[str, ...] = get_args(Stratum)
@@ -43,6 +44,7 @@ class SampledClip(ClipFacts):
     url: str
     codes: Codes
     audio_xxh64: int
+    side: Side | None = None
 
 
 def ranks(keys: list[str], shard: str, seed: int) -> NDArray[np.uint64]:
@@ -108,6 +110,7 @@ def sampled_clips(
             tar_offset=values["tar_offset"],
             tar_size=values["tar_size"],
             audio_xxh64=values["audio_xxh64"],
+            side=np.array(values[SIDE], np.float32) if SIDE in values else None,
         )
         for row, values in zip(rows, picked, strict=True)
     ]

@@ -9,10 +9,11 @@ from pipeline.audit.sample.originals import Original, SourceMap, read_originals
 from pipeline.audit.sample.part_file import DAMAGED, PartFile
 from pipeline.audit.sample.sampling import SamplePlan, choose_rows, sampled_clips
 from pipeline.audit.sample.source_checks import check_source, list_source
-from pipeline.audit.tokens.token_checks import CheckedPart, CodeShape, check_part
+from pipeline.audit.tokens.token_checks import CheckedPart, check_part
 from pipeline.errors import PipelineError
 from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
+from xy_codec.codes_shape import CodesShape
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class ShardAuditSettings:
 
     output: str
     plan: SamplePlan
-    shape: CodeShape
+    shape: CodesShape
     storage: Storage
     source_map: SourceMap = field(default_factory=SourceMap)
     reencode: bool = True

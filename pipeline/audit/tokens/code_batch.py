@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xy_codec.codes_shape import CodesShape
+
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -18,25 +20,25 @@ class CodeBatch:
     says of every row of the batch whether it is among them.
     """
 
-    codes: NDArray[np.int16]
+    codes: NDArray[np.signedinteger[Any]]
     rows: Integers
     well_shaped: Mask
 
-    def count_values(self, codebook_size: int) -> Integers:
-        """How often each entry occurs, `[K, codebook_size]`; values out of range are left out."""
-        counts = np.zeros((len(self.codes), codebook_size), dtype=np.int64)
-        for counted, values in zip(counts, self.codes, strict=True):
-            if len(values) and (values.min() < 0 or values.max() >= codebook_size):
-                values = values[(values >= 0) & (values < codebook_size)]
-            counted[:] = np.bincount(values, minlength=codebook_size)
+    def count_values(self, shape: CodesShape) -> Integers:
+        """How often each entry occurs, `[K, largest size]`; values out of range are left out."""
+        counts = no_counts(shape)
+        for counted, values, size in zip(counts, self.codes, shape.codebook_sizes, strict=True):
+            if len(values) and (values.min() < 0 or values.max() >= size):
+                values = values[(values >= 0) & (values < size)]
+            counted[:size] = np.bincount(values, minlength=size)
         return counts
 
-    def out_of_range(self, codebook_size: int) -> Mask:
-        """The rows with a value no codebook has."""
+    def out_of_range(self, shape: CodesShape) -> Mask:
+        """The rows with a value that its codebook does not have."""
         found = np.zeros(len(self.well_shaped), dtype=np.bool_)
-        if self.codes.size and (self.codes.min() < 0 or self.codes.max() >= codebook_size):
-            bad = ((self.codes < 0) | (self.codes >= codebook_size)).any(axis=0)
-            found[self.rows[bad]] = True
+        for values, size in zip(self.codes, shape.codebook_sizes, strict=True):
+            if len(values) and (values.min() < 0 or values.max() >= size):
+                found[self.rows[(values < 0) | (values >= size)]] = True
         return found
 
     def repeats(self) -> Mask:
@@ -56,20 +58,25 @@ class CodeBatch:
         return longest
 
 
-def read_codes(column: Any, num_frames: Integers, num_codebooks: int) -> CodeBatch:
+def no_counts(shape: CodesShape) -> Integers:
+    """Counts of which nothing is counted yet, `[K, largest size]`."""
+    return np.zeros((shape.num_codebooks, max(shape.codebook_sizes)), dtype=np.int64)
+
+
+def read_codes(column: Any, num_frames: Integers, shape: CodesShape) -> CodeBatch:
     """The codes of an Arrow column of lists of lists; rows of another shape are only marked."""
     heights = np.diff(np.asarray(column.offsets))
     matrices = column.flatten()
     widths = np.diff(np.asarray(matrices.offsets))
     values = np.asarray(matrices.flatten())
-    well_shaped = (heights == num_codebooks) & np.asarray(column.is_valid())
-    if matrices.null_count or values.dtype != np.int16:
+    well_shaped = (heights == shape.num_codebooks) & np.asarray(column.is_valid())
+    if matrices.null_count or values.dtype != shape.dtype:
         well_shaped[:] = False
     first = np.cumsum(heights) - heights
     well_shaped &= _equal_widths(widths, first, heights, num_frames)
     row_starts = np.concatenate([[0], np.cumsum(widths)])[first][well_shaped]
     return CodeBatch(
-        *_side_by_side(values, row_starts, num_frames[well_shaped], num_codebooks, well_shaped),
+        *_side_by_side(values, row_starts, num_frames[well_shaped], shape, well_shaped),
         well_shaped,
     )
 
@@ -84,18 +91,18 @@ def _equal_widths(
 
 
 def _side_by_side(
-    values: NDArray[np.int16],
+    values: NDArray[np.signedinteger[Any]],
     row_starts: Integers,
     num_frames: Integers,
-    num_codebooks: int,
+    shape: CodesShape,
     well_shaped: Mask,
-) -> tuple[NDArray[np.int16], Integers]:
+) -> tuple[NDArray[np.signedinteger[Any]], Integers]:
     total = int(num_frames.sum())
     frame_starts = np.cumsum(num_frames) - num_frames
     rows = np.repeat(np.flatnonzero(well_shaped), num_frames)
     place = np.arange(total) + np.repeat(row_starts - frame_starts, num_frames)
     stride = np.repeat(num_frames, num_frames)
-    codes = np.empty((num_codebooks, total), dtype=np.int16)
+    codes = np.empty((shape.num_codebooks, total), dtype=shape.dtype)
     for codebook in codes:
         np.take(values, place, out=codebook)
         place += stride

@@ -4,7 +4,7 @@ A part is read as bytes, which proves its checksum, then checked row group by ro
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,33 +14,14 @@ from numpy.typing import NDArray
 
 from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
 from pipeline.audit.sample.part_file import DAMAGED, PartFile
-from pipeline.audit.tokens.code_batch import Integers, read_codes
+from pipeline.audit.tokens.code_batch import Integers, no_counts, read_codes
 from pipeline.output.manifest import Manifest
+from xy_codec.codes_shape import CodesShape
 
-# Two seconds of one frame: speech never does that, a crashed writer or a dead channel does.
-STUCK_FRAMES = 25
+# One frame for so long: speech never does that, a crashed writer or a dead channel does.
+STUCK_SECONDS = 2.0
 _EXAMPLES = 5
 _COLUMNS = ("key", "codes", "num_frames", "num_samples", "sample_rate", "audio_xxh64")
-
-
-@dataclass(frozen=True, slots=True)
-class CodeShape:
-    """What codes of a run look like; out of the codec's identity in `run.json`."""
-
-    input_rate_hz: int = 16000
-    samples_per_frame: int = 1280
-    num_codebooks: int = 8
-    codebook_size: int = 1024
-
-    @classmethod
-    def of(cls, codec: Mapping[str, Any]) -> "CodeShape":
-        """The shape in a codec's identity."""
-        return cls(*(int(codec[name]) for name in cls.__slots__))
-
-    def frames_of(self, num_samples: Integers, sample_rate: Integers) -> Integers:
-        """Frames that clips of so many source samples have after resampling."""
-        resampled = -(-num_samples * self.input_rate_hz // np.maximum(sample_rate, 1))
-        return np.asarray(resampled // self.samples_per_frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +36,7 @@ class CheckedPart:
 class _Tally:
     """Running totals over the batches of one part."""
 
-    shape: CodeShape
+    shape: CodesShape
     counts: Integers
     rows: int = 0
     frames: int = 0
@@ -70,14 +51,15 @@ class _Tally:
         num_frames = np.asarray(batch.column("num_frames"), dtype=np.int64)
         samples = np.asarray(batch.column("num_samples"), dtype=np.int64)
         rates = np.asarray(batch.column("sample_rate"), dtype=np.int64)
-        codes = read_codes(batch.column("codes"), num_frames, self.shape.num_codebooks)
+        codes = read_codes(batch.column("codes"), num_frames, self.shape)
         longest = codes.longest_repeats()
         self._note(batch, "bad_shape", ~codes.well_shaped, num_frames)
-        self._note(batch, "bad_length", num_frames != self.shape.frames_of(samples, rates), samples)
-        outside = codes.out_of_range(self.shape.codebook_size)
+        wanted = _frames_of(samples, rates, self.shape)
+        self._note(batch, "bad_length", num_frames != wanted, samples)
+        outside = codes.out_of_range(self.shape)
         self._note(batch, "out_of_range", outside, num_frames)
-        self._note(batch, "stuck", longest >= STUCK_FRAMES, longest)
-        self.counts += codes.count_values(self.shape.codebook_size)
+        self._note(batch, "stuck", longest >= self.shape.frames_in(STUCK_SECONDS), longest)
+        self.counts += codes.count_values(self.shape)
         self.repeated += int(codes.repeats().sum())
         self.rows += batch.num_rows
         self.frames += codes.codes.shape[1]
@@ -100,6 +82,12 @@ class _Tally:
         return len(keys) - len(keys.unique())
 
 
+def _frames_of(num_samples: Integers, sample_rate: Integers, shape: CodesShape) -> Integers:
+    """Frames that clips of so many source samples have after resampling."""
+    resampled = -(-num_samples * shape.input_rate_hz // np.maximum(sample_rate, 1))
+    return shape.num_frames(resampled)
+
+
 _DETAILS = {
     "bad_shape": lambda value: f"num_frames says {value}, the lists of codes say otherwise",
     "bad_length": lambda value: f"{value} samples of the source do not give that many frames",
@@ -111,7 +99,7 @@ _DETAILS = {
 def check_part(
     part: PartFile | None,
     manifest: Manifest,
-    shape: CodeShape,
+    shape: CodesShape,
     problems: Sequence[str] = (),
     source: SourceReport | None = None,
 ) -> CheckedPart:
@@ -123,7 +111,7 @@ def check_part(
         source: what is known of its tar.
     """
     started = time.perf_counter()
-    tally = _Tally(shape, np.zeros((shape.num_codebooks, shape.codebook_size), dtype=np.int64))
+    tally = _Tally(shape, no_counts(shape))
     problems = [*problems, *_manifest_problems(manifest)]
     if part is not None:
         problems += _read(part, manifest, tally)
@@ -142,6 +130,7 @@ def check_part(
         duplicate_key_rows=tally.duplicate_keys(),
         duplicate_audio_rows=0,
         # A run has a hundred thousand shards: what fits into two bytes shall not take eight.
+        codebook_sizes=shape.codebook_sizes,
         counts=tally.counts.astype(np.min_scalar_type(int(tally.counts.max(initial=0)))),
         problems=tuple(problems),
         examples=tuple(tally.examples),

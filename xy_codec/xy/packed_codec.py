@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xy_codec.contract import Codec, CodecIdentity, Codes, Tag, Waveform
+from xy_codec.contract import Codec, CodecIdentity, CodedClip, Codes, Encoded, Tag, Waveform
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.layout import lay_out_in_tiles
-from xy_codec.engine.packed_model import PackedDecoder, PackedEncoder
 from xy_codec.engine.packing import Job, OpenClip, Pack, fill_packs
 from xy_codec.engine.windows import DecodeWindow, WindowPlan
-from xy_codec.inputs import check_codes, check_depth, check_waveform
+from xy_codec.inputs import check_waveform
 from xy_codec.xy.config import FRAME_TOKENS
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.packed_model import PackedDecoder, PackedEncoder
 
 if TYPE_CHECKING:
-    from xy_codec.engine.compiled import CompiledEncoder
+    from xy_codec.xy.compiled import CompiledEncoder
 
 
 class PackedCodec(Codec):
@@ -39,6 +39,7 @@ class PackedCodec(Codec):
         geometry: Geometry,
     ) -> None:
         """Take the weights of `model`, which is of no use afterwards; encode in `dtype`."""
+        super().__init__()
         self.config = model.config
         self.encoder = PackedEncoder(model, dtype)
         self.decoder = PackedDecoder(model)
@@ -48,118 +49,92 @@ class PackedCodec(Codec):
         self._run_pack = self._compiled() if geometry.is_compiled else self._run_tiles
         self._identity = identity
         # The host prepares one pack while the accelerator runs the one before it.
-        self.packs_in_flight = 0 if device.type == "cpu" else 1
-        self.packs_run = 0
-        self.times_out_of_memory = 0
+        self.counters.packs_in_flight = 0 if device.type == "cpu" else 1
 
     @property
     def identity(self) -> CodecIdentity:
         """What the codes of this codec depend on."""
         return self._identity
 
-    def encode(
-        self,
-        waveforms: Sequence[Waveform],
-        *,
-        num_codebooks: int | None = None,
-        rate_hz: int | None = None,
-    ) -> list[Codes]:
-        """Turn each waveform of L samples into codes `[K, L // samples_per_frame]`.
-
-        Args:
-            waveforms: Mono float32 at the codec's input rate.
-            num_codebooks: Stop after the first so many codebooks.
-            rate_hz: The waveforms' sample rate, if it should be checked.
-        """
-        for position, waveform in enumerate(waveforms):
-            check_waveform(waveform, self._identity, rate_hz, f"Waveform {position}")
-        check_depth(num_codebooks, self._identity)
-        done = dict(self._encode_stream(enumerate(waveforms), num_codebooks))
-        return [done[position] for position in range(len(waveforms))]
-
-    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Codes]]:
+    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Encoded]]:
         """Encode tagged clips as they come; a clip is yielded when its last pack has run."""
-        return self._encode_stream(clips, None)
+        running: deque[Pack[Tag]] = deque()
+        without_frames: deque[Tag] = deque()
+        for jobs in fill_packs(self._jobs_of(clips, without_frames), self.geometry):
+            yield from self._add_running(running, Pack(jobs))
+            while len(running) > self.counters.packs_in_flight:
+                yield from running.popleft().collect()
+            yield from self._empty(without_frames)
+        while running:
+            yield from running.popleft().collect()
+        yield from self._empty(without_frames)
 
-    def decode(self, codes: Sequence[Codes]) -> list[Waveform]:
-        """Turn each `[K', T]` (the first K' <= K codebooks) into a waveform at the output rate."""
-        for position, matrix in enumerate(codes):
-            check_codes(matrix, self._identity, f"Codes {position}")
-        samples = self.config.decoder_upsample_rate
+    def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
+        codes = [clip.codes for clip in clips]
+        samples = self.shape.output_samples_per_frame
         out = [np.zeros(matrix.shape[1] * samples, np.float32) for matrix in codes]
         for depth in sorted({matrix.shape[0] for matrix in codes}):
             for pack in self._decode_packs(codes, depth):
                 self._decode_pack(pack, codes, out)
         return out
 
-    def _encode_stream(
-        self, clips: Iterable[tuple[Tag, Waveform]], num_codebooks: int | None
-    ) -> Iterator[tuple[Tag, Codes]]:
-        depth = num_codebooks or self._identity.num_codebooks
-        running: deque[Pack[Tag]] = deque()
-        without_frames: list[Tag] = []
-        for jobs in fill_packs(self._jobs_of(clips, depth, without_frames), self.geometry):
-            yield from self._add_running(running, Pack(jobs), depth)
-            while len(running) > self.packs_in_flight:
-                yield from running.popleft().collect()
-            while without_frames:
-                yield without_frames.pop(), np.empty((depth, 0), np.int16)
-        while running:
-            yield from running.popleft().collect()
-        yield from ((tag, np.empty((depth, 0), np.int16)) for tag in without_frames)
+    def _empty(self, tags: deque[Tag]) -> Iterator[tuple[Tag, Encoded]]:
+        while tags:
+            yield tags.popleft(), Encoded.without_frames(self.shape)
 
     def _jobs_of(
-        self, clips: Iterable[tuple[Tag, Waveform]], depth: int, without_frames: list[Tag]
+        self, clips: Iterable[tuple[Tag, Waveform]], without_frames: deque[Tag]
     ) -> Iterator[tuple[Job[Tag], int]]:
         """The windows of all clips with their steps; clips too short for a frame are noted."""
         for tag, waveform in clips:
-            check_waveform(waveform, self._identity, None, f"Waveform `{tag}`")
-            jobs = self._jobs(tag, waveform, depth)
+            check_waveform(waveform, self.shape, None, f"Waveform `{tag}`")
+            jobs = self._jobs(tag, waveform)
             if not jobs:
                 without_frames.append(tag)
             yield from ((job, job.steps) for job in jobs)
 
     def _add_running(
-        self, running: deque[Pack[Tag]], pack: Pack[Tag], depth: int
-    ) -> Iterator[tuple[Tag, Codes]]:
+        self, running: deque[Pack[Tag]], pack: Pack[Tag]
+    ) -> Iterator[tuple[Tag, Encoded]]:
         """Launch a pack; when memory runs out, end those before it and launch the same one again.
 
         Never in another shape: codes depend on the number of steps in a buffer.
         """
         try:
-            running.append(self._launch(pack, depth))
+            running.append(self._launch(pack))
             return
         except torch.cuda.OutOfMemoryError:
-            self.times_out_of_memory += 1
+            self.counters.times_out_of_memory += 1
         # Outside of `except`, whose traceback would keep the failed attempt's memory.
         while running:
             yield from running.popleft().collect()
         torch.cuda.empty_cache()
-        self.packs_in_flight = max(0, self.packs_in_flight - 1)
-        running.append(self._launch(pack, depth))
+        self.counters.packs_in_flight = max(0, self.counters.packs_in_flight - 1)
+        running.append(self._launch(pack))
 
-    def _jobs(self, tag: Tag, waveform: Waveform, depth: int) -> list[Job[Tag]]:
+    def _jobs(self, tag: Tag, waveform: Waveform) -> list[Job[Tag]]:
         windows = list(self.plan.encode_windows(len(waveform)))
-        frames = len(waveform) // self.plan.samples_per_frame
-        clip = OpenClip(tag, np.empty((depth, frames), np.int16), len(windows))
+        frames = self.shape.num_frames(len(waveform))
+        codes = np.empty((self.shape.num_codebooks, frames), self.shape.dtype)
+        clip = OpenClip(tag, codes, len(windows))
         jobs = []
         for window in windows:
             mel_frames = self.encoder.mel.num_frames(window.stop - window.start)
             steps = self.geometry.steps_of(mel_frames // 2)
-            jobs.append(Job(clip, window, waveform, mel_frames, steps))
+            jobs.append(Job(clip, window, waveform, mel_frames, steps, steps // FRAME_TOKENS))
         return jobs
 
     @torch.inference_mode()
-    def _launch(self, pack: Pack[Tag], num_codebooks: int) -> Pack[Tag]:
+    def _launch(self, pack: Pack[Tag]) -> Pack[Tag]:
         """Run a pack; on an accelerator its codes may still be on their way when this returns."""
-        pack.codes = self._pack_codes(pack, num_codebooks).to("cpu", non_blocking=True)
-        self.packs_run += 1
+        pack.codes = self._pack_codes(pack).to("cpu", non_blocking=True)
+        self.counters.packs_run += 1
         if self.device.type == "cuda":
             pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             pack.done.record()
         return pack
 
-    def _pack_codes(self, pack: Pack[Tag], num_codebooks: int) -> Tensor:
+    def _pack_codes(self, pack: Pack[Tag]) -> Tensor:
         """Codes `[frames of the buffer, K]` on the device."""
         hop = self.encoder.mel.hop_length
         sizes = [
@@ -168,7 +143,7 @@ class PackedCodec(Codec):
         num_steps = self.geometry.whole_tiles(pack.steps)
         mels = [self._mel(job) for job in pack.jobs]
         padding = mels[0].new_zeros(2 * (num_steps - pack.steps), mels[0].shape[1])
-        return self._run_pack(torch.cat([*mels, padding]), sizes, num_codebooks)
+        return self._run_pack(torch.cat([*mels, padding]), sizes, self.shape.num_codebooks)
 
     def _run_tiles(self, mel: Tensor, sizes: Sequence[tuple[int, int]], depth: int) -> Tensor:
         layout = lay_out_in_tiles(sizes, len(mel) // 2, self.geometry.tile_steps, self.device)
@@ -177,7 +152,7 @@ class PackedCodec(Codec):
 
     def _compiled(self) -> "CompiledEncoder":
         # Imported here: the compiler takes seconds that others need not wait for.
-        from xy_codec.engine.compiled import CompiledEncoder
+        from xy_codec.xy.compiled import CompiledEncoder
 
         return CompiledEncoder(self.encoder, self.geometry.tile_steps)
 

@@ -15,8 +15,8 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from xy_codec.engine.geometry import BLOCK_STEPS
 from xy_codec.engine.layout import Layout, lay_out
-from xy_codec.engine.packed_model import PackedEncoder
 from xy_codec.errors import ConfigError
+from xy_codec.xy.packed_model import PackedEncoder
 
 
 class PackMap(NamedTuple):

@@ -1,0 +1,103 @@
+"""The codecs that xytok knows, and which of them a checkpoint belongs to; imports no torch.
+
+Each codec has a folder with `family.py`, which says how its checkpoints are known, and
+`loading.py`, which builds it. A new codec is one folder and one line in `_FAMILIES`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from xy_codec.codes_shape import CodesShape
+from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.weights.source import CodecPlace, bundled_names, fetch_codec
+
+if TYPE_CHECKING:
+    from xy_codec.contract import Codec
+
+# Asked in this order; the last one takes checkpoints that come without any configuration.
+_FAMILIES = ("xy_codec.xy",)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Published weights of a codec.
+
+    Attributes:
+        source: what `--codec` takes: a repository, or the name of bundled weights.
+        shape: with all codebooks, or with those of the default options.
+        licence: of the weights; of the code it may be another.
+        note: what a user must know before.
+    """
+
+    source: str
+    shape: CodesShape
+    licence: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of codec: one architecture, of which there may be several releases.
+
+    Attributes:
+        package: the folder, whose `loading.py` has `load` and `weight_files`.
+        recognises: whether a place holds a codec of this family, by the place's own files.
+        company: `packed` or `alone`, see `CodecIdentity`.
+        precisions: what `--precision` may be.
+        options: the names of what `--codec-option` may set; `loading.py` checks them.
+    """
+
+    name: str
+    package: str
+    recognises: Callable[[CodecPlace], bool]
+    releases: Sequence[Release]
+    company: Literal["packed", "alone"]
+    precisions: tuple[str, ...] = ("exact",)
+    options: tuple[str, ...] = ()
+
+    def load(self, place: CodecPlace, wish: "Wish") -> "Codec":
+        """Load the codec of a place."""
+        if wish.precision not in self.precisions:
+            raise ConfigError(
+                f"Precision is `{wish.precision}`; expected {' or '.join(self.precisions)} with a "
+                f"codec of the family {self.name}, whose codes were measured in no other. Use "
+                f"`{self.precisions[0]}`."
+            )
+        codec: Codec = import_module(f"{self.package}.loading").load(place, wish)
+        return codec
+
+    def weight_files(self, place: CodecPlace) -> list[Path]:
+        """The files whose bytes are the codec's weights, in the order in which they are hashed."""
+        files: list[Path] = import_module(f"{self.package}.loading").weight_files(place)
+        return files
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a codec shall be loaded; the meaning is that of the arguments of `load_codec`."""
+
+    precision: str = "exact"
+    device: str = "auto"
+    compiled: bool = False
+    options: Mapping[str, object] | None = None
+
+
+def families() -> list[Family]:
+    """Every family."""
+    return [import_module(f"{package}.family").FAMILY for package in _FAMILIES]
+
+
+def find_codec(source: str, config: str | None = None) -> tuple[Family, CodecPlace]:
+    """Fetch the files behind a name, path, URL or repository, and tell whose they are."""
+    place = fetch_codec(source, config)
+    for family in families():
+        if family.recognises(place):
+            return family, place
+    raise CheckpointError(
+        f"`{place.source}` holds no codec that xytok knows; expected the files of one of "
+        f"{', '.join(family.name for family in families())} as they were published, or one of "
+        f"{bundled_names()}. `xytok codecs` lists the releases."
+    )

@@ -1,0 +1,47 @@
+"""The options of a codec, which only it knows: `--codec-option depth=8` on the command line."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import TypeVar
+
+from xy_codec.errors import ConfigError
+
+Kind = TypeVar("Kind")
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def read_options(kind: type[Kind], given: Mapping[str, object], codec: str) -> Kind:
+    """Options as an object of a codec's own dataclass; refuses all that it does not have at once.
+
+    Ranges are checked by the codec, which knows its sizes.
+    """
+    hints = typing.get_type_hints(kind)
+    names = sorted(hints)
+    faults = []
+    values: dict[str, object] = {}
+    for name, value in given.items():
+        wanted = [each for each in typing.get_args(hints.get(name)) or [hints.get(name)] if each]
+        if name not in hints:
+            expected = f"one of {', '.join(names)}" if names else "no option at all"
+            faults.append(f"`{name}` is unknown, expected {expected}")
+        elif type(value) is int and float in wanted and int not in wanted:
+            values[name] = float(value)
+        elif type(value) in wanted:
+            values[name] = value
+        else:
+            words = " or ".join(_WORDS[each] for each in wanted if each in _WORDS)
+            faults.append(f"`{name}` is {value!r}, expected {words}")
+    if faults:
+        raise ConfigError(
+            f"Codec `{codec}` cannot take its options: {'; '.join(faults)}. Correct them, or "
+            "leave them out."
+        )
+    return kind(**values)
+
+
+def stated(options: object) -> dict[str, str | int | float | bool]:
+    """Options as they stand in the identity, with the default values of what was left out."""
+    assert dataclasses.is_dataclass(options)
+    assert not isinstance(options, type)
+    return {name: value for name, value in dataclasses.asdict(options).items() if value is not None}

@@ -1,0 +1,50 @@
+"""XY-Tokenizer in the catalogue: how its checkpoints are known, and its releases."""
+
+from xy_codec.catalogue import Family, Release
+from xy_codec.codes_shape import CodesShape
+from xy_codec.weights.source import CodecPlace
+from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.released import VARIANTS, released_config
+
+_REPOSITORIES = {
+    "xy-tokenizer-16k": "fdugyt/XY_Tokenizer",
+    "xy-tokenizer-ttsd-24k": "OpenMOSS-Team/MOSS_TTSD_tokenizer",
+    "xy-tokenizer-ttsd-32k": "OpenMOSS-Team/MOSS_TTSD_tokenizer",
+}
+
+
+def shape_of(config: CodecConfig, depth: int | None = None) -> CodesShape:
+    """The shape of the codes of a configuration, of the first `depth` codebooks."""
+    quantizer = config.quantizer_kwargs
+    return CodesShape(
+        input_rate_hz=config.input_sample_rate,
+        output_rate_hz=config.output_sample_rate,
+        samples_per_frame=config.encoder_downsample_rate,
+        output_samples_per_frame=config.decoder_upsample_rate,
+        codebook_sizes=(quantizer.codebook_size,) * (depth or quantizer.num_quantizers),
+        min_samples=config.encoder_downsample_rate,
+    )
+
+
+def _recognises(_: CodecPlace) -> bool:
+    # Its releases are a checkpoint with or without a YAML; loading checks every key.
+    return True
+
+
+def _releases() -> list[Release]:
+    made = [Release("xy-nano", shape_of(released_config(642)), "Apache-2.0", "bundled, for trials")]
+    for head_size, (name, _) in VARIANTS.items():
+        shape = shape_of(released_config(head_size))
+        made.append(Release(_REPOSITORIES[name], shape, "Apache-2.0", name))
+    return made
+
+
+FAMILY = Family(
+    name="XY-Tokenizer",
+    package="xy_codec.xy",
+    recognises=_recognises,
+    releases=_releases(),
+    company="packed",
+    precisions=("exact", "fast"),
+    options=("depth", "overlap_seconds"),
+)
