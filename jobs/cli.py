@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from jobs.exit_codes import HELP, WRONG_USAGE, exit_code_of, message_of
+from jobs.exit_codes import FAILED, HELP, WRONG_USAGE, exit_code_of, message_of
 from jobs.logs import LogOptions
 from jobs.run_config import apply_config
 

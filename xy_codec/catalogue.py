@@ -62,9 +62,8 @@ class Family:
         """Load the codec of a place."""
         if wish.precision not in self.precisions:
             raise ConfigError(
-                f"Precision is `{wish.precision}`; expected {' or '.join(self.precisions)} with a "
-                f"codec of the family {self.name}, whose codes were measured in no other. Use "
-                f"`{self.precisions[0]}`."
+                f"Precision is `{wish.precision}`; expected {' or '.join(self.precisions)}, as "
+                f"{self.name} was tested in. Use `{self.precisions[0]}`."
             )
         codec: Codec = import_module(f"{self.package}.loading").load(place, wish)
         return codec

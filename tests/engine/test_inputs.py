@@ -1,6 +1,5 @@
 """What goes into `encode` and `decode`, what comes out, and what is refused."""
 
-import copy
 import resource
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.golden_case import Group, small_codec
+from tests.support.golden_case import small_codec
+from tests.support.narrow_xy import narrow_params, narrow_state
 from xy_codec.contract import Codec
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.errors import AudioError, CodesError, ConfigError
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.loading import assemble
-from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.packed_codec import PackedCodec
 
-NARROW = {96: 16, 192: 32, 384: 64}
 RNG = np.random.default_rng(11)
 
 
@@ -127,16 +125,10 @@ def test_windows_cover_every_frame_once(num_samples: int, overlap_frames: int) -
 
 
 def narrow_codec() -> PackedCodec:
-    """A codec of the full topology that is quick enough for hours of audio."""
-    params = copy.deepcopy(Group("small_xy").info["params"])
-    for name, block in params.items():
-        if isinstance(block, dict) and name != "feature_extractor_kwargs":
-            sizes = {key: NARROW[value] for key, value in block.items() if value in NARROW}
-            block.update(sizes | {key: 1 for key in block if key.endswith("_layers")})
-            block.update({key: 1 for key in block if key.endswith("_heads")})
-    config = CodecConfig.from_mapping(params)
-    state = XYTokenizer(config).state_dict()
-    return assemble(config, Checkpoint(Path("narrow"), state, {}, "0" * 64), device="cpu")
+    """A codec that is quick enough for hours of audio."""
+    config = CodecConfig.from_mapping(narrow_params())
+    checkpoint = Checkpoint(Path("narrow"), narrow_state(), {}, "0" * 64)
+    return assemble(config, checkpoint, device="cpu")
 
 
 def peak_bytes() -> int:

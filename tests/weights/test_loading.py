@@ -174,12 +174,15 @@ def test_unknown_keys_and_values_of_a_configuration_are_named(folder: Path) -> N
 
 def test_wrong_options_are_refused_with_the_valid_ones(folder: Path) -> None:
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"precision": "sloppy"}, "exact, fast"),
+        ({"precision": "sloppy"}, "exact or fast"),
         ({"device": "abacus"}, "cuda:N"),
         ({"device": "meta"}, "cuda:N"),
-        ({"overlap_seconds": 30}, "Use 29.92"),
-        ({"overlap_seconds": 9.99}, r"9\.92 or 10"),
-        ({"overlap_seconds": -1}, "Use 0"),
+        ({"options": {"overlap_seconds": 30}}, "Use 29.92"),
+        ({"options": {"overlap_seconds": 9.99}}, r"9\.92 or 10"),
+        ({"options": {"overlap_seconds": -1}}, "Use 0"),
+        ({"options": {"depth": 9}}, "`depth` is 9; expected 1 to 8"),
+        ({"options": {"depth": "all"}}, "`depth` is 'all', expected a whole number"),
+        ({"options": {"deep": 2}}, "`deep` is unknown, expected one of depth, overlap_seconds"),
     )
     for options, message in wrong:
         with pytest.raises(ConfigError, match=message):

@@ -55,13 +55,14 @@ class PartFile:
             wanted = [row for row in rows if start <= row < start + size]
             if wanted:
                 column = self._file.read_row_group(group, columns=["codes"], use_threads=False)
+                kind = column.schema.field("codes").type.value_type.value_type.to_pandas_dtype()
                 for row in wanted:
-                    found[row] = _matrix(column["codes"][row - start].as_py())
+                    found[row] = _matrix(column["codes"][row - start].as_py(), kind)
             start += size
         return found
 
 
-def _matrix(lists: list[list[int]] | None) -> Codes:
+def _matrix(lists: list[list[int]] | None, kind: Any) -> Codes:
     if not lists or len({len(values) for values in lists}) != 1:
-        return np.zeros((len(lists or ()), 0), dtype=np.int16)
-    return np.array(lists, dtype=np.int16)
+        return np.zeros((len(lists or ()), 0), dtype=kind)
+    return np.array(lists, dtype=kind)

@@ -1,0 +1,142 @@
+"""Every codec holds the contract: a clip's codes are its own, lengths and ranges are as stated."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.conformance import CASES, SLOW, Case, clips_for, digests, load_case
+from xy_codec.contract import Codec, Encoded
+
+# The longest clip in seconds; whole clips of foreign codecs are slow.
+LONGEST = 2.5
+
+
+PARAMS = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """A codec of the catalogue: its source, and options to load it with."""
+    return CASES[request.param](tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def codec(case: Case) -> Codec:
+    return load_case(case)
+
+
+@pytest.fixture(scope="module")
+def clips(codec: Codec) -> list[np.ndarray]:
+    return clips_for(codec, LONGEST)
+
+
+@pytest.fixture(scope="module")
+def alone(codec: Codec, clips: list[np.ndarray]) -> list[Encoded]:
+    return [codec.encode_with_side([clip])[0] for clip in clips]
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def same(left: list[Encoded], right: list[Encoded]) -> bool:
+    return all(
+        np.array_equal(a.codes, b.codes)
+        and (a.side is None) == (b.side is None)
+        and (a.side is None or b.side is None or np.array_equal(a.side, b.side))
+        for a, b in zip(left, right, strict=True)
+    )
+
+
+def test_codes_do_not_depend_on_company(
+    codec: Codec, clips: list[np.ndarray], alone: list[Encoded]
+) -> None:
+    assert same(codec.encode_with_side(clips), alone)
+    order = np.random.default_rng(1).permutation(len(clips))
+    shuffled = codec.encode_with_side([clips[place] for place in order])
+    assert same(shuffled, [alone[place] for place in order])
+    noise = [np.float32(0.3) * np.roll(clip, 7) for clip in clips if len(clip)]
+    mixed = [clip for pair in zip(noise, clips[: len(noise)], strict=True) for clip in pair]
+    assert same(codec.encode_with_side(mixed)[1::2], alone[: len(noise)])
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_codes_do_not_depend_on_threads(
+    codec: Codec, clips: list[np.ndarray], alone: list[Encoded]
+) -> None:
+    assert same(codec.encode_with_side(clips), alone)
+
+
+def test_codes_do_not_depend_on_the_process(tmp_path: Path) -> None:
+    cases = []
+    for name in sorted(set(CASES) - set(SLOW)):
+        folder = tmp_path / name
+        folder.mkdir()
+        cases.append(CASES[name](folder))
+    # One process for all, because its start takes longer than its work.
+    script = f"from tests.support.conformance import *\nprint(*digests({cases!r}, {LONGEST}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == digests(cases, LONGEST)
+
+
+def test_lengths_are_as_stated_and_codes_in_range(
+    codec: Codec, clips: list[np.ndarray], alone: list[Encoded]
+) -> None:
+    shape = codec.shape
+    hop = shape.samples_per_frame
+    assert {0, 1, hop - 1, hop, hop + 1} <= {len(clip) for clip in clips}
+    for clip, (codes, side) in zip(clips, alone, strict=True):
+        assert codes.shape == (shape.num_codebooks, shape.num_frames(len(clip)))
+        assert codes.dtype == shape.dtype
+        assert (side is None) == (shape.side_floats == 0)
+        for row, size in zip(codes, shape.codebook_sizes, strict=True):
+            assert ((row >= 0) & (row < size)).all()
+
+
+def test_decoding_twice_gives_the_same_and_the_stated_length(
+    codec: Codec, alone: list[Encoded]
+) -> None:
+    if codec.identity.decodes == "no":
+        pytest.skip("this codec has no decoder")
+    chosen = [encoded for encoded in alone if encoded.codes.shape[1]][:4]
+    codes, sides = [each.codes for each in chosen], [each.side for each in chosen]
+    keys = [f"clip {number}" for number in range(len(chosen))]
+    first = codec.decode(codes, side=sides, keys=keys)
+    again = [
+        codec.decode([matrix], side=[side], keys=[key])[0]
+        for matrix, side, key in zip(codes, sides, keys, strict=True)
+    ]
+    for matrix, wave, other in zip(codes, first, again, strict=True):
+        assert wave.dtype == np.float32
+        assert len(wave) == matrix.shape[1] * codec.shape.output_samples_per_frame
+        assert np.isfinite(wave).all()
+        assert np.array_equal(wave, other)
+
+
+def test_prefixes_decode_where_they_are_said_to(codec: Codec, alone: list[Encoded]) -> None:
+    shape = codec.shape
+    if codec.identity.decodes == "no" or not shape.prefixes_decode or shape.num_codebooks == 1:
+        pytest.skip("this codec decodes no prefixes")
+    encoded = next(encoded for encoded in alone if encoded.codes.shape[1])
+    (whole,) = codec.decode([encoded.codes], side=[encoded.side])
+    (prefix,) = codec.decode([encoded.codes[:1]], side=[encoded.side])
+    assert len(whole) == len(prefix)
+    assert not np.array_equal(whole, prefix)
+
+
+def test_the_identity_says_what_codes_depend_on(codec: Codec) -> None:
+    identity = codec.identity
+    assert len(identity.checkpoint_sha256) == len(identity.config_sha256) == 64
+    assert identity.to_dict()["shape"]["codebook_sizes"] == codec.shape.codebook_sizes
+    assert identity == type(identity)(
+        **{name: getattr(identity, name) for name in identity.__slots__}
+    )
