@@ -185,6 +185,7 @@ class RayRun:
         for scheduler in (each.f_locals.get("scheduler") for each in frames):
             if isinstance(scheduler, Scheduler):
                 lines.append(f"{scheduler.num_left} left, {scheduler.num_in_hand} in hand")
+                break
         return "\n".join(
             [*lines, *map(str, self.engine.worker_starts), *traceback.format_stack(frame)]
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.corpus.shard import Shard
-from pipeline.errors import OutputError, WorkerError
+from pipeline.errors import NodeError, OutputError, WorkerError
 from pipeline.fleet.drain import Drain, drained
 from pipeline.fleet.hang_watch import HangWatch
 from pipeline.fleet.metrics import RunMetrics
@@ -236,6 +236,9 @@ class RayEngine:
             raise cause
         if isinstance(cause, RayActorError):
             loss = self._pool.loss_of(report.worker, cause)
+        elif isinstance(cause, NodeError):
+            self._count_broken(cause)
+            loss = Loss.NODE_LOST
         else:
             self._count_broken(cause)
             # When the worker held two shards, either may have broken it: both are tried alone, as
