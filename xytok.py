@@ -14,7 +14,8 @@ What a name needs is imported when it is first used: `import xytok` costs nothin
 whose messages say what is wrong, what was expected and what to do:
 
     PipelineError    UsageError, InputError, NotFoundError, OutputError, IdentityError,
-                     StorageError, WorkerError, DrainedError, DamageError; all in `pipeline.errors`
+                     StorageError, WorkerError, NodeError, DrainedError, DamageError;
+                     all in `pipeline.errors`
     XYCodecError     CheckpointError, ConfigError, AudioError, CodesError; all in `xy_codec.errors`
 
 Each of them is a name of this module too: `except xytok.DamageError`.
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         DrainedError,
         IdentityError,
         InputError,
+        NodeError,
         NotFoundError,
         OutputError,
         PipelineError,
@@ -77,6 +79,7 @@ __all__ = [
     "DrainedError",
     "IdentityError",
     "InputError",
+    "NodeError",
     "NotFoundError",
     "OutputError",
     "PipelineError",
@@ -108,6 +111,7 @@ _HOMES = {
     "DrainedError": "pipeline.errors",
     "IdentityError": "pipeline.errors",
     "InputError": "pipeline.errors",
+    "NodeError": "pipeline.errors",
     "NotFoundError": "pipeline.errors",
     "OutputError": "pipeline.errors",
     "PipelineError": "pipeline.errors",

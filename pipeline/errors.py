@@ -11,6 +11,7 @@ PipelineError
 │   └── IdentityError    the output was made with another codec, resampler or option
 ├── StorageError         storage that kept failing after every retry
 ├── WorkerError          workers that do not start
+├── NodeError            a machine on which a worker cannot do its work
 ├── DrainedError         SIGTERM stopped the run; the same command resumes it
 └── DamageError          a run that finished with damaged shards or too many rejects
 """
@@ -48,6 +49,10 @@ class StorageError(PipelineError):
 
 class WorkerError(PipelineError):
     """Workers that do not start, so that the run could only wait for ever."""
+
+
+class NodeError(PipelineError):
+    """A machine on which a worker cannot do its work, whatever the shard."""
 
 
 class DrainedError(PipelineError):

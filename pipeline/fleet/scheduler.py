@@ -49,6 +49,7 @@ class Scheduler(Generic[Item]):
         self._suspects: list[Case[Item]] = []
         self._hands: dict[str, list[Case[Item]]] = {}
         self._starved: set[str] = set()
+        self._draining: set[str] = set()
         self.done: list[str] = []
         self.failed: list[Item] = []
         self.quarantined: list[Item] = []
@@ -74,6 +75,8 @@ class Scheduler(Generic[Item]):
     def take(self, worker: str) -> Assignment[Item] | None:
         """The next shard for a worker, or None when it should get no more for now."""
         hand = self._hands[worker]
+        if worker in self._draining:
+            return None
         case = self._prefetch(worker, hand) if hand else self._next_for_idle(worker)
         if case is None:
             return None
@@ -116,13 +119,20 @@ class Scheduler(Generic[Item]):
         return verdict
 
     def give_back(self, worker: str, path: str) -> None:
-        """A worker returns a shard it never started."""
+        """A draining worker returns a shard that it never started; it gets no other one."""
+        self._draining.add(worker)
+        self._starved.discard(worker)
         self._requeue(self._put_down(worker, path))
+
+    def is_drained(self, worker: str) -> bool:
+        """Whether a draining worker finished all it had, so that it can be replaced."""
+        return worker in self._draining and not self._hands[worker]
 
     def lose(self, worker: str, loss: Loss) -> list[tuple[Item, Verdict]]:
         """A worker is gone: its shards go back; one that it held alone may get a strike."""
         hand = self._hands.pop(worker)
         self._starved.discard(worker)
+        self._draining.discard(worker)
         verdicts = []
         for case in hand:
             verdict = case.lose_worker(loss, alone=len(hand) == 1)

@@ -1,9 +1,11 @@
 """Decoding in a child process, for shards whose clips crashed or hung a worker.
 
-When the child dies or hangs, its clip becomes a reject (`crashed_decoder`) and the next clip gets a
-new child. The child reads `length, bytes` from its input and answers with a JSON head and samples.
+A clip that ends or hangs two children in a row becomes a reject (`crashed_decoder`), but only when
+a fresh child works after it. A child that does not work is a fault of the node (`NodeError`). The
+child reads `length, bytes` from its input and answers with a JSON head and samples.
 """
 
+import io
 import json
 import os
 import select
@@ -11,8 +13,10 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping
+import wave
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import BinaryIO
@@ -21,94 +25,124 @@ import numpy as np
 
 from pipeline.corpus.decode import AdmitSeconds, ClipBounds, ClipFault, DecodedClip
 from pipeline.corpus.reject_reasons import Reason
+from pipeline.errors import NodeError
+from pipeline.storage.retries import describe
 
 _LENGTH = struct.Struct("<q")
 # A clip that takes longer hangs; a child may need longer to start, because it imports libraries.
 HANG_SECONDS = 120.0
 _START_SECONDS = 300.0
 _READ_BYTES = 1 << 20
-
-
-class ChildGoneError(Exception):
-    """The child ended or hung while it decoded a clip."""
+_TRIES = 2
+# How a child that ended shows itself, beside `TimeoutError` for one that hangs.
+_ENDED = (EOFError, BrokenPipeError, ConnectionResetError)
 
 
 class DecodeChild:
-    """Starts a decoding process at the first clip, and a new one after a crash or hang."""
+    """A decoding process that the threads of a worker share; it starts at the first clip.
+
+    One for all threads, because each would import the same libraries, and memory that ran out may
+    be why a worker died.
+    """
 
     def __init__(self, decoder: str, rate_hz: int, bounds: ClipBounds) -> None:
         self._job = json.dumps([decoder, rate_hz, asdict(bounds)])
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
 
-    def decode(self, payload: bytes, admit: AdmitSeconds) -> DecodedClip | ClipFault:
-        """The samples of a clip, or its fault; a crash of the child is a fault too."""
-        try:
-            process = self._started()
-            assert process.stdin is not None
-            process.stdin.write(_LENGTH.pack(len(payload)) + payload)
-            process.stdin.flush()
-            return self._answer(process, admit, time.monotonic() + HANG_SECONDS)
-        except (ChildGoneError, BrokenPipeError, ConnectionResetError) as error:
-            return ClipFault(
-                Reason.CRASHED_DECODER, f"decoding ended its process: {self._end(error)}"
-            )
+    def decode(
+        self, payload: bytes, admit: AdmitSeconds, note_try: Callable[[], None]
+    ) -> DecodedClip | ClipFault:
+        """The samples of a clip, or its fault; raise `NodeError` when no child works here."""
+        with self._lock:
+            for _ in range(_TRIES):
+                note_try()
+                process = self._started()
+                try:
+                    return self._ask(process, payload, admit)
+                except (*_ENDED, TimeoutError) as error:
+                    how = self._end(error)
+                except BaseException:
+                    # Half an answer may wait in the pipe.
+                    self._end(None)
+                    raise
+            # Without a child that works now, the clip may not be what ended the others.
+            self._started()
+        return ClipFault(Reason.CRASHED_DECODER, f"decoding ended its process twice: {how}")
 
     def close(self) -> None:
         """End the process, if one runs."""
-        self._end(None)
+        with self._lock:
+            self._end(None)
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline.worker.decode_child", self._job],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-            )
-            # Wait for the imports here, so that their time does not count as a hanging clip.
-            self._read_length(self._process, time.monotonic() + _START_SECONDS)
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "pipeline.worker.decode_child", self._job],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+                )
+                # Wait for the imports here, so that their time does not count as a hanging clip.
+                self._read_length(self._process, _START_SECONDS)
+            except (EOFError, OSError, MemoryError) as error:
+                how = self._end(error) or describe(error)
+                raise NodeError(
+                    f"The process that decodes suspicious shards does not start ({how}); expected "
+                    f"it to load its libraries and to decode a sound within {_START_SECONDS:g} s; "
+                    "free memory or repair the installation on this node"
+                ) from error
         return self._process
 
-    def _answer(
-        self, process: subprocess.Popen[bytes], admit: AdmitSeconds, deadline: float
+    def _ask(
+        self, process: subprocess.Popen[bytes], payload: bytes, admit: AdmitSeconds
     ) -> DecodedClip | ClipFault:
-        head = json.loads(self._read(process, self._read_length(process, deadline), deadline))
+        assert process.stdin is not None
+        process.stdin.write(_LENGTH.pack(len(payload)) + payload)
+        process.stdin.flush()
+        size = self._read_length(process, HANG_SECONDS)
+        head = json.loads(self._read(process, size, HANG_SECONDS))
         if "reason" in head:
             return ClipFault(Reason(head["reason"]), head["detail"])
         admit(head["seconds"])
-        content = self._read(process, head["bytes"], deadline)
+        # `admit` may have waited for the encoder, which is not this child's time.
+        content = self._read(process, head["bytes"], HANG_SECONDS)
         waveform = np.frombuffer(content, np.float32)
         return DecodedClip(waveform, head["num_samples"], head["sample_rate"])
 
-    def _read_length(self, process: subprocess.Popen[bytes], deadline: float) -> int:
-        return int(_LENGTH.unpack(self._read(process, _LENGTH.size, deadline))[0])
+    def _read_length(self, process: subprocess.Popen[bytes], seconds: float) -> int:
+        return int(_LENGTH.unpack(self._read(process, _LENGTH.size, seconds))[0])
 
-    def _read(self, process: subprocess.Popen[bytes], size: int, deadline: float) -> bytearray:
+    def _read(self, process: subprocess.Popen[bytes], size: int, seconds: float) -> bytearray:
         assert process.stdout is not None
         descriptor = process.stdout.fileno()
+        deadline = time.monotonic() + seconds
         content = bytearray()
         while len(content) < size:
             left = deadline - time.monotonic()
             if not select.select([descriptor], [], [], max(0.0, left))[0]:
-                raise ChildGoneError(f"no answer for {HANG_SECONDS:g} s")
+                raise TimeoutError(f"no answer for {seconds:g} s")
             block = os.read(descriptor, min(_READ_BYTES, size - len(content)))
             if not block:
-                raise ChildGoneError("it ended")
+                raise EOFError
             content += block
         return content
 
-    def _end(self, error: Exception | None) -> str:
+    def _end(self, error: BaseException | None) -> str:
+        """End the process if it did not end by itself, and say how it went."""
         process, self._process = self._process, None
         if process is None:
-            return str(error)
-        if error is None or "no answer" in str(error):
+            return ""
+        if not isinstance(error, _ENDED):
             process.kill()
         code = process.wait()
         for pipe in (process.stdin, process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]  # both are pipes, see `Popen` above
-        named = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"{error}" if "no answer" in str(error) else named
+        if isinstance(error, TimeoutError):
+            return str(error)
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def serve(job: str, source: BinaryIO, target: BinaryIO) -> None:
@@ -119,6 +153,8 @@ def serve(job: str, source: BinaryIO, target: BinaryIO) -> None:
     set_torch_threads(1)
     decoder_name, rate_hz, bounds = json.loads(job)
     decoder = load_decoder(decoder_name)
+    # Some libraries are loaded, or turn out to be broken, at the first clip.
+    decoder(_short_sound(), rate_hz, ClipBounds(**bounds))
     target.write(_LENGTH.pack(0))
     target.flush()
     while head := source.read(_LENGTH.size):
@@ -135,6 +171,14 @@ def serve(job: str, source: BinaryIO, target: BinaryIO) -> None:
             "sample_rate": result.sample_rate,
         }
         _send(target, head_fields, content)
+
+
+def _short_sound() -> bytes:
+    with io.BytesIO() as file:
+        with wave.open(file, "wb") as sound:
+            sound.setparams((1, 2, 8000, 0, "NONE", ""))
+            sound.writeframes(bytes(1600))
+        return file.getvalue()
 
 
 def _send(target: BinaryIO, head: Mapping[str, object], content: bytes) -> None:

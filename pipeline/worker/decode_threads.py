@@ -7,7 +7,6 @@ The decoding itself is in `corpus/decode.py`; for suspicious shards it runs in `
 import os
 import queue
 import threading
-from contextlib import closing
 from dataclasses import dataclass
 
 import xxhash
@@ -73,6 +72,7 @@ class DecodePool:
         self.tasks: queue.SimpleQueue[DecodeTask | None] = queue.SimpleQueue()
         # Torch's thread count is partly global: the encoder sets its own after these threads.
         self.torch_is_set = threading.Barrier(self.num_threads + 1)
+        self._child = DecodeChild(self._decoder_name, rate_hz, self._bounds)
         self._left = self.num_threads
         self._lock = threading.Lock()
 
@@ -81,28 +81,31 @@ class DecodePool:
         # Torch's own threads, a pool for each decoding thread, would only compete for the cores.
         set_torch_threads(1)
         self.torch_is_set.wait()
-        decoder = load_decoder(self._decoder_name)
-        child = DecodeChild(self._decoder_name, self._rate_hz, self._bounds)
-        with closing(child), self.clock.running() as clock:
-            while (task := self._next_task(clock)) is not None:
-                self._decode(task, decoder, child, clock)
-        self.tasks.put(None)
-        with self._lock:
-            self._left -= 1
-            if self._left == 0:
+        try:
+            decoder = load_decoder(self._decoder_name)
+            with self.clock.running() as clock:
+                while (task := self._next_task(clock)) is not None:
+                    self._decode(task, decoder, clock)
+            self.tasks.put(None)
+        finally:
+            with self._lock:
+                self._left -= 1
+                is_last = self._left == 0
+            if is_last:
+                self._child.close()
                 self._ready.put(None)
 
     def _next_task(self, clock: ThreadClock) -> DecodeTask | None:
         with clock.waiting:
             return self.tasks.get()
 
-    def _decode(
-        self, task: DecodeTask, decoder: Decoder, child: DecodeChild, clock: ThreadClock
-    ) -> None:
+    def _decode(self, task: DecodeTask, decoder: Decoder, clock: ThreadClock) -> None:
         held = 0.0
 
         def admit(seconds: float) -> None:
             nonlocal held
+            if held:  # by the first try of a clip that is tried again
+                return
             with clock.waiting:
                 self.seconds.acquire(seconds)
             held = seconds
@@ -111,7 +114,7 @@ class DecodePool:
         clip.audio_xxh64 = xxhash.xxh64_intdigest(payload)
         result: DecodedClip | ClipFault
         if ledger.shard.isolate_decoding:
-            result = child.decode(payload, admit)
+            result = self._child.decode(payload, admit, clock.step)
         else:
             result = decoder(payload, self._rate_hz, self._bounds, admit)
         self._payload_bytes.release(len(payload))

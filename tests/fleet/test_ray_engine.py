@@ -10,7 +10,9 @@ import pytest
 
 from pipeline.errors import WorkerError
 from pipeline.fleet.quarantine import QuarantinePolicy
+from pipeline.fleet.ray.worker_pool import WorkerPool
 from pipeline.fleet.summary import RunSummary
+from pipeline.fleet.worker_count import FleetSize
 from pipeline.worker.codec_request import CodecRequest
 from tests.support.faulty_codecs import ABORT, DEADLY_SECONDS, HANG, DeadlyRequest
 from tests.support.ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed
@@ -69,6 +71,27 @@ def test_a_worker_with_a_spot_notice_finishes_what_it_has(
     run.kill_worker(signal.SIGTERM)
     assert run.finish().done == NUM_SHARDS
     assert snapshot(tmp_path) == expected
+
+
+def test_the_only_worker_with_a_spot_notice_is_replaced(
+    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    run = RayRun(inputs, tmp_path, workers=1).start_together()
+    run.kill_worker(signal.SIGTERM)
+    assert run.finish().done == NUM_SHARDS
+    assert snapshot(tmp_path) == expected
+
+
+def test_of_workers_that_still_load_only_those_too_many_are_ended(cluster: Any) -> None:
+    pool = WorkerPool(CodecRequest("fake"), load_minutes=1)
+    pool.grow(FleetSize(gpus_per_worker=0, cpus_per_worker=1, num_workers=4), 4)
+    try:
+        pool.retire_pending(1)
+        assert pool.num_members == 3
+        pool.retire_pending(9)
+        assert pool.num_members == 0
+    finally:
+        pool.retire_all()
 
 
 def test_a_lost_node_costs_no_clip_and_blames_no_shard(

@@ -48,6 +48,19 @@ def test_near_the_end_shards_are_kept_for_free_workers() -> None:
     assert taken(scheduler, "w1") == "s1"
 
 
+def test_a_worker_that_gave_a_shard_back_gets_no_other_one() -> None:
+    scheduler = scheduler_with(1, 4, 3, 2, 1)
+    assert [taken(scheduler, "w0"), taken(scheduler, "w0")] == ["s0", "s1"]
+    scheduler.give_back("w0", "s1")
+    assert taken(scheduler, "w0") is None
+    assert not scheduler.is_drained("w0")
+    scheduler.finish("w0", "s0")
+    assert taken(scheduler, "w0") is None
+    assert scheduler.is_drained("w0")
+    scheduler.add_worker("w1")
+    assert taken(scheduler, "w1") == "s1"
+
+
 def test_a_lost_node_blames_no_shard() -> None:
     scheduler = scheduler_with(1, 3)
     for round_number in range(20):

@@ -1,5 +1,6 @@
 """Runs on a real Ray cluster of several nodes on this machine, and what they leave behind."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -7,10 +8,11 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
@@ -18,6 +20,7 @@ from pipeline.fleet.quarantine import QuarantinePolicy
 from pipeline.fleet.ray.engine import RayEngine
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.run import RunRequest, run_tokenize
+from pipeline.fleet.scheduler import Scheduler
 from pipeline.fleet.summary import RunSummary
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
@@ -48,6 +51,8 @@ def ray_cluster_of(num_cpus: int, **head: Any) -> Iterator[Any]:
     os.environ |= {"RAY_TMPDIR": folder, GATE: f"{folder}/gate"}
     # Whatever else fills this machine's memory, only the tests shall kill workers.
     os.environ |= {"RAY_memory_monitor_refresh_ms": "0"}
+    # By default workers give way to every other process of this machine and may hardly run.
+    os.environ |= {"RAY_worker_niceness": "0"}  # Ray's own spelling
     # Decoders of the tests are named in the rules and imported by the workers.
     paths = [str(ROOT), before.get("PYTHONPATH", "")]
     # Submitted jobs run the `python` of the cluster's path.
@@ -58,6 +63,8 @@ def ray_cluster_of(num_cpus: int, **head: Any) -> Iterator[Any]:
     try:
         yield cluster
     finally:
+        for run in list(RayRun.unfinished):
+            run.end()
         ray.shutdown()
         cluster.shutdown()
         os.environ.clear()
@@ -90,7 +97,12 @@ def request_for(inputs: Path, output: Path, rules: ReadRules) -> RunRequest:
 
 
 class RayRun:
-    """A run on its own thread, so that a test can disturb it meanwhile."""
+    """A run on its own thread, so that a test can disturb it meanwhile.
+
+    One that a failed test leaves behind is ended before the cluster.
+    """
+
+    unfinished: ClassVar[set["RayRun"]] = set()
 
     def __init__(
         self,
@@ -121,14 +133,19 @@ class RayRun:
             self._error = error
         finally:
             self.engine.stop_workers()
+            self.unfinished.discard(self)
 
     def start(self) -> "RayRun":
+        self.unfinished.add(self)
         self._thread.start()
         return self
 
     def finish(self, timeout: float = 300.0) -> RunSummary:
         self._thread.join(timeout)
-        assert not self._thread.is_alive(), "the run does not end"
+        if self._thread.is_alive():
+            state = self._state()
+            self.end()
+            raise AssertionError(f"the run does not end: {state}")
         if self._error is not None:
             raise self._error
         assert self.summary is not None
@@ -140,11 +157,38 @@ class RayRun:
         gate.touch()
         try:
             self.start()
-            wait_for(lambda: len(self.worker_pids) == self.workers, "all workers")
+            self._wait_for(lambda: len(self.worker_pids) == self.workers, "all workers")
         finally:
             gate.unlink()
-        wait_for(self.num_done, "the first shard")
+        self._wait_for(self.num_done, "the first shard")
         return self
+
+    def end(self) -> None:
+        """End the run as Ctrl-C does in the main thread, so that it takes no CPU from others."""
+        thread = ctypes.c_ulong(self._thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(KeyboardInterrupt))
+        self._thread.join(60)
+
+    def _wait_for(self, condition: Callable[[], T], what: str) -> T:
+        try:
+            return wait_for(condition, what)
+        except AssertionError as error:
+            state = self._state()
+            self.end()
+            raise AssertionError(f"{error}: {state}") from error
+
+    def _state(self) -> str:
+        """What is done, which worker has what in hand, and where the run's thread stands."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        lines = [f"{self.num_done()} shards are done, verdicts: {self.engine.verdicts}"]
+        frames = [each for each, _ in traceback.walk_stack(frame)] if frame else []
+        for scheduler in (each.f_locals.get("scheduler") for each in frames):
+            if isinstance(scheduler, Scheduler):
+                lines.append(f"{scheduler.num_left} left, {scheduler.num_in_hand} in hand")
+                break
+        return "\n".join(
+            [*lines, *map(str, self.engine.worker_starts), *traceback.format_stack(frame)]
+        )
 
     @property
     def worker_pids(self) -> list[int]:
@@ -154,7 +198,7 @@ class RayRun:
         return len(list((self.output / "manifests").rglob("*.json")))
 
     def kill_worker(self, sign: int = signal.SIGKILL) -> None:
-        pids = wait_for(lambda: self.worker_pids, "a worker")
+        pids = self._wait_for(lambda: self.worker_pids, "a worker")
         # Between two reports it may have died already.
         with suppress(ProcessLookupError):
             os.kill(pids[-1], sign)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.corpus.shard import Shard
-from pipeline.errors import OutputError, WorkerError
+from pipeline.errors import NodeError, OutputError, WorkerError
 from pipeline.fleet.drain import Drain, drained
 from pipeline.fleet.hang_watch import HangWatch
 from pipeline.fleet.metrics import RunMetrics
@@ -155,8 +155,8 @@ class RayEngine:
         if missing > 0:
             logger.info("Starting %d more workers, %d in all", missing, target)
             self._pool.grow(size, missing)
-        for worker in self._pool.pending[:missing] if missing < 0 else []:
-            self._pool.retire(worker)
+        if missing < 0:
+            self._pool.retire_pending(-missing)
 
     def _hand_out(self, settings: WorkerSettings, scheduler: Scheduler[Shard]) -> None:
         # Only workers for which something changed are looked at: with a thousand workers a look at
@@ -217,10 +217,14 @@ class RayEngine:
             yield report.outcome
         elif report.error is not None:
             yield from self._take_error(report, report.error, scheduler)
+            return
         else:
             scheduler.give_back(report.worker, report.shard.path)
-            if not scheduler.in_hand(report.worker):
-                yield from self._lose(report.worker, Loss.DRAINED, "", scheduler)
+            # Another worker may be idle and take the shard now.
+            self._hungry |= set(self._pool.starts)
+        if scheduler.is_drained(report.worker):
+            logger.info("%s was asked to end and finished what it had", report.worker)
+            yield from self._lose(report.worker, Loss.DRAINED, "", scheduler)
 
     def _take_error(
         self, report: Returned, error: BaseException, scheduler: Scheduler[Shard]
@@ -232,6 +236,9 @@ class RayEngine:
             raise cause
         if isinstance(cause, RayActorError):
             loss = self._pool.loss_of(report.worker, cause)
+        elif isinstance(cause, NodeError):
+            self._count_broken(cause)
+            loss = Loss.NODE_LOST
         else:
             self._count_broken(cause)
             # When the worker held two shards, either may have broken it: both are tried alone, as

@@ -75,11 +75,6 @@ class WorkerPool:
         """Workers that run or are being started."""
         return len(self._actors)
 
-    @property
-    def pending(self) -> list[str]:
-        """Workers that are still loading their codec, the latest last."""
-        return [worker for worker in self._actors if worker not in self.starts]
-
     def grow(self, size: FleetSize, count: int) -> None:
         """Start `count` more workers; each reports `Loaded`."""
         import ray
@@ -140,6 +135,12 @@ class WorkerPool:
 
         self.starts.pop(worker, None)
         ray.kill(self._actors.pop(worker), no_restart=True)
+
+    def retire_pending(self, count: int) -> None:
+        """End up to `count` workers that still load their codec, the latest first."""
+        pending = [worker for worker in self._actors if worker not in self.starts]
+        for worker in pending[-count:]:
+            self.retire(worker)
 
     def retire_all(self) -> None:
         """End every worker."""
