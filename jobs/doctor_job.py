@@ -5,12 +5,22 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from pydantic.dataclasses import dataclass
 
 from jobs.logs import Log, LogOptions
-from jobs.options import Json, StorageOptions, open_storage
+from jobs.options import Json, StorageOptions, flags, open_storage
+from pipeline.worker.codec_request import CodecRequest
 
 if TYPE_CHECKING:
     from pipeline.inspect.doctor import Check
+
+
+@dataclass(frozen=True, slots=True)
+class OptionalCodec(CodecRequest):
+    """The codec of `doctor`, which is tried where one is named."""
+
+    source: str = ""
+
 
 _MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
 
@@ -26,7 +36,7 @@ def doctor(
     cluster: Annotated[
         str | None, Parameter(help="a Ray cluster to join; `auto`: that of RAY_ADDRESS.")
     ] = None,
-    codec: Annotated[str | None, Parameter(help="a checkpoint to load and try.")] = None,
+    codec: Annotated[OptionalCodec, flags("Codec to load and try")] = OptionalCodec(),
     json: Json = False,
     log: Log = LogOptions(),
 ) -> int:
@@ -37,8 +47,10 @@ def doctor(
     if urls:
         storage = open_storage(storage_options)
         checks += [machine.check_storage(url, storage, write) for url in urls]
-    if codec:
-        checks.append(machine.check_codec(codec))
+    if codec.source:
+        from pipeline.audit.codec_trial import try_codec
+
+        checks += try_codec(codec)
     if cluster:
         checks.append(machine.check_cluster(cluster))
     if json:

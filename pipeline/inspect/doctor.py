@@ -41,7 +41,7 @@ def check_machine() -> Iterator[Check]:
     """All checks that need no network, no cluster and no checkpoint."""
     yield check_python()
     for check in (check_torch, check_resampler, check_mp3, check_ray, check_metrics):
-        yield _guarded(check)
+        yield guarded(check)
     yield check_disk("temporary files", Path(tempfile.gettempdir()))
     if Path("/dev/shm").is_dir():
         yield check_disk("shared memory", Path("/dev/shm"), min_free_bytes=10**9)
@@ -143,7 +143,7 @@ def check_cluster(address: str) -> Check:
         found = f"`{address}`: {nodes} nodes, {offered.get('CPU', 0):.0f} CPUs"
         return Check("cluster", "ok", f"{found}, {offered.get('GPU', 0):.0f} GPUs")
 
-    return _guarded(join_cluster, "cluster", "same Ray and Python on both sides, head reachable?")
+    return guarded(join_cluster, "cluster", "same Ray and Python on both sides, head reachable?")
 
 
 def check_storage(url: str, storage: Storage, write: bool) -> Check:
@@ -162,22 +162,8 @@ def check_storage(url: str, storage: Storage, write: bool) -> Check:
     return Check("storage", "ok", found)
 
 
-def check_codec(source: str) -> Check:
-    """Whether a checkpoint loads and encodes a second of silence."""
-
-    def encode() -> Check:
-        from xy_codec import load_codec
-
-        codec = load_codec(source)
-        (codes,) = codec.encode([np.zeros(codec.shape.input_rate_hz, np.float32)])
-        identity = codec.identity
-        found = f"{identity.name}, checkpoint {identity.checkpoint_sha256[:12]}"
-        return Check("codec", "ok", f"{found}, one second is {codes.shape[1]} frames")
-
-    return _guarded(encode, "codec", "check the path, or the access to the hub")
-
-
-def _guarded(check: Callable[[], Check], subject: str = "", advice: str = "") -> Check:
+def guarded(check: Callable[[], Check], subject: str = "", advice: str = "") -> Check:
+    """The finding of a check, or a fault when the check itself fails."""
     try:
         return check()
     except Exception as error:  # a broken installation may raise anything, and that is the finding

@@ -7,7 +7,10 @@ import pytest
 from jobs import cli
 from pipeline.inspect import doctor as machine
 from pipeline.storage.client import Storage
+from tests.support.conformance import CASES
 from tests.support.s3_server import S3Server
+from xy_codec.contract import Encoded
+from xy_codec.fake import FakeCodec
 
 
 def doctor(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict]]:
@@ -28,10 +31,34 @@ def test_every_fault_and_note_says_what_to_do(capsys):
     assert all(check["advice"] for check in checks.values() if check["verdict"] != "ok")
 
 
-def test_doctor_tries_a_codec(capsys):
-    exit_code, checks = doctor(capsys, "--codec", "fake")
+def test_doctor_tries_a_codec_on_speech(capsys):
+    exit_code, checks = doctor(capsys, "--codec", "xy-nano")
     assert exit_code == 0
-    assert "12 frames" in checks["codec"]["found"]
+    assert "8 codebooks of 1,024 at 12.5 frames a second, 1,000 bit/s" in checks["codec"]["found"]
+    assert "151 frames, the same twice" in checks["codes"]["found"]
+    assert checks["sound"]["verdict"] == "ok"
+
+
+def test_a_codec_that_was_never_trained_is_a_fault(capsys, tmp_path):
+    source = CASES["xy-narrow"](tmp_path).source
+    exit_code, checks = doctor(capsys, "--codec", source, "--codec-option", "depth=5")
+    assert exit_code == 1
+    assert checks["codec"]["verdict"] == "ok"
+    assert checks["sound"]["verdict"] == "fault"
+    assert "not what was said" in checks["sound"]["advice"]
+
+
+def test_a_codec_whose_codes_depend_on_company_is_a_fault(capsys, monkeypatch):
+    encode = FakeCodec.encode_stream
+
+    def tell_on_each_other(self, clips):
+        for number, (tag, encoded) in enumerate(encode(self, clips)):
+            yield tag, Encoded(encoded.codes ^ number)
+
+    monkeypatch.setattr(FakeCodec, "encode_stream", tell_on_each_other)
+    exit_code, checks = doctor(capsys, "--codec", "fake")
+    assert (exit_code, checks["codes"]["verdict"]) == (1, "fault")
+    assert "other codes" in checks["codes"]["found"]
 
 
 def test_doctor_writes_to_a_bucket_and_leaves_nothing(capsys, s3: S3Server, monkeypatch):
