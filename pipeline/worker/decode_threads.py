@@ -72,7 +72,7 @@ class DecodePool:
         self.tasks: queue.SimpleQueue[DecodeTask | None] = queue.SimpleQueue()
         # Torch's thread count is partly global: the encoder sets its own after these threads.
         self.torch_is_set = threading.Barrier(self.num_threads + 1)
-        self._child = DecodeChild(self._decoder_name, rate_hz, self._bounds)
+        self._child = DecodeChild(self._decoder_name, self._rate_hz, self._bounds)
         self._left = self.num_threads
         self._lock = threading.Lock()
 
