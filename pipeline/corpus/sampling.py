@@ -91,7 +91,7 @@ def first_members(shard: Shard, storage: Storage) -> Iterator[TarMember]:
 def _beginning(shard: Shard, storage: Storage) -> tuple[bytes, bytes]:
     """The first 2 MiB of a shard: as stored, and uncompressed."""
     wanted = _SAMPLE_BYTES if shard.size_bytes < 0 else min(_SAMPLE_BYTES, shard.size_bytes)
-    content = storage.read_range(shard.url, 0, wanted) if wanted else b""
+    content = storage.read_range(shard.url, 0, wanted, may_end=True) if wanted else b""
     return content, _inflate(content) if shard.is_compressed else content
 
 

@@ -8,6 +8,8 @@ from pipeline.fleet.ray.options import RayOptions
 
 # More decode threads than these feed no GPU faster: 10,000 x real time needs about nine cores.
 _MAX_CPUS_BESIDE_GPU = 10.0
+# Ray counts resources in ten-thousandths; floats would fit four workers of 0.2 into 1.
+_UNITS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def _cpu_share(nodes: Sequence[NodeSize], gpus: float, workers: int | None) -> f
     if not nodes:
         return 1.0
     if gpus:
-        share = min(node.cpus // max(1.0, node.gpus // gpus) for node in nodes)
+        share = min(node.cpus // _gpu_places(node, gpus) for node in nodes)
         return max(1.0, min(share, _MAX_CPUS_BESIDE_GPU))
     smallest = min(node.cpus for node in nodes)
     per_node = -(-(workers or len(nodes)) // len(nodes))
@@ -64,5 +66,14 @@ def _cpu_share(nodes: Sequence[NodeSize], gpus: float, workers: int | None) -> f
 
 
 def _places(node: NodeSize, gpus: float, cpus: float) -> int:
-    by_cpu = int(node.cpus // cpus)
-    return min(by_cpu, int(node.gpus // gpus)) if gpus else by_cpu
+    by_cpu = _how_often(cpus, node.cpus)
+    return min(by_cpu, _gpu_places(node, gpus)) if gpus else by_cpu
+
+
+def _gpu_places(node: NodeSize, gpus: float) -> int:
+    # A part of a GPU lies on one GPU: what workers leave of several GPUs is not added up.
+    return int(node.gpus) * _how_often(gpus, 1) if gpus < 1 else _how_often(gpus, node.gpus)
+
+
+def _how_often(part: float, whole: float) -> int:
+    return round(whole * _UNITS) // max(1, round(part * _UNITS))

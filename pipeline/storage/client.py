@@ -9,20 +9,23 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
 from fsspec.registry import known_implementations
 
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
 from pipeline.storage.local_write import write_local
 from pipeline.storage.location import is_local, local_path, protocol_of, redact
 from pipeline.storage.retries import RetryPolicy, call_within, with_retries
+from pipeline.storage.web_server import RestartingReader, gives_ranges
 
 T = TypeVar("T")
 _S3_CONNECT_SECONDS = 10
 _S3 = ("s3", "s3a")
+_WEB = ("http", "https")
 # Listings and uploads may be many requests, each with the client's own time limit.
 _LONG_CALL = 10
 _LISTING_TRIES = 3
@@ -70,14 +73,43 @@ class Storage:
         """The whole content of a small file."""
         return self.read_range(url, None, None)
 
-    def read_range(self, url: str, start: int | None, end: int | None) -> bytes:
-        """The bytes `[start, end)` of a file, without reading the rest."""
+    def read_range(
+        self, url: str, start: int | None, end: int | None, *, may_end: bool = False
+    ) -> bytes:
+        """The bytes `[start, end)` of a file, without reading the rest.
+
+        All of them, unless the file `may_end` before.
+        """
 
         def read(fs: Any, path: str) -> bytes:
-            return bytes(fs.cat_file(path, start=start, end=end))
+            content = bytes(fs.cat_file(path, start=start, end=end))
+            if end is not None:
+                _check_length(url, len(content), end - (start or 0), may_end=may_end)
+            return content
 
         # Not fresh: the client for Hugging Face would look up the repository for every range.
         return self._attempt("reading", url, read, fresh=False)
+
+    def gives_ranges(self, url: str) -> bool:
+        """Whether parts of a file can be read; some web servers only give whole files."""
+        if protocol_of(url) not in _WEB:
+            return True
+        return self._attempt("reading", url, gives_ranges, fresh=False)
+
+    def read_from_start(self, url: str, size_bytes: int, block_bytes: int) -> Iterator[bytes]:
+        """The blocks of a file of a server that gives no ranges, up to its size."""
+        attempts = self.policy_for(url).attempts
+        reader = RestartingReader(f"reading `{redact(url)}`", attempts)
+        left = size_bytes
+        try:
+            while left:
+                wanted = min(block_bytes, left)
+                block = self._attempt("reading", url, partial(reader.read, wanted), fresh=False)
+                left -= len(block)
+                if block:
+                    yield block
+        finally:
+            reader.close()
 
     def file_info(self, url: str) -> StoredFile:
         """Size and etag of one file."""
@@ -102,7 +134,7 @@ class Storage:
         """The files that match a glob pattern, fresh, sorted by URL."""
 
         def glob(fs: Any, path: str) -> list[StoredFile]:
-            if "**" in path or protocol_of(pattern) in ("http", "https"):
+            if "**" in path or protocol_of(pattern) in _WEB:
                 found = fs.glob(path, detail=True)
             else:
                 parts = str(fs._strip_protocol(path)).split("/")
@@ -194,6 +226,16 @@ class Storage:
             return act() if is_local(url) else call_within(act, seconds)
 
         return with_retries(act_in_time, f"{doing} `{redact(url)}`", policy)
+
+
+def _check_length(url: str, given: int, wanted: int, *, may_end: bool) -> None:
+    if given > wanted:
+        raise InputError(
+            f"`{redact(url)}` gave {given} bytes where {wanted} were asked for; expected a server "
+            "that gives ranges of a file; copy the file to other storage"
+        )
+    if given < wanted and not may_end:
+        raise ConnectionError(f"{given} bytes came where {wanted} were asked for")
 
 
 def _missing_package(url: str, error: ImportError) -> UsageError:

@@ -1,4 +1,4 @@
-"""The bytes of one shard in order: blocks of a local file, ranges of a remote one, inflated gzip.
+"""The bytes of one shard in order: blocks of a local or remote file, inflated gzip.
 
 `ByteStream` is what the tar reader takes from; it can take bytes back, to look for the next header
 in a damaged tar. Remote ranges are fetched ahead, and each is retried by itself.
@@ -111,12 +111,25 @@ def local_blocks(url: str) -> Iterator[bytes]:
 
 
 def remote_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
-    """The blocks of a remote file, each a retried range request, a few of them under way."""
+    """The blocks of a remote file, by ranges where its server gives them, else from its start."""
     if file.size_bytes < 0:
         raise InputError(
             f"Shard `{redact(file.url)}` has no known size; expected a server that tells it "
             "(Content-Length); copy the shard to other storage"
         )
+    if storage.gives_ranges(file.url):
+        yield from _range_blocks(file, storage)
+    else:
+        yield from storage.read_from_start(file.url, file.size_bytes, BLOCK_BYTES)
+    if storage.file_info(file.url) != file:
+        raise InputError(
+            f"Shard `{redact(file.url)}` was replaced while it was read; expected a source "
+            "that stays as listed; run the command again once the upload is finished"
+        )
+
+
+def _range_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
+    """Each block is a retried range request; a few of them are under way."""
     pool = ThreadPoolExecutor(_RANGES_AHEAD, thread_name_prefix="xytok-range")
     pending: deque[Future[bytes]] = deque()
     starts = iter(range(0, file.size_bytes, BLOCK_BYTES))
@@ -134,11 +147,6 @@ def remote_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
             block = pending.popleft().result()
             request_next()
             yield block
-        if storage.file_info(file.url) != file:
-            raise InputError(
-                f"Shard `{redact(file.url)}` was replaced while it was read; expected a source "
-                "that stays as listed; run the command again once the upload is finished"
-            )
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 

@@ -35,6 +35,29 @@ def test_two_workers_may_share_a_gpu() -> None:
     assert fleet_size(BOX, RayOptions(gpus_per_worker=0.5)).num_workers == 16
 
 
+@pytest.mark.parametrize(
+    ("share", "workers"), [(0.1, 80), (0.2, 40), (0.3, 24), (0.4, 16), (0.7, 8), (3, 2)]
+)
+def test_a_share_of_a_gpu_is_counted_exactly_and_lies_on_one_gpu(
+    share: float, workers: int
+) -> None:
+    assert fleet_size(BOX, RayOptions(gpus_per_worker=share)).num_workers == workers
+
+
+def test_a_share_of_a_cpu_is_counted_exactly() -> None:
+    assert fleet_size([NodeSize("a", 1, 0)], RayOptions(cpus_per_worker=0.1)).num_workers == 10
+
+
+def test_the_gpus_of_a_node_share_its_cores_alone() -> None:
+    nodes = [NodeSize("a", 12, 1), NodeSize("b", 40, 2)]
+    assert fleet_size(nodes, RayOptions(gpus_per_worker=0.4)) == FleetSize(0.4, 6, 6)
+
+
+def test_more_than_a_gpu_is_given_whole() -> None:
+    with pytest.raises(ValidationError, match="only whole GPUs"):
+        RayOptions(gpus_per_worker=1.5)
+
+
 def test_a_worker_that_fits_nowhere_is_refused() -> None:
     size = fleet_size(LAPTOP, RayOptions(cpus_per_worker=16))
     with pytest.raises(UsageError, match="fits on no node"):

@@ -2,12 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.fleet.drain import DRAIN_SECONDS
 
 _Positive = Annotated[float, Field(gt=0)]
+
+
+def _check_gpus(gpus: float) -> float:
+    if gpus > 1 and gpus % 1:
+        raise ValueError("above 1 only whole GPUs can be given to a worker")
+    return gpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class RayOptions:
         Annotated[int, Field(ge=1)] | None,
         BeforeValidator(lambda value: None if value == "auto" else value),
     ] = None
-    gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
+    gpus_per_worker: Annotated[float, Field(ge=0), AfterValidator(_check_gpus)] | None = None
     cpus_per_worker: _Positive | None = None
     cluster: str | None = None
     drain_seconds: _Positive = DRAIN_SECONDS
