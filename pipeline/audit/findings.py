@@ -45,8 +45,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("f0_error_cents", "F0 error", "cents", "lower"),
     Metric("voicing_agreement", "voicing agreement", "", "higher"),
     Metric("gain_db", "level change", "dB", "zero"),
-    # A codec that floors to whole frames of 80 ms.
-    Metric("length_difference_seconds", "length difference", "s", "zero", fine_from=-0.08),
+    # A codec that drops samples behind the last whole frame; the longest frame of any has 85 ms.
+    Metric("length_difference_seconds", "length difference", "s", "zero", fine_from=-0.0854),
     Metric("dnsmos_original", "DNSMOS of the original", "", "neutral"),
     Metric("dnsmos_reconstruction", "DNSMOS of the reconstruction", "", "higher"),
     Metric("dnsmos_p808_original", "DNSMOS P.808 of the original", "", "neutral"),
@@ -66,7 +66,8 @@ class Scores:
     """Every metric of one pair original → reconstruction; None was not asked for or has a reason.
 
     Lengths are compared before anything is trimmed: `length_difference_seconds` is reconstruction
-    minus original; a codec that floors to whole frames gives values in (-0.08, 0].
+    minus original; a codec that drops what is behind its last frame gives values of up to a frame
+    below 0. What a codec adds to fill its last frame is cut off first.
     `gain_db` is the level of the reconstruction minus that of the original.
     """
 

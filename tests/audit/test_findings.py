@@ -28,7 +28,7 @@ def make_finding(key: str = "a", **values: Any) -> ClipFinding:
 
 def make_drift(differing: tuple[int, ...] = (0, 3)) -> Drift:
     return Drift(
-        56, 56, differing, 2, 1, (), 0, 0.99, NO_DIFFERENCE, 0.25, True, "resampler linear", 0.98
+        56, 56, differing, 2, 1, (), 0, 0.99, NO_DIFFERENCE, 0.0005, True, "resampler linear", 0.98
     )
 
 

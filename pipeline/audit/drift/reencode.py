@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pipeline.audit.findings import NO_DIFFERENCE, Drift, Scores
 from xy_codec.contract import Codes, Side
 
-# Shifts to look for, in frames; one frame is 80 ms.
-_MAX_SHIFT = 12
+# Shifts to look for: 12 frames of XY-Tokenizer.
+MAX_SHIFT_SECONDS = 0.96
 # A shift explains a difference when it lifts the agreement by this much, and to at least that.
 _SHIFT_GAIN = 0.2
 _SHIFT_AGREEMENT = 0.3
@@ -30,6 +30,7 @@ def compare_codes(
     stored: Codes,
     fresh: Codes,
     *,
+    max_shift: int = 12,
     side_error: float = 0.0,
     same_audio: bool | None = None,
     paired: Scores = NO_DIFFERENCE,
@@ -39,7 +40,7 @@ def compare_codes(
     frames = min(stored.shape[1], fresh.shape[1])
     left, right = stored[:, :frames], fresh[:, :frames]
     differs = left != right
-    shift, agreement = _best_shift(stored, fresh)
+    shift, agreement = _best_shift(stored, fresh, max_shift)
     return Drift(
         stored_frames=stored.shape[1],
         fresh_frames=fresh.shape[1],
@@ -76,10 +77,10 @@ def agreement(stored: Codes, fresh: Codes, shift: int = 0) -> float:
     return float((left[:, :frames] == right[:, :frames]).mean())
 
 
-def _best_shift(stored: Codes, fresh: Codes) -> tuple[int, float]:
+def _best_shift(stored: Codes, fresh: Codes, max_shift: int) -> tuple[int, float]:
     still = agreement(stored, fresh)
     frames = min(stored.shape[1], fresh.shape[1])
-    reach = min(_MAX_SHIFT, frames - _MIN_FRAMES)
+    reach = min(max_shift, frames - _MIN_FRAMES)
     if still == 1.0 or reach < 1:
         return 0, still
     shifts = [shift for shift in range(-reach, reach + 1) if shift]

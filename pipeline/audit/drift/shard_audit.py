@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.audit.drift.hypotheses import codes_of_another, explain
-from pipeline.audit.drift.reencode import Explanation, compare_codes, side_error
+from pipeline.audit.drift.reencode import MAX_SHIFT_SECONDS, Explanation, compare_codes, side_error
 from pipeline.audit.findings import Drift
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.scores import RATE_HZ
@@ -95,6 +95,7 @@ class ShardAudit:
             drift = compare_codes(
                 stored.codes,
                 codes,
+                max_shift=self._codec.shape.frames_in(MAX_SHIFT_SECONDS),
                 side_error=side_error(stored.side, side),
                 same_audio=original.same_audio,
             )
@@ -137,9 +138,17 @@ class ShardAudit:
             keys=[originals[index].clip.key for index, _ in wanted],
         )
         return {
-            name: resample(waveform, rate_hz, RATE_HZ)
+            name: resample(self._without_fill(waveform, originals[name[0]]), rate_hz, RATE_HZ)
             for name, waveform in zip(wanted, decoded, strict=True)
         }
+
+    def _without_fill(self, waveform: Waveform, original: Original) -> Waveform:
+        """A decoded clip without what the codec added to fill the clip's last frame."""
+        shape = self._codec.shape
+        assert original.waveform is not None
+        length = len(original.waveform) * shape.output_rate_hz // shape.input_rate_hz
+        is_filled = 0 < len(waveform) - length <= shape.output_samples_per_frame
+        return waveform[:length] if is_filled else waveform
 
     def _usable(self, codes: Codes) -> bool:
         """Whether the codec takes these codes; damaged ones are counted by the token checks."""
