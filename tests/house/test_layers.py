@@ -32,7 +32,7 @@ ROOMS = {
     ),
     "xy_codec": (
         "errors", "validation", "codes_shape", "inputs", "options", "contract",
-        "torchaudio_import", "audio", "weights", "catalogue", "fake", "engine", "xy",
+        "torchaudio_import", "audio", "weights", "catalogue", "fake", "blocks", "engine", "xy",
         "loading", "training",
     ),
 }  # fmt: skip
