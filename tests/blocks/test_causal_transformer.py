@@ -7,7 +7,7 @@ from torch import Tensor
 
 from xy_codec.blocks.causal_transformer import CausalTransformer, window_mask
 from xy_codec.blocks.rotary import rotate, rotation_at
-from xy_codec.engine.causal import BLOCK_FRAMES, Past, Segment, lay_out_segments
+from xy_codec.engine.causal import BLOCK_FRAMES, Segment, cut_clip, lay_out_segments
 
 # Beside other jobs, threads of one small product wait for each other longer than they work.
 torch.set_num_threads(1)
@@ -66,25 +66,24 @@ def test_a_step_reaches_one_window_a_layer_forward_and_nothing_back() -> None:
     assert changed.nonzero().flatten().tolist() == list(range(30, 30 + 2 * 8 + 1))
 
 
-def pack(
-    transformer: CausalTransformer,
-    parts: list[tuple[Tensor, int, Past, bool]],
-    up: int,
-    filler: int = 0,
-) -> list[tuple[Tensor, Past]]:
-    """Run segments `(steps, first frame, past, is last)` at `up` steps a frame, in one pack."""
-    segments = [
-        Segment(first, len(steps) // up, is_last, past) for steps, first, past, is_last in parts
-    ]
-    used = sum(segment.frames for segment in segments)
+def run_pack(
+    transformer: CausalTransformer, parts: list[tuple[Tensor, Segment]], up: int, filler: int = 0
+) -> list[Tensor]:
+    """Run segments and their steps, `up` a frame, in one pack."""
+    used = sum(segment.frames for _, segment in parts)
     frames = (-(-used // TILE) + filler) * TILE
+    segments = [segment for _, segment in parts]
     layout = lay_out_segments(segments, frames, TILE, torch.device("cpu")).faster(up)
     buffer = torch.zeros(frames * up, 32)
-    buffer[: used * up] = torch.cat([steps for steps, *_ in parts])
-    outputs = layout.transform(transformer, buffer)[: used * up].split(
-        [len(steps) for steps, *_ in parts]
-    )
-    return [(out, segment.kept) for out, segment in zip(outputs, segments, strict=True)]
+    buffer[: used * up] = torch.cat([steps for steps, _ in parts])
+    outputs = layout.transform(transformer, buffer)[: used * up]
+    layout.remember()
+    return list(outputs.split([segment.frames * up for segment in segments]))
+
+
+def whole(clip: Tensor, up: int) -> tuple[Tensor, Segment]:
+    (segment,) = cut_clip(len(clip) // up, 10 * BLOCK_FRAMES)
+    return clip, segment
 
 
 @torch.no_grad()
@@ -93,30 +92,36 @@ def test_packs_equal_the_plain_transformer_and_their_own_bits_in_any_company(
     transformer: CausalTransformer, up: int
 ) -> None:
     clips = [noise(frames * up, frames) for frames in (1, 31, 32, 33, 64, 70, 150)]
-    alone = [pack(transformer, [(clip, 0, {}, True)], up)[0][0] for clip in clips]
+    alone = [run_pack(transformer, [whole(clip, up)], up)[0] for clip in clips]
     for clip, out in zip(clips, alone, strict=True):
         torch.testing.assert_close(out, transformer(clip[None])[0], rtol=1e-4, atol=1e-4)
     rng = np.random.default_rng(up)
     for trial in range(6):
         order = rng.permutation(len(clips))
-        outputs = pack(transformer, [(clips[i], 0, {}, True) for i in order], up, trial % 2)
-        assert all(torch.equal(out, alone[i]) for i, (out, _) in zip(order, outputs, strict=True))
+        outputs = run_pack(transformer, [whole(clips[i], up) for i in order], up, trial % 2)
+        assert all(torch.equal(out, alone[i]) for i, out in zip(order, outputs, strict=True))
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("up", [1, 4])
 def test_a_clip_cut_into_segments_keeps_its_bits(transformer: CausalTransformer, up: int) -> None:
     clip, other = noise(310 * up, 9), noise(7 * up, 3)
-    whole = pack(transformer, [(clip, 0, {}, True)], up)[0][0]
+    uncut = run_pack(transformer, [whole(clip, up)], up)[0]
     for blocks in (1, 2, 5):
-        outputs: list[Tensor] = []
-        past: Past = {}
-        size = blocks * BLOCK_FRAMES
-        for first in range(0, 310, size):
-            stop = min(first + size, 310)
-            part = (clip[first * up : stop * up], first, past, stop == 310)
-            _, (out, past) = pack(transformer, [(other, 0, {}, True), part], up)
+        outputs = []
+        segments = cut_clip(310, blocks * BLOCK_FRAMES)
+        for segment in segments:
+            steps = clip[segment.first * up : (segment.first + segment.frames) * up]
+            outputs.append(run_pack(transformer, [whole(other, up), (steps, segment)], up)[1])
+            past = segment.memory.past
             assert all(kept.shape[2] <= WINDOW - 1 for kept in past.values())
-            outputs.append(out)
-        assert torch.equal(torch.cat(outputs), whole)
-        assert past == {}
+            assert len(past) == (0 if segment is segments[-1] else 2)
+        assert torch.equal(torch.cat(outputs), uncut)
+
+
+def test_segments_end_where_blocks_end() -> None:
+    assert cut_clip(0, BLOCK_FRAMES) == []
+    cuts = [(s.first, s.frames, s.is_last) for s in cut_clip(130, 2 * BLOCK_FRAMES)]
+    assert cuts == [(0, 64, False), (64, 64, False), (128, 2, True)]
+    with pytest.raises(ValueError, match="100 frames do not end"):
+        cut_clip(130, 100)

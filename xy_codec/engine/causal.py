@@ -1,8 +1,8 @@
 """Windowed-causal transformers over packs: a clip's bits are its own, at any length.
 
 A clip is cut into segments of whole frames, one in a pack at a time; what the next segment sees of
-the one before, rotated keys and values, is its past. Attention goes through each clip in blocks
-that are counted from the clip's first frame, so neither the company nor the cuts change a bit.
+those before it, rotated keys and values, is the clip's memory. Attention goes through each clip in
+blocks that are counted from the clip's first frame, so neither company nor cuts change a bit.
 """
 
 import functools
@@ -23,23 +23,36 @@ BLOCK_FRAMES = 32
 Past = dict[CausalLayer, Tensor]
 
 
+@dataclass(slots=True)
+class Memory:
+    """What the next segment of a clip sees of those before it."""
+
+    past: Past = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Frames of a clip that lie in one pack.
+    """Frames of a clip that lie in one pack; the segments of a clip share its memory.
 
-    Attributes:
-        first: The clip's frame that it starts with, a multiple of `BLOCK_FRAMES`.
-        frames: How many frames it has.
-        is_last: Whether the clip ends with it, so that nothing need be kept.
-        past: What it sees of the clip's frames before.
-        kept: Filled while the pack runs: the past of the clip's next segment.
+    The first frame is a multiple of `BLOCK_FRAMES`. Behind the last segment nothing is kept.
     """
 
     first: int
     frames: int
     is_last: bool
-    past: Past = field(default_factory=dict)
-    kept: Past = field(default_factory=dict)
+    memory: Memory
+
+
+def cut_clip(num_frames: int, most_frames: int) -> list[Segment]:
+    """Segments of `most_frames` and one with the rest; none of a clip without frames."""
+    if most_frames % BLOCK_FRAMES:
+        raise ValueError(f"Segments of {most_frames} frames do not end with a block")
+    memory = Memory()
+    ends = [min(first + most_frames, num_frames) for first in range(0, num_frames, most_frames)]
+    return [
+        Segment(first, end - first, end == num_frames, memory)
+        for first, end in zip(range(0, num_frames, most_frames), ends, strict=True)
+    ]
 
 
 class CausalLayout(TiledLayout):
@@ -52,10 +65,17 @@ class CausalLayout(TiledLayout):
         tile_steps: int,
         segments: Sequence[Segment],
         block_steps: int,
+        kept: Sequence[Past],
     ) -> None:
         super().__init__(place, spans, tile_steps)
         self._segments = segments
         self._block_steps = block_steps
+        self._kept = kept
+
+    def remember(self) -> None:
+        """Hand what was kept to the clips' next segments, once all layers have run."""
+        for segment, kept in zip(self._segments, self._kept, strict=True):
+            segment.memory.past = kept
 
     def transform(self, transformer: CausalTransformer, steps: Tensor) -> Tensor:
         """Run the layers over steps `[S, D]`."""
@@ -69,14 +89,14 @@ class CausalLayout(TiledLayout):
     def _attend_causally(self, qkv: Tensor, layer: CausalLayer, window: int) -> Tensor:
         """Attention of queries, keys and values `[S, 3, H, D / H]` inside each clip."""
         attended = torch.zeros_like(qkv[:, 0])
-        for span, segment in zip(self.spans, self._segments, strict=True):
+        for span, segment, kept in zip(self.spans, self._segments, self._kept, strict=True):
             own = slice(span.start, span.start + span.length)
             query, *pair = qkv[own].permute(1, 2, 0, 3)
             seen = torch.stack(pair)
-            if layer in segment.past:
-                seen = torch.cat((segment.past[layer], seen), dim=2)
+            if segment.first:
+                seen = torch.cat((segment.memory.past[layer], seen), dim=2)
             if not segment.is_last:
-                segment.kept[layer] = seen[:, :, max(0, seen.shape[2] - window + 1) :].clone()
+                kept[layer] = seen[:, :, max(0, seen.shape[2] - window + 1) :].clone()
             attended[own] = self._attend_in_blocks(query, seen, window).transpose(0, 1)
         return attended
 
@@ -102,7 +122,7 @@ class CausalLayout(TiledLayout):
         tile_steps, block_steps = (
             number * up // down for number in (self.tile_steps, self._block_steps)
         )
-        return CausalLayout(place, spans, tile_steps, self._segments, block_steps)
+        return CausalLayout(place, spans, tile_steps, self._segments, block_steps, self._kept)
 
 
 def lay_out_segments(
@@ -117,7 +137,8 @@ def lay_out_segments(
         place[start:stop] = torch.arange(segment.first, segment.first + segment.frames)
         start = stop
     where = place.to(device, non_blocking=True)
-    return CausalLayout(where, spans, tile_frames, segments, BLOCK_FRAMES)
+    kept: list[Past] = [{} for _ in segments]
+    return CausalLayout(where, spans, tile_frames, segments, BLOCK_FRAMES, kept)
 
 
 _mask = functools.lru_cache(maxsize=256)(window_mask)
