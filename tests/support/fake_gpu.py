@@ -13,7 +13,6 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from tests.support.golden_case import Group
 from xy_codec.engine.geometry import CUDA
-from xy_codec.engine.packing import Pack
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
 from xy_codec.xy.config import CodecConfig
@@ -40,8 +39,7 @@ def codec_on_gpu(dtype: torch.dtype) -> PackedCodec:
 
 def encode(codec: PackedCodec) -> torch.Tensor:
     """All of it up to the copy to the host."""
-    pack = Pack(codec._jobs("clip", np.zeros(36 * 16000, np.float32)))
-    return codec._pack_codes(pack)
+    return codec._pack_codes(codec._jobs("clip", np.zeros(36 * 16000, np.float32)))
 
 
 def decode(codec: PackedCodec) -> torch.Tensor:
