@@ -2,18 +2,21 @@
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from tests.golden.moss.weights import make_weights
 from tests.golden.weights import blob_sha256
 from tests.support.golden_case import SHARED
 from tests.support.places import GOLDEN
+from xy_codec.moss.codec import MossCodec
 from xy_codec.moss.config import CodecConfig
+from xy_codec.moss.loading import assemble
 from xy_codec.moss.model import MossAudioTokenizer
 from xy_codec.moss.state_dict import build_model
 from xy_codec.weights.checkpoint import Checkpoint
@@ -54,6 +57,10 @@ class Group:
         """Names of the recorded `cases` or `decode_cases` that are present."""
         return [name for name in self.info[kind] if (self.path / f"{name}.npz").exists()]
 
+    def input(self, case: str) -> dict[str, Any]:
+        """What `golden_case.inputs` takes."""
+        return dict(self.info["cases"][case])
+
     def state(self) -> dict[str, torch.Tensor]:
         """The synthetic weights under the names of the release, checked against their digest."""
         arrays = make_weights(self.shapes)
@@ -84,16 +91,37 @@ def wrong_codes(expected: dict[str, np.ndarray], codes: np.ndarray) -> tuple[int
     return int(np.delete(differs, ties, axis=1).sum()), len(ties)
 
 
-def wave_error(expected: dict[str, np.ndarray], wave: np.ndarray, depth: str = "") -> float:
-    """Largest difference from the waveform that was recorded, decoded from `depth` codebooks."""
+def wave_error(expected: dict[str, np.ndarray], wave: np.ndarray, depth: int) -> float:
+    """Largest difference from the waveform recorded for the first `depth` codebooks; 0 is all."""
     assert len(wave) == expected["wavlen"]
-    if f"wav{depth}" in expected:
-        return float(np.abs(wave - expected[f"wav{depth}"]).max(initial=0.0))
+    name = str(depth or "")
+    if f"wav{name}" in expected:
+        return float(np.abs(wave - expected[f"wav{name}"]).max(initial=0.0))
     picked = np.concatenate([wave[start:stop] for start, stop in expected["wavwin"]])
-    return float(np.abs(picked - expected[f"wavval{depth}"]).max(initial=0.0))
+    return float(np.abs(picked - expected[f"wavval{name}"]).max(initial=0.0))
 
 
-def recorded_depths(expected: dict[str, np.ndarray]) -> list[str]:
-    """The numbers of codebooks, as in keys, that the waveforms were decoded from; "" is all."""
-    names = {key.removeprefix("wavval").removeprefix("wav") for key in expected}
-    return [name for name in sorted(names) if name == "" or name.isdigit()]
+def recorded_depths(expected: dict[str, np.ndarray]) -> list[int]:
+    """The numbers of codebooks whose waveforms were recorded; 0 is all."""
+    names = {key.removeprefix("wavval").removeprefix("wav") for key in expected if "wav" in key}
+    return [int(name or 0) for name in sorted(names) if name == "" or name.isdigit()]
+
+
+@lru_cache(maxsize=4)
+def small_codec(name: str) -> MossCodec:
+    """The codec of a small group on the CPU; kept, because many tests want it."""
+    group = Group(name)
+    return assemble(group.config, group.checkpoint(), "cpu")
+
+
+def write_release(folder: Path, group: Group, num_shards: int) -> Path:
+    """A folder as the release lays it out: config.json, shards and their index."""
+    (folder / "config.json").write_text(json.dumps(group.info["config"]))
+    state = group.state()
+    names = [f"model-{n:05}-of-{num_shards:05}.safetensors" for n in range(1, num_shards + 1)]
+    where = {key: names[n * num_shards // len(state)] for n, key in enumerate(state)}
+    for name in names:
+        save_file({key: state[key] for key in state if where[key] == name}, folder / name)
+    index = {"metadata": {"total_size": 0}, "weight_map": where}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
