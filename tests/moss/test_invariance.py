@@ -1,5 +1,6 @@
 """A clip's codes and waveform are its own: the same bits alone, in any company, however cut."""
 
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -124,3 +125,17 @@ def test_a_long_clip_through_its_memory_equals_the_same_clip_in_one_pack(codec: 
     assert codec.counters.packs_run == before + 3
     assert np.array_equal(codes, whole)
     assert np.array_equal(sound, heard)
+
+
+def peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_a_clip(codec: MossCodec) -> None:
+    minute = clip(60 * 24000)
+    codec.encode([np.tile(minute, 4)])
+    long = np.tile(minute, 30)
+    before = peak_bytes()
+    assert codec.encode([long])[0].shape == (32, 22_500)
+    assert peak_bytes() - before < long.nbytes / 2

@@ -141,4 +141,4 @@ def lay_out_segments(
     return CausalLayout(where, spans, tile_frames, segments, BLOCK_FRAMES, kept)
 
 
-_mask = functools.lru_cache(maxsize=256)(window_mask)
+_mask = functools.lru_cache(maxsize=64)(window_mask)
