@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xy_codec.contract import Codec
 
 # Asked in this order; the last one takes checkpoints that come without any configuration.
-_FAMILIES = ("xy_codec.xy",)
+_FAMILIES = ("xy_codec.moss", "xy_codec.xy")
 
 
 @dataclass(frozen=True, slots=True)

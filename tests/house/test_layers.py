@@ -32,8 +32,8 @@ ROOMS = {
     ),
     "xy_codec": (
         "errors", "validation", "codes_shape", "inputs", "options", "contract",
-        "torchaudio_import", "audio", "weights", "catalogue", "fake", "engine", "xy",
-        "loading", "training",
+        "torchaudio_import", "audio", "weights", "catalogue", "fake", "blocks", "engine", "xy",
+        "moss", "loading", "training",
     ),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 from safetensors.torch import save_file
 
+from tests.support.moss_case import Group, write_release
 from tests.support.narrow_xy import narrow_params, narrow_state
 from xy_codec import load_codec
 from xy_codec.contract import Codec, Option
@@ -27,10 +28,15 @@ def _narrow_xy(folder: Path) -> Case:
     return Case(str(folder), {"overlap_seconds": 0.0, "depth": 5})
 
 
+def _moss_shards(folder: Path) -> Case:
+    return Case(str(write_release(folder, Group("small3"), num_shards=3)), {"depth": 7})
+
+
 # Each makes its checkpoint in a folder, where there is something to make.
 CASES: dict[str, Callable[[Path], Case]] = {
     "fake": lambda _: Case("fake"),
     "fake-odd": lambda _: Case("fake-odd"),
+    "moss-small": _moss_shards,
     "xy-narrow": _narrow_xy,
     "xy-nano": lambda _: Case("xy-nano"),
 }

@@ -1,21 +1,30 @@
-"""Runs the codec on a device that has no memory: `python fake_gpu.py exact|fast`.
+"""Runs the codec on a device that has no memory: `python fake_gpu.py exact|fast|moss`.
 
 Torch's fake tensors have a device and refuse most operations across devices, as a GPU would. They
 say nothing of values or of speed. A process of its own, because torch gets a device for good.
 """
 
 import sys
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from tests.support import moss_case
 from tests.support.golden_case import Group
+from xy_codec.engine.causal import cut_clip
 from xy_codec.engine.geometry import CUDA
-from xy_codec.engine.packing import Pack
+from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
+from xy_codec.moss import codec as moss_codec
+from xy_codec.moss.codec import MossCodec
+from xy_codec.moss.family import shape_of
+from xy_codec.moss.model import MossAudioTokenizer
+from xy_codec.moss.packed import decode_pack
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.packed_codec import PackedCodec
@@ -28,31 +37,48 @@ DTYPES = {"exact": torch.float32, "fast": torch.float16}
 
 def codec_on_gpu(dtype: torch.dtype) -> PackedCodec:
     model = XYTokenizer(CodecConfig.from_mapping(Group("small_xy").info["params"]))
-    # What `model.to` does, which cannot swap fake tensors itself.
+    move_to_gpu(model)
+    plan = WindowPlan.of(16000, 30, 1280, 10)
+    return PackedCodec(model, dtype, FakeCodec().identity, plan, GPU, CUDA)
+
+
+def moss_on_gpu() -> MossCodec:
+    config = moss_case.Group("small4w").config
+    model = MossAudioTokenizer(config)
+    move_to_gpu(model)
+    identity = replace(FakeCodec().identity, shape=shape_of(config))
+    return MossCodec(model, identity, GPU, moss_codec.CUDA)
+
+
+def move_to_gpu(model: torch.nn.Module) -> None:
+    """What `model.to` does, which cannot swap fake tensors itself."""
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             setattr(module, name, torch.nn.Parameter(parameter.to(GPU), requires_grad=False))
         for name, buffer in module.named_buffers(recurse=False):
             setattr(module, name, buffer.to(GPU))
-    plan = WindowPlan.of(16000, 30, 1280, 10)
-    return PackedCodec(model, dtype, FakeCodec().identity, plan, GPU, CUDA)
 
 
-def encode(codec: PackedCodec) -> torch.Tensor:
+def encode(codec: PackStream[Any]) -> torch.Tensor:
     """All of it up to the copy to the host."""
-    pack = Pack(codec._jobs("clip", np.zeros(36 * 16000, np.float32)))
-    return codec._pack_codes(pack)
+    return codec._pack_codes(codec._jobs("clip", np.zeros(36 * 16000, np.float32)))
 
 
-def decode(codec: PackedCodec) -> torch.Tensor:
+def decode(codec: PackedCodec | MossCodec) -> torch.Tensor:
     """As the codec does it, up to the copy to the host."""
+    if isinstance(codec, MossCodec):
+        segments = [*cut_clip(375, 1024), *cut_clip(10, 1024)]
+        layout = codec._lay_out(segments)
+        codes = torch.zeros(len(layout.place), 8, dtype=torch.long).to(GPU)
+        return decode_pack(codec.model, codes, layout)
     spectra = codec._spectra([np.zeros((frames, 8), np.int16) for frames in (375, 10)])
     return codec.decoder.head.to_samples(spectra.unsqueeze(0))
 
 
 def main() -> None:
     with FakeTensorMode(), torch.inference_mode():
-        codec = codec_on_gpu(DTYPES[sys.argv[1]])
+        kind = sys.argv[1]
+        codec = moss_on_gpu() if kind == "moss" else codec_on_gpu(DTYPES[kind])
         for name, out in (("codes", encode(codec)), ("wave", decode(codec))):
             print(name, out.device, out.dtype, list(out.shape))
 

@@ -1,1 +1,1 @@
-"""Clips into packs in which each keeps bits of its own: windows, geometry, layout, model, codec."""
+"""Clips into packs in which each keeps bits of its own: windows, segments, geometry, layout."""

@@ -1,89 +1,106 @@
-"""Fills packs with windows of clips, and hands the codes of a pack back to its clips.
+"""Fills packs with stretches of clips, and hands the codes of a pack back to its clips.
 
-`packed_codec.py` cuts clips into windows before and runs the packs afterwards.
+`pack_stream.py` runs the packs; what a codec cuts its clips into is the codec's own matter.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from xy_codec.contract import Codes, Encoded, Tag, Waveform
+from xy_codec.codes_shape import CodesShape
+from xy_codec.contract import Codes, Encoded, Side, Waveform
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.windows import EncodeWindow
 
-Window = TypeVar("Window")
+Stretch = TypeVar("Stretch")
 
 
 @dataclass(slots=True)
-class OpenClip(Generic[Tag]):
-    """A clip some of whose windows are still to come."""
+class OpenClip:
+    """A clip some of whose jobs are still to come, and what has been made of it."""
 
-    tag: Tag
+    tag: Any
     codes: Codes
-    windows_left: int
+    jobs_left: int
+    side: Side | None = None
+
+    @classmethod
+    def of(cls, tag: Any, shape: CodesShape, num_samples: int, num_jobs: int) -> Self:
+        """A clip of so many samples, none of whose jobs has run."""
+        frames = shape.num_frames(num_samples)
+        return cls(tag, np.empty((shape.num_codebooks, frames), shape.dtype), num_jobs)
 
 
 @dataclass(frozen=True, slots=True)
-class Job(Generic[Tag]):
-    """One window of a clip, the mel frames it takes, and the steps and frames it owns in a pack."""
+class Job:
+    """A stretch of a clip that goes through the model in one pack.
 
-    clip: OpenClip[Tag]
-    window: EncodeWindow
+    Attributes:
+        clip: where its codes go.
+        samples: all samples of the clip.
+        first_frame: the clip's frame that its first code belongs to.
+        num_kept: how many frames it gives codes for.
+        frames: how many frames of the pack's buffer it owns, from `num_kept` on.
+        steps: what it takes of a pack, in the unit of the codec's `Geometry`.
+    """
+
+    clip: OpenClip
     samples: Waveform
-    mel_frames: int
-    steps: int
+    first_frame: int
+    num_kept: int
     frames: int
+    steps: int
+
+
+JobKind = TypeVar("JobKind", bound=Job)
 
 
 @dataclass(slots=True)
-class Pack(Generic[Tag]):
-    """Windows that go through the model together, and their codes once launched."""
+class Pack(Generic[JobKind]):
+    """Jobs that went through the model together, and their codes `[frames of the buffer, K]`."""
 
-    jobs: Sequence[Job[Tag]]
-    codes: Tensor = field(default_factory=lambda: torch.empty(0))
+    jobs: Sequence[JobKind]
+    codes: Tensor
     done: torch.cuda.Event | None = None
 
-    @property
-    def steps(self) -> int:
-        """The steps of the buffer that its windows own."""
-        return sum(job.steps for job in self.jobs)
-
-    def collect(self) -> Iterator[tuple[Tag, Encoded]]:
+    def collect(self) -> Iterator[tuple[Any, Encoded]]:
         """Wait for the codes, hand them to their clips, and yield the clips that are complete."""
         if self.done is not None:
             self.done.synchronize()
         matrix, start = self.codes.numpy(), 0
         for job in self.jobs:
-            kept = slice(job.window.first_frame, job.window.first_frame + job.window.num_kept)
-            job.clip.codes[:, kept] = matrix[start : start + job.window.num_kept].T
+            kept = slice(job.first_frame, job.first_frame + job.num_kept)
+            job.clip.codes[:, kept] = matrix[start : start + job.num_kept].T
             start += job.frames
-            job.clip.windows_left -= 1
-            if job.clip.windows_left == 0:
-                yield job.clip.tag, Encoded(job.clip.codes)
+            job.clip.jobs_left -= 1
+            if job.clip.jobs_left == 0:
+                yield job.clip.tag, Encoded(job.clip.codes, job.clip.side)
 
 
-def fill_packs(windows: Iterable[tuple[Window, int]], geometry: Geometry) -> Iterator[list[Window]]:
-    """Windows of so many steps each, pack by pack, in the order in which they come."""
-    pack: list[Window] = []
+def fill_packs(
+    stretches: Iterable[tuple[Stretch, int]], geometry: Geometry
+) -> Iterator[list[Stretch]]:
+    """Stretches of so many steps each, pack by pack, in the order in which they come."""
+    pack: list[Stretch] = []
     used = 0
-    for window, steps in windows:
+    for stretch, steps in stretches:
         if _is_full(used, steps, geometry):
             yield pack
             pack, used = [], 0
-        pack.append(window)
+        pack.append(stretch)
         used += steps
     if pack:
         yield pack
 
 
 def _is_full(used: int, coming: int, geometry: Geometry) -> bool:
-    """Whether to run a pack of `used` steps rather than add a window of `coming` steps.
+    """Whether to run a pack of `used` steps rather than add a stretch of `coming` steps.
 
     A pack that is more than half full runs early when it almost fills its last tile: another
-    window would start a tile that may stay nearly empty.
+    one would start a tile that may stay nearly empty.
     """
     if used == 0:
         return False

@@ -31,7 +31,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(
             f"Checkpoint `{path}` does not exist; expected a file. Check the path."
         )
-    read = _read_safetensors if path.suffix == ".safetensors" else _read_pickle
+    read = read_safetensors if path.suffix == ".safetensors" else _read_pickle
     tensors, metadata = read(path)
     return Checkpoint(path, dict(tensors), metadata, file_sha256(path))
 
@@ -50,7 +50,8 @@ def load_state(model: nn.Module, checkpoint: Checkpoint) -> None:
     model.load_state_dict(copies, assign=True)
 
 
-def _read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+def read_safetensors(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+    """The tensors and the metadata of one `.safetensors` file."""
     from safetensors import SafetensorError, safe_open
 
     try:

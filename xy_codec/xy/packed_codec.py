@@ -1,23 +1,23 @@
-"""The codec over packs: cuts clips into windows, runs packs of them, and collects results.
+"""XY-Tokenizer over packs: cuts clips into windows, which `engine/pack_stream.py` encodes.
 
-Implements the `Codec` contract. `packing.py` fills the packs, `packed_model.py` is what runs.
+Implements the `Codec` contract. `packed_model.py` is what a pack runs.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xy_codec.contract import Codec, CodecIdentity, CodedClip, Codes, Encoded, Tag, Waveform
+from xy_codec.contract import CodecIdentity, CodedClip, Codes, Waveform
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.layout import lay_out_in_tiles
-from xy_codec.engine.packing import Job, OpenClip, Pack, fill_packs
-from xy_codec.engine.windows import DecodeWindow, WindowPlan
-from xy_codec.inputs import check_waveform
+from xy_codec.engine.pack_stream import PackStream
+from xy_codec.engine.packing import Job, OpenClip, fill_packs
+from xy_codec.engine.windows import DecodeWindow, EncodeWindow, WindowPlan
 from xy_codec.xy.config import FRAME_TOKENS
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.packed_model import PackedDecoder, PackedEncoder
@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from xy_codec.xy.compiled import CompiledEncoder
 
 
-class PackedCodec(Codec):
+@dataclass(frozen=True, slots=True)
+class WindowJob(Job):
+    """A window of a clip, and the mel frames that it takes."""
+
+    window: EncodeWindow
+    mel_frames: int
+
+
+class PackedCodec(PackStream[WindowJob]):
     """An XY-Tokenizer; a clip's codes do not depend on what is encoded beside it."""
 
     def __init__(
@@ -39,35 +47,12 @@ class PackedCodec(Codec):
         geometry: Geometry,
     ) -> None:
         """Take the weights of `model`, which is of no use afterwards; encode in `dtype`."""
-        super().__init__()
+        super().__init__(identity, device, geometry)
         self.config = model.config
         self.encoder = PackedEncoder(model, dtype)
         self.decoder = PackedDecoder(model)
         self.plan = plan
-        self.device = device
-        self.geometry = geometry
         self._run_pack = self._compiled() if geometry.is_compiled else self._run_tiles
-        self._identity = identity
-        # The host prepares one pack while the accelerator runs the one before it.
-        self.counters.packs_in_flight = 0 if device.type == "cpu" else 1
-
-    @property
-    def identity(self) -> CodecIdentity:
-        """What the codes of this codec depend on."""
-        return self._identity
-
-    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Encoded]]:
-        """Encode tagged clips as they come; a clip is yielded when its last pack has run."""
-        running: deque[Pack[Tag]] = deque()
-        without_frames: deque[Tag] = deque()
-        for jobs in fill_packs(self._jobs_of(clips, without_frames), self.geometry):
-            yield from self._add_running(running, Pack(jobs))
-            while len(running) > self.counters.packs_in_flight:
-                yield from running.popleft().collect()
-            yield from self._empty(without_frames)
-        while running:
-            yield from running.popleft().collect()
-        yield from self._empty(without_frames)
 
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
         codes = [clip.codes for clip in clips]
@@ -78,71 +63,25 @@ class PackedCodec(Codec):
                 self._decode_pack(pack, codes, out)
         return out
 
-    def _empty(self, tags: deque[Tag]) -> Iterator[tuple[Tag, Encoded]]:
-        while tags:
-            yield tags.popleft(), Encoded.without_frames(self.shape)
-
-    def _jobs_of(
-        self, clips: Iterable[tuple[Tag, Waveform]], without_frames: deque[Tag]
-    ) -> Iterator[tuple[Job[Tag], int]]:
-        """The windows of all clips with their steps; clips too short for a frame are noted."""
-        for tag, waveform in clips:
-            check_waveform(waveform, self.shape, None, f"Waveform `{tag}`")
-            jobs = self._jobs(tag, waveform)
-            if not jobs:
-                without_frames.append(tag)
-            yield from ((job, job.steps) for job in jobs)
-
-    def _add_running(
-        self, running: deque[Pack[Tag]], pack: Pack[Tag]
-    ) -> Iterator[tuple[Tag, Encoded]]:
-        """Launch a pack; when memory runs out, end those before it and launch the same one again.
-
-        Never in another shape: codes depend on the number of steps in a buffer.
-        """
-        try:
-            running.append(self._launch(pack))
-            return
-        except torch.cuda.OutOfMemoryError:
-            self.counters.times_out_of_memory += 1
-        # Outside of `except`, whose traceback would keep the failed attempt's memory.
-        while running:
-            yield from running.popleft().collect()
-        torch.cuda.empty_cache()
-        self.counters.packs_in_flight = max(0, self.counters.packs_in_flight - 1)
-        running.append(self._launch(pack))
-
-    def _jobs(self, tag: Tag, waveform: Waveform) -> list[Job[Tag]]:
+    def _jobs(self, tag: Any, waveform: Waveform) -> list[WindowJob]:
         windows = list(self.plan.encode_windows(len(waveform)))
-        frames = self.shape.num_frames(len(waveform))
-        codes = np.empty((self.shape.num_codebooks, frames), self.shape.dtype)
-        clip = OpenClip(tag, codes, len(windows))
-        jobs = []
-        for window in windows:
-            mel_frames = self.encoder.mel.num_frames(window.stop - window.start)
-            steps = self.geometry.steps_of(mel_frames // 2)
-            jobs.append(Job(clip, window, waveform, mel_frames, steps, steps // FRAME_TOKENS))
-        return jobs
+        clip = OpenClip.of(tag, self.shape, len(waveform), len(windows))
+        return [self._job(clip, waveform, window) for window in windows]
 
-    @torch.inference_mode()
-    def _launch(self, pack: Pack[Tag]) -> Pack[Tag]:
-        """Run a pack; on an accelerator its codes may still be on their way when this returns."""
-        pack.codes = self._pack_codes(pack).to("cpu", non_blocking=True)
-        self.counters.packs_run += 1
-        if self.device.type == "cuda":
-            pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            pack.done.record()
-        return pack
+    def _job(self, clip: OpenClip, samples: Waveform, window: EncodeWindow) -> WindowJob:
+        mel_frames = self.encoder.mel.num_frames(window.stop - window.start)
+        steps = self.geometry.steps_of(mel_frames // 2)
+        frames = steps // FRAME_TOKENS
+        first, kept = window.first_frame, window.num_kept
+        return WindowJob(clip, samples, first, kept, frames, steps, window, mel_frames)
 
-    def _pack_codes(self, pack: Pack[Tag]) -> Tensor:
-        """Codes `[frames of the buffer, K]` on the device."""
+    def _pack_codes(self, jobs: Sequence[WindowJob]) -> Tensor:
         hop = self.encoder.mel.hop_length
-        sizes = [
-            (job.steps, -(-(job.window.stop - job.window.start) // hop) // 2) for job in pack.jobs
-        ]
-        num_steps = self.geometry.whole_tiles(pack.steps)
-        mels = [self._mel(job) for job in pack.jobs]
-        padding = mels[0].new_zeros(2 * (num_steps - pack.steps), mels[0].shape[1])
+        sizes = [(job.steps, -(-(job.window.stop - job.window.start) // hop) // 2) for job in jobs]
+        used = sum(job.steps for job in jobs)
+        unused = self.geometry.whole_tiles(used) - used
+        mels = [self._mel(job) for job in jobs]
+        padding = mels[0].new_zeros(2 * unused, mels[0].shape[1])
         return self._run_pack(torch.cat([*mels, padding]), sizes, self.shape.num_codebooks)
 
     def _run_tiles(self, mel: Tensor, sizes: Sequence[tuple[int, int]], depth: int) -> Tensor:
@@ -156,7 +95,7 @@ class PackedCodec(Codec):
 
         return CompiledEncoder(self.encoder, self.geometry.tile_steps)
 
-    def _mel(self, job: Job[Tag]) -> Tensor:
+    def _mel(self, job: WindowJob) -> Tensor:
         samples = job.samples[job.window.start : job.window.stop]
         padded = torch.zeros(1, job.mel_frames * self.encoder.mel.hop_length)
         padded[0, : len(samples)] = torch.from_numpy(samples)

@@ -1,0 +1,1 @@
+"""Blocks that several codecs share, as plain modules."""

@@ -1,0 +1,40 @@
+"""Rotary positions: pairs of neighbouring channels, turned by an angle that grows with the step.
+
+The angles are float32 products, as in the implementations that checkpoints were trained with.
+They are rounded, so a step's result depends on its position and not on distances alone: positions
+are always counted from the start of the clip.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines `[T, head width / 2]` of the angles at T positions."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+def rotation_at(positions: Tensor, head_width: int, max_period: float) -> Rotation:
+    """The rotation at integer positions `[T]`.
+
+    Cosine and sine are computed in float64 and rounded, so that they are the same bits on every
+    device and wherever a position lies in the tensor.
+    """
+    # The CPU's exp on every device: the last bit of a frequency grows with the position.
+    exponents = torch.arange(head_width // 2, dtype=torch.float32, device="cpu")
+    frequencies = (exponents * (-math.log(max_period) * 2 / head_width)).exp()
+    angles = (positions.float()[:, None] * frequencies.to(positions.device)).double()
+    return Rotation(angles.cos().float(), angles.sin().float())
+
+
+def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
+    """Turn the channel pairs (0, 1), (2, 3), … of steps `[.., T, heads, head width]`."""
+    cos, sin = (part[:, None] for part in rotation)
+    even, odd = heads[..., ::2], heads[..., 1::2]
+    turned = (even * cos - odd * sin, even * sin + odd * cos)
+    return torch.stack(turned, dim=-1).flatten(-2)

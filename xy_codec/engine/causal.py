@@ -1,0 +1,144 @@
+"""Windowed-causal transformers over packs: a clip's bits are its own, at any length.
+
+A clip is cut into segments of whole frames, one in a pack at a time; what the next segment sees of
+those before it, rotated keys and values, is the clip's memory. Attention goes through each clip in
+blocks that are counted from the clip's first frame, so neither company nor cuts change a bit.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer, window_mask
+from xy_codec.engine.layout import Span, TiledLayout
+
+# Frames whose queries attend together. Smaller blocks read fewer keys that no query sees.
+BLOCK_FRAMES = 32
+
+# Of each layer: the last keys and values `[2, heads, at most window - 1, head width]`.
+Past = dict[CausalLayer, Tensor]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the next segment of a clip sees of those before it."""
+
+    past: Past = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Frames of a clip that lie in one pack; the segments of a clip share its memory.
+
+    The first frame is a multiple of `BLOCK_FRAMES`. Behind the last segment nothing is kept.
+    """
+
+    first: int
+    frames: int
+    is_last: bool
+    memory: Memory
+
+
+def cut_clip(num_frames: int, most_frames: int) -> list[Segment]:
+    """Segments of `most_frames` and one with the rest; none of a clip without frames."""
+    if most_frames % BLOCK_FRAMES:
+        raise ValueError(f"Segments of {most_frames} frames do not end with a block")
+    memory = Memory()
+    ends = [min(first + most_frames, num_frames) for first in range(0, num_frames, most_frames)]
+    return [
+        Segment(first, end - first, end == num_frames, memory)
+        for first, end in zip(range(0, num_frames, most_frames), ends, strict=True)
+    ]
+
+
+class CausalLayout(TiledLayout):
+    """Segments end to end; places are those in the clip, not in the segment."""
+
+    def __init__(
+        self,
+        place: Tensor,
+        spans: Sequence[Span],
+        tile_steps: int,
+        segments: Sequence[Segment],
+        block_steps: int,
+        kept: Sequence[Past],
+    ) -> None:
+        super().__init__(place, spans, tile_steps)
+        self._segments = segments
+        self._block_steps = block_steps
+        self._kept = kept
+
+    def remember(self) -> None:
+        """Hand what was kept to the clips' next segments, once all layers have run."""
+        for segment, kept in zip(self._segments, self._kept, strict=True):
+            segment.memory.past = kept
+
+    def transform(self, transformer: CausalTransformer, steps: Tensor) -> Tensor:
+        """Run the layers over steps `[S, D]`."""
+        rotation = transformer.rotation(self.place)
+        for layer in transformer.causal_layers():
+            qkv = self.stepwise(layer.project, steps, *rotation)
+            attended = self._attend_causally(qkv, layer, transformer.window)
+            steps = self.stepwise(layer.mix, steps, attended)
+        return steps
+
+    def _attend_causally(self, qkv: Tensor, layer: CausalLayer, window: int) -> Tensor:
+        """Attention of queries, keys and values `[S, 3, H, D / H]` inside each clip."""
+        attended = torch.zeros_like(qkv[:, 0])
+        for span, segment, kept in zip(self.spans, self._segments, self._kept, strict=True):
+            own = slice(span.start, span.start + span.length)
+            query, *pair = qkv[own].permute(1, 2, 0, 3)
+            seen = torch.stack(pair)
+            if segment.first:
+                seen = torch.cat((segment.memory.past[layer], seen), dim=2)
+            if not segment.is_last:
+                kept[layer] = seen[:, :, max(0, seen.shape[2] - window + 1) :].clone()
+            attended[own] = self._attend_in_blocks(query, seen, window).transpose(0, 1)
+        return attended
+
+    def _attend_in_blocks(self, query: Tensor, seen: Tensor, window: int) -> Tensor:
+        """Queries `[H, T, D]` of the last of the keys and values `[2, H, T', D]`."""
+        before = seen.shape[2] - query.shape[1]
+        attended = torch.empty_like(query)
+        for start in range(0, query.shape[1], self._block_steps):
+            stop = min(start + self._block_steps, query.shape[1])
+            # Copies, so that strides and alignment are the block's own as well.
+            first_key = max(0, before + start - window + 1)
+            keys, values = seen[:, :, first_key : before + stop].contiguous().unsqueeze(1)
+            attended[:, start:stop] = F.scaled_dot_product_attention(
+                query[:, start:stop].contiguous().unsqueeze(0),
+                keys,
+                values,
+                attn_mask=_mask(stop - start, keys.shape[2], window, query.device),
+            )[0]
+        return attended
+
+    def _at(self, place: Tensor, up: int, down: int) -> "CausalLayout":
+        spans = [span.scaled(up, down) for span in self.spans]
+        tile_steps, block_steps = (
+            number * up // down for number in (self.tile_steps, self._block_steps)
+        )
+        return CausalLayout(place, spans, tile_steps, self._segments, block_steps, self._kept)
+
+
+def lay_out_segments(
+    segments: Sequence[Segment], num_frames: int, tile_frames: int, device: torch.device
+) -> CausalLayout:
+    """Segments end to end in a buffer of whole tiles, at the rate of frames."""
+    spans, start = [], 0
+    place = torch.zeros(num_frames, dtype=torch.long)
+    for segment in segments:
+        stop = start + segment.frames
+        spans.append(Span(start, segment.frames, segment.frames))
+        place[start:stop] = torch.arange(segment.first, segment.first + segment.frames)
+        start = stop
+    where = place.to(device, non_blocking=True)
+    kept: list[Past] = [{} for _ in segments]
+    return CausalLayout(where, spans, tile_frames, segments, BLOCK_FRAMES, kept)
+
+
+_mask = functools.lru_cache(maxsize=64)(window_mask)

@@ -1,0 +1,97 @@
+"""Building a MOSS-Audio-Tokenizer from its files: configuration, weights, identity."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from xy_codec.catalogue import Wish
+from xy_codec.contract import CodecIdentity
+from xy_codec.engine.causal import BLOCK_FRAMES
+from xy_codec.engine.device import open_device, platform_name
+from xy_codec.engine.precision import dtype_of
+from xy_codec.errors import ConfigError
+from xy_codec.moss.codec import CPU, CUDA, MossCodec
+from xy_codec.moss.config import CodecConfig
+from xy_codec.moss.family import read_config, shape_of
+from xy_codec.moss.released import NAME, released_config
+from xy_codec.moss.state_dict import build_model
+from xy_codec.options import read_options, stated
+from xy_codec.weights.checkpoint import Checkpoint, read_checkpoint
+from xy_codec.weights.shards import find_index, read_shards, shard_files
+from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MossOptions:
+    """The options of a MOSS-Audio-Tokenizer.
+
+    Attributes:
+        depth: only the first so many codebooks; all without it.
+    """
+
+    depth: int | None = None
+
+
+def load(place: CodecPlace, wish: Wish) -> MossCodec:
+    """The codec of a place."""
+    if wish.compiled:
+        raise ConfigError(
+            "The encoder is to be compiled, but that of a MOSS-Audio-Tokenizer has no compiled "
+            "form; expected none. Leave out `--compile`."
+        )
+    config = CodecConfig.from_mapping(read_config(place))
+    index = find_index(place.path)
+    weights = index or find_files(place).weights
+    logger.info("Reading the checkpoint `%s`", weights)
+    checkpoint = read_shards(index) if index else read_checkpoint(weights)
+    return assemble(config, checkpoint, wish.device, wish.options or {})
+
+
+def weight_files(place: CodecPlace) -> list[Path]:
+    """The one checkpoint, or its shards."""
+    index = find_index(place.path)
+    return shard_files(index) if index else [find_files(place).weights]
+
+
+def assemble(
+    config: CodecConfig,
+    checkpoint: Checkpoint,
+    device: str = "auto",
+    options: Mapping[str, object] | None = None,
+) -> MossCodec:
+    """The codec of a checkpoint that has been read already."""
+    name = _name(config)
+    chosen = read_options(MossOptions, options or {}, name)
+    depth, most = chosen.depth, config.quantizer.num_quantizers
+    if depth is not None and not 1 <= depth <= most:
+        raise ConfigError(
+            f"Option `depth` is {depth}; expected 1 to {most}, the codebooks of `{name}`. Leave it "
+            "out for all of them."
+        )
+    where = open_device(device)
+    geometry = CPU if where.type == "cpu" else CUDA
+    dtype_of("exact", where)  # sets torch's switches
+    identity = CodecIdentity(
+        name=name,
+        checkpoint_sha256=checkpoint.sha256,
+        config_sha256=settings_sha256(asdict(config)),
+        shape=shape_of(config, depth),
+        company="packed",
+        span="causal",
+        tail="drop",
+        decodes="yes",
+        precision="exact",
+        pack_geometry=f"{geometry.name}-blocks{BLOCK_FRAMES}",
+        attention="sdpa",
+        platform=platform_name(where),
+        options=stated(chosen),
+    )
+    return MossCodec(build_model(config, checkpoint).to(where), identity, where, geometry)
+
+
+def _name(config: CodecConfig) -> str:
+    """The release's name, or one of all sizes: heads and windows show in no weight's shape."""
+    return NAME if config == released_config() else f"moss-{settings_sha256(asdict(config))[:8]}"

@@ -1,0 +1,38 @@
+"""The model over packs: the plain modules, in tiles of steps, with the attention of packs."""
+
+from collections.abc import Iterable
+from functools import partial
+
+from torch import Tensor, nn
+
+from xy_codec.engine.causal import CausalLayout
+from xy_codec.moss.model import MossAudioTokenizer
+from xy_codec.moss.transformer import ProjectedTransformer
+
+
+def encode_pack(
+    model: MossAudioTokenizer, samples: Tensor, layout: CausalLayout, num_codebooks: int
+) -> Tensor:
+    """Samples of S frames `[S * hop]` to codes `[S, K]`; `layout` is that of the frames."""
+    frames = _run(model.encoder, samples[:, None], layout)
+    return layout.stepwise(partial(model.quantizer.encode, num_codebooks=num_codebooks), frames)
+
+
+def decode_pack(model: MossAudioTokenizer, codes: Tensor, layout: CausalLayout) -> Tensor:
+    """Codes `[S, K']` of the first K' codebooks to samples `[S * hop]`."""
+    frames = layout.stepwise(model.quantizer.decode, codes)
+    return _run(model.decoder, frames, layout).flatten()
+
+
+def _run(stages: Iterable[nn.Module], steps: Tensor, frames: CausalLayout) -> Tensor:
+    for stage in stages:
+        if isinstance(stage, ProjectedTransformer):
+            layout = frames.faster(len(steps) // len(frames.place))
+            if stage.input_proj is not None:
+                steps = layout.stepwise(stage.input_proj, steps)
+            steps = layout.transform(stage.transformer, steps)
+            if stage.output_proj is not None:
+                steps = layout.stepwise(stage.output_proj, steps)
+        else:
+            steps = stage(steps)
+    return steps
