@@ -21,7 +21,7 @@ $(VENV)/.xytok: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.xytok
-	$(PIP_INSTALL) -e '.[audit,train,dev]'
+	$(PIP_INSTALL) -e '.[audit,train,codecs,speechtokenizer,dev]'
 	@touch $@
 
 setup: $(VENV)/.installed ## create .venv and install everything into it
