@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from xy_codec.contract import Codec
 
 # Asked in this order; the last one takes checkpoints that come without any configuration.
-_FAMILIES = ("xy_codec.moss", "xy_codec.xy")
+_FAMILIES = (
+    "xy_codec.moss",
+    "xy_codec.hub",
+    "xy_codec.hub.snac",
+    "xy_codec.hub.speechtokenizer",
+    "xy_codec.xy",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 
 from tests.support.moss_case import Group, write_release
 from tests.support.narrow_xy import narrow_params, narrow_state
+from tests.support.tiny_codecs import MAKERS
 from xy_codec import load_codec
 from xy_codec.contract import Codec, Option
 
@@ -32,6 +34,10 @@ def _moss_shards(folder: Path) -> Case:
     return Case(str(write_release(folder, Group("small3"), num_shards=3)), {"depth": 7})
 
 
+def _tiny(make: Callable[[Path], Path], folder: Path) -> Case:
+    return Case(str(make(folder)))
+
+
 # Each makes its checkpoint in a folder, where there is something to make.
 CASES: dict[str, Callable[[Path], Case]] = {
     "fake": lambda _: Case("fake"),
@@ -39,9 +45,10 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "moss-small": _moss_shards,
     "xy-narrow": _narrow_xy,
     "xy-nano": lambda _: Case("xy-nano"),
+    **{name: partial(_tiny, make) for name, make in MAKERS.items()},
 }
 # Too slow for every run of the tests.
-SLOW = ("xy-nano",)
+SLOW = ("xy-nano", "dac", "higgs_audio_v2_tokenizer", "neucodec", "snac", "xcodec", "xcodec2")
 
 
 def load_case(case: Case) -> Codec:

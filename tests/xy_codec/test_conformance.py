@@ -11,6 +11,7 @@ import torch
 
 from tests.support.conformance import CASES, SLOW, Case, clips_for, digests, load_case
 from xy_codec.contract import Codec, Encoded
+from xy_codec.errors import CodesError
 
 # The longest clip in seconds; whole clips of foreign codecs are slow.
 LONGEST = 2.5
@@ -124,14 +125,16 @@ def test_decoding_twice_gives_the_same_and_the_stated_length(
 
 
 def test_prefixes_decode_where_they_are_said_to(codec: Codec, alone: list[Encoded]) -> None:
-    shape = codec.shape
-    if codec.identity.decodes == "no" or not shape.prefixes_decode or shape.num_codebooks == 1:
-        pytest.skip("this codec decodes no prefixes")
     encoded = next(encoded for encoded in alone if encoded.codes.shape[1])
+    first = encoded.codes[:1]
+    if codec.identity.decodes == "no" or not codec.shape.prefixes_decode:
+        with pytest.raises(CodesError):
+            codec.decode([first], side=[encoded.side])
+        return
     (whole,) = codec.decode([encoded.codes], side=[encoded.side])
-    (prefix,) = codec.decode([encoded.codes[:1]], side=[encoded.side])
+    (prefix,) = codec.decode([first], side=[encoded.side])
     assert len(whole) == len(prefix)
-    assert not np.array_equal(whole, prefix)
+    assert np.array_equal(whole, prefix) == (codec.shape.num_codebooks == 1)
 
 
 def test_the_identity_says_what_codes_depend_on(codec: Codec) -> None:

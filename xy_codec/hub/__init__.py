@@ -1,0 +1,1 @@
+"""Codecs of other packages, one clip at a time: eight of transformers, SNAC and SpeechTokenizer."""

@@ -1,0 +1,156 @@
+"""A codec of another package behind the contract: one clip at a time, at its true length.
+
+Padding beside a longer clip, or another number of clips in a batch, changes what such a codec gives
+for a clip, and so does another number of torch's threads: it always runs with one. What runs the
+package's class is a `ClipModel`; this file keeps the promises around it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from xy_codec.catalogue import Wish
+from xy_codec.contract import (
+    Codec,
+    CodecIdentity,
+    CodedClip,
+    Codes,
+    Encoded,
+    Tag,
+    Waveform,
+    seed_of,
+)
+from xy_codec.engine.device import open_device
+from xy_codec.engine.precision import dtype_of
+from xy_codec.errors import CodesError, ConfigError
+from xy_codec.inputs import check_waveform
+from xy_codec.weights.source import CodecPlace
+
+# The pack geometry of these codecs.
+GEOMETRY = "alone, 1 thread"
+
+
+class ClipModel(Protocol):
+    """A package's class, called the way that its authors call it for a single clip."""
+
+    module: nn.Module
+
+    def encode(self, waveform: Waveform) -> Tensor:
+        """Integers `[K, T]` of a clip of at least `min_samples`."""
+        ...
+
+    def decode(self, codes: Tensor, seed: int | None, /) -> Tensor:
+        """Samples `[L]` of codes `[K', T]`, with noise from `seed` where the decoder draws some."""
+        ...
+
+
+class AloneCodec(Codec):
+    """A clip's codes are those that the package's own class gives for this clip and no other."""
+
+    def __init__(self, model: ClipModel, identity: CodecIdentity) -> None:
+        super().__init__()
+        self._model = model
+        self._identity = identity
+
+    @property
+    def identity(self) -> CodecIdentity:
+        """What the codes of this codec depend on."""
+        return self._identity
+
+    def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Encoded]]:
+        """Encode clips one by one, in order."""
+        for tag, waveform in clips:
+            check_waveform(waveform, self.shape, None, f"Waveform `{tag}`")
+            yield tag, Encoded(self._encode_one(waveform))
+
+    def _encode_one(self, waveform: Waveform) -> Codes:
+        expected = (self.shape.num_codebooks, self.shape.num_frames(len(waveform)))
+        if not expected[1]:
+            return Encoded.without_frames(self.shape).codes
+        try:
+            codes = self._run_encoder(waveform)
+        except torch.cuda.OutOfMemoryError:
+            codes = None
+        if codes is None:
+            # Outside of `except`, whose traceback would keep the failed attempt's memory.
+            self.counters.times_out_of_memory += 1
+            torch.cuda.empty_cache()
+            codes = self._run_encoder(waveform)
+        self.counters.packs_run += 1
+        if codes.shape != expected:
+            raise CodesError(
+                f"Codec `{self.identity.name}` gave codes {list(codes.shape)} for {len(waveform)} "
+                f"samples; expected {list(expected)}. Use the package versions of its identity: "
+                f"{dict(self.identity.libraries)}."
+            )
+        return codes
+
+    def _run_encoder(self, waveform: Waveform) -> Codes:
+        with torch.inference_mode(), one_thread():
+            codes: Codes = self._model.encode(waveform).cpu().numpy().astype(self.shape.dtype)
+            return codes
+
+    def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
+        return [self._decode_one(clip.codes, clip.key) for clip in clips]
+
+    def _decode_one(self, codes: Codes, key: str | None) -> Waveform:
+        wanted = torch.zeros(codes.shape[1] * self.shape.output_samples_per_frame)
+        if codes.shape[1]:
+            seed = None if key is None else seed_of(key)
+            with torch.inference_mode(), one_thread():
+                samples = self._model.decode(torch.from_numpy(codes).long(), seed).cpu()
+            # Odd strides give a few samples less than the frames have, rounded-up tails more.
+            kept = min(len(samples), len(wanted))
+            wanted[:kept] = samples[:kept]
+        return wanted.numpy()
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """The codec leaves nothing to choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class DepthOptions:
+    """`depth`: only the first so many codebooks; all without it."""
+
+    depth: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BandwidthOptions:
+    """`bandwidth`: kbit/s, one of those that the codec was trained for; the highest without it."""
+
+    bandwidth: float | None = None
+
+
+def open_reproducible(place: CodecPlace, wish: Wish) -> torch.device:
+    """The device that was asked for, set up to give the same bits again; float32 without TF32."""
+    for name, value in (("compiled", wish.compiled), ("config", place.config)):
+        if value:
+            raise ConfigError(
+                f"`{name}` is {value} with `{place.source}`; expected nothing, because another "
+                "package's class runs it, as its folder says. Leave it out."
+            )
+    device = open_device(wish.device)
+    dtype_of("exact", device)
+    if device.type == "cuda":
+        # Global in torch. Autotuning picks kernels by their speed, another time another one.
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+    return device
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread for what the calling thread runs; on a GPU, for what it prepares."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

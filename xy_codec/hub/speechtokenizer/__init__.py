@@ -1,0 +1,1 @@
+"""SpeechTokenizer as the package `speechtokenizer` has it."""

@@ -1,0 +1,41 @@
+"""SpeechTokenizer in the catalogue: how a folder of one is known, and its releases."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from xy_codec.catalogue import Family, Release
+from xy_codec.codes_shape import CodesShape
+from xy_codec.weights.source import CodecPlace
+
+
+def shape_of(config: Mapping[str, Any], depth: int) -> CodesShape:
+    """The shape of the codes of a configuration, of its first `depth` codebooks."""
+    rate, hop = config["sample_rate"], math.prod(config["strides"])
+    return CodesShape(
+        input_rate_hz=rate,
+        output_rate_hz=rate,
+        samples_per_frame=hop,
+        output_samples_per_frame=hop,
+        codebook_sizes=(config["codebook_size"],) * depth,
+        # Trained on the features of HuBERT.
+        semantic_codebooks=(0,),
+        padding_samples=hop - 1,
+    )
+
+
+def _recognises(place: CodecPlace) -> bool:
+    return {"semantic_dimension", "strides", "n_q"} <= place.json("config.json").keys()
+
+
+_SPEECH = {"sample_rate": 16000, "strides": [8, 5, 4, 2], "codebook_size": 1024}
+_NOTE = "the folder speechtokenizer_hubert_avg of it"
+
+FAMILY = Family(
+    name="SpeechTokenizer",
+    package="xy_codec.hub.speechtokenizer",
+    recognises=_recognises,
+    releases=(Release("fnlp/SpeechTokenizer", shape_of(_SPEECH, 8), "Apache-2.0", _NOTE),),
+    company="alone",
+    options=("depth",),
+)

@@ -1,0 +1,89 @@
+"""Loading SpeechTokenizer from a folder as its release lays it out; its class for single clips."""
+
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xy_codec.catalogue import Wish
+from xy_codec.contract import CodecIdentity, Waveform
+from xy_codec.engine.device import platform_name
+from xy_codec.errors import ConfigError
+from xy_codec.hub.alone import GEOMETRY, AloneCodec, DepthOptions, open_reproducible
+from xy_codec.hub.packages import build_model, import_model
+from xy_codec.hub.self_test import self_tested
+from xy_codec.hub.speechtokenizer.family import shape_of
+from xy_codec.options import read_options
+from xy_codec.weights.checkpoint import load_state, read_checkpoint
+from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
+
+logger = logging.getLogger(__name__)
+
+
+class SpeechTokenizerModel:
+    """The class of the package `speechtokenizer` as a model of single clips."""
+
+    def __init__(self, module: Any, depth: int, device: torch.device) -> None:
+        """Encode the first `depth` codebooks."""
+        self.module: nn.Module = module.to(device)
+        self._encode, self._decode = module.encode, module.decode
+        self._depth = depth
+        self._device = device
+
+    def encode(self, waveform: Waveform) -> Tensor:
+        """Codes `[K, T]`, as the class gives them for one clip."""
+        samples = torch.from_numpy(waveform).to(self._device, copy=True)
+        codes: Tensor = self._encode(samples[None, None], n_q=self._depth)
+        return codes[:, 0]
+
+    def decode(self, codes: Tensor, _seed: int | None) -> Tensor:
+        """Samples of codes `[K', T]`; there is no noise in it."""
+        samples: Tensor = self._decode(codes.to(self._device)[:, None])
+        return samples.flatten()
+
+
+def load(place: CodecPlace, wish: Wish) -> AloneCodec:
+    """The codec of a folder."""
+    device = open_reproducible(place, wish)
+    config = place.json("config.json")
+    depth = read_options(DepthOptions, wish.options or {}, "speechtokenizer").depth or config["n_q"]
+    if not 1 <= depth <= config["n_q"]:
+        raise ConfigError(
+            f"Option `depth` is {depth}; expected 1 to {config['n_q']}, the codebooks of "
+            f"`{place.source}`. Leave it out for all of them."
+        )
+    (weights,) = weight_files(place)
+    logger.info("Reading the checkpoint `%s`", weights)
+    checkpoint = read_checkpoint(weights)
+    module = build_model(speech_tokenizer_class(), {"config": config}, place)
+    load_state(module, checkpoint)
+    identity = CodecIdentity(
+        name="speechtokenizer",
+        checkpoint_sha256=checkpoint.sha256,
+        config_sha256=settings_sha256(config),
+        shape=shape_of(config, depth),
+        company="alone",
+        span="whole",
+        tail="native",
+        decodes="yes",
+        precision=wish.precision,
+        pack_geometry=GEOMETRY,
+        attention="none",
+        platform=platform_name(device),
+        options={"depth": depth},
+        libraries={"speechtokenizer": version("speechtokenizer")},
+    )
+    return self_tested(SpeechTokenizerModel(module.eval(), depth, device), identity)
+
+
+def weight_files(place: CodecPlace) -> list[Path]:
+    """The one checkpoint."""
+    return [find_files(place).weights]
+
+
+def speech_tokenizer_class() -> Any:
+    """The class itself."""
+    return import_model("speechtokenizer", "model", "speechtokenizer").SpeechTokenizer
