@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xy_codec.blocks.causal_transformer import CausalTransformer, window_mask
+from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer, window_mask
 from xy_codec.blocks.rotary import rotate, rotation_at
 from xy_codec.engine.causal import BLOCK_FRAMES, Segment, cut_clip, lay_out_segments
 
@@ -64,6 +64,19 @@ def test_a_step_reaches_one_window_a_layer_forward_and_nothing_back() -> None:
     steps[30] *= -1.0
     changed = (smooth(steps[None])[0] - before).abs().amax(1) > 0
     assert changed.nonzero().flatten().tolist() == list(range(30, 30 + 2 * 8 + 1))
+
+
+@torch.no_grad()
+def test_products_of_released_widths_do_not_depend_on_the_number_of_threads() -> None:
+    torch.manual_seed(3)
+    layer = CausalLayer(1280, 20, 5120)
+    steps, attended = torch.randn(512, 1280), torch.randn(512, 20, 64)
+    rotation = rotation_at(torch.arange(512), 64, 10_000)
+    one = (layer.project(steps, *rotation), layer.mix(steps, attended))
+    torch.set_num_threads(2)
+    two = (layer.project(steps, *rotation), layer.mix(steps, attended))
+    torch.set_num_threads(1)
+    assert all(torch.equal(*pair) for pair in zip(one, two, strict=True))
 
 
 def run_pack(
