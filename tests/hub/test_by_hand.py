@@ -1,5 +1,7 @@
 """What the adapters give is what the packages' own classes give, called as their authors write."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from tests.support.tiny_codecs import TRANSFORMERS, quiet_packages, quiet_transformers
 from xy_codec.hub.alone import one_thread
 from xy_codec.hub.packages import import_model
+from xy_codec.loading import checkpoint_sha256, load_codec
 
 CLASSES = {
     "dac": "DacModel",
@@ -60,6 +63,16 @@ def test_codes_and_sound_are_those_of_the_class(name, folder_of, codec_of):
             assert len(heard) == ours.shape[1] * codec.shape.output_samples_per_frame
             assert np.array_equal(heard[: len(sound)], sound)
             assert not heard[len(sound) :].any()
+
+
+def test_the_folder_inside_of_the_repository_of_speechtokenizer_is_found(
+    folder_of, codec_of, tmp_path
+):
+    shutil.copytree(folder_of("speechtokenizer"), tmp_path / "speechtokenizer_hubert_avg")
+    assert load_codec(tmp_path, device="cpu").identity == codec_of("speechtokenizer").identity
+    assert (
+        checkpoint_sha256(str(tmp_path)) == codec_of("speechtokenizer").identity.checkpoint_sha256
+    )
 
 
 def test_codes_and_sound_of_speechtokenizer_are_those_of_the_class(folder_of, codec_of):

@@ -5,6 +5,7 @@ import shutil
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -51,6 +52,16 @@ def test_weights_that_are_not_there_are_not_made_up(copy_of):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="no weights for 1 parts of its DacModel: quantizer"):
         load_codec(folder)
+
+
+def test_a_weight_that_only_training_uses_may_be_missing(copy_of, codec_of):
+    folder = copy_of("xcodec")
+    weights = load_file(folder / "model.safetensors")
+    del weights["semantic_model.masked_spec_embed"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    clip = np.random.default_rng(5).normal(0, 0.1, 6000).astype(np.float32)
+    (codes,) = load_codec(folder, device="cpu").encode([clip])
+    assert np.array_equal(codes, codec_of("xcodec").encode([clip])[0])
 
 
 def test_weights_of_other_sizes_are_refused(copy_of):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from xy_codec.catalogue import Family, Release
@@ -24,18 +25,24 @@ def shape_of(config: Mapping[str, Any], depth: int) -> CodesShape:
     )
 
 
+def inner_place(place: CodecPlace) -> CodecPlace:
+    """The folder with config.json and weights; the repository has it inside of it."""
+    inside = place.path / "speechtokenizer_hubert_avg"
+    return replace(place, path=inside) if inside.is_dir() else place
+
+
 def _recognises(place: CodecPlace) -> bool:
-    return {"semantic_dimension", "strides", "n_q"} <= place.json("config.json").keys()
+    config = inner_place(place).json("config.json")
+    return {"semantic_dimension", "strides", "n_q"} <= config.keys()
 
 
 _SPEECH = {"sample_rate": 16000, "strides": [8, 5, 4, 2], "codebook_size": 1024}
-_NOTE = "the folder speechtokenizer_hubert_avg of it"
 
 FAMILY = Family(
     name="SpeechTokenizer",
     package="xy_codec.hub.speechtokenizer",
     recognises=_recognises,
-    releases=(Release("fnlp/SpeechTokenizer", shape_of(_SPEECH, 8), "Apache-2.0", _NOTE),),
+    releases=(Release("fnlp/SpeechTokenizer", shape_of(_SPEECH, 8), "Apache-2.0"),),
     company="alone",
     options=("depth",),
 )

@@ -15,7 +15,7 @@ from xy_codec.errors import ConfigError
 from xy_codec.hub.alone import GEOMETRY, AloneCodec, DepthOptions, open_reproducible
 from xy_codec.hub.packages import build_model, import_model
 from xy_codec.hub.self_test import self_tested
-from xy_codec.hub.speechtokenizer.family import shape_of
+from xy_codec.hub.speechtokenizer.family import inner_place, shape_of
 from xy_codec.options import read_options
 from xy_codec.weights.checkpoint import load_state, read_checkpoint
 from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
@@ -48,6 +48,7 @@ class SpeechTokenizerModel:
 def load(place: CodecPlace, wish: Wish) -> AloneCodec:
     """The codec of a folder."""
     device = open_reproducible(place, wish)
+    place = inner_place(place)
     config = place.json("config.json")
     depth = read_options(DepthOptions, wish.options or {}, "speechtokenizer").depth or config["n_q"]
     if not 1 <= depth <= config["n_q"]:
@@ -81,7 +82,7 @@ def load(place: CodecPlace, wish: Wish) -> AloneCodec:
 
 def weight_files(place: CodecPlace) -> list[Path]:
     """The one checkpoint."""
-    return [find_files(place).weights]
+    return [find_files(inner_place(place)).weights]
 
 
 def speech_tokenizer_class() -> Any:
