@@ -1,5 +1,6 @@
 """How many workers a cluster holds and what each one gets; pure arithmetic, no Ray."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from pipeline.fleet.ray.options import RayOptions
 _MAX_CPUS_BESIDE_GPU = 10.0
 # Ray counts resources in ten-thousandths; floats would fit four workers of 0.2 into 1.
 _UNITS = 10_000
+# What a worker asks of its node's memory at most: an estimate of libraries, weights of two
+# gigabytes and a copy while they are read, and the clips of two shards on their way.
+_MAX_MEMORY_BYTES = 6 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class NodeSize:
     node_id: str
     cpus: float
     gpus: float
+    memory_bytes: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,7 @@ class FleetSize:
     gpus_per_worker: float
     cpus_per_worker: float
     num_workers: int
+    memory_bytes_per_worker: int = _MAX_MEMORY_BYTES
 
 
 def fleet_size(nodes: Sequence[NodeSize], options: RayOptions) -> FleetSize:
@@ -37,9 +43,11 @@ def fleet_size(nodes: Sequence[NodeSize], options: RayOptions) -> FleetSize:
         gpus = 1.0 if any(node.gpus >= 1 for node in nodes) else 0.0
     usable = [node for node in nodes if node.gpus >= gpus and node.cpus > 0]
     cpus = options.cpus_per_worker or _cpu_share(usable, gpus, options.workers)
-    if options.workers is not None:
-        return FleetSize(gpus, cpus, options.workers)
-    return FleetSize(gpus, cpus, sum(_places(node, gpus, cpus) for node in usable))
+    places = [_places(node, gpus, cpus) for node in usable]
+    shares = (node.memory_bytes // max(1, n) for node, n in zip(usable, places, strict=True))
+    memory = int(min(_MAX_MEMORY_BYTES, *shares)) if usable else _MAX_MEMORY_BYTES
+    num_workers = sum(places) if options.workers is None else options.workers
+    return FleetSize(gpus, cpus, num_workers, memory)
 
 
 def check_fits(size: FleetSize, nodes: Sequence[NodeSize]) -> None:

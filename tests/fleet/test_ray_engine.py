@@ -7,15 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from pipeline.errors import WorkerError
 from pipeline.fleet.quarantine import QuarantinePolicy
-from pipeline.fleet.ray.worker_pool import WorkerPool
+from pipeline.fleet.ray import engine
+from pipeline.fleet.ray.worker_pool import Loaded, WorkerPool
 from pipeline.fleet.summary import RunSummary
 from pipeline.fleet.worker_count import FleetSize
 from pipeline.worker.codec_request import CodecRequest
-from tests.support.faulty_codecs import ABORT, DEADLY_SECONDS, HANG, DeadlyRequest
-from tests.support.ray_runs import NODE, RayRun, make_shards, ray_cluster_of, snapshot, undisturbed
+from tests.support.faulty_codecs import ABORT, DEADLY_SECONDS, HANG, NODE_FAULTS, DeadlyRequest
+from tests.support.ray_runs import (
+    NODE,
+    RayRun,
+    make_shards,
+    ray_cluster_of,
+    snapshot,
+    undisturbed,
+    wait_for,
+)
 from tests.support.shard_maker import pair, pairs, write_shard
 
 NUM_SHARDS = 8
@@ -137,6 +147,33 @@ def test_a_shard_that_breaks_its_worker_fails_and_its_companions_are_done(
     run = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("raises")).start()
     failed = only_failure(run.finish(), 4, "breaking.tar")
     assert "this clip breaks the codec" in failed[1]
+
+
+@pytest.mark.parametrize("fault", NODE_FAULTS)
+def test_a_fault_of_the_node_ends_the_run_in_the_end_and_blames_no_shard(
+    cluster: Any, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A third fault in a row ends a run of one worker.
+    monkeypatch.setattr(engine, "_MAX_BROKEN", 0)
+    make_shards(tmp_path / "in", 2, num_clips=3)
+    write_shard(tmp_path / "in" / "innocent.tar", pair("innocent", DEADLY_SECONDS))
+    run = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest(fault)).start()
+    with pytest.raises(WorkerError, match=str(NODE_FAULTS[fault])):
+        run.finish()
+    assert run.num_done() == 2
+    assert run.engine.verdicts == []
+
+
+def test_a_worker_asks_ray_for_its_memory(cluster: Any) -> None:
+    pool = WorkerPool(CodecRequest("fake"), load_minutes=1)
+    before = ray.cluster_resources()["memory"]
+    pool.grow(FleetSize(0, 1, 1, memory_bytes_per_worker=1 << 30), 1)
+    try:
+        assert isinstance(pool.next_report(120), Loaded)
+        free = wait_for(lambda: ray.available_resources().get("memory"), "free memory")
+        assert before - free == 1 << 30
+    finally:
+        pool.retire_all()
 
 
 def test_an_encoder_that_never_returns_is_ended_and_its_shard_named(

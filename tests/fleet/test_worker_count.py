@@ -48,6 +48,13 @@ def test_a_share_of_a_cpu_is_counted_exactly() -> None:
     assert fleet_size([NodeSize("a", 1, 0)], RayOptions(cpus_per_worker=0.1)).num_workers == 10
 
 
+def test_workers_ask_for_an_equal_share_of_little_memory() -> None:
+    nodes = [NodeSize("a", 4, 0, memory_bytes=8 << 30), NodeSize("b", 4, 0, memory_bytes=6 << 30)]
+    size = fleet_size(nodes, RayOptions(cpus_per_worker=1))
+    assert size.memory_bytes_per_worker == 6 << 28
+    assert size.num_workers == 8
+
+
 def test_the_gpus_of_a_node_share_its_cores_alone() -> None:
     nodes = [NodeSize("a", 12, 1), NodeSize("b", 40, 2)]
     assert fleet_size(nodes, RayOptions(gpus_per_worker=0.4)) == FleetSize(0.4, 6, 6)

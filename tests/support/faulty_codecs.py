@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import OutOfMemoryError
+
 from pipeline.corpus.decode import DecodedClip, decode_clip
 from pipeline.errors import NodeError
 from pipeline.worker.codec_request import CodecRequest
@@ -55,6 +57,13 @@ def decode_at_the_second_try(payload: bytes, *rest: Any) -> Any:
     return clip
 
 
+# What Ray raises for a worker that its memory monitor ended.
+NODE_FAULTS = {
+    "no process": NodeError("no process starts here"),
+    "no memory": OutOfMemoryError("the node runs low on memory"),
+}
+
+
 class DeadlyCodec(FakeCodec):
     """Ends its process, raises or hangs when it meets a clip of a certain length."""
 
@@ -68,8 +77,8 @@ class DeadlyCodec(FakeCodec):
             if abs(len(waveform) / 16000 - DEADLY_SECONDS) < 0.05:
                 if self.way == "raises":
                     raise RuntimeError("this clip breaks the codec")
-                if self.way == "blames the node":
-                    raise NodeError("no process starts here")
+                if self.way in NODE_FAULTS:
+                    raise NODE_FAULTS[self.way]
                 if self.way == "hangs":
                     time.sleep(3600)
                 os._exit(9)

@@ -56,7 +56,7 @@ def disconnect() -> None:
 
 
 def live_nodes() -> Sequence[NodeSize]:
-    """The nodes that are alive now, with all their CPUs and GPUs, free or not."""
+    """The nodes that are alive now, with all their CPUs, GPUs and memory, free or not."""
     import ray
 
     return [_size(node) for node in ray.nodes() if node["Alive"]]
@@ -64,7 +64,12 @@ def live_nodes() -> Sequence[NodeSize]:
 
 def _size(node: dict[str, Any]) -> NodeSize:
     resources = node["Resources"]
-    return NodeSize(node["NodeID"], resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+    return NodeSize(
+        node["NodeID"],
+        cpus=resources.get("CPU", 0.0),
+        gpus=resources.get("GPU", 0.0),
+        memory_bytes=resources.get("memory", 0.0),
+    )
 
 
 def cause_of(error: BaseException) -> BaseException:

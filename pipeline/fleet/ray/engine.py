@@ -229,14 +229,15 @@ class RayEngine:
     def _take_error(
         self, report: Returned, error: BaseException, scheduler: Scheduler[Shard]
     ) -> Iterator[ShardOutcome]:
-        from ray.exceptions import RayActorError
+        from ray.exceptions import OutOfMemoryError, RayActorError
 
         cause = ray_cluster.cause_of(error)
         if isinstance(cause, OutputError):
             raise cause
         if isinstance(cause, RayActorError):
             loss = self._pool.loss_of(report.worker, cause)
-        elif isinstance(cause, NodeError):
+        elif isinstance(cause, NodeError | OutOfMemoryError):
+            # When a node's memory runs out, Ray ends a worker there, whoever took the memory.
             self._count_broken(cause)
             loss = Loss.NODE_LOST
         else:

@@ -82,6 +82,7 @@ class WorkerPool:
         actor_class = ray.remote(RayWorker).options(
             num_cpus=size.cpus_per_worker,
             num_gpus=size.gpus_per_worker,
+            memory=size.memory_bytes_per_worker,
             max_concurrency=_CALLS_AT_ONCE,
             max_restarts=0,
             max_task_retries=0,
