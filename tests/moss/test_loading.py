@@ -153,6 +153,6 @@ def test_version_2_is_refused_by_its_name_before_its_weights_are_read(tmp_path: 
 def test_the_identity_says_what_kind_of_codec_it_is(shards: Path) -> None:
     identity = load(shards).identity
     assert (identity.company, identity.span, identity.tail) == ("packed", "causal", "drop")
-    assert identity.pack_geometry == "rows256-blocks32"
+    assert identity.pack_geometry == "rows512-blocks32"
     assert identity.shape.codebook_sizes == (300,) * 12
     assert identity.shape.min_samples == identity.shape.samples_per_frame == 1280

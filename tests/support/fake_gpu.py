@@ -67,7 +67,7 @@ def encode(codec: PackStream[Any]) -> torch.Tensor:
 def decode(codec: PackedCodec | MossCodec) -> torch.Tensor:
     """As the codec does it, up to the copy to the host."""
     if isinstance(codec, MossCodec):
-        segments = [*cut_clip(375, 1024), *cut_clip(10, 1024)]
+        segments = [*cut_clip(375, 2048), *cut_clip(10, 2048)]
         layout = codec._lay_out(segments)
         codes = torch.zeros(len(layout.place), 8, dtype=torch.long).to(GPU)
         return decode_pack(codec.model, codes, layout)

@@ -6,7 +6,7 @@ blocks that are counted from the clip's first frame, so neither company nor cuts
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -56,7 +56,11 @@ def cut_clip(num_frames: int, most_frames: int) -> list[Segment]:
 
 
 class CausalLayout(TiledLayout):
-    """Segments end to end; places are those in the clip, not in the segment."""
+    """Segments end to end; places are those in the clip, not in the segment.
+
+    Tiles have the same number of steps at every rate, and the last one is filled with zeros: at
+    high rates a pack has many tiles and loses little in it.
+    """
 
     def __init__(
         self,
@@ -71,6 +75,16 @@ class CausalLayout(TiledLayout):
         self._segments = segments
         self._block_steps = block_steps
         self._kept = kept
+
+    def stepwise(self, function: Callable[..., Tensor], *steps: Tensor) -> Tensor:
+        """Apply the function tile by tile, always with the same number of steps."""
+        tiles = zip(*(self._tiles(part) for part in steps), strict=True)
+        return torch.cat([function(*tile) for tile in tiles])[: len(self.place)]
+
+    def _tiles(self, steps: Tensor) -> list[Tensor]:
+        *whole, last = torch.split(steps, self.tile_steps)
+        missing = self.tile_steps - len(last)
+        return [*whole, torch.cat((last, last.new_zeros(missing, *last.shape[1:])))]
 
     def remember(self) -> None:
         """Hand what was kept to the clips' next segments, once all layers have run."""
@@ -119,26 +133,22 @@ class CausalLayout(TiledLayout):
 
     def _at(self, place: Tensor, up: int, down: int) -> "CausalLayout":
         spans = [span.scaled(up, down) for span in self.spans]
-        tile_steps, block_steps = (
-            number * up // down for number in (self.tile_steps, self._block_steps)
-        )
-        return CausalLayout(place, spans, tile_steps, self._segments, block_steps, self._kept)
+        block_steps = self._block_steps * up // down
+        return CausalLayout(place, spans, self.tile_steps, self._segments, block_steps, self._kept)
 
 
 def lay_out_segments(
-    segments: Sequence[Segment], num_frames: int, tile_frames: int, device: torch.device
+    segments: Sequence[Segment], tile_steps: int, device: torch.device
 ) -> CausalLayout:
-    """Segments end to end in a buffer of whole tiles, at the rate of frames."""
-    spans, start = [], 0
-    place = torch.zeros(num_frames, dtype=torch.long)
+    """Segments end to end, at the rate of frames."""
+    spans, places, start = [], [], 0
     for segment in segments:
-        stop = start + segment.frames
         spans.append(Span(start, segment.frames, segment.frames))
-        place[start:stop] = torch.arange(segment.first, segment.first + segment.frames)
-        start = stop
-    where = place.to(device, non_blocking=True)
+        places.append(torch.arange(segment.first, segment.first + segment.frames))
+        start += segment.frames
+    place = torch.cat(places).to(device, non_blocking=True)
     kept: list[Past] = [{} for _ in segments]
-    return CausalLayout(where, spans, tile_frames, segments, BLOCK_FRAMES, kept)
+    return CausalLayout(place, spans, tile_steps, segments, BLOCK_FRAMES, kept)
 
 
 _mask = functools.lru_cache(maxsize=64)(window_mask)

@@ -39,8 +39,8 @@ def load(place: CodecPlace, wish: Wish) -> MossCodec:
     """The codec of a place."""
     if wish.compiled:
         raise ConfigError(
-            "The encoder is to be compiled, but that of a MOSS-Audio-Tokenizer has no compiled "
-            "form; expected none. Leave out `--compile`."
+            "The encoder is to be compiled, but MOSS-Audio-Tokenizer has no compiled form; "
+            "expected `compiled` to be false. Leave out `--compile`."
         )
     config = CodecConfig.from_mapping(read_config(place))
     index = find_index(place.path)
