@@ -5,6 +5,7 @@ Weights of the quantiser are stored as length and direction; the modules take th
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -41,9 +42,7 @@ def build_model(config: CodecConfig, checkpoint: Checkpoint) -> MossAudioTokeniz
     """
     with torch.device("meta"):
         model = MossAudioTokenizer(config)
-    state = checkpoint.state
-    folded = module_state(state)
-    state.clear()
-    state.update(folded)
-    load_state(model, checkpoint)
+    state = module_state(checkpoint.state)
+    checkpoint.state.clear()
+    load_state(model, replace(checkpoint, state=state))
     return model.eval().requires_grad_(False)
