@@ -169,12 +169,15 @@ SPEECH_TOKENIZER = {
 }
 
 
-def make_transformers(model_type: str, folder: Path, seed: int = 0, **changed: Any) -> Path:
-    """Save a class with random weights and its extractor; `changed` are values of its config."""
+def make_transformers(
+    model_type: str, folder: Path, seed: int = 0, sizes: dict[str, Any] | None = None
+) -> Path:
+    """Save a class with random weights and its extractor; `sizes` instead of the small ones."""
     tiny = TRANSFORMERS[model_type]
     with quiet_transformers() as transformers:
         torch.manual_seed(seed)
-        config = transformers.AutoConfig.for_model(model_type, **(tiny.config | changed))
+        values = tiny.config if sizes is None else sizes
+        config = transformers.AutoConfig.for_model(model_type, **values)
         model = transformers.AutoModel.from_config(config)
         spread_codes(model, tiny.gain)
         model.save_pretrained(folder)
@@ -184,22 +187,24 @@ def make_transformers(model_type: str, folder: Path, seed: int = 0, **changed: A
     return folder
 
 
-def make_snac(folder: Path, seed: int = 0, **changed: Any) -> Path:
+def make_snac(folder: Path, seed: int = 0, sizes: dict[str, Any] | None = None) -> Path:
     """Save a SNAC with random weights as its release lies on disk."""
+    config = SNAC | (sizes or {})
     with quiet_packages():
         torch.manual_seed(seed)
-        model = import_model("snac", "snac", "codecs").SNAC(**(SNAC | changed))
+        model = import_model("snac", "snac", "codecs").SNAC(**config)
         spread_codes(model, 1.0)
-        return _save(model, SNAC | changed, folder, "pytorch_model.bin")
+        return _save(model, config, folder, "pytorch_model.bin")
 
 
-def make_speech_tokenizer(folder: Path, seed: int = 0, **changed: Any) -> Path:
+def make_speech_tokenizer(folder: Path, seed: int = 0, sizes: dict[str, Any] | None = None) -> Path:
     """Save a SpeechTokenizer with random weights as its release lies on disk."""
+    config = SPEECH_TOKENIZER | (sizes or {})
     with quiet_packages():
         torch.manual_seed(seed)
-        model = speech_tokenizer_class()(SPEECH_TOKENIZER | changed)
+        model = speech_tokenizer_class()(config)
         spread_codes(model, 0.0005)
-        return _save(model, SPEECH_TOKENIZER | changed, folder, "SpeechTokenizer.pt")
+        return _save(model, config, folder, "SpeechTokenizer.pt")
 
 
 MAKERS: dict[str, Callable[..., Path]] = {

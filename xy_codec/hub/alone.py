@@ -5,6 +5,7 @@ for a clip, and so does another number of torch's threads: it always runs with o
 package's class is a `ClipModel`; this file keeps the promises around it.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,6 +140,8 @@ def open_reproducible(place: CodecPlace, wish: Wish) -> torch.device:
     device = open_device(wish.device)
     dtype_of("exact", device)
     if device.type == "cuda":
+        # Recurrent layers run streams of their own, which must not share a workspace.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # Global in torch. Autotuning picks kernels by their speed, another time another one.
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True

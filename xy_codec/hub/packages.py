@@ -19,13 +19,14 @@ def import_model(package: str, module: str, extra: str) -> Any:
     `speechtokenizer` imports its trainer so, and with it accelerate, matplotlib and beartype.
     """
     spec = find_spec(package)
-    if spec is None or spec.submodule_search_locations is None:
+    # A folder of the same name that is no package has no origin.
+    if spec is None or spec.origin is None:
         raise ConfigError(
             f"The package `{package}` is not installed; expected it, because it has the codec's "
             f"class. Install it with `pip install 'xytok[{extra}]'`."
         )
     bare = ModuleType(package)
-    bare.__path__ = list(spec.submodule_search_locations)
+    bare.__path__ = list(spec.submodule_search_locations or ())
     was_imported = package in sys.modules
     sys.modules.setdefault(package, bare)
     try:

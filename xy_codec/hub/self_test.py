@@ -26,8 +26,8 @@ def self_tested(model: ClipModel, identity: CodecIdentity) -> AloneCodec:
         versions = " and ".join(f"{name} {each}" for name, each in identity.libraries.items())
         raise CheckpointError(
             f"Codec `{identity.name}` failed its self-test with {versions}: "
-            f"{in_one_line(error)}. Use the "
-            "files as they were published, or another version of the package."
+            f"{in_one_line(error)}. Use the files as they were published, or another version of "
+            "the package."
         ) from error
 
 

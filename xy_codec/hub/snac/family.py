@@ -35,16 +35,17 @@ def shape_of(config: Mapping[str, Any]) -> CodesShape:
     )
 
 
-def _recognises(place: CodecPlace) -> bool:
-    return {"vq_strides", "encoder_rates"} <= place.json("config.json").keys()
-
-
 _SPEECH = {
     "sampling_rate": 24000,
     "encoder_rates": [2, 4, 8, 8],
     "vq_strides": [4, 2, 1],
     "codebook_size": 4096,
 }
+
+
+def _recognises(place: CodecPlace) -> bool:
+    return _SPEECH.keys() <= place.json("config.json").keys()
+
 
 FAMILY = Family(
     name="SNAC",

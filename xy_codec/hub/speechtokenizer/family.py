@@ -31,12 +31,13 @@ def inner_place(place: CodecPlace) -> CodecPlace:
     return replace(place, path=inside) if inside.is_dir() else place
 
 
+_SPEECH = {"sample_rate": 16000, "strides": [8, 5, 4, 2], "codebook_size": 1024}
+
+
 def _recognises(place: CodecPlace) -> bool:
     config = inner_place(place).json("config.json")
-    return {"semantic_dimension", "strides", "n_q"} <= config.keys()
+    return {"semantic_dimension", "n_q", *_SPEECH} <= config.keys()
 
-
-_SPEECH = {"sample_rate": 16000, "strides": [8, 5, 4, 2], "codebook_size": 1024}
 
 FAMILY = Family(
     name="SpeechTokenizer",
