@@ -7,8 +7,9 @@ import hashlib
 from dataclasses import dataclass
 
 from pipeline.storage.client import Storage, StoredFile
+from pipeline.storage.inflate import inflate
 from pipeline.storage.location import is_local
-from pipeline.storage.streams import ByteStream, inflate, local_blocks, remote_blocks
+from pipeline.storage.streams import ByteStream, local_blocks, remote_blocks
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -71,4 +72,7 @@ def open_shard(shard: Shard, storage: Storage) -> ByteStream:
     """The tar of a shard as a stream of its uncompressed bytes."""
     is_here = is_local(shard.url)
     blocks = local_blocks(shard.url) if is_here else remote_blocks(shard.stored, storage)
-    return ByteStream(inflate(blocks, shard.url) if shard.is_compressed else blocks, shard.url)
+    if not shard.is_compressed:
+        return ByteStream(blocks, shard.url)
+    damaged: list[tuple[int, int]] = []
+    return ByteStream(inflate(blocks, shard.url, damaged), shard.url, damaged)

@@ -32,7 +32,10 @@ _END_BLOCKS = 2
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A range of bytes of a tar that could not be read as members."""
+    """A range of bytes of a tar that could not be read as members, or that may be wrong.
+
+    The members in a range of the kind `checksum` were read, but gzip's checksum of it is wrong.
+    """
 
     offset: int
     size_bytes: int
@@ -70,6 +73,10 @@ class TarReader:
 
     def __iter__(self) -> Iterator[TarMember]:
         """Every regular member, whole or cut, in the order of the tar."""
+        yield from self._members()
+        self.holes += [Hole(offset, size, "checksum") for offset, size in self._stream.damaged]
+
+    def _members(self) -> Iterator[TarMember]:
         while True:
             start = self._stream.offset
             block = self._stream.take(BLOCK)

@@ -44,6 +44,7 @@ class RunSummary:
     rejects_before: int = 0
     stages_by_worker: dict[str, Sequence[StageTime]] = field(default_factory=dict)
     out_of_memory_by_worker: dict[str, int] = field(default_factory=dict)
+    spans_by_worker: dict[str, tuple[float, float]] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     def take(self, outcome: ShardOutcome) -> None:
@@ -51,6 +52,9 @@ class RunSummary:
         if outcome.stages:
             self.stages_by_worker[outcome.worker] = outcome.stages
             self.out_of_memory_by_worker[outcome.worker] = outcome.times_out_of_memory
+            now = time.perf_counter()
+            began, _ = self.spans_by_worker.get(outcome.worker, (now - outcome.seconds, now))
+            self.spans_by_worker[outcome.worker] = (began, now)
         self.bytes_done += max(0, outcome.shard.size_bytes)
         manifest = outcome.manifest
         if manifest is None:
@@ -110,11 +114,16 @@ class RunSummary:
         return list(sums.values())
 
     def idle_share(self) -> float | None:
-        """The share of the wall time in which codecs waited; None before the first shard ended."""
+        """The share of time in which codecs waited; None before the first shard ended.
+
+        The time of a worker begins with its first shard and ends with its last one, so that those
+        that came late or were lost do not count as idle.
+        """
         encode = next((stage for stage in self.stages() if stage.name == "encode"), None)
         if encode is None:
             return None
-        return max(0.0, 1.0 - encode.busy_seconds / (self.wall_seconds * encode.threads))
+        seconds = sum(ended - began for began, ended in self.spans_by_worker.values())
+        return max(0.0, 1.0 - encode.busy_seconds / max(seconds, 1e-9))
 
     @property
     def times_out_of_memory(self) -> int:

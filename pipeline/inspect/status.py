@@ -12,7 +12,7 @@ from pipeline.output.events import read_events
 from pipeline.output.manifest import list_manifests, read_named_manifests
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
-from pipeline.storage.location import normalise
+from pipeline.storage.location import normalise, redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         done=len(manifests),
         left=history.left,
         failed=history.failed,
-        damaged=[manifest.url for manifest in manifests if manifest.is_damaged],
+        damaged=[redact(manifest.url) for manifest in manifests if manifest.is_damaged],
         clips=sum(manifest.clips_seen for manifest in manifests),
         codes=sum(manifest.codes for manifest in manifests),
         filtered=sum(manifest.filtered for manifest in manifests),

@@ -1,11 +1,10 @@
-"""The bytes of one shard in order: blocks of a local or remote file, inflated gzip.
+"""The bytes of one shard in order: blocks of a local or remote file.
 
 `ByteStream` is what the tar reader takes from; it can take bytes back, to look for the next header
 in a damaged tar. Remote ranges are fetched ahead, and each is retried by itself.
 """
 
 import logging
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,18 +19,20 @@ logger = logging.getLogger(__name__)
 BLOCK_BYTES = 4 << 20
 # Ranges of a remote shard that are fetched before they are asked for.
 _RANGES_AHEAD = 3
-# A gzip stream may expand a thousandfold; it is inflated in steps of this size.
-_INFLATE_BYTES = 4 << 20
 
 
 class ByteStream:
     """Bytes in order, with `offset` of the next one; `push_back` returns bytes to the front.
 
     Libraries that read from a file take one as well; `url` is what they call it in messages.
+    `damaged` names ranges, by offset and size, whose checksum was wrong; it grows while reading.
     """
 
-    def __init__(self, blocks: Iterator[bytes], url: str = "") -> None:
+    def __init__(
+        self, blocks: Iterator[bytes], url: str = "", damaged: list[tuple[int, int]] | None = None
+    ) -> None:
         self._blocks = blocks
+        self.damaged: list[tuple[int, int]] = [] if damaged is None else damaged
         self._url = url
         self._current = b""
         self._position = 0
@@ -149,22 +150,3 @@ def _range_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
             yield block
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def inflate(blocks: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """The content of a gzip stream, bounded in memory; ends with a warning where it breaks."""
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        for block in blocks:
-            pending = block
-            while pending:
-                content = inflater.decompress(pending, _INFLATE_BYTES)
-                if content:
-                    yield content
-                pending = inflater.unconsumed_tail
-                if inflater.eof:
-                    # The next gzip member, if any; zero padding between and after is allowed.
-                    pending = inflater.unused_data.lstrip(b"\0")
-                    inflater = zlib.decompressobj(wbits=31)
-    except zlib.error as error:
-        logger.warning("`%s` is not whole as gzip: %s", redact(url), error)

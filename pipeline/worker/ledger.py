@@ -20,6 +20,7 @@ from pipeline.output.manifest import Manifest, WrittenFile
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow
 from pipeline.output.rejects import RejectRow
+from pipeline.storage.location import redact
 from xy_codec.contract import Encoded
 
 
@@ -143,7 +144,7 @@ class ShardLedger:
         by_reason = Counter(str(row.reason) for row in self.rejects)
         manifest = Manifest(
             shard=self.shard.path,
-            url=self.shard.url,
+            url=redact(self.shard.url),
             source_size_bytes=self.shard.size_bytes,
             source_etag=self.shard.etag,
             identity8=identity8,

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.corpus.tar_header import BLOCK, find_header, parse_header
 from pipeline.corpus.tar_reader import TarMember, TarReader
-from pipeline.storage.streams import ByteStream, inflate
+from pipeline.storage.inflate import inflate
+from pipeline.storage.streams import ByteStream
 from tests.support.shard_maker import member_offsets, tar_bytes
 
 MIB = 1 << 20

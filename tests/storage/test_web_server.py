@@ -16,7 +16,7 @@ from pipeline.storage.client import Storage
 from pipeline.storage.retries import RetryPolicy
 from pipeline.storage.streams import BLOCK_BYTES, remote_blocks
 from tests.support.inline_run import run_shards
-from tests.support.shard_maker import audio, write_shard
+from tests.support.shard_maker import audio, pairs, write_shard
 
 CONTENT = random.Random(3).randbytes(2 * BLOCK_BYTES + 12_345)
 QUICK = Storage(policy=RetryPolicy(attempts=3, first_pause_seconds=0.01))
@@ -102,6 +102,18 @@ def test_a_shard_of_a_server_without_ranges_has_every_clip(tmp_path: Path) -> No
     assert result.manifest.holes == ()
 
 
+def test_a_signature_in_a_url_is_in_no_file(tmp_path: Path) -> None:
+    tar = write_shard(tmp_path / "in/s.tar", [*pairs(2), ("bad.mp3", b"no sound")])
+    with serving(Behaviour(tar.read_bytes(), ranges=True)) as url:
+        shards = list_shards([f"{url}?X-Amz-Signature=hush-hush"], QUICK)
+        result = run_shards(shards, tmp_path / "out")["s.tar"]
+    assert result.manifest.url == url
+    assert (len(result.rows), len(result.rejects)) == (2, 1)
+    files = [path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) == 3
+    assert not any(b"hush-hush" in content for content in files)
+
+
 @pytest.mark.parametrize(("ranges", "num_requests"), [(True, 3), (False, 1)])
 def test_the_blocks_are_those_of_the_file_and_each_is_asked_for_once(
     ranges: bool, num_requests: int
@@ -120,7 +132,9 @@ def test_a_lost_connection_begins_again_and_gives_no_byte_twice() -> None:
 
 def test_a_server_that_always_breaks_off_is_given_up() -> None:
     behaviour = Behaviour(cuts=1000)
-    with serving(behaviour) as url, pytest.raises(StorageError, match="broke off again and again"):
+    # A client may meet the break before it took the bytes that came until then.
+    gives_up = "broke off again and again|failed 3 times"
+    with serving(behaviour) as url, pytest.raises(StorageError, match=gives_up):
         read_all(url)
     assert behaviour.cuts >= 990
 

@@ -1,0 +1,22 @@
+"""What a run says of itself while it goes on."""
+
+import time
+
+import pytest
+
+from pipeline.corpus.shard import Shard
+from pipeline.fleet.summary import RunSummary
+from pipeline.worker.stage_times import StageTime
+from pipeline.worker.writer import ShardOutcome
+
+
+def outcome(worker: str, seconds: float, busy: float) -> ShardOutcome:
+    stages = (StageTime("encode", 1, busy, busy),)
+    return ShardOutcome(Shard("s.tar", "s.tar", 1, ""), None, seconds, "gone", worker, stages)
+
+
+def test_workers_that_were_lost_or_came_late_do_not_count_as_idle() -> None:
+    summary = RunSummary(9, 0, 9, started=time.perf_counter() - 100)
+    for worker in ("lost", "late"):
+        summary.take(outcome(worker, 10, 9))
+    assert summary.idle_share() == pytest.approx(0.1, abs=0.01)
