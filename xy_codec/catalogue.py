@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from xy_codec.codes_shape import CodesShape
 from xy_codec.errors import CheckpointError, ConfigError
-from xy_codec.weights.source import CodecPlace, bundled_names, fetch_codec
+from xy_codec.weights.source import CodecPlace, bundled_names, fetch_codec, find_files
 
 if TYPE_CHECKING:
     from xy_codec.contract import Codec
@@ -44,15 +44,21 @@ class Release:
     note: str = ""
 
 
+def one_checkpoint(place: CodecPlace) -> list[Path]:
+    """The files of weights where there is one."""
+    return [find_files(place).weights]
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """A kind of codec: one architecture, of which there may be several releases.
 
     Attributes:
-        package: the folder, whose `loading.py` has `load` and `weight_files`.
+        package: the folder, whose `loading.py` has `load`.
         recognises: whether a place holds a codec of this family, by the place's own files.
         company: `packed` or `alone`, see `CodecIdentity`.
         precisions: what `--precision` may be.
+        weight_files: the files whose bytes are the weights, in the order in which they are hashed.
         options: the names of what `--codec-option` may set; `loading.py` checks them.
     """
 
@@ -63,6 +69,7 @@ class Family:
     company: Literal["packed", "alone"]
     precisions: tuple[str, ...] = ("exact",)
     options: tuple[str, ...] = ()
+    weight_files: Callable[[CodecPlace], Sequence[Path]] = one_checkpoint
 
     def load(self, place: CodecPlace, wish: "Wish") -> "Codec":
         """Load the codec of a place."""
@@ -73,11 +80,6 @@ class Family:
             )
         codec: Codec = import_module(f"{self.package}.loading").load(place, wish)
         return codec
-
-    def weight_files(self, place: CodecPlace) -> list[Path]:
-        """The files whose bytes are the codec's weights, in the order in which they are hashed."""
-        files: list[Path] = import_module(f"{self.package}.loading").weight_files(place)
-        return files
 
 
 @dataclass(frozen=True, slots=True)

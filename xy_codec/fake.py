@@ -12,7 +12,7 @@ import numpy as np
 from xy_codec.catalogue import Wish
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Codec, CodecIdentity, CodedClip, Codes, Encoded, Tag, Waveform
-from xy_codec.options import read_options, stated
+from xy_codec.options import depth_of, read_options, stated
 
 FAKES = {
     "fake": CodesShape(16000, 16000, 1280, 1280, (1024,) * 8, min_samples=1280),
@@ -57,7 +57,8 @@ class FakeCodec(Codec):
         super().__init__()
         self._whole = FAKES[name]
         options = options or FakeOptions()
-        sizes = self._whole.codebook_sizes[: options.depth]
+        depth = depth_of(options.depth, self._whole.num_codebooks, name)
+        sizes = self._whole.codebook_sizes[:depth]
         self._identity = CodecIdentity(
             name=name,
             checkpoint_sha256=_checkpoint(name),
@@ -71,7 +72,7 @@ class FakeCodec(Codec):
             pack_geometry="none",
             attention="none",
             platform="any",
-            options=stated(options),
+            options=stated(replace(options, depth=depth)),
         )
 
     @property

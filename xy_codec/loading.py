@@ -49,7 +49,7 @@ def load_codec(
 
 
 def checkpoint_sha256(source: str) -> str:
-    """The hash of the weights behind `source`, without loading them."""
+    """The hash of the weights behind `source`, without loading them; needs no torch."""
     if source in FAKES:
         return load_fake(source, Wish()).identity.checkpoint_sha256
     family, place = find_codec(source)

@@ -45,3 +45,13 @@ def stated(options: object) -> dict[str, str | int | float | bool]:
     assert dataclasses.is_dataclass(options)
     assert not isinstance(options, type)
     return {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+
+
+def depth_of(depth: int | None, most: int, codec: str) -> int:
+    """How many of its `most` codebooks a codec encodes: as the option `depth` says, else all."""
+    if depth is not None and not 1 <= depth <= most:
+        raise ConfigError(
+            f"Option `depth` is {depth}; expected 1 to {most}, the codebooks of `{codec}`. Leave "
+            "it out for all of them."
+        )
+    return depth or most

@@ -135,18 +135,24 @@ def test_of_two_identities_on_one_s3_output_one_is_refused(inputs: Path, s3: S3S
     bucket = Storage({"s3": s3.storage_options()}).filesystem("s3://rivals")[0]
     bucket.mkdir("rivals")
     drivers = [
-        start(command(inputs, "s3://rivals/out", "--overlap-seconds", overlap), **s3.environment())
+        start(
+            command(inputs, "s3://rivals/out", "--codec-option", f"overlap_seconds={overlap}"),
+            **s3.environment(),
+        )
         for overlap in ("10", "5")
     ]
     (winner, _), (loser, error) = sorted(map(ended, drivers))
     assert (winner, loser) == (0, 1)
-    assert "codec.overlap_seconds: output has" in error
+    assert "codec.options.overlap_seconds: output has" in error
 
 
 @pytest.mark.parametrize(
     ("option", "shown"),
     [
-        (("--overlap-seconds", "5"), "overlap_seconds: output has `10.0`, this run has `5.0`"),
+        (
+            ("--codec-option", "overlap_seconds=5"),
+            "overlap_seconds: output has `10.0`, this run has `5",
+        ),
         (("--max-clip-seconds", "9"), "max_clip_seconds: output has `None`, this run has `9.0`"),
         (("--where", 'language == "en"'), "where: output has `None`"),
     ],

@@ -126,7 +126,7 @@ def test_another_checkpoint_is_refused_without_loading_it(corpus: Path) -> None:
     ("flag", "value", "shown"),
     [
         ("--precision", "fast", "codec.precision: output has `exact`, this run has `fast`"),
-        ("--overlap-seconds", "5", "codec.overlap_seconds: output has `10.0`, this run has `5.0`"),
+        ("--codec-option", "overlap_seconds=5", "codec.options.overlap_seconds: output has `10.0`"),
     ],
 )
 def test_another_precision_or_overlap_is_refused_before_a_codec_is_loaded(

@@ -96,7 +96,7 @@ def test_a_replaced_shard_is_named_refused_and_redone_when_asked(
     ("flag", "value", "shown"),
     [
         ("--precision", "fast", "codec.precision: output has `exact`, this run has `fast`"),
-        ("--overlap-seconds", "5", "codec.overlap_seconds: output has `10.0`, this run has `5.0`"),
+        ("--codec-option", "overlap_seconds=5", "codec.options.overlap_seconds: output has `10.0`"),
         ("--where", "dnsmos > 3", "where: output has `None`, this run has `dnsmos > 3`"),
         ("--limit", "2", "limit: output has `None`, this run has `2`"),
     ],

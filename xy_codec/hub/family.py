@@ -1,8 +1,14 @@
 """Codecs of transformers in the catalogue: how a folder of one is known, and its releases."""
 
+from pathlib import Path
+
 from xy_codec.catalogue import Family, Release
 from xy_codec.codes_shape import CodesShape
+from xy_codec.errors import CheckpointError
 from xy_codec.weights.source import CodecPlace
+
+_WEIGHTS = "model.safetensors"
+PREPROCESSOR = "preprocessor_config.json"
 
 
 def _recognises(place: CodecPlace) -> bool:
@@ -51,6 +57,19 @@ _RELEASES = (
     _release("swiss-ai/wavtokenizer-large-unify-40token", "MIT", 24000, 600, (4096,)),
 )
 
+
+def weight_files(place: CodecPlace) -> list[Path]:
+    """The one file of weights; what else loading needs must lie beside it."""
+    for name in (_WEIGHTS, PREPROCESSOR):
+        if not (place.path / name).is_file():
+            raise CheckpointError(
+                f"`{place.source}` has no `{name}`; expected a folder with config.json, {_WEIGHTS} "
+                f"and {PREPROCESSOR}, as transformers saves a model and its feature extractor. "
+                "Download the whole release, or save it again with `save_pretrained`."
+            )
+    return [place.path / _WEIGHTS]
+
+
 FAMILY = Family(
     name="transformers",
     package="xy_codec.hub",
@@ -58,4 +77,5 @@ FAMILY = Family(
     releases=_RELEASES,
     company="alone",
     options=("bandwidth", "depth"),
+    weight_files=weight_files,
 )

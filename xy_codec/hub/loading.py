@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ import torch
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity, Option
 from xy_codec.engine.device import platform_name
-from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.errors import ConfigError
 from xy_codec.hub.alone import (
     GEOMETRY,
     AloneCodec,
@@ -19,6 +18,7 @@ from xy_codec.hub.alone import (
     NoOptions,
     open_reproducible,
 )
+from xy_codec.hub.family import PREPROCESSOR, weight_files
 from xy_codec.hub.self_test import self_tested
 from xy_codec.hub.table import LATENTS_ONLY, ROWS, Config, Row
 from xy_codec.hub.transformers_model import (
@@ -30,8 +30,6 @@ from xy_codec.hub.transformers_model import (
 from xy_codec.options import read_options
 from xy_codec.weights.source import CodecPlace, files_sha256, settings_sha256
 
-_WEIGHTS = "model.safetensors"
-_PREPROCESSOR = "preprocessor_config.json"
 _OPTIONS = {None: NoOptions, "depth": DepthOptions, "bandwidth": BandwidthOptions}
 
 
@@ -48,7 +46,7 @@ def load(place: CodecPlace, wish: Wish) -> AloneCodec:
         name=name,
         checkpoint_sha256=files_sha256(weights),
         config_sha256=settings_sha256(place.json("config.json")),
-        preprocessor_sha256=settings_sha256(place.json(_PREPROCESSOR)),
+        preprocessor_sha256=settings_sha256(place.json(PREPROCESSOR)),
         shape=row.shape(config, _num_codebooks(model, option)),
         company="alone",
         span="causal" if row.is_causal(config) else "whole",
@@ -62,18 +60,6 @@ def load(place: CodecPlace, wish: Wish) -> AloneCodec:
         libraries={package: version(package) for package in ("transformers", *row.libraries)},
     )
     return self_tested(model, identity)
-
-
-def weight_files(place: CodecPlace) -> list[Path]:
-    """The one file of weights; what else loading needs must lie beside it."""
-    for name in (_WEIGHTS, _PREPROCESSOR):
-        if not (place.path / name).is_file():
-            raise CheckpointError(
-                f"`{place.source}` has no `{name}`; expected a folder with config.json, {_WEIGHTS} "
-                f"and {_PREPROCESSOR}, as transformers saves a model and its feature extractor. "
-                "Download the whole release, or save it again with `save_pretrained`."
-            )
-    return [place.path / _WEIGHTS]
 
 
 def _row_of(place: CodecPlace) -> tuple[str, Row]:

@@ -1,11 +1,13 @@
 """MOSS-Audio-Tokenizer in the catalogue: how its checkpoints are known, and its release."""
 
+from pathlib import Path
 from typing import Any
 
-from xy_codec.catalogue import Family, Release
+from xy_codec.catalogue import Family, Release, one_checkpoint
 from xy_codec.codes_shape import CodesShape
 from xy_codec.moss.config import CodecConfig, is_moss
 from xy_codec.moss.released import REPOSITORY, released_config
+from xy_codec.weights.shards import find_index, shard_files
 from xy_codec.weights.source import CodecPlace
 
 
@@ -32,6 +34,12 @@ def read_config(place: CodecPlace) -> dict[str, Any]:
     return CodecPlace(place.source, place.config.parent).json(place.config.name)
 
 
+def weight_files(place: CodecPlace) -> list[Path]:
+    """The one checkpoint, or its shards."""
+    index = find_index(place.path)
+    return shard_files(index) if index else one_checkpoint(place)
+
+
 FAMILY = Family(
     name="MOSS-Audio-Tokenizer",
     package="xy_codec.moss",
@@ -39,4 +47,5 @@ FAMILY = Family(
     releases=[Release(REPOSITORY, shape_of(released_config()), "Apache-2.0")],
     company="packed",
     options=("depth",),
+    weight_files=weight_files,
 )

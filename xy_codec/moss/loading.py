@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
@@ -16,9 +15,9 @@ from xy_codec.moss.config import CodecConfig
 from xy_codec.moss.family import read_config, shape_of
 from xy_codec.moss.released import NAME, released_config
 from xy_codec.moss.state_dict import build_model
-from xy_codec.options import read_options, stated
+from xy_codec.options import depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint, read_checkpoint
-from xy_codec.weights.shards import find_index, read_shards, shard_files
+from xy_codec.weights.shards import find_index, read_shards
 from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
 
 logger = logging.getLogger(__name__)
@@ -50,12 +49,6 @@ def load(place: CodecPlace, wish: Wish) -> MossCodec:
     return assemble(config, checkpoint, wish.device, wish.options or {})
 
 
-def weight_files(place: CodecPlace) -> list[Path]:
-    """The one checkpoint, or its shards."""
-    index = find_index(place.path)
-    return shard_files(index) if index else [find_files(place).weights]
-
-
 def assemble(
     config: CodecConfig,
     checkpoint: Checkpoint,
@@ -65,12 +58,7 @@ def assemble(
     """The codec of a checkpoint that has been read already."""
     name = _name(config)
     chosen = read_options(MossOptions, options or {}, name)
-    depth, most = chosen.depth, config.quantizer.num_quantizers
-    if depth is not None and not 1 <= depth <= most:
-        raise ConfigError(
-            f"Option `depth` is {depth}; expected 1 to {most}, the codebooks of `{name}`. Leave it "
-            "out for all of them."
-        )
+    depth = depth_of(chosen.depth, config.quantizer.num_quantizers, name)
     where = open_device(device)
     geometry = CPU if where.type == "cpu" else CUDA
     dtype_of("exact", where)  # sets torch's switches
@@ -87,7 +75,7 @@ def assemble(
         pack_geometry=f"{geometry.name}-blocks{BLOCK_FRAMES}",
         attention="sdpa",
         platform=platform_name(where),
-        options=stated(chosen),
+        options=stated(replace(chosen, depth=depth)),
     )
     return MossCodec(build_model(config, checkpoint).to(where), identity, where, geometry)
 

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from xy_codec.errors import CheckpointError
-from xy_codec.weights.checkpoint import Checkpoint, read_safetensors
 from xy_codec.weights.source import files_sha256
+
+if TYPE_CHECKING:
+    from xy_codec.weights.checkpoint import Checkpoint
 
 _SUFFIX = ".safetensors.index.json"
 
@@ -24,10 +25,13 @@ def shard_files(index: Path) -> list[Path]:
     return [index.parent / name for name in sorted(set(_weight_map(index).values()))]
 
 
-def read_shards(index: Path) -> Checkpoint:
+def read_shards(index: Path) -> "Checkpoint":
     """Read the tensors that the index names, each from its own shard."""
+    # Only here, because hashing the shards needs no torch.
+    from xy_codec.weights.checkpoint import Checkpoint, read_safetensors
+
     where = _weight_map(index)
-    state: dict[str, Tensor] = {}
+    state: dict[str, Any] = {}
     files = shard_files(index)
     for file in files:
         wanted = [key for key, name in where.items() if name == file.name]

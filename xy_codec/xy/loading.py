@@ -3,8 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
@@ -12,8 +11,7 @@ from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.geometry import geometry_for
 from xy_codec.engine.precision import dtype_of
 from xy_codec.engine.windows import WindowPlan
-from xy_codec.errors import ConfigError
-from xy_codec.options import read_options, stated
+from xy_codec.options import depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.weights.source import BUNDLED, CodecPlace, find_files, read_config, settings_sha256
 from xy_codec.xy.config import CodecConfig
@@ -53,11 +51,6 @@ def load(place: CodecPlace, wish: Wish) -> PackedCodec:
     )
 
 
-def weight_files(place: CodecPlace) -> list[Path]:
-    """The one checkpoint."""
-    return [find_files(place).weights]
-
-
 def assemble(
     config: CodecConfig,
     checkpoint: Checkpoint,
@@ -69,12 +62,7 @@ def assemble(
     """The codec of a checkpoint that has been read already."""
     name = _name(config, checkpoint)
     chosen = read_options(XYOptions, options or {}, name)
-    depth, most = chosen.depth, config.quantizer_kwargs.num_quantizers
-    if depth is not None and not 1 <= depth <= most:
-        raise ConfigError(
-            f"Option `depth` is {depth}; expected 1 to {most}, the codebooks of `{name}`. Leave it "
-            "out for all of them."
-        )
+    depth = depth_of(chosen.depth, config.quantizer_kwargs.num_quantizers, name)
     where = open_device(device)
     plan = WindowPlan.of(
         config.input_sample_rate,
@@ -96,7 +84,7 @@ def assemble(
         pack_geometry=geometry.name,
         attention="flex" if compiled else "sdpa",
         platform=platform_name(where),
-        options=stated(chosen),
+        options=stated(replace(chosen, depth=depth)),
     )
     dtype = dtype_of(precision, where)
     model = build_model(config, checkpoint).to(where)

@@ -3,7 +3,6 @@
 import logging
 import math
 from importlib.metadata import version
-from pathlib import Path
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
@@ -32,7 +31,7 @@ def load(place: CodecPlace, wish: Wish) -> AloneCodec:
             f"`{place.source}` has `attn_window_size` {window}, so that its clips end in whole "
             f"windows; expected none, as in the release for speech at 24 kHz. Use that one."
         )
-    (weights,) = weight_files(place)
+    weights = find_files(place).weights
     logger.info("Reading the checkpoint `%s`", weights)
     checkpoint = read_checkpoint(weights)
     module = build_model(import_model("snac", "snac", "codecs").SNAC, config, place)
@@ -53,8 +52,3 @@ def load(place: CodecPlace, wish: Wish) -> AloneCodec:
         libraries={"snac": version("snac")},
     )
     return self_tested(SnacModel(module.eval(), rows_of_codebooks(config), device), identity)
-
-
-def weight_files(place: CodecPlace) -> list[Path]:
-    """The one checkpoint."""
-    return [find_files(place).weights]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from xy_codec.catalogue import Family, Release
+from xy_codec.catalogue import Family, Release, one_checkpoint
 from xy_codec.codes_shape import CodesShape
 from xy_codec.weights.source import CodecPlace
 
@@ -46,4 +46,5 @@ FAMILY = Family(
     releases=(Release("fnlp/SpeechTokenizer", shape_of(_SPEECH, 8), "Apache-2.0"),),
     company="alone",
     options=("depth",),
+    weight_files=lambda place: one_checkpoint(inner_place(place)),
 )

@@ -2,7 +2,6 @@
 
 import logging
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,12 +10,11 @@ from torch import Tensor, nn
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity, Waveform
 from xy_codec.engine.device import platform_name
-from xy_codec.errors import ConfigError
 from xy_codec.hub.alone import GEOMETRY, AloneCodec, DepthOptions, open_reproducible
 from xy_codec.hub.packages import build_model, import_model
 from xy_codec.hub.self_test import self_tested
 from xy_codec.hub.speechtokenizer.family import inner_place, shape_of
-from xy_codec.options import read_options
+from xy_codec.options import depth_of, read_options
 from xy_codec.weights.checkpoint import load_state, read_checkpoint
 from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
 
@@ -50,13 +48,9 @@ def load(place: CodecPlace, wish: Wish) -> AloneCodec:
     device = open_reproducible(place, wish)
     place = inner_place(place)
     config = place.json("config.json")
-    depth = read_options(DepthOptions, wish.options or {}, "speechtokenizer").depth or config["n_q"]
-    if not 1 <= depth <= config["n_q"]:
-        raise ConfigError(
-            f"Option `depth` is {depth}; expected 1 to {config['n_q']}, the codebooks of "
-            f"`{place.source}`. Leave it out for all of them."
-        )
-    (weights,) = weight_files(place)
+    given = read_options(DepthOptions, wish.options or {}, "speechtokenizer").depth
+    depth = depth_of(given, config["n_q"], "speechtokenizer")
+    weights = find_files(place).weights
     logger.info("Reading the checkpoint `%s`", weights)
     checkpoint = read_checkpoint(weights)
     module = build_model(speech_tokenizer_class(), {"config": config}, place)
@@ -78,11 +72,6 @@ def load(place: CodecPlace, wish: Wish) -> AloneCodec:
         libraries={"speechtokenizer": version("speechtokenizer")},
     )
     return self_tested(SpeechTokenizerModel(module.eval(), depth, device), identity)
-
-
-def weight_files(place: CodecPlace) -> list[Path]:
-    """The one checkpoint."""
-    return [find_files(inner_place(place)).weights]
 
 
 def speech_tokenizer_class() -> Any:
