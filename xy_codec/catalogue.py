@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # Asked in this order; the last one takes checkpoints that come without any configuration.
 _FAMILIES = (
     "xy_codec.moss",
+    "xy_codec.secousti",
     "xy_codec.hub",
     "xy_codec.hub.snac",
     "xy_codec.hub.speechtokenizer",

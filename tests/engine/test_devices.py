@@ -11,7 +11,8 @@ SCRIPT = TESTS / "support" / "fake_gpu.py"
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"), [("exact", [2048, 8]), ("fast", [2048, 8]), ("moss", [300, 32])]
+    ("kind", "shape"),
+    [("exact", [2048, 8]), ("fast", [2048, 8]), ("moss", [300, 32]), ("secousti", [775, 1])],
 )
 def test_encoding_and_decoding_stay_on_a_gpu(kind: str, shape: list[int]) -> None:
     words = [sys.executable, str(SCRIPT), kind]

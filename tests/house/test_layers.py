@@ -33,7 +33,7 @@ ROOMS = {
     "xy_codec": (
         "errors", "validation", "codes_shape", "inputs", "options", "contract",
         "torchaudio_import", "audio", "weights", "catalogue", "fake", "blocks", "engine", "xy",
-        "moss", "hub", "loading", "training",
+        "moss", "secousti", "hub", "loading", "training",
     ),
 }  # fmt: skip
 

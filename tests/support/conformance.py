@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from safetensors.torch import save_file
 
+from tests.support import secousti_case
 from tests.support.moss_case import Group, write_release
 from tests.support.narrow_xy import narrow_params, narrow_state
 from tests.support.tiny_codecs import MAKERS
@@ -43,6 +44,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "fake": lambda _: Case("fake"),
     "fake-odd": lambda _: Case("fake-odd"),
     "moss-small": _moss_shards,
+    "secousti-small": partial(_tiny, secousti_case.Group("small_21").write_release),
     "xy-narrow": _narrow_xy,
     "xy-nano": lambda _: Case("xy-nano"),
     **{name: partial(_tiny, make) for name, make in MAKERS.items()},

@@ -1,8 +1,9 @@
-"""Windowed-causal transformers over packs: a clip's bits are its own, at any length.
+"""Causal transformers and convolutions over packs: a clip's bits are its own, at any length.
 
 A clip is cut into segments of whole frames, one in a pack at a time; what the next segment sees of
-those before it, rotated keys and values, is the clip's memory. Attention goes through each clip in
-blocks that are counted from the clip's first frame, so neither company nor cuts change a bit.
+those before it (rotated keys and values, a convolution's last steps) is the clip's memory.
+Attention goes through each clip in blocks that are counted from the clip's first frame, so neither
+company nor cuts change a bit.
 """
 
 import functools
@@ -11,16 +12,18 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from xy_codec.blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
 from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer, window_mask
 from xy_codec.engine.layout import Span, TiledLayout
 
 # Frames whose queries attend together. Smaller blocks read fewer keys that no query sees.
 BLOCK_FRAMES = 32
 
-# Of each layer: the last keys and values `[2, heads, at most window - 1, head width]`.
-Past = dict[CausalLayer, Tensor]
+# Of each layer: the last keys and values `[2, heads, at most window - 1, head width]`; of each
+# convolution: its last steps `[taps - 1, width]`.
+Past = dict[nn.Module, Tensor]
 
 
 @dataclass(slots=True)
@@ -34,7 +37,7 @@ class Memory:
 class Segment:
     """Frames of a clip that lie in one pack; the segments of a clip share its memory.
 
-    The first frame is a multiple of `BLOCK_FRAMES`. Behind the last segment nothing is kept.
+    The first frame is a multiple of the frames in a block. Behind the last segment nothing is kept.
     """
 
     first: int
@@ -43,9 +46,9 @@ class Segment:
     memory: Memory
 
 
-def cut_clip(num_frames: int, most_frames: int) -> list[Segment]:
+def cut_clip(num_frames: int, most_frames: int, block_frames: int = BLOCK_FRAMES) -> list[Segment]:
     """Segments of `most_frames` and one with the rest; none of a clip without frames."""
-    if most_frames % BLOCK_FRAMES:
+    if most_frames % block_frames:
         raise ValueError(f"Segments of {most_frames} frames do not end with a block")
     memory = Memory()
     ends = [min(first + most_frames, num_frames) for first in range(0, num_frames, most_frames)]
@@ -100,6 +103,32 @@ class CausalLayout(TiledLayout):
             steps = self.stepwise(layer.mix, steps, attended)
         return steps
 
+    def convolve(self, conv: CausalConv1d | CausalConvTranspose1d, steps: Tensor) -> Tensor:
+        """Run a convolution; the layout is that of the slower of its two rates."""
+        taps = self._look_back(conv, steps.reshape(len(self.place), -1), conv.num_taps - 1)
+        return self.stepwise(conv.join, *taps).reshape(-1, conv.out_channels)
+
+    def without_tails(self, steps: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Steps with zeros behind the first `lengths[i]` of each segment."""
+        cleaned = steps.clone()
+        for span, length in zip(self.spans, lengths, strict=True):
+            cleaned[span.start + length : span.start + span.steps] = 0.0
+        return cleaned
+
+    def _look_back(self, owner: nn.Module, steps: Tensor, reach: int) -> list[Tensor]:
+        """Steps `[S, D]`, then those one before, and so on, inside each clip; zeros before it."""
+        taps = [steps, *(steps.roll(by, 0) for by in range(1, reach + 1))]
+        nothing = steps.new_zeros(reach, steps.shape[1])
+        for span, segment, kept in zip(self.spans, self._segments, self._kept, strict=True):
+            past = segment.memory.past[owner] if segment.first else nothing
+            for by, tap in enumerate(taps):
+                count = min(by, span.steps)
+                tap[span.start : span.start + count] = past[reach - by : reach - by + count]
+            if not segment.is_last:
+                stop = span.start + span.steps
+                kept[owner] = steps[stop - reach : stop].clone()
+        return taps
+
     def _attend_causally(self, qkv: Tensor, layer: CausalLayer, window: int) -> Tensor:
         """Attention of queries, keys and values `[S, 3, H, D / H]` inside each clip."""
         attended = torch.zeros_like(qkv[:, 0])
@@ -138,7 +167,10 @@ class CausalLayout(TiledLayout):
 
 
 def lay_out_segments(
-    segments: Sequence[Segment], tile_steps: int, device: torch.device
+    segments: Sequence[Segment],
+    tile_steps: int,
+    device: torch.device,
+    block_frames: int = BLOCK_FRAMES,
 ) -> CausalLayout:
     """Segments end to end, at the rate of frames."""
     spans, places, start = [], [], 0
@@ -148,7 +180,7 @@ def lay_out_segments(
         start += segment.frames
     place = torch.cat(places).to(device, non_blocking=True)
     kept: list[Past] = [{} for _ in segments]
-    return CausalLayout(place, spans, tile_steps, segments, BLOCK_FRAMES, kept)
+    return CausalLayout(place, spans, tile_steps, segments, block_frames, kept)
 
 
 _mask = functools.lru_cache(maxsize=64)(window_mask)

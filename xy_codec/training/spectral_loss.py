@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from xy_codec.blocks.mel_filters import mel_filters
 from xy_codec.training.recipe import SpectralConfig
-from xy_codec.xy.mel import mel_filters
 
 
 class SpectralLoss(nn.Module):

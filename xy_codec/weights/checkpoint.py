@@ -7,12 +7,16 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xy_codec.errors import CheckpointError
 from xy_codec.weights.source import file_sha256
+
+# Under which releases keep their tensors, if they keep them under a key.
+_WRAPPERS = ("generator", "model", "state_dict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +83,17 @@ def _read_pickle(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
             f"Checkpoint `{path}` is damaged: {_first_line(error)}. Expected a complete "
             "torch checkpoint; download it again."
         ) from error
-    state = loaded.get("generator", loaded) if isinstance(loaded, dict) else None
+    state = _unwrapped(loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
         raise CheckpointError(
             f"Checkpoint `{path}` holds a {type(loaded).__name__} that is no state dict; expected "
-            "tensors by name, or such a dict under `generator`."
+            f"tensors by name, or such a dict under {', '.join(_WRAPPERS)}."
         )
     return state, {}
+
+
+def _unwrapped(loaded: dict[str, Any]) -> object:
+    return next((loaded[key] for key in _WRAPPERS if key in loaded), loaded)
 
 
 def _first_line(error: Exception) -> str:

@@ -86,7 +86,11 @@ def file_sha256(path: Path) -> str:
 
 def files_sha256(paths: Sequence[Path]) -> str:
     """The hash of a checkpoint: of its file, or of the hashes of its files, one after the other."""
-    hashes = [file_sha256(path) for path in paths]
+    return hashes_sha256([file_sha256(path) for path in paths])
+
+
+def hashes_sha256(hashes: Sequence[str]) -> str:
+    """The hash of a checkpoint whose files have these hashes."""
     return hashes[0] if len(hashes) == 1 else _text_sha256("".join(hashes))
 
 

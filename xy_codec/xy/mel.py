@@ -1,18 +1,13 @@
 """Whisper's log-mel spectrogram, in torch on whatever device the waveform is on."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
+from xy_codec.blocks.mel_filters import mel_filters
 from xy_codec.xy.config import FRAME_TOKENS, MelConfig
 
 MEL_PER_FRAME = 2 * FRAME_TOKENS  # log-mel frames at 100 Hz in one 12.5 Hz frame
 
-_LINEAR_HZ_PER_MEL = 200.0 / 3.0
-_LOG_START_HZ = 1000.0
-_LOG_START_MEL = _LOG_START_HZ / _LINEAR_HZ_PER_MEL
-_LOG_STEP = math.log(6.4) / 27.0
 _FLOOR = 1e-10
 _DYNAMIC_RANGE = 8.0  # decades below the loudest bin of the clip
 
@@ -56,26 +51,3 @@ class LogMel(nn.Module):
         mel = (self.filters @ power).clamp(min=_FLOOR).log10()
         loudest = mel.amax(dim=(-2, -1), keepdim=True)
         return ((torch.maximum(mel, loudest - _DYNAMIC_RANGE) + 4.0) / 4.0).transpose(-2, -1)
-
-
-def mel_filters(rate_hz: int, n_fft: int, num_mels: int) -> Tensor:
-    """Triangular filters `[num_mels, n_fft // 2 + 1]` on Slaney's scale, each of equal area."""
-    bins_hz = torch.linspace(0.0, rate_hz / 2, n_fft // 2 + 1, dtype=torch.float64)
-    top = _hz_to_mel(rate_hz / 2)
-    edges = _mel_to_hz(torch.linspace(0.0, top, num_mels + 2, dtype=torch.float64))
-    left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rise = (bins_hz - left) / (centre - left)
-    fall = (right - bins_hz) / (right - centre)
-    triangles = torch.minimum(rise, fall).clamp(min=0.0)
-    return (triangles * (2.0 / (right - left))).float()
-
-
-def _hz_to_mel(hz: float) -> float:
-    if hz < _LOG_START_HZ:
-        return hz / _LINEAR_HZ_PER_MEL
-    return _LOG_START_MEL + math.log(hz / _LOG_START_HZ) / _LOG_STEP
-
-
-def _mel_to_hz(mel: Tensor) -> Tensor:
-    logarithmic = _LOG_START_HZ * torch.exp(_LOG_STEP * (mel - _LOG_START_MEL))
-    return torch.where(mel < _LOG_START_MEL, mel * _LINEAR_HZ_PER_MEL, logarithmic)

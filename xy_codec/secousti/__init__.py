@@ -1,0 +1,1 @@
+"""SecoustiCodec: plain modules, one file for each part, and their packed form."""

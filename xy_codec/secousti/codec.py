@@ -1,0 +1,222 @@
+"""The codec over packs of clips; implements the contract.
+
+Clips are cut into segments; `engine/pack_stream.py` fills packs with them and collects the codes.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xy_codec.contract import CodecIdentity, CodedClip, Side, Waveform
+from xy_codec.engine.causal import CausalLayout, Segment, cut_clip, lay_out_segments
+from xy_codec.engine.geometry import Geometry
+from xy_codec.engine.pack_stream import PackStream
+from xy_codec.engine.packing import Job, OpenClip, fill_packs
+from xy_codec.errors import CodesError
+from xy_codec.secousti.config import HOP_SAMPLES, MARGIN_SAMPLES
+from xy_codec.secousti.mel import windows_of
+from xy_codec.secousti.model import SecoustiModel
+from xy_codec.secousti.packed import decode_pack, encode_pack
+from xy_codec.secousti.paralinguistic import SLICE_FRAMES, middle
+from xy_codec.secousti.vocoder_pieces import pitch_of, vocode
+
+# Frames of log-mel, 0.37 s, whose tokens attend together: streams give tokens in such blocks.
+BLOCK_FRAMES = 32
+# Smaller tiles have products whose bits change with the number of threads.
+CPU = Geometry(tile_steps=512, pack_steps=4096, clip_steps=1)
+CUDA = Geometry(tile_steps=4096, pack_steps=4096, clip_steps=1)
+# A recurrent layer takes as long for eight clips as for one.
+_SIDES_TOGETHER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentJob(Job):
+    """A segment of a clip; its samples are those of the whole clip, mirrored at both ends."""
+
+    segment: Segment
+    num_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What a pack takes of a clip: a segment and the windows `[frames, 1024]` of its log-mel."""
+
+    segment: Segment
+    windows: Tensor
+
+
+class SecoustiCodec(PackStream[SegmentJob]):
+    """A SecoustiCodec; a clip's codes and side values do not depend on what is encoded beside it.
+
+    Its side values are the state of the paralinguistic branch; `decode` takes as well the vector
+    that the reference makes of them.
+    """
+
+    def __init__(
+        self,
+        model: SecoustiModel,
+        identity: CodecIdentity,
+        device: torch.device,
+        geometry: Geometry,
+    ) -> None:
+        super().__init__(identity, device, geometry)
+        self.model = model
+        self.block_tokens = block_tokens(model.config.token_frames)
+
+    @property
+    def side_sizes(self) -> tuple[int, ...]:
+        """How many side values `decode` takes."""
+        return (self.model.config.state_width, self.model.config.width)
+
+    def _jobs(self, tag: Any, waveform: Waveform) -> list[SegmentJob]:
+        num_tokens = self.shape.num_frames(len(waveform))
+        segments = cut_clip(num_tokens, self.geometry.pack_steps, self.block_tokens)
+        if not segments:
+            return []
+        clip = OpenClip.of(tag, self.shape, len(waveform), len(segments))
+        samples = np.pad(waveform, MARGIN_SAMPLES, mode="reflect")
+        return [
+            SegmentJob(
+                clip=clip,
+                samples=samples,
+                first_frame=segment.first,
+                num_kept=segment.frames,
+                frames=segment.frames,
+                steps=segment.frames,
+                segment=segment,
+                num_frames=len(waveform) // HOP_SAMPLES,
+            )
+            for segment in segments
+        ]
+
+    def _pack_codes(self, jobs: Sequence[SegmentJob]) -> Tensor:
+        starting = [job for job in jobs if job.segment.first == 0]
+        sides = self.sides_of([middle_of(job) for job in starting])
+        for job, side in zip(starting, sides, strict=True):
+            job.clip.side = side
+        return self.tokens_of([self._stretch(job) for job in jobs])[:, None]
+
+    def _stretch(self, job: SegmentJob) -> Stretch:
+        token_frames = self.model.config.token_frames
+        first = job.segment.first * token_frames
+        stop = min(first + job.segment.frames * token_frames, job.num_frames)
+        windows = windows_of(torch.from_numpy(job.samples))
+        return Stretch(job.segment, windows[first:stop])
+
+    @torch.inference_mode()
+    def tokens_of(self, stretches: Sequence[Stretch]) -> Tensor:
+        """Run a pack: its tokens, end to end, as int16 on the device."""
+        layout = self._lay_out([stretch.segment for stretch in stretches])
+        num_frames = [len(stretch.windows) for stretch in stretches]
+        owned = [stretch.segment.frames * self.model.config.token_frames for stretch in stretches]
+        windows = torch.cat([
+            F.pad(stretch.windows, (0, 0, 0, steps - frames))
+            for stretch, steps, frames in zip(stretches, owned, num_frames, strict=True)
+        ]).to(self.device, non_blocking=True)  # fmt: skip
+        tokens = encode_pack(self.model, windows, layout, num_frames)
+        layout.remember()
+        return tokens.short()
+
+    def sides_of(self, middles: Sequence[Tensor]) -> list[Side]:
+        """The side values of clips, from the windows `[frames, 1024]` in the middle of each.
+
+        On an accelerator they may still be on their way when this returns.
+        """
+        return [
+            side
+            for first in range(0, len(middles), _SIDES_TOGETHER)
+            for side in self.states_of(middles[first : first + _SIDES_TOGETHER])
+            .to("cpu", non_blocking=True)
+            .numpy()
+        ]
+
+    @torch.inference_mode()
+    def states_of(self, middles: Sequence[Tensor]) -> Tensor:
+        """States `[N, H]` of at most eight clips, on the device."""
+        mels = torch.zeros(_SIDES_TOGETHER, SLICE_FRAMES, self.model.config.num_mels)
+        mels = mels.to(self.device)
+        lengths = torch.ones(_SIDES_TOGETHER, dtype=torch.long)
+        for place, windows in enumerate(middles):
+            padded = F.pad(windows, (0, 0, 0, SLICE_FRAMES - len(windows)))
+            mels[place] = self.model.mel.of_windows(padded.to(self.device))
+            lengths[place] = len(windows)
+        states = self.model.paralinguistic_encoder.of_padded(mels, lengths.to(self.device))
+        return states[: len(middles)]
+
+    @torch.inference_mode()
+    def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
+        vectors = [self._vector(position, clip.side) for position, clip in enumerate(clips)]
+        segments = (
+            ((position, segment), segment.frames)
+            for position, clip in enumerate(clips)
+            for segment in cut_clip(
+                clip.codes.shape[1], self.geometry.pack_steps, self.block_tokens
+            )
+        )
+        waves: list[Waveform] = [np.empty(0, np.float32)] * len(clips)
+        parts: dict[int, list[Tensor]] = defaultdict(list)
+        for pack in fill_packs(segments, self.geometry):
+            mels = self._decode_pack(pack, clips, vectors)
+            for (position, segment), mel in zip(pack, mels, strict=True):
+                parts[position].append(mel)
+                if segment.is_last:
+                    mel = torch.cat(parts.pop(position))
+                    waves[position] = self._vocode(mel, clips[position].key)
+        return waves
+
+    def _vector(self, position: int, side: Side | None) -> Tensor:
+        """The vector `[D]` that the decoder adds to each token of a clip."""
+        if side is None:
+            raise CodesError(
+                f"Codes {position} came without side values; expected the {self.side_sizes[0]} "
+                "floats that `encode_with_side` gave for the clip, because its tokens do not say "
+                "how it sounds. Pass `side`."
+            )
+        values = torch.from_numpy(np.asarray(side, np.float32)).to(self.device)
+        if len(values) == self.model.config.state_width:
+            values = self.model.paralinguistic_encoder.to_vector(values)
+        return values
+
+    def _vocode(self, mel: Tensor, key: str | None) -> Waveform:
+        pitch = pitch_of(self.model.vocoder, mel)
+        wave: Waveform = vocode(self.model.vocoder, mel, pitch, key).cpu().numpy()
+        return wave
+
+    def _decode_pack(
+        self,
+        pack: Sequence[tuple[int, Segment]],
+        clips: Sequence[CodedClip],
+        vectors: Sequence[Tensor],
+    ) -> Sequence[Tensor]:
+        """The log-mel `[frames, M]` of each segment of a pack."""
+        segments = [segment for _, segment in pack]
+        layout = self._lay_out(segments)
+        tokens = np.concatenate([
+            clips[position].codes[0, segment.first :][: segment.frames]
+            for position, segment in pack
+        ])  # fmt: skip
+        added = [vectors[position].expand(segment.frames, -1) for position, segment in pack]
+        on_device = torch.from_numpy(tokens).long().to(self.device)
+        mel = decode_pack(self.model, on_device, torch.cat(added), layout)
+        layout.remember()
+        token_frames = self.model.config.token_frames
+        return torch.split(mel, [segment.frames * token_frames for segment in segments])
+
+    def _lay_out(self, segments: Sequence[Segment]) -> CausalLayout:
+        return lay_out_segments(segments, self.geometry.tile_steps, self.device, self.block_tokens)
+
+
+def middle_of(job: SegmentJob) -> Tensor:
+    """The windows that the side values of a clip are made from."""
+    return windows_of(torch.from_numpy(job.samples))[middle(job.num_frames)]
+
+
+def block_tokens(token_frames: int) -> int:
+    """How many tokens attend together."""
+    return BLOCK_FRAMES // token_frames

@@ -1,0 +1,87 @@
+"""Building a SecoustiCodec from its two files: weights, sizes, identity."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from xy_codec.catalogue import Wish
+from xy_codec.contract import CodecIdentity
+from xy_codec.engine.device import open_device, platform_name
+from xy_codec.engine.precision import dtype_of
+from xy_codec.errors import ConfigError
+from xy_codec.options import read_options, stated
+from xy_codec.secousti.codec import CPU, CUDA, SecoustiCodec, block_tokens
+from xy_codec.secousti.config import CodecConfig
+from xy_codec.secousti.family import codec_files, shape_of
+from xy_codec.secousti.released import RELEASES, released_config
+from xy_codec.secousti.state_dict import build_model, config_of, read_released
+from xy_codec.weights.checkpoint import Checkpoint
+from xy_codec.weights.source import CodecPlace, settings_sha256
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SecoustiOptions:
+    """The options of a SecoustiCodec.
+
+    Attributes:
+        allow_upsampling: take clips that were recorded below 22,050 Hz. The reference refuses
+            them: its training saw nothing that was resampled up.
+    """
+
+    allow_upsampling: bool = False
+
+
+def load(place: CodecPlace, wish: Wish) -> SecoustiCodec:
+    """The codec of a place."""
+    if wish.compiled:
+        raise ConfigError(
+            "A SecoustiCodec was to be compiled; expected the eager encoder, which is the only "
+            "one there is. Leave out `--compile`."
+        )
+    codec, vocoder = codec_files(place)
+    logger.info("Reading the checkpoints `%s` and `%s`", codec, vocoder)
+    return assemble(read_released(codec, vocoder), wish.device, wish.options or {})
+
+
+def weight_files(place: CodecPlace) -> list[Path]:
+    """The codec's file and the vocoder's."""
+    return list(codec_files(place))
+
+
+def assemble(
+    checkpoint: Checkpoint, device: str = "auto", options: Mapping[str, object] | None = None
+) -> SecoustiCodec:
+    """The codec of a checkpoint that has been read already."""
+    config = config_of(checkpoint)
+    name = _name(config)
+    chosen = read_options(SecoustiOptions, options or {}, name)
+    where = open_device(device)
+    dtype_of("exact", where)
+    geometry = CPU if where.type == "cpu" else CUDA
+    identity = CodecIdentity(
+        name=name,
+        checkpoint_sha256=checkpoint.sha256,
+        config_sha256=settings_sha256(asdict(config)),
+        shape=shape_of(config, chosen.allow_upsampling),
+        company="packed",
+        span="causal",
+        tail="native",
+        decodes="seed",
+        precision="exact",
+        pack_geometry=f"{geometry.name}-block{block_tokens(config.token_frames)}",
+        attention="sdpa",
+        platform=platform_name(where),
+        options=stated(chosen),
+    )
+    return SecoustiCodec(build_model(config, checkpoint).to(where), identity, where, geometry)
+
+
+def _name(config: CodecConfig) -> str:
+    stride = config.strides[0]
+    if config == released_config(stride):
+        return RELEASES[stride][0]
+    return f"secousti-{hashlib.sha256(repr(config).encode()).hexdigest()[:8]}"

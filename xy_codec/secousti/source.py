@@ -1,0 +1,99 @@
+"""The vocoder's source: harmonics of the pitch, and noise that is a function of a seed."""
+
+import hashlib
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xy_codec.secousti.config import HOP_SAMPLES, NUM_HARMONICS, SAMPLE_RATE_HZ
+
+_VOICED_HZ = 10.0
+_AMPLITUDE = 0.1
+_VOICED_NOISE = 0.003
+_UNVOICED_NOISE = _AMPLITUDE / 3
+# The sum of four 16-bit numbers: its mean, and about its deviation.
+_LIMBS_MEAN = 131070.0
+_LIMBS_DEVIATION = 37837.22
+
+
+class HarmonicSource(nn.Module):
+    """Pitches to samples: nine harmonics where a frame is voiced, noise where it is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Linear(NUM_HARMONICS, 1)
+
+    def forward(
+        self, pitch: Tensor, phases: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """Pitches `[B, T]` in Hz, constant through a frame, to samples `[B, 256 T]`.
+
+        The arguments are those of `of_frames`.
+        """
+        return self.of_frames(pitch, self.turns_before(pitch), phases, noise)
+
+    def turns_before(self, pitch: Tensor) -> Tensor:
+        """The turns `[B, T, 9]` that each harmonic has made before each frame, in float64.
+
+        In float32 they would be a whole turn off within a second.
+        """
+        turns = HOP_SAMPLES * _turns_a_sample(pitch)
+        return turns.cumsum(1) - turns
+
+    def of_frames(
+        self, pitch: Tensor, turns_before: Tensor, phases: Tensor | None, noise: Tensor | None
+    ) -> Tensor:
+        """Samples `[B, 256 T]` of some frames of a clip.
+
+        Args:
+            pitch: `[B, T]` in Hz.
+            turns_before: Of these frames.
+            phases: `[9]`, where each harmonic starts; 0 if not given.
+            noise: `[256 T, 9]` normal values; 0 if not given.
+        """
+        samples = torch.arange(1, HOP_SAMPLES + 1, device=pitch.device)[:, None]
+        turns = turns_before[:, :, None] + samples * _turns_a_sample(pitch)[:, :, None]
+        # Rounded where the reference rounds, which decides more than the last bits of a long clip.
+        angles = 2.0 * math.pi * (turns.float() % 1.0)
+        if phases is not None:
+            angles = angles + phases
+        voiced = (pitch > _VOICED_HZ).float()[:, :, None, None]
+        values = _AMPLITUDE * angles.sin() * voiced
+        if noise is not None:
+            loudness = _VOICED_NOISE * voiced + _UNVOICED_NOISE * (1.0 - voiced)
+            values = values + noise.view(1, -1, HOP_SAMPLES, NUM_HARMONICS) * loudness
+        mixed: Tensor = self.mix(values).tanh().flatten(1)
+        return mixed
+
+
+def _turns_a_sample(pitch: Tensor) -> Tensor:
+    """Turns `[B, T, 9]` of each harmonic from one sample to the next, as float32 rounds them."""
+    harmonics = torch.arange(1, NUM_HARMONICS + 1, device=pitch.device)
+    return (pitch[..., None] * harmonics / SAMPLE_RATE_HZ).double()
+
+
+def start_phases(seed: str) -> NDArray[np.float32]:
+    """Where each harmonic starts `[9]`, from -pi to below pi; the first at 0."""
+    words = _words(seed + "|phase").random_raw(NUM_HARMONICS)
+    unit = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    phases = ((2.0 * unit - 1.0) * math.pi).astype(np.float32)
+    phases[0] = 0.0
+    return phases
+
+
+def source_noise(seed: str, start: int, stop: int) -> NDArray[np.float32]:
+    """Normal values `[stop - start, 9]` of these samples; they do not depend on the range."""
+    source = _words(seed + "|gauss").advance(start * NUM_HARMONICS)
+    words = source.random_raw((stop - start) * NUM_HARMONICS)
+    limbs = words.astype("<u8").view("<u2").reshape(stop - start, NUM_HARMONICS, 4)
+    total: NDArray[np.float64] = limbs.sum(-1, dtype=np.float64)
+    return ((total - _LIMBS_MEAN) / _LIMBS_DEVIATION).astype(np.float32)
+
+
+def _words(name: str) -> np.random.PCG64:
+    """A source of 64-bit words that depend on the name alone."""
+    digest = hashlib.sha256(name.encode("utf-8")).digest()
+    return np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16], "little")))
