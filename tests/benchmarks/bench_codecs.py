@@ -1,10 +1,12 @@
-"""How fast the codecs of other packages encode here, against their bare classes.
+"""How fast the codecs encode here, against the ways that their authors run them.
 
-    python tests/benchmarks/bench_codecs.py                all of them, in the released sizes
-    python tests/benchmarks/bench_codecs.py mimi snac      these
+    python tests/benchmarks/bench_codecs.py                     all of them, in the released sizes
+    python tests/benchmarks/bench_codecs.py mimi snac moss      these
 
-Random weights: speed does not depend on values. Both ways run clip by clip with one thread of
-torch, in the same rounds, and processor seconds count, so that a busy machine can run it.
+Random weights: speed does not depend on values. Codecs of other packages run clip by clip with one
+thread of torch, through our adapter and as bare classes; processor seconds count. The codecs that
+run over packs (`packed_codecs.py`) take clips of Emilia's lengths; wall seconds of all threads
+count, so the machine must be idle. All ways of a codec run once in every round.
 """
 
 import sys
@@ -18,11 +20,13 @@ import numpy as np
 import torch
 
 from pipeline.bench.timing import interleave, paired_ratio
+from tests.benchmarks.packed_codecs import PACKED, clip_seconds, packed_ways
 from tests.support.tiny_codecs import MAKERS
 from xy_codec.hub.alone import one_thread
 from xy_codec.loading import load_codec
 
 CLIPS, SECONDS, ROUNDS = 2, 3, 5
+PACKED_CLIPS, LONGEST_SECONDS = 24, 20.0
 _HIGGS_RATIOS = [8, 5, 4, 2, 3]
 # What a class has by default is the released size, except here.
 RELEASED: dict[str, dict[str, Any]] = {
@@ -45,12 +49,25 @@ RELEASED: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Print a row of a table for each codec."""
+    names = sys.argv[1:] or [*MAKERS, *PACKED]
     print("| codec | M weights | load | adapter, × real time | adapter / bare class |")
     print("|---|---|---|---|---|")
-    for name in sys.argv[1:] or MAKERS:
+    for name in (name for name in names if name in MAKERS):
         with tempfile.TemporaryDirectory() as folder:
             print(_row(name, MAKERS[name](Path(folder) / name, sizes=RELEASED.get(name, {}))))
             sys.stdout.flush()
+    print("\n| codec | packs, × real time | batch 1 / packs | padded batch of 8 / packs |")
+    print("|---|---|---|---|")
+    for name in (name for name in names if name in PACKED):
+        print(_packed_row(name), flush=True)
+
+
+def _packed_row(name: str) -> str:
+    seconds = clip_seconds(PACKED_CLIPS, LONGEST_SECONDS)
+    taken = interleave(packed_ways(name, seconds), ROUNDS)
+    others = (paired_ratio(taken[way], taken["packs"]) for way in ("batch 1", "batch 8"))
+    cells = (f"{sum(seconds) / taken['packs'].median:.1f}", *map(str, others))
+    return f"| {name} | {' | '.join(cells)} |"
 
 
 def _row(name: str, folder: Path) -> str:
