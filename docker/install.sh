@@ -11,5 +11,5 @@ pip="$venv/bin/pip --disable-pip-version-check install --quiet --no-cache-dir"
 if [ -n "${TORCH_INDEX:-}" ]; then
   $pip --index-url "$TORCH_INDEX" "$(grep '^torch==' "$source/constraints.txt")"
 fi
-$pip -c "$source/constraints.txt" "$source[audit,gs]"
+$pip -c "$source/constraints.txt" "$source[audit,gs,codecs]"
 "$venv/bin/xytok" --version
