@@ -34,7 +34,8 @@ class RunOptions:
         tuning: a file that `xytok bench --save-tuning` wrote: the fastest settings here.
         redo_changed: do shards again that were replaced since they were done.
         allow_damaged: exit with 0 although shards are damaged.
-        max_reject_rate: stop when more than this share of the clips are rejects.
+        max_reject_rate: fail when more than this share of the clips are rejects; a run stops early
+            once it has seen 200 clips.
     """
 
     inputs: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()

@@ -94,7 +94,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     empty_filter = summary.empty_filter()
     if empty_filter:
         logger.warning("%s", empty_filter)
-    _check_reject_rate(summary, request.max_reject_rate)
+    _check_reject_rate(summary, request.max_reject_rate, is_over=True)
     return summary
 
 
@@ -110,7 +110,7 @@ def _summary_if_finished(
         return None
     summary = RunSummary(shards_total=len(shards), shards_skipped=len(shards), bytes_total=0)
     summary.recall(finished)
-    _check_reject_rate(summary, request.max_reject_rate)
+    _check_reject_rate(summary, request.max_reject_rate, is_over=True)
     return summary
 
 
@@ -173,7 +173,7 @@ def _work(
                 summary.take(outcome)
                 show()
                 _record(events, outcome)
-                _check_reject_rate(summary, request.max_reject_rate)
+                _check_reject_rate(summary, request.max_reject_rate, is_over=False)
     finally:
         # An engine's outcomes are a generator: closing it stops the workers.
         if isinstance(outcomes, Generator):
@@ -202,8 +202,8 @@ def _record(events: EventLog, outcome: ShardOutcome) -> None:
     )
 
 
-def _check_reject_rate(summary: RunSummary, allowed: float) -> None:
-    rate = summary.reject_rate()
+def _check_reject_rate(summary: RunSummary, allowed: float, *, is_over: bool) -> None:
+    rate = summary.reject_rate(is_over=is_over)
     if rate > allowed:
         reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
         if summary.rejects_before:

@@ -15,7 +15,7 @@ from pipeline.storage.location import redact
 from pipeline.worker.stage_times import StageTime
 from pipeline.worker.writer import ShardOutcome
 
-# `--max-reject-rate` judges nothing before this many clips: a rate over few clips is chance.
+# Before its end `--max-reject-rate` stops no run with fewer clips: their rate may be chance.
 _MIN_CLIPS_FOR_RATE = 200
 
 
@@ -89,11 +89,11 @@ class RunSummary:
         """Seconds of speech encoded per second of wall time."""
         return self.source_seconds / max(self.wall_seconds, 1e-9)
 
-    def reject_rate(self) -> float:
-        """The share of rejects among unfiltered clips; 0 while there are fewer than 200 clips."""
+    def reject_rate(self, *, is_over: bool) -> float:
+        """The share of rejects among unfiltered clips; 0 before 200 clips of a run that goes on."""
         judged = self.clips - self.filtered + self.judged_before
         rejects = self.rejects.total() + self.rejects_before
-        return rejects / judged if judged >= _MIN_CLIPS_FOR_RATE else 0.0
+        return rejects / judged if judged >= (1 if is_over else _MIN_CLIPS_FOR_RATE) else 0.0
 
     def empty_filter(self) -> str | None:
         """What to say of a filter that left nothing at all: its fields may be misspelt."""

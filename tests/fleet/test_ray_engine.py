@@ -132,10 +132,10 @@ def test_a_shard_that_kills_every_worker_is_named_and_the_others_are_done(
     make_shards(tmp_path / "in", 3, num_clips=3)
     write_shard(tmp_path / "in" / "deadly.tar", pair("deadly", DEADLY_SECONDS))
     strict = QuarantinePolicy(isolate_at_strike=1, quarantine_at_strike=2)
-    run = RayRun(tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("fake"), strict).start()
+    run = RayRun(tmp_path / "in", tmp_path / "out", 2, DeadlyRequest("ends"), strict).start()
     failed = only_failure(run.finish(), 3, "deadly.tar")
     assert "quarantined" in failed[1]
-    again = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("fake"), strict).start()
+    again = RayRun(tmp_path / "in", tmp_path / "out", 1, DeadlyRequest("ends"), strict).start()
     assert [url for url, _ in again.finish().failed] == [failed[0]]
 
 
@@ -161,6 +161,23 @@ def test_a_fault_of_the_node_ends_the_run_in_the_end_and_blames_no_shard(
     with pytest.raises(WorkerError, match=str(NODE_FAULTS[fault])):
         run.finish()
     assert run.num_done() == 2
+    assert run.engine.verdicts == []
+
+
+def test_a_node_that_cannot_do_the_work_is_left_out_and_blames_no_shard(
+    cluster: Any, tmp_path: Path
+) -> None:
+    before = {node["NodeID"] for node in ray.nodes()}
+    node = cluster.add_node(num_cpus=2, **NODE)
+    (node_id,) = {node["NodeID"] for node in ray.nodes()} - before
+    for name in "abcdef":
+        write_shard(tmp_path / "in" / f"{name}.tar", pair(name, DEADLY_SECONDS))
+    run = RayRun(tmp_path / "in", tmp_path / "out", 4, DeadlyRequest(node_id)).start_together()
+    try:
+        assert run.finish().done == 6
+    finally:
+        cluster.remove_node(node, allow_graceful=False)
+    assert run.engine.avoided_nodes == {node_id}
     assert run.engine.verdicts == []
 
 

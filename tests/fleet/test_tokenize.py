@@ -146,6 +146,18 @@ def test_too_many_rejects_stop_the_run(tmp_path: Path, capsys: pytest.CaptureFix
     assert tokenize(tmp_path / "in", tmp_path / "out2", "--max-reject-rate", "1") == 0
 
 
+def test_the_rejects_of_a_small_run_are_judged_at_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    garbage: list[Member] = [(f"g{n}.mp3", b"garbage") for n in range(3)]
+    write_shard(tmp_path / "in/a.tar", garbage)
+    write_shard(tmp_path / "in/b.tar", pairs(5))
+    assert tokenize(tmp_path / "in", tmp_path / "out", "--max-reject-rate", "0.3") == 1
+    assert "37.5%" in capsys.readouterr().err
+    assert len(list(tmp_path.glob("out/manifests/**/*.json"))) == 2
+    assert tokenize(tmp_path / "in", tmp_path / "out2", "--max-reject-rate", "0.4") == 0
+
+
 def test_wrong_options_are_told_all_at_once_before_work(
     corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray import get_runtime_context
 from ray.exceptions import OutOfMemoryError
 
 from pipeline.corpus.decode import DecodedClip, decode_clip
@@ -79,15 +80,18 @@ class DeadlyCodec(FakeCodec):
                     raise RuntimeError("this clip breaks the codec")
                 if self.way in NODE_FAULTS:
                     raise NODE_FAULTS[self.way]
+                if self.way == get_runtime_context().get_node_id():
+                    raise NodeError("no process starts on this node")
                 if self.way == "hangs":
                     time.sleep(3600)
-                os._exit(9)
+                if self.way == "ends":
+                    os._exit(9)
             yield tag, waveform
 
 
 @dataclass(frozen=True, slots=True)
 class DeadlyRequest(CodecRequest):
-    """Asks for the deadly codec; `raises` or `hangs` as its source asks for the other forms."""
+    """Asks for the deadly codec; its source names the form, or a node that cannot do the work."""
 
     def load(self) -> Codec:
         codec = DeadlyCodec()

@@ -20,7 +20,7 @@ from pipeline.fleet.ray.actor import WorkerStart
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.ray.worker_pool import Loaded, Returned, Steps, WorkerPool
 from pipeline.fleet.scheduler import Scheduler
-from pipeline.fleet.worker_count import FleetSize, check_fits, fleet_size
+from pipeline.fleet.worker_count import FleetSize, NodeSize, check_fits, fleet_size
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import describe
 from pipeline.worker.codec_request import CodecRequest
@@ -96,6 +96,11 @@ class RayEngine:
         """The workers that are ready now, with the seconds their start took."""
         return list(self._pool.starts.values())
 
+    @property
+    def avoided_nodes(self) -> set[str]:
+        """The ids of the nodes that were set aside."""
+        return set(self._pool.avoided_nodes)
+
     def stop_workers(self) -> None:
         """End every worker, but stay connected to the cluster."""
         self._pool.retire_all()
@@ -138,8 +143,12 @@ class RayEngine:
             why = f"no progress for {self._options.hang_minutes:g} minutes"
             yield from self._lose(worker, Loss.DIED, why, scheduler)
 
+    def _nodes(self) -> list[NodeSize]:
+        avoided = self._pool.avoided_nodes
+        return [node for node in ray_cluster.live_nodes() if node.node_id not in avoided]
+
     def _size(self) -> FleetSize:
-        nodes = ray_cluster.live_nodes()
+        nodes = self._nodes()
         size = fleet_size(nodes, self._options)
         if self._options.workers is None:
             check_fits(size, nodes)
@@ -149,7 +158,7 @@ class RayEngine:
         if time.monotonic() - self._resized < _RESIZE_SECONDS:
             return
         self._resized = time.monotonic()
-        size = fleet_size(ray_cluster.live_nodes(), self._options)
+        size = fleet_size(self._nodes(), self._options)
         target = max(1, min(size.num_workers - self._unfit, scheduler.num_left))
         missing = target - self._pool.num_members
         if missing > 0:
@@ -236,7 +245,10 @@ class RayEngine:
             raise cause
         if isinstance(cause, RayActorError):
             loss = self._pool.loss_of(report.worker, cause)
-        elif isinstance(cause, NodeError | OutOfMemoryError):
+        elif isinstance(cause, NodeError):
+            self._set_aside(report.worker, cause)
+            loss = Loss.NODE_LOST
+        elif isinstance(cause, OutOfMemoryError):
             # When a node's memory runs out, Ray ends a worker there, whoever took the memory.
             self._count_broken(cause)
             loss = Loss.NODE_LOST
@@ -250,6 +262,17 @@ class RayEngine:
                 if verdict is Verdict.FAILED:
                     yield ShardOutcome(report.shard, None, 0.0, describe(cause), report.worker)
         yield from self._lose(report.worker, loss, describe(cause), scheduler)
+
+    def _set_aside(self, worker: str, cause: NodeError) -> None:
+        """Start no more workers on the node of a worker; those that run there go on."""
+        node_id = self._pool.starts[worker].node_id
+        self._pool.avoided_nodes.add(node_id)
+        logger.warning("No more workers are started on node %s: %s", node_id, cause)
+        if not self._nodes():
+            raise WorkerError(
+                f"No node is left on which workers can do their work (last: {cause}); expected one "
+                "at least; the same command resumes"
+            ) from cause
 
     def _count_broken(self, cause: BaseException) -> None:
         # When every shard breaks its worker, the cause is not the shards: the run stops early.
@@ -282,6 +305,6 @@ class RayEngine:
         if settings.tuning.decode_threads:
             return settings
         # Several workers share a node, so a worker must not start a thread for every core of it.
-        cpus = fleet_size(ray_cluster.live_nodes(), self._options).cpus_per_worker
+        cpus = fleet_size(self._nodes(), self._options).cpus_per_worker
         tuning = replace(settings.tuning, decode_threads=default_decode_threads(int(cpus)))
         return replace(settings, tuning=tuning)

@@ -68,6 +68,7 @@ class WorkerPool:
         self._actors: dict[str, Any] = {}
         self._num_started = 0
         self.starts: dict[str, WorkerStart] = {}
+        self.avoided_nodes: set[str] = set()
         self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
 
     @property
@@ -86,6 +87,7 @@ class WorkerPool:
             max_concurrency=_CALLS_AT_ONCE,
             max_restarts=0,
             max_task_retries=0,
+            label_selector=self._selector(),
         )
         for _ in range(count):
             worker = f"worker-{self._num_started}"
@@ -159,6 +161,10 @@ class WorkerPool:
             return Loss.NODE_LOST
         alive = any(node.node_id == start.node_id for node in live_nodes())
         return Loss.DIED if alive else Loss.NODE_LOST
+
+    def _selector(self) -> dict[str, str]:
+        nodes = ",".join(sorted(self.avoided_nodes))
+        return {"ray.io/node-id": f"!in({nodes})"} if nodes else {}
 
     def _watch(self, reference: Any, report: Callable[[Any, BaseException | None], Report]) -> None:
         future: Future[Any] = reference.future()
