@@ -20,7 +20,7 @@ from pipeline.bench.start_up import StartUpFigures, measure_start_up
 from pipeline.bench.storage_speed import StorageFigures, measure_storage
 from pipeline.bench.timing import interleave, synchronised
 from pipeline.bench.tuning_profile import TuningProfile
-from pipeline.output.parquet_layout import codes_bytes_per_second
+from pipeline.output.part_size import codes_bytes_per_second
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest, Precision
 from pipeline.worker.settings import Tuning

@@ -13,7 +13,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError
 from pipeline.fleet.resume import check_recorded_identity, find_backlog
 from pipeline.output.manifest import list_manifests
-from pipeline.output.parquet_layout import codes_bytes_per_second
+from pipeline.output.part_size import codes_bytes_per_second
 from pipeline.output.run_record import RUN_RECORD, RunRecord, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact

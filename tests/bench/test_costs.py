@@ -16,7 +16,7 @@ from pipeline.bench.tuning_profile import (
     write_profile,
 )
 from pipeline.errors import InputError
-from pipeline.output.parquet_layout import codes_bytes_per_second
+from pipeline.output.part_size import codes_bytes_per_second
 from pipeline.storage.client import Storage
 from pipeline.storage.streams import BLOCK_BYTES
 from pipeline.worker.codec_request import CodecRequest
