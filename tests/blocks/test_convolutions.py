@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from xy_codec.blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
 from xy_codec.blocks.centred_conv import convolve_inside
-from xy_codec.engine.causal import CausalLayout, cut_clip, lay_out_segments
+from xy_codec.engine.causal import BLOCK_FRAMES, CausalLayout, cut_clip, lay_out_segments
 
 # Beside other jobs, threads of one small product wait for each other longer than they work.
 torch.set_num_threads(1)
-TILE, BLOCK = 16, 8
+TILE = 16
 
 
 def noise(*sizes: int) -> Tensor:
@@ -22,8 +22,8 @@ def noise(*sizes: int) -> Tensor:
 
 def pack_of(clips: list[Tensor], up: int) -> tuple[Tensor, CausalLayout]:
     """Clips `[frames * up, D]` end to end, and the layout of their frames."""
-    segments = [cut_clip(len(clip) // up, 1000 * BLOCK, BLOCK)[0] for clip in clips]
-    return torch.cat(clips), lay_out_segments(segments, TILE, torch.device("cpu"), BLOCK)
+    segments = [cut_clip(len(clip) // up, 1000 * BLOCK_FRAMES)[0] for clip in clips]
+    return torch.cat(clips), lay_out_segments(segments, TILE, torch.device("cpu"))
 
 
 @torch.no_grad()
@@ -73,8 +73,8 @@ def test_a_clip_cut_into_segments_keeps_the_bits_of_its_convolutions() -> None:
 
     def run(most_frames: int) -> Tensor:
         parts = []
-        for segment in cut_clip(100, most_frames, BLOCK):
-            layout = lay_out_segments([segment], TILE, torch.device("cpu"), BLOCK)
+        for segment in cut_clip(100, most_frames):
+            layout = lay_out_segments([segment], TILE, torch.device("cpu"))
             steps = clip[segment.first : segment.first + segment.frames]
             for conv in convs:
                 steps = layout.convolve(conv, steps)
@@ -82,8 +82,8 @@ def test_a_clip_cut_into_segments_keeps_the_bits_of_its_convolutions() -> None:
             parts.append(steps)
         return torch.cat(parts)
 
-    whole = run(104)
-    for most_frames in (8, 24, 96):
+    whole = run(128)
+    for most_frames in (32, 64, 96):
         assert torch.equal(run(most_frames), whole)
 
 

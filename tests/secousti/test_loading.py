@@ -47,7 +47,7 @@ def test_a_folder_of_the_release_and_its_codec_file_are_the_same_codec(release: 
     family, place = find_codec(str(release))
     assert family is FAMILY
     files = [release / CODEC, release / "hift.pt"]
-    assert family.weight_files(place) == files
+    assert list(family.weight_files(place)) == files
     assert by_folder.identity.checkpoint_sha256 == files_sha256(files)
     assert by_folder.identity.decodes == "seed"
 

@@ -37,7 +37,7 @@ class Memory:
 class Segment:
     """Frames of a clip that lie in one pack; the segments of a clip share its memory.
 
-    The first frame is a multiple of the frames in a block. Behind the last segment nothing is kept.
+    The first frame is a multiple of `BLOCK_FRAMES`. Behind the last segment nothing is kept.
     """
 
     first: int
@@ -46,9 +46,9 @@ class Segment:
     memory: Memory
 
 
-def cut_clip(num_frames: int, most_frames: int, block_frames: int = BLOCK_FRAMES) -> list[Segment]:
+def cut_clip(num_frames: int, most_frames: int) -> list[Segment]:
     """Segments of `most_frames` and one with the rest; none of a clip without frames."""
-    if most_frames % block_frames:
+    if most_frames % BLOCK_FRAMES:
         raise ValueError(f"Segments of {most_frames} frames do not end with a block")
     memory = Memory()
     ends = [min(first + most_frames, num_frames) for first in range(0, num_frames, most_frames)]
@@ -167,10 +167,7 @@ class CausalLayout(TiledLayout):
 
 
 def lay_out_segments(
-    segments: Sequence[Segment],
-    tile_steps: int,
-    device: torch.device,
-    block_frames: int = BLOCK_FRAMES,
+    segments: Sequence[Segment], tile_steps: int, device: torch.device
 ) -> CausalLayout:
     """Segments end to end, at the rate of frames."""
     spans, places, start = [], [], 0
@@ -180,7 +177,7 @@ def lay_out_segments(
         start += segment.frames
     place = torch.cat(places).to(device, non_blocking=True)
     kept: list[Past] = [{} for _ in segments]
-    return CausalLayout(place, spans, tile_steps, segments, block_frames, kept)
+    return CausalLayout(place, spans, tile_steps, segments, BLOCK_FRAMES, kept)
 
 
 _mask = functools.lru_cache(maxsize=64)(window_mask)

@@ -69,4 +69,5 @@ FAMILY = Family(
     ],
     company="packed",
     options=("allow_upsampling",),
+    weight_files=codec_files,
 )

@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
@@ -12,7 +11,7 @@ from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.precision import dtype_of
 from xy_codec.errors import ConfigError
 from xy_codec.options import read_options, stated
-from xy_codec.secousti.codec import CPU, CUDA, SecoustiCodec, block_tokens
+from xy_codec.secousti.codec import CPU, CUDA, SecoustiCodec
 from xy_codec.secousti.config import CodecConfig
 from xy_codec.secousti.family import codec_files, shape_of
 from xy_codec.secousti.released import RELEASES, released_config
@@ -47,11 +46,6 @@ def load(place: CodecPlace, wish: Wish) -> SecoustiCodec:
     return assemble(read_released(codec, vocoder), wish.device, wish.options or {})
 
 
-def weight_files(place: CodecPlace) -> list[Path]:
-    """The codec's file and the vocoder's."""
-    return list(codec_files(place))
-
-
 def assemble(
     checkpoint: Checkpoint, device: str = "auto", options: Mapping[str, object] | None = None
 ) -> SecoustiCodec:
@@ -72,7 +66,7 @@ def assemble(
         tail="native",
         decodes="seed",
         precision="exact",
-        pack_geometry=f"{geometry.name}-block{block_tokens(config.token_frames)}",
+        pack_geometry=geometry.name,
         attention="sdpa",
         platform=platform_name(where),
         options=stated(chosen),

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from xy_codec.contract import Codes, Encoded, Waveform
-from xy_codec.engine.causal import Memory, Segment
+from xy_codec.engine.causal import BLOCK_FRAMES, Memory, Segment
 from xy_codec.errors import AudioError
 from xy_codec.inputs import check_waveform
 from xy_codec.secousti.codec import SecoustiCodec, Stretch
@@ -17,7 +17,7 @@ _SAMPLE_BYTES = 4
 
 
 class EncodeStream:
-    """Takes samples as they come and gives codes a block (0.37 s) at a time.
+    """Takes samples as they come, and gives codes 32 at a time: 1.5 s at 21.53 Hz, 0.4 s at 86.13.
 
     The side values read the middle of the clip, so that half of its samples are kept, and they are
     known at the end.
@@ -39,8 +39,7 @@ class EncodeStream:
         self._take(samples)
         # Frames whose windows end before what is still to come.
         frames = (self._num_samples - MARGIN_SAMPLES) // HOP_SAMPLES
-        block = self._codec.block_tokens
-        tokens = max(0, frames // self._token_frames) // block * block
+        tokens = max(0, frames // self._token_frames) // BLOCK_FRAMES * BLOCK_FRAMES
         codes = self._encode(tokens, frames, is_end=False)
         self._forget()
         return codes
