@@ -26,13 +26,8 @@ from xy_codec.secousti.packed import decode_pack, encode_pack
 from xy_codec.secousti.paralinguistic import SLICE_FRAMES, middle
 from xy_codec.secousti.vocoder_pieces import pitch_of, vocode
 
-<<<<<<< Updated upstream
-# Tiles in steps of any rate, packs in tokens. On a CPU, tiles half as large take 6 % longer and ones
-# twice as large 6 % less, but a clip alone runs at least one.
-=======
 # Tiles in steps of any rate, packs in tokens. On a CPU, tiles half as large take 6 % longer and
 # larger ones little less, but a clip alone runs at least one.
->>>>>>> Stashed changes
 CPU = Geometry(tile_steps=512, pack_steps=4096, clip_steps=1)
 CUDA = Geometry(tile_steps=4096, pack_steps=4096, clip_steps=1)
 # A recurrent layer takes as long for eight clips as for one.
