@@ -12,14 +12,15 @@ _HEAD = ("--codec", "Hz in → out", "frames/s", "codebooks", "bit/s", "licence 
 
 def codecs(*, json: Json = False, log: Log = LogOptions()) -> int:
     """Print the catalogue."""
-    known = families()
+    # What runs here comes before what other packages run.
+    known = sorted(reversed(families()), key=lambda family: family.company == "alone")
     if json:
         print(json_text.dumps([_facts(*each) for each in _releases(known)], indent=1))
         return 0
     for family in known:
-        options = f"; options: {', '.join(family.options)}" if family.options else ""
         print(
-            f"{family.name} ({family.company}, precision {' or '.join(family.precisions)}{options})"
+            f"{family.name}: {family.company}, precision {' or '.join(family.precisions)}, options "
+            f"{', '.join(family.options) or 'none'}"
         )
         _print_table([_HEAD, *map(_row, family.releases)])
         print()
