@@ -13,7 +13,8 @@ _HEAD = ("--codec", "Hz in → out", "frames/s", "codebooks", "bit/s", "licence 
 def codecs(*, json: Json = False, log: Log = LogOptions()) -> int:
     """Print the catalogue."""
     # What runs here comes before what other packages run.
-    known = sorted(families()[::-1], key=lambda family: family.company == "alone")
+    known = families()[::-1]
+    known.sort(key=lambda family: family.company == "alone")
     if json:
         print(json_text.dumps([_facts(*each) for each in _releases(known)], indent=1))
         return 0
