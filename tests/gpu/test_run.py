@@ -39,10 +39,10 @@ class Without:
         return PathFinder.find_spec(name, path, target)
 sys.meta_path[:] = [BuiltinImporter, FrozenImporter, Without()]
 import torch
-import xy_codec.loading
+import xy_codec.xy.loading
 torch.set_num_threads(1)
 kinds = {{"exact": torch.float32, "fast": torch.bfloat16}}
-xy_codec.loading.dtype_of = lambda precision, device: kinds[precision]
+xy_codec.xy.loading.dtype_of = lambda precision, device: kinds[precision]
 from tests.gpu.run import main
 sys.exit(main(sys.argv[1:]))
 """
