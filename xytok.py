@@ -288,6 +288,11 @@ def tokenize(
 
     if engine not in ("ray", "inline"):
         raise UsageError(f"There is no engine {engine!r}; expected `ray` or `inline`; pass one")
+    if not isinstance(codec, str | CodecRequest):
+        raise UsageError(
+            f"`codec` is a {type(codec).__name__}; expected a name, path or URL, or a "
+            "`CodecRequest`, because every worker loads the codec by itself; pass one of those"
+        )
     listed = [inputs] if isinstance(inputs, str) or not isinstance(inputs, Iterable) else inputs
     wanted = codec if isinstance(codec, CodecRequest) else CodecRequest(codec)
     request = RunRequest(

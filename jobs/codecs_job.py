@@ -7,7 +7,7 @@ from jobs.logs import Log, LogOptions
 from jobs.options import Json
 from xy_codec.catalogue import Family, Release, families
 
-_HEAD = ("--codec", "Hz in → out", "frames/s", "codebooks", "bit/s", "licence of weights", "")
+_HEAD = ("--codec", "Hz in → out", "frames/s", "codebooks", "bit/s", "licence of weights", "note")
 
 
 def codecs(*, json: Json = False, log: Log = LogOptions()) -> int:

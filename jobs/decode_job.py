@@ -25,8 +25,8 @@ def decode(
     from xy_codec.errors import CodesError
 
     sources = list_files(files, (".npz",))
-    targets = target_paths(sources, output, ".wav")
     loaded = codec.open()
+    targets = target_paths(sources, output, ".wav")
     num_bad = 0
     for source, target in zip(sources, targets, strict=True):
         try:

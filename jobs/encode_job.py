@@ -26,8 +26,8 @@ def encode(
 ) -> int:
     """Encode every file; a bad file is named and the others go on."""
     sources = list_files(files, _SUFFIXES)
-    targets = dict(zip(sources, target_paths(sources, output, ".npz"), strict=True))
     loaded = codec.open()
+    targets = dict(zip(sources, target_paths(sources, output, ".npz"), strict=True))
     bad: list[Path] = []
     done = 0
     for source, encoded in loaded.encode_stream(_waveforms(sources, loaded.shape, bad)):

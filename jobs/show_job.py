@@ -25,7 +25,9 @@ def show(
     original: Annotated[
         Path | None, Parameter(help="save the clip here, as it is stored in the shard.")
     ] = None,
-    codec: Annotated[str, Parameter(help="what `--wav` decodes with.")] = "xy-nano",
+    codec: Annotated[
+        str | None, Parameter(help="where the codec of the run is now, for `--wav`.")
+    ] = None,
     storage_options: StorageOptions = None,
     log: Log = LogOptions(),
 ) -> int:
@@ -45,17 +47,17 @@ def show(
     return 0
 
 
-def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str, wav: Path) -> None:
+def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str | None, wav: Path) -> None:
     import numpy as np
 
     from jobs.codec_files import write_wav
-    from pipeline.inspect.show import check_decodes
+    from pipeline.inspect.show import check_decodes, recorded_codec
     from pipeline.output.run_record import read_run_record
     from pipeline.storage.location import normalise
-    from xy_codec import load_codec
 
-    loaded = load_codec(codec, device="auto")
-    check_decodes(loaded.identity, read_run_record(storage, normalise(run)))
+    record = read_run_record(storage, normalise(run))
+    loaded = recorded_codec(record, codec).load()
+    check_decodes(loaded.identity, record)
     side = found.row.get("side")
     (waveform,) = loaded.decode(
         [np.asarray(found.row["codes"], dtype=loaded.shape.dtype)],

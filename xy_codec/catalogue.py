@@ -72,6 +72,15 @@ class Family:
     options: tuple[str, ...] = ()
     weight_files: Callable[[CodecPlace], Sequence[Path]] = one_checkpoint
 
+    def check_option_names(self, options: Mapping[str, object]) -> None:
+        """Refuse options that no codec of this family has; their values only a codec can check."""
+        unknown = sorted(set(options) - set(self.options))
+        if unknown:
+            raise ConfigError(
+                f"{self.name} has no option {', '.join(f'`{name}`' for name in unknown)}; expected "
+                f"{', '.join(self.options) or 'none at all'}. Leave out what it does not have."
+            )
+
     def load(self, place: CodecPlace, wish: "Wish") -> "Codec":
         """Load the codec of a place."""
         if wish.precision not in self.precisions:

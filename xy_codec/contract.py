@@ -173,7 +173,10 @@ class Codec(ABC):
                 f"Codec `{self.identity.name}` has no decoder; expected one that turns codes into "
                 "sound. Decode with the model that these codes were made for."
             )
-        sides = list(side) if side is not None else [None] * len(codes)
+        sides = [
+            None if values is None else np.asarray(values, np.float32)
+            for values in (side if side is not None else [None] * len(codes))
+        ]
         names = list(keys) if keys is not None else [None] * len(codes)
         for what, count in (("sides", len(sides)), ("keys", len(names))):
             if count != len(codes):

@@ -1,6 +1,7 @@
 """The options of a codec, which only it knows: `--codec-option depth=8` on the command line."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from typing import TypeVar
@@ -16,6 +17,11 @@ def read_options(kind: type[Kind], given: Mapping[str, object], codec: str) -> K
 
     Ranges are checked by the codec, which knows its sizes.
     """
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"The options of codec `{codec}` are {given!r}; expected a mapping of names to values, "
+            'for example `{"depth": 4}`. Pass one.'
+        )
     hints = typing.get_type_hints(kind)
     names = sorted(hints)
     faults = []
@@ -25,6 +31,8 @@ def read_options(kind: type[Kind], given: Mapping[str, object], codec: str) -> K
         if name not in hints:
             expected = f"one of {', '.join(names)}" if names else "no option at all"
             faults.append(f"`{name}` is unknown, expected {expected}")
+        elif isinstance(value, float) and not math.isfinite(value):
+            faults.append(f"`{name}` is {value}, expected a finite number")
         elif type(value) is int and float in wanted and int not in wanted:
             values[name] = float(value)
         elif type(value) in wanted:

@@ -153,7 +153,14 @@ def check_recorded_identity(
     recorded = dict(record.identity["codec"])
     recorded["shape"] = CodesShape.of(recorded)
     stated: dict[str, Any] = {"precision": codec.precision}
-    stated["options"] = {**recorded["options"], **codec.chosen_options()}
+    stated["options"] = dict(recorded["options"])
+    for name, value in codec.chosen_options().items():
+        # `5` is written where the codec has 5.0; any other type only the codec can refuse.
+        kind = type(recorded["options"].get(name))
+        chosen = float(value) if kind is float and type(value) is int else value
+        if type(chosen) is not kind:
+            return None
+        stated["options"][name] = chosen
     if checkpoint is not None:
         stated["checkpoint_sha256"] = checkpoint
     try:

@@ -4,7 +4,8 @@
 writes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
@@ -87,14 +88,41 @@ class Plan:
         ]
 
 
-def shape_of(codec: str) -> CodesShape | None:
-    """The shape of the codes of a codec that is known by name; its weights are not fetched."""
+def shape_of(codec: CodecRequest) -> CodesShape | None:
+    """The shape of the codes of a codec that is known by name; its weights are not fetched.
+
+    None where the name stands for several codecs, or where an option decides what only it knows.
+    """
     from xy_codec.catalogue import families
     from xy_codec.fake import FAKES
 
     releases = [release for family in families() for release in family.releases]
-    shapes = FAKES | {release.source: release.shape for release in releases}
-    return shapes.get(codec)
+    named = [release.shape for release in releases if release.source == codec.source]
+    named += [shape for name, shape in FAKES.items() if name == codec.source]
+    options = codec.chosen_options()
+    depth = options.get("depth", max((shape.num_codebooks for shape in named), default=0))
+    rates = {shape.bits_per_second for shape in named}
+    if len(rates) != 1 or "bandwidth" in options or not isinstance(depth, int):
+        return None
+    return replace(named[0], codebook_sizes=named[0].codebook_sizes[:depth])
+
+
+def check_codec(codec: CodecRequest) -> bool:
+    """Whether the codec is on this machine, so that its weights can be hashed.
+
+    Raises where it is there and is no codec, or has no such options. Nothing is loaded or fetched.
+    """
+    from xy_codec.catalogue import find_codec
+    from xy_codec.fake import FAKES
+    from xy_codec.weights.source import bundled_names
+
+    options = codec.chosen_options()
+    if codec.source in bundled_names() or Path(codec.source).exists():
+        family, place = find_codec(codec.source, codec.config)
+        family.check_option_names(options)
+        family.weight_files(place)
+        return True
+    return codec.source in FAKES
 
 
 def make_plan(
@@ -114,7 +142,8 @@ def make_plan(
     """
     output = normalise(output)
     shards = list_shards(inputs, storage, rules.root)[:max_shards]
-    run = _run_of(output, storage, codec, rules)
+    is_local = check_codec(codec)
+    run = _run_of(output, storage, codec, rules, is_local=is_local)
     manifests = list_manifests(storage, output) if run else []
     backlog = find_backlog(shards, manifests, run.identity8 if run else "")
     left = [*backlog.left, *backlog.changed]
@@ -133,7 +162,7 @@ def make_plan(
         gpus=gpus,
         largest_hours=max((hours for _, hours in estimates), default=0.0),
         run=None if run is None else run.identity8,
-        shape=CodesShape.of(run.identity["codec"]) if run else shape_of(codec.source),
+        shape=CodesShape.of(run.identity["codec"]) if run else shape_of(codec),
         where=rules.where,
     )
 
@@ -148,7 +177,7 @@ def _estimate(shard: Shard, sample: ShardSample, limit: int | None) -> tuple[flo
 
 
 def _run_of(
-    output: str, storage: Storage, codec: CodecRequest, rules: ReadRules
+    output: str, storage: Storage, codec: CodecRequest, rules: ReadRules, *, is_local: bool
 ) -> RunRecord | None:
     try:
         if not storage.exists(join(output, RUN_RECORD)):
@@ -156,5 +185,8 @@ def _run_of(
     except InputError:
         return None
     record = read_run_record(storage, output)
-    check_recorded_identity(output, record, codec, rules)
+    from xy_codec.loading import checkpoint_sha256
+
+    checkpoint = checkpoint_sha256(codec.source) if is_local else None
+    check_recorded_identity(output, record, codec, rules, checkpoint)
     return record

@@ -62,7 +62,7 @@ class PartStream:
         reference = self._open(self.reference)
         for url in parts:
             file = reference if url == self.reference else self._open(url)
-            self._check_codec(url, codec_of(file), codec_of(reference))
+            self._check_codec(url, self._codec_of(file), self._codec_of(reference))
             for group in range(file.num_row_groups):
                 count = self._count(file, group, url) if skip else 0
                 if skip and count <= skip:
@@ -130,9 +130,14 @@ class PartStream:
         if None not in (codec, expected) and codec != expected:
             raise InputError(
                 f"Part `{redact(url)}` was made with codec {codec}, the first part with "
-                f"{expected}; expected one codec, because equal codes of two codecs are different "
-                "sounds. Open each output by itself"
+                f"{expected}; expected one codec with the same options, because equal codes of two "
+                "codecs are different sounds. Open each output by itself, or, where only the "
+                "depth differs, pass `num_codebooks`"
             )
+
+    def _codec_of(self, file: Any) -> str | None:
+        """The codec of a part, with its depth unless the first codebooks alone are read."""
+        return codec_of(file, with_depth=self.num_codebooks is None)
 
     def _unpack(self, batch: Any) -> Iterator[CodesRow]:
         matrices = unpack_codes(batch.column("codes"), self.num_codebooks)
@@ -142,11 +147,28 @@ class PartStream:
             yield CodesRow(key, matrix, columns)
 
 
-def codec_of(file: Any) -> str | None:
-    """Name and checkpoint of the codec that made a part; None when its footer has neither."""
+def codec_of(file: Any, *, with_depth: bool) -> str | None:
+    """The codec that made a part: name, checkpoint, options; None when its footer has none."""
     identity = (file.schema_arrow.metadata or {}).get(IDENTITY_KEY)
     codec = json.loads(identity).get("codec") if identity else None
-    return f"`{codec['name']}` ({codec['checkpoint_sha256'][:12]})" if codec else None
+    if not codec:
+        return None
+    facts = [codec["checkpoint_sha256"][:12], *_options_of(codec, with_depth=with_depth)]
+    return f"`{codec['name']}` ({', '.join(facts)})"
+
+
+def _options_of(codec: dict[str, Any], *, with_depth: bool) -> list[str]:
+    """The options of a recorded codec; format 1 had the overlap beside all codebooks."""
+    first_format = {
+        "overlap_seconds": codec.get("overlap_seconds"),
+        "depth": codec.get("num_codebooks"),
+    }
+    options = codec.get("options", first_format)
+    return [
+        f"{name} {value:g}" if isinstance(value, int | float) else f"{name} {value}"
+        for name, value in sorted(options.items())
+        if value is not None and (with_depth or name != "depth")
+    ]
 
 
 def unpack_codes(column: Any, num_codebooks: int | None) -> Iterator[memoryview]:

@@ -3,8 +3,9 @@
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import BeforeValidator
 from pydantic.dataclasses import dataclass
 
 from pipeline.errors import UsageError
@@ -17,6 +18,13 @@ Precision = Literal["exact", "fast"]
 logger = logging.getLogger(__name__)
 
 
+def _as_words(options: object) -> object:
+    """A mapping of options as `name=value`; anything else as it is."""
+    if not isinstance(options, Mapping):
+        return options
+    return tuple(f"{name}={json.dumps(value)}" for name, value in options.items())
+
+
 @dataclass(frozen=True, slots=True)
 class CodecRequest:
     """The arguments of `load_codec`.
@@ -26,7 +34,8 @@ class CodecRequest:
         config: the codec's configuration, where it does not lie beside the weights.
         precision: `exact` gives the codes of the reference, `fast` uses half precision.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        options: the codec's own, e.g. `depth=4`; `xytok codecs` lists them. May be given again.
+        options: the codec's own, e.g. `depth=4`, one each; `xytok codecs` lists their names. In
+            Python a mapping, too.
         compiled: compile the encoder first, which takes minutes.
     """
 
@@ -34,7 +43,7 @@ class CodecRequest:
     config: str | None = None
     precision: Precision = "exact"
     device: str = "auto"
-    options: tuple[str, ...] = ()
+    options: Annotated[tuple[str, ...], BeforeValidator(_as_words)] = ()
     compiled: bool = False
 
     @staticmethod
@@ -59,6 +68,11 @@ class CodecRequest:
                 raise UsageError(
                     f"`--codec-option {option}` is no option; expected a name and a value; write "
                     "for example `--codec-option depth=4`"
+                )
+            if name in chosen:
+                raise UsageError(
+                    f"`--codec-option {name}` is given twice, as {chosen[name]} and {parsed}; "
+                    "expected one value; leave one out"
                 )
             chosen[name] = parsed
         return chosen

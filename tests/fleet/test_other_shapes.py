@@ -167,7 +167,11 @@ def test_an_audit_finds_changed_codes_and_changed_side_values(corpus: Path, tmp_
     assert (drifts["a1"].equal, drifts["a1"].explained_by) == (False, "other side values")
     assert drifts["a1"].side_error == pytest.approx(0.5)
     assert [report.out_of_range_rows for report in findings.tokens] == [1, 0]
-    page = render_report(findings, judge(findings))
+    judged = judge(findings)
+    faults = {fault.name: fault for shard in judged.shards for fault in shard.faults}
+    assert judged.exit_code == 1
+    assert "side values differ by up to 0.5" in faults["other side values"].evidence
+    page = render_report(findings, judged)
     assert "perplexity of 7 or 300 or 65,536" in page
 
 

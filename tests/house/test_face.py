@@ -177,3 +177,9 @@ def test_ray_is_the_usual_engine(corpus: Path) -> None:
     words = [sys.executable, "-c", script, str(corpus / "in"), str(corpus / "out")]
     out = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert out.stdout.splitlines()[-1] == "12", out.stderr[-2000:]
+
+
+def test_a_loaded_codec_is_no_name_of_one(corpus: Path) -> None:
+    codec: Any = xytok.load_codec("fake")
+    with pytest.raises(xytok.UsageError, match="`codec` is a FakeCodec; expected a name"):
+        xytok.tokenize(corpus / "in", corpus / "out", codec=codec, engine="inline")

@@ -201,8 +201,12 @@ def test_show_names_a_wav_that_cannot_be_written(
 def test_show_refuses_to_decode_with_another_codec(
     output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(["show", str(output), "one", "--wav", str(tmp_path / "x.wav")]) == 1
+    words = ["show", str(output), "one", "--wav", str(tmp_path / "x.wav")]
+    assert cli.run([*words, "--codec", "xy-nano"]) == 1
     assert "made with `fake`" in capsys.readouterr().err
+    # Without one it is the codec of the run.
+    assert cli.run(words) == 0
+    assert (tmp_path / "x.wav").stat().st_size > 1000
 
 
 def test_an_unknown_key_is_named(output: Path) -> None:

@@ -12,7 +12,7 @@ from jobs import cli
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.sampling import sample_shards
-from pipeline.inspect.plan import Plan, make_plan
+from pipeline.inspect.plan import Plan, make_plan, shape_of
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from tests.support.shard_maker import audio, emilia_json, pairs, tar_bytes, write_shard
@@ -127,3 +127,51 @@ def test_the_command_prints_and_starts_fast(tmp_path: Path) -> None:
 def test_a_speed_of_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["plan", "in", "out", "--codec", "fake", "--speed", "0"]) == 2
     assert "--speed 0" in capsys.readouterr().err
+
+
+def test_the_size_is_that_of_the_codec_and_its_depth(tmp_path: Path) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(2))
+
+    def bits(source: str, *options: str) -> float | None:
+        shape = shape_of(CodecRequest(source, options=options))
+        return None if shape is None else shape.bits_per_second
+
+    assert (bits("xy-nano"), bits("xy-nano", "depth=3")) == (1000.0, 375.0)
+    assert bits("kyutai/mimi", "depth=8") == 1100.0
+    # Two releases under one name, an option that only the codec understands, an unknown name.
+    assert bits("qiangchunyu/SecoustiCodec") is None
+    assert bits("facebook/encodec_24khz", "bandwidth=6") is None
+    assert bits("nobody/knows") is None
+
+
+@pytest.mark.parametrize(
+    ("codec", "message"),
+    [
+        (["xy-nano", "--codec-option", "dpth=3"], "XY-Tokenizer has no option `dpth`"),
+        (["xy-nano", "--codec-option", "depth=3", "--codec-option", "depth=4"], "given twice"),
+        (["empty"], "holds no checkpoint"),
+    ],
+)
+def test_a_codec_that_is_here_is_looked_at(
+    tmp_path: Path,
+    codec: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(2))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["plan", "in", "out", "--codec", *codec]) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_another_codec_than_that_of_the_output_is_not_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(2))
+    words = [str(tmp_path / "in"), str(tmp_path / "out")]
+    run = ["tokenize", *words, "--codec", "fake", "--engine", "inline", "--quiet"]
+    assert cli.run(run) == 0
+    assert cli.run(["plan", *words, "--codec", "xy-nano"]) == 1
+    assert "codec.checkpoint_sha256: output has `" in capsys.readouterr().err

@@ -15,6 +15,7 @@ import pytest
 import s3fs
 import torch
 
+from jobs import cli
 from pipeline.corpus.listing import list_shards
 from pipeline.errors import InputError, UsageError
 from pipeline.output.parquet_layout import IDENTITY_KEY
@@ -250,3 +251,16 @@ def test_reading_needs_neither_torch_nor_numpy_nor_ray(output: Path) -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.stdout.strip() == str(NUM_SHARDS * CLIPS_EACH), out.stderr
+
+
+def test_parts_of_two_depths_are_mixed_only_for_their_first_codebooks(tmp_path: Path) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(2))
+    for depth in ("2", "5"):
+        words = ["tokenize", str(tmp_path / "in"), str(tmp_path / "out" / depth), "--quiet"]
+        options = ["--codec", "fake", "--codec-option", f"depth={depth}", "--engine", "inline"]
+        assert cli.run([*words, *options]) == 0
+    both = str(tmp_path / "out")
+    with pytest.raises(InputError, match=r"depth 5.*depth 2.*num_codebooks"):
+        list(open_dataset(both))
+    shapes = {len(np.asarray(clip.codes)) for clip in open_dataset(both, num_codebooks=2)}
+    assert shapes == {2}

@@ -242,3 +242,13 @@ def test_the_bundled_checkpoint_loads_by_name() -> None:
     codec = load_codec("xy-nano", device="cpu")
     assert codec.identity.name == "xy-nano"
     assert codec.encode([WAVE])[0].shape == (8, 15)
+
+
+def test_options_are_a_mapping_of_finite_values() -> None:
+    wrong: tuple[tuple[Any, str], ...] = (
+        (["depth=3"], "expected a mapping"),
+        ({"overlap_seconds": float("nan")}, "expected a finite number"),
+    )
+    for options, message in wrong:
+        with pytest.raises(ConfigError, match=message):
+            load_codec("xy-nano", device="cpu", options=options)

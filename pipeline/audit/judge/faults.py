@@ -86,6 +86,12 @@ _KINDS = (
         f"Check disks, memory and copies, then verify checksums. {_REDO}.",
     ),
     FaultKind(
+        "other side values",
+        "drift",
+        "The values beside the codes are not what this codec gives for this audio.",
+        f"They are part of how a clip sounds: look for swapped or rewritten rows. {_REDO}.",
+    ),
+    FaultKind(
         "gain",
         "drift",
         "The codes come from the same audio at another loudness.",
