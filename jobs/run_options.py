@@ -68,7 +68,9 @@ class RunOptions:
     def check_engine(self) -> None:
         """Refuse options that the inline engine would ignore."""
         plain = RayOptions()
-        names = [each.name for each in fields(RayOptions)]
+        # Both engines drain and pause.
+        both = ("drain_seconds", "outage_minutes")
+        names = [each.name for each in fields(RayOptions) if each.name not in both]
         changed = [name for name in names if getattr(self.ray, name) != getattr(plain, name)]
         if self.engine == "inline" and changed:
             flags_given = ", ".join(f"`--{name.replace('_', '-')}`" for name in changed)

@@ -28,9 +28,12 @@ def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -
         quiet=log.quiet,
         codec=options.codec,
     )
-    engine: Engine = InlineEngine(options.codec)
+    engine: Engine
     if options.engine == "ray":
         engine = RayEngine(options.codec, options.ray)
+    else:
+        limits = options.ray
+        engine = InlineEngine(options.codec, limits.drain_seconds, limits.outage_minutes)
     try:
         summary = run_tokenize(request, engine)
     finally:

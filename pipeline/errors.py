@@ -10,6 +10,7 @@ PipelineError
 ├── OutputError          an output that cannot be written, or belongs to another run
 │   └── IdentityError    the output was made with another codec, resampler or option
 ├── StorageError         storage that kept failing after every retry
+│   └── RefusedError     storage that refuses, for want of credentials or permissions
 ├── WorkerError          workers that do not start
 ├── NodeError            a machine on which a worker cannot do its work
 ├── DrainedError         SIGTERM stopped the run; the same command resumes it
@@ -45,6 +46,10 @@ class IdentityError(OutputError):
 
 class StorageError(PipelineError):
     """Storage that kept failing after every retry."""
+
+
+class RefusedError(StorageError):
+    """Storage that refuses: credentials or permissions are missing, wrong or expired."""
 
 
 class WorkerError(PipelineError):

@@ -55,7 +55,7 @@ def run_trial(
     done = sum(manifest.codes for manifest in manifests)
     seen = sum(manifest.clips_seen for manifest in manifests)
     if len(manifests) < len(shards) or done < seen:
-        errors = {outcome.error for outcome in outcomes if outcome.error}
+        errors = {outcome.fault.message for outcome in outcomes if outcome.fault}
         raise PipelineError(
             f"A trial run made codes of {done} of {seen} clips in {len(manifests)} of "
             f"{len(shards)} shards {errors or ''}; expected all of them; run `xytok doctor`"

@@ -1,20 +1,24 @@
 """The engine of a run: it loads the codec in workers and turns shards into outcomes.
 
 `run.py` uses one through the protocol `Engine`. `InlineEngine` works in this process, `RayEngine`
-(`ray/engine.py`) on a cluster.
+(`ray/engine.py`) on a cluster; both give a pool of workers to a `Driver`.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import cached_property
-from typing import Protocol
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from pipeline.corpus.shard import Shard
-from pipeline.fleet.drain import DRAIN_SECONDS, Drain, drained
+from pipeline.fleet.breaker import StorageBreaker
+from pipeline.fleet.drain import DRAIN_SECONDS, Drain
+from pipeline.fleet.driver import Driver, MakeBreaker
+from pipeline.fleet.inline_pool import InlinePool
+from pipeline.fleet.probe import StorageProber
+from pipeline.fleet.ray.options import RayOptions
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.flip_rate import measure_flip_rate
 from pipeline.worker.settings import WorkerSettings
-from pipeline.worker.worker import ShardWorker
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import Codec, CodecIdentity
 
@@ -22,8 +26,8 @@ from xy_codec.contract import Codec, CodecIdentity
 class Engine(Protocol):
     """Runs workers, in this process or on a cluster."""
 
-    def identity(self) -> CodecIdentity:
-        """The identity of the codec that will do the work."""
+    def identity(self, recorded: Mapping[str, Any] | None = None) -> CodecIdentity:
+        """The identity of the codec that will do the work; `recorded` is that of the output."""
         ...
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
@@ -40,20 +44,31 @@ class Engine(Protocol):
 
 
 class InlineEngine:
-    """Runs all shards in one `ShardWorker` in this process, largest first."""
+    """Runs all shards in one worker in this process, largest first."""
 
-    def __init__(self, request: CodecRequest, drain_seconds: float = DRAIN_SECONDS) -> None:
+    def __init__(
+        self,
+        request: CodecRequest,
+        drain_seconds: float = DRAIN_SECONDS,
+        outage_minutes: float = 60.0,
+    ) -> None:
         self._request = request
         self._drain = Drain(drain_seconds)
+        self._pool = InlinePool(request)
+        # A thread that hangs cannot be ended, so hanging is not looked for.
+        options = RayOptions(workers=1, hang_minutes=math.inf)
+        self._driver = Driver(self._pool, options, breaker_for(outage_minutes))
 
-    @cached_property
+    @property
     def codec(self) -> Codec:
         """The codec, loaded at the first use."""
-        return self._request.load()
+        self.identity()
+        assert self._pool.codec is not None, "the driver waits until it is loaded"
+        return self._pool.codec
 
-    def identity(self) -> CodecIdentity:
+    def identity(self, recorded: Mapping[str, Any] | None = None) -> CodecIdentity:
         """The identity of the codec that will do the work."""
-        return self.codec.identity
+        return self._driver.identity(recorded)
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
@@ -61,27 +76,23 @@ class InlineEngine:
 
     def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish; SIGTERM drains, as with Ray."""
-        ordered = sorted(shards, key=lambda shard: (-shard.size_bytes, shard.path))
-        num_taken = num_ended = num_done = 0
-
-        def take() -> Iterator[Shard]:
-            nonlocal num_taken
-            for shard in ordered:
-                if self._drain.is_asked:
-                    return
-                num_taken += 1
-                yield shard
-
-        def is_over() -> bool:
-            return self._drain.is_asked and self._drain.is_over(num_taken - num_ended)
-
-        with self._drain.on_sigterm():
-            for outcome in ShardWorker(settings, self.codec).run(take(), is_over):
-                num_ended += 1
-                num_done += outcome.is_done
-                yield outcome
-        if self._drain.is_asked and num_ended < len(ordered):
-            raise drained(num_done, len(ordered) - num_ended)
+        try:
+            with self._drain.on_sigterm():
+                yield from self._driver.run(settings, shards, self._drain)
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Do nothing: there is no process or connection to end."""
+        """End the threads of the worker."""
+        for worker in list(self._pool.starts):
+            self._pool.retire(worker)
+
+
+def breaker_for(outage_minutes: float) -> MakeBreaker:
+    """What makes the breaker of a run: it probes the storage of the run from this process."""
+
+    def make(settings: WorkerSettings, reference: Callable[[str], str]) -> StorageBreaker[Shard]:
+        prober = StorageProber(settings.storage, settings.output, reference)
+        return StorageBreaker(prober, outage_minutes * 60)
+
+    return make

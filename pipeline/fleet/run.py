@@ -7,7 +7,7 @@ damage are checked here, because they decide how the command ends.
 import logging
 import socket
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Annotated, Any
@@ -31,7 +31,7 @@ from pipeline.fleet.summary import RunSummary
 from pipeline.output.events import EventLog
 from pipeline.output.identity import build_identity
 from pipeline.output.manifest import ManifestName, list_manifests
-from pipeline.output.run_record import RUN_RECORD, claim_output
+from pipeline.output.run_record import RUN_RECORD, claim_output, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import check_no_secret, join, normalise, redact
 from pipeline.worker.codec_request import CodecRequest
@@ -72,7 +72,8 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
         return finished
-    identity = build_identity(engine.identity(), request.rules)
+    codec = engine.identity(_recorded_codec(request.storage, output))
+    identity = build_identity(codec, request.rules)
     notes = provenance(request) | _flip_rate(request, engine, output, shards)
     claim_output(request.storage, output, identity, notes, asdict(request.tuning))
     backlog = find_backlog(shards, manifests, identity.identity8)
@@ -96,6 +97,13 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
         logger.warning("%s", empty_filter)
     _check_reject_rate(summary, request.max_reject_rate, is_over=True)
     return summary
+
+
+def _recorded_codec(storage: Storage, output: str) -> Mapping[str, Any] | None:
+    if not storage.exists(join(output, RUN_RECORD)):
+        return None
+    codec: Mapping[str, Any] = read_run_record(storage, output).identity["codec"]
+    return codec
 
 
 def _summary_if_finished(
@@ -186,7 +194,7 @@ def _record(events: EventLog, outcome: ShardOutcome) -> None:
     manifest = outcome.manifest
     fields = {"shard": redact(outcome.shard.url), "worker": outcome.worker}
     if manifest is None:
-        events.write("shard_failed", **fields, error=outcome.error)
+        events.write("shard_failed", **fields, error=outcome.fault and outcome.fault.message)
         return
     events.write(
         "shard_done",

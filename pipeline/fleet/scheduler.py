@@ -1,11 +1,13 @@
 """Which worker does which shard next.
 
-Pure logic without Ray, clock or storage, called by `ray/engine.py`. The largest shards go first. A
-worker gets a second shard to read ahead while enough are left. What happens with a shard that fails
-or loses its worker is decided in `quarantine.py`.
+Pure logic without Ray, clock or storage, called by `driver.py`. The largest shards go first. A
+worker gets a second shard to read ahead while enough are left. What happens with a shard that loses
+its worker is decided in `quarantine.py`; a suspect goes to a place that has not lost a worker to it
+since it last finished a shard.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -38,6 +40,15 @@ class Assignment(Generic[Item]):
     isolated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LostShard(Generic[Item]):
+    """A shard whose worker is gone; the loss of a suspect says little of the node."""
+
+    shard: Item
+    verdict: Verdict
+    was_suspect: bool
+
+
 class Scheduler(Generic[Item]):
     """Hands out the shards of a run; every shard ends done, failed or quarantined, exactly once."""
 
@@ -47,26 +58,35 @@ class Scheduler(Generic[Item]):
         self._num_shards = len(self._waiting)
         heapq.heapify(self._waiting)
         self._suspects: list[Case[Item]] = []
+        self._held: dict[str, Case[Item]] = {}
         self._hands: dict[str, list[Case[Item]]] = {}
+        self._places: dict[str, str] = {}
+        self._proofs: Counter[str] = Counter()
         self._starved: set[str] = set()
         self._draining: set[str] = set()
-        self.done: list[str] = []
+        self.num_done = 0
         self.failed: list[Item] = []
         self.quarantined: list[Item] = []
 
     @property
     def num_left(self) -> int:
         """Shards that are not done, failed or quarantined, including those that workers hold."""
-        return self._num_shards - len(self.done) - len(self.failed) - len(self.quarantined)
+        return self._num_shards - self.num_done - len(self.failed) - len(self.quarantined)
 
     @property
     def num_in_hand(self) -> int:
         """Shards that workers hold."""
-        return self.num_left - len(self._waiting) - len(self._suspects)
+        return self.num_left - len(self._waiting) - len(self._suspects) - len(self._held)
 
-    def add_worker(self, worker: str) -> None:
-        """A worker is ready to take shards."""
+    @property
+    def has_suspects(self) -> bool:
+        """Whether a shard waits for a worker that is empty, and maybe for a certain place."""
+        return bool(self._suspects)
+
+    def add_worker(self, worker: str, place: str = "") -> None:
+        """A worker is ready to take shards; workers of one place may fail for the same reason."""
         self._hands.setdefault(worker, [])
+        self._places[worker] = place
 
     def in_hand(self, worker: str) -> list[Item]:
         """The shards a worker holds, oldest first."""
@@ -80,14 +100,29 @@ class Scheduler(Generic[Item]):
         case = self._prefetch(worker, hand) if hand else self._next_for_idle(worker)
         if case is None:
             return None
+        case.begun = False
         hand.append(case)
         return Assignment(case.shard, case.is_isolated)
 
     def _next_for_idle(self, worker: str) -> Case[Item] | None:
         self._starved.discard(worker)
-        if self._suspects:
-            return self._suspects.pop()
-        return heapq.heappop(self._waiting)[-1] if self._waiting else None
+        for index in reversed(range(len(self._suspects))):
+            if self._may_run(self._suspects[index], self._places[worker]):
+                return self._suspects.pop(index)
+        if self._waiting:
+            return heapq.heappop(self._waiting)[-1]
+        # Only suspects are left, of which this place has lost workers already: others come first.
+        others = {place for w, place in self._places.items() if w not in self._draining}
+        for index in reversed(range(len(self._suspects))):
+            if not any(self._may_run(self._suspects[index], place) for place in others):
+                return self._suspects.pop(index)
+        return None
+
+    def _may_run(self, case: Case[Item], place: str) -> bool:
+        return case.may_run_at(self._proofs_of(place))
+
+    def _proofs_of(self, place: str) -> dict[str, int]:
+        return {known: self._proofs[known] for known in (place, node_of(place))}
 
     def _prefetch(self, worker: str, hand: list[Case[Item]]) -> Case[Item] | None:
         if len(hand) > 1 or hand[0].suspected:
@@ -101,47 +136,73 @@ class Scheduler(Generic[Item]):
             return None
         return heapq.heappop(self._waiting)[-1]
 
+    def accept(self, worker: str, path: str) -> None:
+        """A worker has the shard in its process, so that the shard can be what ends it."""
+        for case in self._hands[worker]:
+            if case.shard.path == path:
+                case.begun = True
+
     def finish(self, worker: str, path: str) -> None:
-        """A worker wrote the manifest of a shard."""
-        self.done.append(self._put_down(worker, path).shard.path)
+        """A worker wrote the manifest of a shard, which shows that its place works."""
+        self._put_down(worker, path)
+        self.num_done += 1
+        self._proofs.update(self._proofs_of(self._places[worker]).keys())
 
-    def fail(self, worker: str, path: str, *, final: bool = False) -> Verdict:
-        """A worker could not do a shard, but lives on.
+    def fail(self, worker: str, path: str) -> None:
+        """A worker found that a shard cannot be done; it is named and not tried again."""
+        self.failed.append(self._put_down(worker, path).shard)
 
-        The shard is tried again, unless this is `final` or it failed `max_failures` times.
+    def hold(self, worker: str, path: str) -> None:
+        """Keep a shard that storage did not give or take until it is known why."""
+        self._held[path] = self._put_down(worker, path)
+
+    def release(
+        self, path: str, *, counts_at: str | None = None, is_final: bool = False
+    ) -> Verdict:
+        """Let a held shard go on, or fail it: at once, or once too often at nodes that work.
+
+        `counts_at` is the node that storage did not answer, empty where it answered no node.
         """
-        case = self._put_down(worker, path)
-        verdict = case.fail(final=final)
-        if verdict is Verdict.FAILED:
+        case = self._held.pop(path)
+        verdict = Verdict.AGAIN
+        if counts_at is not None:
+            verdict = case.fail_storage(counts_at, self._proofs[counts_at])
+        if is_final or verdict is Verdict.FAILED:
             self.failed.append(case.shard)
-        else:
-            self._requeue(case)
+            return Verdict.FAILED
+        self._requeue(case)
         return verdict
+
+    def drain(self, worker: str) -> None:
+        """Give a worker no more shards: its node goes away."""
+        self._draining.add(worker)
+        self._starved.discard(worker)
 
     def give_back(self, worker: str, path: str) -> None:
         """A draining worker returns a shard that it never started; it gets no other one."""
-        self._draining.add(worker)
-        self._starved.discard(worker)
+        self.drain(worker)
         self._requeue(self._put_down(worker, path))
 
     def is_drained(self, worker: str) -> bool:
         """Whether a draining worker finished all it had, so that it can be replaced."""
         return worker in self._draining and not self._hands[worker]
 
-    def lose(self, worker: str, loss: Loss) -> list[tuple[Item, Verdict]]:
+    def lose(self, worker: str, loss: Loss) -> list[LostShard[Item]]:
         """A worker is gone: its shards go back; one that it held alone may get a strike."""
         hand = self._hands.pop(worker)
+        proofs = self._proofs_of(self._places.pop(worker))
         self._starved.discard(worker)
         self._draining.discard(worker)
-        verdicts = []
+        lost = []
         for case in hand:
-            verdict = case.lose_worker(loss, alone=len(hand) == 1)
-            verdicts.append((case.shard, verdict))
+            was_suspect = case.suspected
+            verdict = case.lose_worker(loss, alone=len(hand) == 1, proofs=proofs)
+            lost.append(LostShard(case.shard, verdict, was_suspect))
             if verdict is Verdict.QUARANTINED:
                 self.quarantined.append(case.shard)
             else:
                 self._requeue(case)
-        return verdicts
+        return lost
 
     def _requeue(self, case: Case[Item]) -> None:
         if case.suspected:
@@ -152,6 +213,11 @@ class Scheduler(Generic[Item]):
     def _put_down(self, worker: str, path: str) -> Case[Item]:
         hand = self._hands[worker]
         return hand.pop(next(i for i, case in enumerate(hand) if case.shard.path == path))
+
+
+def node_of(place: str) -> str:
+    """The node of a place, which is `NODE` or `NODE:ACCELERATOR`."""
+    return place.partition(":")[0]
 
 
 def _entry(case: Case[Item]) -> tuple[int, str, Case[Item]]:

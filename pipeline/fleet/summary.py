@@ -58,7 +58,8 @@ class RunSummary:
         self.bytes_done += max(0, outcome.shard.size_bytes)
         manifest = outcome.manifest
         if manifest is None:
-            self.failed.append((redact(outcome.shard.url), outcome.error or "no reason given"))
+            reason = outcome.fault.message if outcome.fault else "no reason given"
+            self.failed.append((redact(outcome.shard.url), reason))
             return
         self.done += 1
         self.clips += manifest.clips_seen

@@ -24,6 +24,7 @@ class NodeSize:
     cpus: float
     gpus: float
     memory_bytes: float = math.inf
+    is_draining: bool = False
 
 
 @dataclass(frozen=True, slots=True)

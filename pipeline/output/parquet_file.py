@@ -8,7 +8,8 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, cast
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.shard import Shard
+from pipeline.errors import NodeError
 from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
 from pipeline.output.parquet_layout import IDENTITY_KEY, PROVENANCE_KEY, ZSTD_LEVEL
@@ -45,9 +47,10 @@ class UnfinishedFile(io.RawIOBase):
     def write(self, content: Any) -> int:
         """Append bytes."""
         view = memoryview(content).cast("B")
-        if self._path is None and self.size_bytes + len(view) > _MEMORY_BYTES:
-            self._move_to_disk()
-        self._file.write(view)
+        with _on_this_disk():
+            if self._path is None and self.size_bytes + len(view) > _MEMORY_BYTES:
+                self._move_to_disk()
+            self._file.write(view)
         self._sha256.update(view)
         self.size_bytes += len(view)
         return len(view)
@@ -59,7 +62,8 @@ class UnfinishedFile(io.RawIOBase):
     def content(self) -> bytes | Path:
         """The whole content, or the local file that holds it."""
         if self._path is not None:
-            self._file.flush()
+            with _on_this_disk():
+                self._file.flush()
             return self._path
         assert isinstance(self._file, io.BytesIO)
         return self._file.getvalue()
@@ -82,6 +86,19 @@ class UnfinishedFile(io.RawIOBase):
         disk = tempfile.NamedTemporaryFile(prefix="xytok-", suffix=".spill", delete=False)  # noqa: SIM115
         disk.write(self._file.getbuffer())
         self._file, self._path = disk, Path(disk.name)
+
+
+@contextmanager
+def _on_this_disk() -> Iterator[None]:
+    """Blame the node for a temporary folder that is full or broken, not the shard."""
+    try:
+        yield
+    except OSError as error:
+        raise NodeError(
+            f"The folder `{tempfile.gettempdir()}` for unfinished parts cannot be written "
+            f"({error}); expected room for two parts of the largest shards; free the disk of this "
+            "node, or name another folder by TMPDIR"
+        ) from error
 
 
 class ParquetFile:

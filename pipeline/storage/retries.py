@@ -16,7 +16,14 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipeline.errors import InputError, NotFoundError, OutputError, PipelineError, StorageError
+from pipeline.errors import (
+    InputError,
+    NotFoundError,
+    OutputError,
+    PipelineError,
+    RefusedError,
+    StorageError,
+)
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -73,7 +80,7 @@ _PASSING = _Signs(
 )
 # Final, because the next try would meet it again: what a reader is told with, what happened, and
 # what to do.
-_FINAL: tuple[tuple[type[InputError], str, str, _Signs], ...] = (
+_FINAL: tuple[tuple[type[InputError | RefusedError], str, str, _Signs], ...] = (
     (
         NotFoundError,
         "found nothing there",
@@ -85,7 +92,7 @@ _FINAL: tuple[tuple[type[InputError], str, str, _Signs], ...] = (
         ),
     ),
     (
-        InputError,
+        RefusedError,
         "was refused",
         "expected credentials or permissions that allow it; renew them or name others through the "
         "environment or `--storage-options @FILE`",
@@ -205,9 +212,8 @@ def _raise_if_final(error: Exception, what: str) -> None:
     is_write = what.startswith(("writing", "creating", "deleting"))
     for kind, happened, remedy, signs in _FINAL:
         if signs.fit(error):
-            raise (OutputError if is_write else kind)(
-                f"{what} {happened} ({describe(error)}); {remedy}"
-            ) from error
+            told = OutputError if is_write and issubclass(kind, InputError) else kind
+            raise told(f"{what} {happened} ({describe(error)}); {remedy}") from error
 
 
 def _pause_asked_for(error: BaseException) -> float:

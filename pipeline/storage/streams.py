@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, NotFoundError, RefusedError, StorageError
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import local_path, redact
 
@@ -105,7 +105,11 @@ def local_blocks(url: str) -> Iterator[bytes]:
             while block := file.read(BLOCK_BYTES):
                 yield block
     except OSError as error:
-        raise InputError(
+        # A mounted disk that does not answer says nothing about the shard.
+        is_gone = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        is_refused = isinstance(error, PermissionError)
+        kind = NotFoundError if is_gone else RefusedError if is_refused else StorageError
+        raise kind(
             f"Shard `{url}` cannot be read ({error}); expected a readable file; check the disk and "
             "the permissions"
         ) from error

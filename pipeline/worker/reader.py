@@ -14,6 +14,7 @@ from pipeline.corpus.shard import Shard, open_shard
 from pipeline.corpus.tar_reader import TarReader
 from pipeline.errors import InputError, StorageError
 from pipeline.worker.decode_threads import DecodeTask
+from pipeline.worker.fault import fault_of
 from pipeline.worker.ledger import ShardLedger
 from pipeline.worker.memory_limit import MemoryLimit, StoppedError
 from pipeline.worker.settings import WorkerSettings
@@ -65,7 +66,7 @@ class ShardReader:
             self._read_members(shard, ledger, clock)
         except (InputError, StorageError) as error:
             # Clips that were read before still go through the codec, but the shard is not written.
-            self._writer.fail(ledger, str(error))
+            self._writer.fail(ledger, fault_of(error, shard.url))
 
     def _read_members(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
         reader = TarReader(

@@ -16,6 +16,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.storage.retries import describe, num_failed_tries
 from pipeline.worker.decode_threads import DecodePool, ReadyClip
 from pipeline.worker.encoder import ClipEncoder
+from pipeline.worker.feed import ShardFeed
 from pipeline.worker.memory_limit import MemoryLimit, StoppedError
 from pipeline.worker.reader import ShardReader
 from pipeline.worker.settings import WorkerSettings
@@ -79,6 +80,8 @@ class ShardWorker:
             for limit in (payload_bytes, pool.seconds):
                 limit.stop()
             reader.stop()
+            if isinstance(shards, ShardFeed):
+                shards.close()
             pool.tasks.put(None)
             ready.put(None)
             writer.stop()

@@ -10,9 +10,11 @@ import time
 from dataclasses import dataclass
 
 from pipeline.corpus.shard import Shard
+from pipeline.errors import StorageError
 from pipeline.output.manifest import Manifest, ManifestName, write_manifest
 from pipeline.output.part import PartRow, PartWriter
 from pipeline.output.rejects import publish_rejects
+from pipeline.worker.fault import Fault, fault_of
 from pipeline.worker.ledger import ShardLedger
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.stage_times import StageClock, StageTime
@@ -28,7 +30,7 @@ class ShardOutcome:
     shard: Shard
     manifest: Manifest | None
     seconds: float
-    error: str | None = None
+    fault: Fault | None = None
     worker: str = ""
     stages: tuple[StageTime, ...] = ()
     times_out_of_memory: int = 0
@@ -43,7 +45,7 @@ class ShardOutcome:
 class _OpenShard:
     started: float
     part: PartWriter | None = None
-    error: str | None = None
+    fault: Fault | None = None
 
 
 class ShardWriter:
@@ -73,10 +75,10 @@ class ShardWriter:
         """Queue a row group; an empty one says that every clip of the shard is settled."""
         self._queue.put((ledger, rows))
 
-    def fail(self, ledger: ShardLedger, error: str) -> None:
+    def fail(self, ledger: ShardLedger, fault: Fault) -> None:
         """Give up a shard: drop its row groups, those already queued and those to come."""
         with self._lock:
-            self._open[id(ledger)].error = error
+            self._open[id(ledger)].fault = fault
         self._queue.put((ledger, []))
 
     def finish(self) -> None:
@@ -112,7 +114,7 @@ class ShardWriter:
             shard = self._open.get(id(ledger))
         if shard is None:
             return
-        if rows and shard.error is None:
+        if rows and shard.fault is None:
             self._part_of(shard, ledger).add_row_group(rows)
         if not rows:
             self._close(shard, ledger)
@@ -123,14 +125,19 @@ class ShardWriter:
         return shard.part
 
     def _close(self, shard: _OpenShard, ledger: ShardLedger) -> None:
-        manifest = None if shard.error else self._publish(shard, ledger)
+        manifest = None
+        if shard.fault is None:
+            try:
+                manifest = self._publish(shard, ledger)
+            except StorageError as error:
+                shard.fault = fault_of(error, self._settings.output)
         if shard.part is not None:
             shard.part.discard()
         with self._lock:
             del self._open[id(ledger)]
             is_last = self._is_finished and not self._open
         seconds = time.perf_counter() - shard.started
-        self._outcomes.put(ShardOutcome(ledger.shard, manifest, seconds, shard.error))
+        self._outcomes.put(ShardOutcome(ledger.shard, manifest, seconds, shard.fault))
         if is_last:
             self._queue.put(None)
 

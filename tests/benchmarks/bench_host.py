@@ -93,7 +93,7 @@ def run_once(shard: Shard, output: Path, threads: int) -> Turn:
     worker = ShardWorker(settings, codec)
     wall, cpu = time.perf_counter(), time.process_time()
     (outcome,) = worker.run(iter([shard]))
-    assert outcome.manifest is not None, outcome.error
+    assert outcome.manifest is not None, outcome.fault
     return Turn(
         outcome.manifest.codes,
         outcome.manifest.source_seconds,

@@ -17,7 +17,8 @@ from unittest import mock
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.shard import Shard, source_hash
-from pipeline.fleet.ray.worker_pool import Loaded, Returned, WorkerPool
+from pipeline.fleet.pool import Accepted, Loaded, Returned, WorkerStart
+from pipeline.fleet.ray.pool import RayPool
 from pipeline.fleet.resume import find_backlog
 from pipeline.fleet.scheduler import Scheduler
 from pipeline.fleet.worker_count import FleetSize
@@ -27,6 +28,7 @@ from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 from tests.support.s3_server import s3_server
+from xy_codec.fake import FakeCodec
 
 IDENTITY8 = "0123abcd"
 LOAD_MINUTES = 30.0
@@ -77,21 +79,29 @@ def bench_scheduler(num_shards: int, num_workers: int) -> Figure:
 class IdleWorker:
     """Stands where `RayWorker` stands and does nothing, so that only Ray is measured."""
 
-    def load(self, request: CodecRequest) -> object:
-        """Start like a worker."""
-        return request
+    def node(self) -> str:
+        """Tell a node like a worker."""
+        return "node"
 
-    def tokenize(self, settings: WorkerSettings, shard: Shard) -> ShardOutcome:
+    def load(self, _request: CodecRequest, _limit_seconds: float) -> WorkerStart:
+        """Start like a worker."""
+        return WorkerStart(FakeCodec().identity, "node", "node", 0, 0.0, 0.0)
+
+    def accept(self, _settings: WorkerSettings, _shard: Shard) -> bool:
+        """Take a shard like a worker."""
+        return True
+
+    def outcome(self, shard: Shard) -> ShardOutcome:
         """Answer like a worker."""
         return ShardOutcome(shard, _manifest(shard), 0.0, worker="idle")
 
 
 def bench_ray_calls(num_workers: int, num_shards: int) -> list[Figure]:
     """Submit, wait and schedule on real actors that answer at once."""
-    with mock.patch("pipeline.fleet.ray.worker_pool.RayWorker", IdleWorker):
-        fleet = WorkerPool(CodecRequest("fake"), LOAD_MINUTES)
+    with mock.patch("pipeline.fleet.ray.pool.RayWorker", IdleWorker):
+        fleet = RayPool(CodecRequest("fake"), LOAD_MINUTES)
         started = time.perf_counter()
-        fleet.grow(FleetSize(0, 0.01, 0), num_workers)
+        fleet.grow(FleetSize(0, 0.01, 0), num_workers, ())
         scheduler = Scheduler(make_shards(num_shards))
         ready = 0
         while ready < num_workers:
@@ -112,7 +122,7 @@ def bench_ray_calls(num_workers: int, num_shards: int) -> list[Figure]:
     ]
 
 
-def _drive(fleet: WorkerPool, scheduler: Scheduler[Shard], num_workers: int) -> float:
+def _drive(fleet: RayPool, scheduler: Scheduler[Shard], num_workers: int) -> float:
     settings = _settings()
     started = time.perf_counter()
     workers = list(fleet.starts) * 2
@@ -122,8 +132,10 @@ def _drive(fleet: WorkerPool, scheduler: Scheduler[Shard], num_workers: int) -> 
             if assignment:
                 fleet.submit(worker, settings, assignment.shard)
         report = fleet.next_report(60)
+        if isinstance(report, Accepted):
+            workers = []
+            continue
         assert isinstance(report, Returned), report
-        assert report.outcome is not None, report.error
         scheduler.finish(report.worker, report.shard.path)
         workers = [report.worker]
     return time.perf_counter() - started
@@ -174,13 +186,13 @@ def bench_worker_start(codec: str, rounds: int) -> list[Figure]:
     """From asking for an actor until it is ready to take shards."""
     totals, imports, loads = [], [], []
     for _ in range(rounds):
-        fleet = WorkerPool(CodecRequest(codec), LOAD_MINUTES)
+        fleet = RayPool(CodecRequest(codec), LOAD_MINUTES)
         started = time.perf_counter()
-        fleet.grow(FleetSize(0, 1, 1), 1)
+        fleet.grow(FleetSize(0, 1, 1), 1, ())
         report = fleet.next_report(300)
         totals.append(time.perf_counter() - started)
         assert isinstance(report, Loaded)
-        assert report.start is not None, report.error
+        assert report.start is not None, report.fault
         imports.append(report.start.import_seconds)
         loads.append(report.start.load_seconds)
         fleet.retire_all()

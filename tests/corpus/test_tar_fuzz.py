@@ -75,7 +75,7 @@ def manifests_of(folder: Path, output: Path) -> list[Manifest]:
     worker = ShardWorker(worker_settings(output, ReadRules(), Tuning(2)), FakeCodec())
     outcomes = list(worker.run(iter(shards)))
     assert len(outcomes) == len(shards)
-    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    assert [outcome.fault for outcome in outcomes if outcome.fault] == []
     return [outcome.manifest for outcome in outcomes if outcome.manifest]
 
 

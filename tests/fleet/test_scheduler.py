@@ -28,7 +28,25 @@ def scheduler_with(workers: int, *sizes: int) -> Scheduler[Sack]:
 
 def taken(scheduler: Scheduler[Sack], worker: str) -> str | None:
     assignment = scheduler.take(worker)
-    return assignment.shard.path if assignment else None
+    if assignment is None:
+        return None
+    scheduler.accept(worker, assignment.shard.path)
+    return assignment.shard.path
+
+
+def verdicts(scheduler: Scheduler[Sack], worker: str, loss: Loss) -> list[Verdict]:
+    return [lost.verdict for lost in scheduler.lose(worker, loss)]
+
+
+def scheduler_at(*places: str) -> Scheduler[Sack]:
+    """One worker at each place, where a shard was finished; `last` is the only shard left."""
+    scheduler = Scheduler([*sacks(*[9] * len(places)), Sack("last", 1)])
+    for place in places:
+        scheduler.add_worker(place, place)
+        path = taken(scheduler, place)
+        assert path is not None
+        scheduler.finish(place, path)
+    return scheduler
 
 
 def test_largest_shards_go_first() -> None:
@@ -66,18 +84,17 @@ def test_a_lost_node_blames_no_shard() -> None:
     for round_number in range(20):
         scheduler.add_worker(f"n{round_number}")
         assert taken(scheduler, f"n{round_number}") == "s0"
-        assert scheduler.lose(f"n{round_number}", Loss.NODE_LOST) == [
-            (Sack("s0", 3), Verdict.AGAIN)
-        ]
+        assert verdicts(scheduler, f"n{round_number}", Loss.NODE_LOST) == [Verdict.AGAIN]
 
 
 def test_a_death_with_two_shards_in_hand_gives_no_strike_but_a_trial_alone() -> None:
-    scheduler = scheduler_with(1, 3, 2, 1)
+    scheduler = scheduler_with(1, 9, 3, 2)
     assert [taken(scheduler, "w0"), taken(scheduler, "w0")] == ["s0", "s1"]
-    verdicts = [verdict for _, verdict in scheduler.lose("w0", Loss.DIED)]
-    assert verdicts == [Verdict.SUSPECTED, Verdict.SUSPECTED]
+    scheduler.finish("w0", "s0")
+    assert taken(scheduler, "w0") == "s2"
+    assert verdicts(scheduler, "w0", Loss.DIED) == [Verdict.SUSPECTED, Verdict.SUSPECTED]
     scheduler.add_worker("w1")
-    assert taken(scheduler, "w1") in ("s0", "s1")
+    assert taken(scheduler, "w1") in ("s1", "s2")
     assert taken(scheduler, "w1") is None
 
 
@@ -92,26 +109,72 @@ def test_suspects_go_to_the_next_worker_that_is_empty() -> None:
 
 
 def test_strikes_isolate_first_and_quarantine_last() -> None:
-    scheduler = scheduler_with(0, 3)
-    isolated, verdicts = [], []
+    scheduler = scheduler_at(*"abcd")
+    isolated, told = [], []
     for name in "abcd":
-        scheduler.add_worker(name)
         assignment = scheduler.take(name)
         assert assignment is not None
+        scheduler.accept(name, "last")
         isolated.append(assignment.isolated)
-        verdicts += [verdict for _, verdict in scheduler.lose(name, Loss.DIED)]
+        told += verdicts(scheduler, name, Loss.DIED)
     assert isolated == [False, False, True, True]
-    assert verdicts[-1] is Verdict.QUARANTINED
+    assert told[-1] is Verdict.QUARANTINED
     assert scheduler.num_left == 0
 
 
-def test_a_shard_that_fails_too_often_is_named_and_left() -> None:
+def test_a_shard_that_storage_gives_to_no_node_is_named_and_left() -> None:
+    nodes = [f"n{number}" for number in range(QuarantinePolicy().max_storage_faults)]
+    scheduler = scheduler_at(*nodes)
+    told = []
+    for node in nodes:
+        told.append(Verdict.AGAIN)
+        for _ in range(3):  # one node alone may be cut off
+            if told[-1] is Verdict.AGAIN:
+                assert taken(scheduler, node) == "last"
+                scheduler.hold(node, "last")
+                told[-1] = scheduler.release("last", counts_at=node)
+    assert told == [*[Verdict.AGAIN] * 4, Verdict.FAILED]
+    assert [shard.path for shard in scheduler.failed] == ["last"]
+
+
+def test_an_outage_counts_against_no_shard() -> None:
     scheduler = scheduler_with(1, 3)
-    taken(scheduler, "w0")
-    assert scheduler.fail("w0", "s0") is Verdict.AGAIN
-    taken(scheduler, "w0")
-    assert scheduler.fail("w0", "s0") is Verdict.FAILED
-    assert [shard.path for shard in scheduler.failed] == ["s0"]
+    for _ in range(20):
+        taken(scheduler, "w0")
+        scheduler.hold("w0", "s0")
+        assert scheduler.release("s0") is Verdict.AGAIN
+
+
+def test_a_shard_that_breaks_workers_at_two_places_is_quarantined() -> None:
+    scheduler = scheduler_at(*"ab")
+    told = []
+    for name in "ab":
+        assert taken(scheduler, name) == "last"
+        told += verdicts(scheduler, name, Loss.BROKE)
+    assert told == [Verdict.SUSPECTED, Verdict.QUARANTINED]
+
+
+def test_a_place_that_never_finished_a_shard_gives_no_strike() -> None:
+    scheduler = Scheduler(sacks(9, 8), QuarantinePolicy(quarantine_at_strike=1))
+    for number in range(10):
+        scheduler.add_worker(f"w{number}", place="broken")
+        assert taken(scheduler, f"w{number}") in ("s0", "s1")
+        assert Verdict.QUARANTINED not in verdicts(scheduler, f"w{number}", Loss.DIED)
+
+
+def test_a_suspect_waits_for_a_place_that_did_not_lose_a_worker_to_it() -> None:
+    scheduler = scheduler_at("one", "two")
+    assert taken(scheduler, "one") == "last"
+    scheduler.lose("one", Loss.DIED)
+    scheduler.add_worker("next", place="one")
+    assert taken(scheduler, "next") is None
+    assert taken(scheduler, "two") == "last"
+
+
+def test_a_worker_that_dies_before_it_takes_its_shard_blames_nobody() -> None:
+    scheduler = scheduler_with(1, 3)
+    assert scheduler.take("w0") is not None
+    assert verdicts(scheduler, "w0", Loss.DIED) == [Verdict.AGAIN]
 
 
 class Simulation:
@@ -134,15 +197,16 @@ class Simulation:
         if assignment:
             path = assignment.shard.path
             assert path not in self.holders, "handed to two workers at once"
+            self.scheduler.accept(worker, path)
             self.holders[path] = worker
 
     def lose(self, worker: str, loss: Loss) -> None:
         self.alive.remove(worker)
         held = [path for path, holder in self.holders.items() if holder == worker]
-        verdicts = self.scheduler.lose(worker, loss)
-        assert sorted(shard.path for shard, _ in verdicts) == sorted(held)
+        lost = self.scheduler.lose(worker, loss)
+        assert sorted(each.shard.path for each in lost) == sorted(held)
         if loss is not Loss.DIED:
-            assert {verdict for _, verdict in verdicts} <= {Verdict.AGAIN}
+            assert {each.verdict for each in lost} <= {Verdict.AGAIN}
         for path in held:
             del self.holders[path]
 
@@ -187,4 +251,4 @@ def test_every_shard_ends_once_and_only_killers_are_quarantined(
     simulation.run()
     everything = {f"s{index}" for index in range(len(sizes))}
     assert {shard.path for shard in simulation.scheduler.quarantined} == bad
-    assert sorted(simulation.scheduler.done) == sorted(everything - bad)
+    assert simulation.scheduler.num_done == len(everything - bad)

@@ -6,13 +6,16 @@ import pytest
 
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.summary import RunSummary
+from pipeline.worker.fault import Fault, Owner
 from pipeline.worker.stage_times import StageTime
 from pipeline.worker.writer import ShardOutcome
+
+GONE = Fault(Owner.SHARD, "gone")
 
 
 def outcome(worker: str, seconds: float, busy: float) -> ShardOutcome:
     stages = (StageTime("encode", 1, busy, busy),)
-    return ShardOutcome(Shard("s.tar", "s.tar", 1, ""), None, seconds, "gone", worker, stages)
+    return ShardOutcome(Shard("s.tar", "s.tar", 1, ""), None, seconds, GONE, worker, stages)
 
 
 def test_workers_that_were_lost_or_came_late_do_not_count_as_idle() -> None:

@@ -118,7 +118,7 @@ def test_shards_in_a_bucket_become_parts_in_the_bucket(s3: S3Server, tmp_path: P
     local = worker_settings(tmp_path, ReadRules())
     settings = type(local)(f"s3://{bucket}/out", local.identity, local.rules, storage, local.tuning)
     outcomes = list(ShardWorker(settings, FakeCodec()).run(iter(shards)))
-    assert [outcome.error for outcome in outcomes] == [None, None]
+    assert [outcome.fault for outcome in outcomes] == [None, None]
     names = [
         file.url.removeprefix(f"s3://{bucket}/out/") for file in storage.list_files(settings.output)
     ]

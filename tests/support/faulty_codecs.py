@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ray import get_runtime_context
-from ray.exceptions import OutOfMemoryError
 
 from pipeline.corpus.decode import DecodedClip, decode_clip
 from pipeline.errors import NodeError
@@ -58,13 +57,6 @@ def decode_at_the_second_try(payload: bytes, *rest: Any) -> Any:
     return clip
 
 
-# What Ray raises for a worker that its memory monitor ended.
-NODE_FAULTS = {
-    "no process": NodeError("no process starts here"),
-    "no memory": OutOfMemoryError("the node runs low on memory"),
-}
-
-
 class DeadlyCodec(FakeCodec):
     """Ends its process, raises or hangs when it meets a clip of a certain length."""
 
@@ -78,8 +70,8 @@ class DeadlyCodec(FakeCodec):
             if abs(len(waveform) / 16000 - DEADLY_SECONDS) < 0.05:
                 if self.way == "raises":
                     raise RuntimeError("this clip breaks the codec")
-                if self.way in NODE_FAULTS:
-                    raise NODE_FAULTS[self.way]
+                if self.way == "no process":
+                    raise NodeError("no process starts here")
                 if self.way == get_runtime_context().get_node_id():
                     raise NodeError("no process starts on this node")
                 if self.way == "hangs":

@@ -51,7 +51,7 @@ def run_shards(
     worker = ShardWorker(settings, codec or FakeCodec())
     results = {}
     for outcome in worker.run(iter(shards)):
-        assert outcome.manifest is not None, outcome.error
+        assert outcome.manifest is not None, outcome.fault
         manifest = outcome.manifest
         rows = pq.read_table(output / manifest.part.path).to_pylist()
         rejects = pq.read_table(output / manifest.reject_file.path).to_pylist()

@@ -145,7 +145,9 @@ def test_a_shard_that_is_gone_fails_alone(tmp_path: Path) -> None:
     worker = ShardWorker(worker_settings(tmp_path / "out", ReadRules()), FakeCodec())
     outcomes = {o.shard.path: o for o in worker.run(iter(shards))}
     assert [outcomes[s.path].is_done for s in shards] == [True, False, True]
-    assert "s1.tar" in (outcomes["s1.tar"].error or "")
+    fault = outcomes["s1.tar"].fault
+    assert fault is not None
+    assert "s1.tar" in fault.message
 
 
 def test_leaving_early_stops_every_thread_and_leaves_no_partial_part(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pipeline.errors import UsageError
@@ -48,6 +48,11 @@ def connect(address: str | None) -> bool:
     return True
 
 
+def is_named(address: str | None) -> bool:
+    """Whether the run is on a cluster that somebody else started, to which nodes may come."""
+    return bool(address or os.environ.get("RAY_ADDRESS"))
+
+
 def disconnect() -> None:
     """Leave the cluster; one that was started here ends with it."""
     import ray
@@ -59,21 +64,22 @@ def live_nodes() -> Sequence[NodeSize]:
     """The nodes that are alive now, with all their CPUs, GPUs and memory, free or not."""
     import ray
 
-    return [_size(node) for node in ray.nodes() if node["Alive"]]
+    draining = _draining()
+    return [_size(node, draining) for node in ray.nodes() if node["Alive"]]
 
 
-def _size(node: dict[str, Any]) -> NodeSize:
+def _draining() -> Collection[str]:
+    from ray._private.state import state  # Ray tells of draining nodes nowhere else
+
+    return set(state.get_draining_nodes())
+
+
+def _size(node: dict[str, Any], draining: Collection[str]) -> NodeSize:
     resources = node["Resources"]
     return NodeSize(
         node["NodeID"],
         cpus=resources.get("CPU", 0.0),
         gpus=resources.get("GPU", 0.0),
         memory_bytes=resources.get("memory", 0.0),
+        is_draining=node["NodeID"] in draining,
     )
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """The error that the remote code raised, taken out of Ray's `RayTaskError`."""
-    from ray.exceptions import RayTaskError
-
-    return error.cause if isinstance(error, RayTaskError) else error

@@ -27,6 +27,7 @@ class RayOptions:
         cluster: a running cluster, for `submit` the URL of its job server; else one is started.
         drain_seconds: how long workers may finish what they have after SIGTERM.
         hang_minutes: replace a worker that makes no progress for so long.
+        outage_minutes: pause so long while storage does not answer, then end the run.
         load_minutes: replace a worker whose codec is not loaded after so long. Two gigabytes in
             this time are a megabyte a second; what takes longer stands still.
     """
@@ -40,4 +41,5 @@ class RayOptions:
     cluster: str | None = None
     drain_seconds: _Positive = DRAIN_SECONDS
     hang_minutes: _Positive = 15.0
+    outage_minutes: _Positive = 60.0
     load_minutes: _Positive = 30.0

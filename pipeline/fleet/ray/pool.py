@@ -1,85 +1,66 @@
 """The pool of Ray actors of a run: starts and ends them, calls them, and queues their reports.
 
-`engine.py` decides how many there are and what each one does. The code that runs inside an actor is
-in `actor.py`.
+The driver (`fleet/driver.py`) decides how many there are and what each one does. The code that runs
+inside an actor is in `actor.py`.
 """
 
 import logging
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pipeline.corpus.shard import Shard
+from pipeline.fleet.pool import Accepted, Gone, Loaded, Report, Returned, Steps, WorkerStart
 from pipeline.fleet.quarantine import Loss
-from pipeline.fleet.ray.actor import RayWorker, WorkerStart
+from pipeline.fleet.ray.actor import RayWorker
 from pipeline.fleet.ray.cluster import live_nodes
-from pipeline.fleet.worker_count import FleetSize
+from pipeline.fleet.worker_count import FleetSize, NodeSize
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import describe
 from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.fault import Fault, Owner
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 
 logger = logging.getLogger(__name__)
 _FLIP_RATE_SECONDS = 900.0
-# Calls that an actor runs at a time: two shards, one `load`, one `num_steps`.
-_CALLS_AT_ONCE = 4
+# Calls that an actor runs at a time: two outcomes, one `load` or `accept`, one `num_steps`.
+_CALLS_AT_ONCE = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A worker loaded its codec, or failed to."""
+class RayPool:
+    """Keeps the actors by the name of their worker; a name is never used twice.
 
-    worker: str
-    start: WorkerStart | None
-    error: BaseException | None
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """A worker gave a shard back; `outcome` and `error` are both None when it did not begin it."""
-
-    worker: str
-    shard: Shard
-    outcome: ShardOutcome | None
-    error: BaseException | None
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """How many steps a worker has made; None when it could not say."""
-
-    worker: str
-    steps: int | None
-
-
-Report = Loaded | Returned | Steps
-
-
-class WorkerPool:
-    """Keeps the actors by the name of their worker; a name is never used twice."""
+    `may_get_nodes` is false for Ray on this machine alone, to which no node is ever added.
+    """
 
     def __init__(self, request: CodecRequest, load_minutes: float) -> None:
         self._request = request
         self._load_seconds = load_minutes * 60
         self._actors: dict[str, Any] = {}
+        self._nodes: dict[str, str] = {}
         self._num_started = 0
         self.starts: dict[str, WorkerStart] = {}
-        self.avoided_nodes: set[str] = set()
-        self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self.may_get_nodes = False
+        # Reports are made where they are taken: a callback of Ray must not call Ray.
+        self._answers: queue.SimpleQueue[Callable[[], Report | None]] = queue.SimpleQueue()
 
     @property
     def num_members(self) -> int:
         """Workers that run or are being started."""
         return len(self._actors)
 
-    def grow(self, size: FleetSize, count: int) -> None:
-        """Start `count` more workers; each reports `Loaded`."""
+    def live_nodes(self) -> Sequence[NodeSize]:
+        """The nodes of the cluster that are alive now."""
+        return live_nodes()
+
+    def grow(self, size: FleetSize, count: int, avoided: Collection[str]) -> None:
+        """Start `count` more workers, on none of the avoided nodes; each reports `Loaded`."""
         import ray
 
+        nodes = ",".join(sorted(avoided))
         actor_class = ray.remote(RayWorker).options(
             num_cpus=size.cpus_per_worker,
             num_gpus=size.gpus_per_worker,
@@ -87,14 +68,15 @@ class WorkerPool:
             max_concurrency=_CALLS_AT_ONCE,
             max_restarts=0,
             max_task_retries=0,
-            label_selector=self._selector(),
+            label_selector={"ray.io/node-id": f"!in({nodes})"} if nodes else {},
         )
         for _ in range(count):
             worker = f"worker-{self._num_started}"
             self._num_started += 1
-            self._actors[worker] = actor_class.remote()
-            reference = self._actors[worker].load.remote(self._request, self._load_seconds)
-            self._watch(reference, partial(Loaded, worker))
+            actor = self._actors[worker] = actor_class.remote()
+            self._watch(actor.node.remote(), partial(self._note_node, worker))
+            reference = actor.load.remote(self._request, self._load_seconds)
+            self._watch(reference, partial(self._loaded, worker))
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
         """The flip rate as the first ready worker measures it; waits for the result."""
@@ -111,22 +93,47 @@ class WorkerPool:
         return rates
 
     def submit(self, worker: str, settings: WorkerSettings, shard: Shard) -> None:
-        """Give a worker one shard; it reports `Returned`."""
-        reference = self._actors[worker].tokenize.remote(settings, shard)
-        self._watch(reference, partial(Returned, worker, shard))
+        """Give a worker one shard; it reports `Accepted` and then `Returned`."""
+        actor = self._actors[worker]
+        self._watch(actor.accept.remote(settings, shard), partial(_accepted, worker, shard))
+        self._watch(actor.outcome.remote(shard), partial(self._returned, worker, shard))
 
     def ask_steps(self, worker: str) -> None:
         """Ask a worker for its number of steps; it reports `Steps`."""
         reference = self._actors[worker].num_steps.remote()
         self._watch(reference, lambda value, _: Steps(worker, value))
 
+    def _note_node(self, worker: str, node: str | None, _: BaseException | None) -> None:
+        if node is not None:
+            self._nodes[worker] = node
+
+    def _loaded(
+        self, worker: str, told: WorkerStart | Fault | None, error: BaseException | None
+    ) -> Loaded:
+        node = self._nodes.get(worker, "")
+        if isinstance(told, WorkerStart):
+            return Loaded(worker, told.node_id, told)
+        fault = told or Fault(Owner.WORKER, describe(error) if error else "")
+        return Loaded(worker, node, None, fault)
+
+    def _returned(
+        self,
+        worker: str,
+        shard: Shard,
+        outcome: ShardOutcome | None,
+        error: BaseException | None,
+    ) -> Report:
+        if error is None:
+            return Returned(worker, shard, outcome)
+        return Gone(worker, self._loss(worker, error), describe(error))
+
     def next_report(self, timeout_seconds: float) -> Report | None:
         """The next report; None after the timeout, or when its worker was retired meanwhile."""
         try:
-            report = self._reports.get(timeout=timeout_seconds)
+            report = self._answers.get(timeout=timeout_seconds)()
         except queue.Empty:
             return None
-        if report.worker not in self._actors:
+        if report is None or report.worker not in self._actors:
             return None
         if isinstance(report, Loaded) and report.start is not None:
             self.starts[report.worker] = report.start
@@ -137,6 +144,7 @@ class WorkerPool:
         import ray
 
         self.starts.pop(worker, None)
+        self._nodes.pop(worker, None)
         ray.kill(self._actors.pop(worker), no_restart=True)
 
     def retire_pending(self, count: int) -> None:
@@ -150,10 +158,13 @@ class WorkerPool:
         for worker in list(self._actors):
             self.retire(worker)
 
-    def loss_of(self, worker: str, error: BaseException) -> Loss:
+    def _loss(self, worker: str, error: BaseException) -> Loss:
         """Why a worker is gone: its process died, or its node was lost."""
-        from ray.exceptions import ActorDiedError
+        from ray.exceptions import ActorDiedError, OutOfMemoryError
 
+        if isinstance(error, OutOfMemoryError):
+            # When a node's memory runs out, Ray ends a worker there, whoever took the memory.
+            return Loss.OUT_OF_MEMORY
         start = self.starts.get(worker)
         # Only the reported death of a process on a live node counts against a shard. A worker that
         # is unreachable, or whose node was preempted, does not.
@@ -162,15 +173,19 @@ class WorkerPool:
         alive = any(node.node_id == start.node_id for node in live_nodes())
         return Loss.DIED if alive else Loss.NODE_LOST
 
-    def _selector(self) -> dict[str, str]:
-        nodes = ",".join(sorted(self.avoided_nodes))
-        return {"ray.io/node-id": f"!in({nodes})"} if nodes else {}
-
-    def _watch(self, reference: Any, report: Callable[[Any, BaseException | None], Report]) -> None:
+    def _watch(
+        self, reference: Any, report: Callable[[Any, BaseException | None], Report | None]
+    ) -> None:
         future: Future[Any] = reference.future()
 
         def done(finished: Future[Any]) -> None:
             error = finished.exception()
-            self._reports.put(report(None if error else finished.result(), error))
+            self._answers.put(partial(report, None if error else finished.result(), error))
 
         future.add_done_callback(done)
+
+
+def _accepted(
+    worker: str, shard: Shard, is_taken: bool | None, _: BaseException | None
+) -> Accepted | None:
+    return Accepted(worker, shard) if is_taken else None

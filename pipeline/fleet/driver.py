@@ -1,0 +1,360 @@
+"""The driver of a run: starts workers, hands out shards, and acts on every fault by its owner.
+
+Both engines use it with a pool of their own; it knows neither Ray nor torch, and its clock can be
+set, so that the tests simulate whole clusters. `scheduler.py` decides which shard goes where,
+`quarantine.py` what happens after a loss, `node_health.py` which nodes are set aside, `breaker.py`
+when the run pauses, and `hang_watch.py` which workers hang.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+from pipeline.corpus.shard import Shard
+from pipeline.errors import WorkerError
+from pipeline.fleet.breaker import Held, Probe, StorageBreaker
+from pipeline.fleet.drain import Drain, drained
+from pipeline.fleet.hang_watch import HangWatch
+from pipeline.fleet.node_health import NodeHealth
+from pipeline.fleet.pool import Accepted, Gone, Loaded, Report, Returned, Steps, WorkerPool
+from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
+from pipeline.fleet.ray.options import RayOptions
+from pipeline.fleet.scheduler import Scheduler
+from pipeline.fleet.worker_count import FleetSize, NodeSize, check_fits, fleet_size
+from pipeline.worker.fault import Fault, Owner
+from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.writer import ShardOutcome
+from xy_codec.contract import CodecIdentity
+
+logger = logging.getLogger(__name__)
+# How long the loop waits for a report, and how often it compares the pool with the cluster.
+_REPORT_SECONDS = 1.0
+_RESIZE_SECONDS = 5.0
+# How often it says that it waits for a worker.
+_SAY_SECONDS = 60.0
+_LOSSES = {Owner.WORKER: Loss.BROKE, Owner.NODE: Loss.NODE_LOST}
+
+MakeBreaker = Callable[[WorkerSettings, Callable[[str], str]], StorageBreaker[Shard]]
+
+
+class Driver:
+    """Runs shards on the workers of a pool."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        options: RayOptions,
+        make_breaker: MakeBreaker,
+        policy: QuarantinePolicy | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool = pool
+        self._options = options
+        self._make_breaker = make_breaker
+        self._policy = policy
+        self._clock = clock
+        self._health = NodeHealth()
+        self._hangs = HangWatch(options.hang_minutes * 60, clock)
+        self._recorded: Mapping[str, Any] | None = None
+        self._identity: CodecIdentity | None = None
+        self._resized = float("-inf")
+        self._said = self._alone_since = clock()
+        self._last_size: FleetSize | None = None
+        self._broken_nodes: set[str] = set()
+        self._scheduler: Scheduler[Shard] | None = None
+        self._hungry: set[str] = set()
+        self._last_read = ""
+        self.avoided_nodes: dict[str, str] = {}
+        self.verdicts: list[tuple[str, Verdict]] = []
+
+    def identity(self, recorded: Mapping[str, Any] | None = None) -> CodecIdentity:
+        """The identity of the codec as a worker loaded it; the driver may have no GPU.
+
+        `recorded` is that of the output's earlier runs: workers on other platforms are not used,
+        where others may come.
+        """
+        self._recorded = recorded if self._pool.may_get_nodes else None
+        if self._identity is None:
+            logger.info("Waiting for a first worker to start and to load the codec")
+        while self._identity is None:
+            if not self._pool.num_members:
+                size = self._size()
+                if self._options.workers is None:
+                    check_fits(size, self._nodes())
+                self._grow(size, 1)
+            self._take_start(self._pool.next_report(_REPORT_SECONDS))
+            self._say_waiting()
+        return self._identity
+
+    def run(
+        self, settings: WorkerSettings, shards: Sequence[Shard], drain: Drain
+    ) -> Iterator[ShardOutcome]:
+        """Yield one outcome per shard, as they finish."""
+        self.identity()
+        scheduler = self._scheduler = Scheduler(shards, self._policy)
+        for worker, start in self._pool.starts.items():
+            scheduler.add_worker(worker, start.place)
+        self._hungry = set(self._pool.starts)
+        urls = [shard.url for shard in shards[:2]]
+
+        def reference(url: str) -> str:
+            return next((each for each in (self._last_read, *urls) if each not in ("", url)), "")
+
+        breaker = self._make_breaker(settings, reference)
+        while scheduler.num_left:
+            if drain.is_asked:
+                if drain.is_over(scheduler.num_in_hand):
+                    raise drained(scheduler.num_done, scheduler.num_left)
+            else:
+                self._resize(scheduler)
+                if not breaker.is_open:
+                    self._hand_out(settings, scheduler)
+            yield from self._resolve(breaker, scheduler)
+            yield from self._end_hung(scheduler)
+            report = self._pool.next_report(_REPORT_SECONDS)
+            if report is not None:
+                yield from self._take(report, breaker, scheduler)
+            self._say_waiting()
+
+    def _take(
+        self, report: Report, breaker: StorageBreaker[Shard], scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        match report:
+            case Loaded():
+                if self._take_start(report):
+                    scheduler.add_worker(report.worker, self._pool.starts[report.worker].place)
+                    self._hungry.add(report.worker)
+            case Accepted():
+                scheduler.accept(report.worker, report.shard.path)
+            case Steps():
+                self._hangs.note(report.worker, report.steps)
+            case Gone():
+                yield from self._lose(report.worker, report.loss, report.why, scheduler)
+            case Returned(outcome=None):
+                scheduler.give_back(report.worker, report.shard.path)
+                # Another worker may be idle and take the shard now.
+                self._hungry |= set(self._pool.starts)
+                yield from self._end_drained(report.worker, scheduler)
+            case Returned(outcome=ShardOutcome() as outcome):
+                self._hungry.add(report.worker)
+                yield from self._take_outcome(report.worker, outcome, breaker, scheduler)
+
+    def _take_outcome(
+        self,
+        worker: str,
+        outcome: ShardOutcome,
+        breaker: StorageBreaker[Shard],
+        scheduler: Scheduler[Shard],
+    ) -> Iterator[ShardOutcome]:
+        node = self._pool.starts[worker].node_id
+        fault, shard = outcome.fault, outcome.shard
+        if fault is None:
+            scheduler.finish(worker, shard.path)
+            self._health.note_success(node)
+            self._last_read = shard.url
+            if scheduler.has_suspects:
+                self._hungry |= set(self._pool.starts)
+            yield outcome
+        elif fault.owner is Owner.RUN:
+            raise fault.error or WorkerError(fault.message)
+        elif fault.owner is Owner.SHARD:
+            scheduler.fail(worker, shard.path)
+            yield outcome
+        elif fault.owner is Owner.STORAGE:
+            scheduler.hold(worker, shard.path)
+            breaker.hold(Held(worker, node, shard, fault))
+        else:
+            if fault.owner is Owner.NODE:
+                self._avoid(node, fault.message)
+            yield from self._lose(worker, _LOSSES[fault.owner], fault.message, scheduler)
+            return
+        yield from self._end_drained(worker, scheduler)
+
+    def _resolve(
+        self, breaker: StorageBreaker[Shard], scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        for held, seen in breaker.resolve():
+            self._hungry |= set(self._pool.starts)
+            shard, fault = held.shard, held.fault
+            # An answer that others get as well is no trouble that passes: it is the shard's.
+            is_final = seen is Probe.ONLY_OTHERS and fault.is_answer
+            counts_at = {Probe.OUTAGE: None, Probe.ANSWERS: held.node, Probe.ONLY_OTHERS: ""}[seen]
+            verdict = scheduler.release(shard.path, counts_at=counts_at, is_final=is_final)
+            if seen is Probe.ANSWERS and self._note_loss(held.node, shard.path):
+                self._avoid(held.node, fault.message)
+            if verdict is Verdict.FAILED:
+                yield ShardOutcome(shard, None, 0.0, fault, held.worker)
+            else:
+                logger.warning("%s is tried again later: %s", shard.path, fault.message)
+
+    def _end_drained(self, worker: str, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
+        if scheduler.is_drained(worker):
+            logger.info("%s was asked to end and finished what it had", worker)
+            yield from self._lose(worker, Loss.DRAINED, "", scheduler)
+
+    def _end_hung(self, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
+        if not self._hangs.is_due:
+            return
+        hung, to_ask = self._hangs.look([w for w in self._pool.starts if scheduler.in_hand(w)])
+        for worker in to_ask:
+            self._pool.ask_steps(worker)
+        for worker in hung:
+            why = f"no progress for {self._options.hang_minutes:g} minutes"
+            yield from self._lose(worker, Loss.DIED, why, scheduler)
+
+    def _nodes(self) -> list[NodeSize]:
+        return [
+            node
+            for node in self._pool.live_nodes()
+            if node.node_id not in self.avoided_nodes and not node.is_draining
+        ]
+
+    def _size(self) -> FleetSize:
+        nodes = self._nodes()
+        if not nodes and self._last_size is not None:
+            return replace(self._last_size, num_workers=1)
+        self._last_size = fleet_size(nodes, self._options)
+        return self._last_size
+
+    def _grow(self, size: FleetSize, count: int) -> None:
+        self._pool.grow(size, count, self.avoided_nodes)
+
+    def _resize(self, scheduler: Scheduler[Shard]) -> None:
+        if self._clock() - self._resized < _RESIZE_SECONDS:
+            return
+        self._resized = self._clock()
+        for node in self._pool.live_nodes():
+            if node.is_draining:
+                self._drain_node(node.node_id)
+        size = self._size()
+        target = max(1, min(size.num_workers, scheduler.num_left))
+        missing = target - self._pool.num_members
+        if missing > 0:
+            logger.info("Starting %d more workers, %d in all", missing, target)
+            self._grow(size, missing)
+        if missing < 0:
+            self._pool.retire_pending(-missing)
+
+    def _hand_out(self, settings: WorkerSettings, scheduler: Scheduler[Shard]) -> None:
+        # Only workers for which something changed are looked at: with a thousand workers a look at
+        # all of them would dominate. The second shards are given in a second round, so that no
+        # worker gets two while another has none.
+        hungry, self._hungry = [w for w in self._hungry if w in self._pool.starts], set()
+        for _ in range(2):
+            for worker in hungry:
+                assignment = scheduler.take(worker)
+                if assignment:
+                    shard = replace(assignment.shard, isolate_decoding=assignment.isolated)
+                    self._pool.submit(worker, settings, shard)
+
+    def _take_start(self, report: Report | None) -> bool:
+        if not isinstance(report, Loaded):
+            return False
+        if report.start is None:
+            assert report.fault is not None
+            self._count_failed_start(report, report.fault)
+            return False
+        identity = report.start.identity
+        if self._identity is None:
+            platform = self._recorded["platform"] if self._recorded else identity.platform
+            if identity.platform == platform:
+                self._identity = identity
+        if identity != self._identity:
+            wanted = self._identity.platform if self._identity else platform
+            self._pool.retire(report.worker)
+            self._avoid(
+                report.node_id,
+                f"its platform is `{identity.platform}`; expected `{wanted}` as in the rest of "
+                "the output",
+                is_broken=False,
+            )
+            return False
+        self._health.note_start(report.node_id)
+        logger.info(
+            "%s is ready: imports %.1f s, codec %.1f s",
+            report.worker,
+            report.start.import_seconds,
+            report.start.load_seconds,
+        )
+        return True
+
+    def _count_failed_start(self, report: Loaded, fault: Fault) -> None:
+        self._pool.retire(report.worker)
+        self._resized = float("-inf")
+        if fault.owner is Owner.RUN:
+            raise fault.error or WorkerError(fault.message)
+        logger.warning("%s did not start: %s", report.worker, fault.message)
+        if fault.owner is Owner.NODE or self._health.note_failed_start(report.node_id):
+            self._avoid(report.node_id, f"workers do not start there: {fault.message}")
+
+    def _avoid(self, node: str, why: str, *, is_broken: bool = True) -> None:
+        """Start no more workers on a node; those that run there finish what they have."""
+        if node not in self.avoided_nodes:
+            self.avoided_nodes[node] = why
+            logger.warning("Node %s gets no more shards: %s", node, why)
+        self._drain_node(node)
+        if is_broken:
+            self._broken_nodes.add(node)
+        if not self._nodes() and not self._pool.may_get_nodes:
+            self._end_alone(why)
+
+    def _drain_node(self, node: str) -> None:
+        for worker, start in self._pool.starts.items():
+            if self._scheduler is not None and start.node_id == node:
+                self._scheduler.drain(worker)
+
+    def _end_alone(self, why: str) -> NoReturn:
+        raise WorkerError(
+            f"No node is left on which workers can do their work (last: {why}); expected one at "
+            "least; the same command resumes; try `--engine inline --max-shards 1` to see why"
+        )
+
+    def _note_loss(self, node: str, shard: str) -> bool:
+        workers = sum(start.node_id == node for start in self._pool.starts.values())
+        return self._health.note_loss(node, shard, workers)
+
+    def _lose(
+        self, worker: str, loss: Loss, why: str, scheduler: Scheduler[Shard]
+    ) -> Iterator[ShardOutcome]:
+        start = self._pool.starts.get(worker)
+        self._pool.retire(worker)
+        self._resized = float("-inf")
+        self._hungry |= set(self._pool.starts)
+        if start is None:
+            return
+        is_blamed = False
+        for lost in scheduler.lose(worker, loss):
+            shard, verdict = lost.shard, lost.verdict
+            logger.warning(
+                "%s is gone (%s): %s %s%s",
+                *(worker, loss.value, shard.path, verdict.value),
+                f"; {why}" if why else "",
+            )
+            if verdict is not Verdict.AGAIN:
+                self.verdicts.append((shard.path, verdict))
+            if loss in (Loss.DIED, Loss.BROKE, Loss.OUT_OF_MEMORY) and not lost.was_suspect:
+                is_blamed |= self._note_loss(start.node_id, shard.path)
+            if verdict is Verdict.QUARANTINED:
+                message = f"quarantined: every worker that had it alone died, hung or broke; {why}"
+                yield ShardOutcome(shard, None, 0.0, Fault(Owner.SHARD, message), worker)
+        if is_blamed:
+            self._avoid(start.node_id, f"no worker finished a shard there any more; {why}")
+
+    def _say_waiting(self) -> None:
+        now = self._clock()
+        if self._pool.starts:
+            self._alone_since = now
+            return
+        aside = [f"{node[:8]}: {why}" for node, why in self.avoided_nodes.items()]
+        # A node of the right platform may take long to come, a sound one after broken ones hardly.
+        if self._broken_nodes and now - self._alone_since > self._options.load_minutes * 60:
+            self._end_alone(aside[-1])
+        if now - self._said < _SAY_SECONDS:
+            return
+        self._said = now
+        logger.warning(
+            "Waiting for a node on which a worker can start%s",
+            "; set aside: " + "; ".join(aside[:5]) if aside else "",
+        )

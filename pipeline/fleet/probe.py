@@ -1,0 +1,61 @@
+"""Asks storage from the driver for the file that a worker did not get, and for another one.
+
+`breaker.py` decides with the answer. A probe tries once and gives up after some seconds, in a
+thread of its own, so that the driver goes on meanwhile.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from pipeline.errors import PipelineError
+from pipeline.fleet.breaker import Probe
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join
+from pipeline.storage.retries import RetryPolicy
+from pipeline.worker.fault import Fault
+
+_PROBE_SECONDS = 20.0
+
+
+class StorageProber:
+    """Probes the inputs and the output of a run; `reference` names a shard that was read before."""
+
+    def __init__(self, storage: Storage, output: str, reference: Callable[[str], str]) -> None:
+        self._storage = replace(
+            storage, policy=RetryPolicy(attempts=1), timeout_seconds=_PROBE_SECONDS
+        )
+        self._output = output
+        self._reference = reference
+        self._threads = ThreadPoolExecutor(1, "xytok-probe")
+
+    def __call__(self, fault: Fault) -> "Future[Probe]":
+        """Begin the probe for a fault of storage."""
+        return self._threads.submit(self._ask, fault)
+
+    def _ask(self, fault: Fault) -> Probe:
+        if fault.url == self._output:
+            return Probe.ANSWERS if self._can_write() else Probe.OUTAGE
+        if self._can_read(fault.url):
+            return Probe.ANSWERS
+        other = self._reference(fault.url)
+        return Probe.ONLY_OTHERS if other and self._can_read(other) else Probe.OUTAGE
+
+    def _can_read(self, url: str) -> bool:
+        try:
+            self._storage.read_range(url, 0, 1, may_end=True)
+        except PipelineError:
+            return False
+        return True
+
+    def _can_write(self) -> bool:
+        name = f".probe-{socket.gethostname()}-{os.getpid()}"
+        url = join(self._output, "events", name)
+        try:
+            self._storage.write_finished(url, b"probe")
+            self._storage.delete(url)
+        except PipelineError:
+            return False
+        return True
