@@ -35,6 +35,11 @@ _RESIZE_SECONDS = 5.0
 # How often it says that it waits for a worker.
 _SAY_SECONDS = 60.0
 _LOSSES = {Owner.WORKER: Loss.BROKE, Owner.NODE: Loss.NODE_LOST}
+_ENDS = {
+    Verdict.QUARANTINED: "quarantined: every worker that had it alone died, hung or broke",
+    Verdict.GIVEN_UP: "given up: every worker that had it alone died, hung or broke, and no other "
+    "shard shows whether the node works",
+}
 
 MakeBreaker = Callable[[WorkerSettings, Callable[[str], str]], StorageBreaker[Shard]]
 
@@ -336,9 +341,9 @@ class Driver:
                 self.verdicts.append((shard.path, verdict))
             if loss in (Loss.DIED, Loss.BROKE, Loss.OUT_OF_MEMORY) and not lost.was_suspect:
                 is_blamed |= self._note_loss(start.node_id, shard.path)
-            if verdict is Verdict.QUARANTINED:
-                message = f"quarantined: every worker that had it alone died, hung or broke; {why}"
-                yield ShardOutcome(shard, None, 0.0, Fault(Owner.SHARD, message), worker)
+            if verdict in _ENDS:
+                fault = Fault(Owner.SHARD, f"{_ENDS[verdict]}; {why}")
+                yield ShardOutcome(shard, None, 0.0, fault, worker)
         if is_blamed:
             self._avoid(start.node_id, f"no worker finished a shard there any more; {why}")
 

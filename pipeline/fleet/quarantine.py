@@ -31,6 +31,7 @@ class Verdict(Enum):
     SUSPECTED = "suspected"  # tried again, alone on a worker
     ISOLATED = "isolated"  # tried again alone, with decoding in a child process
     QUARANTINED = "quarantined"  # never tried again in this run
+    GIVEN_UP = "given up"  # the same, where it may as well be the only place that is left
     FAILED = "failed"  # never tried again in this run
 
 
@@ -39,7 +40,7 @@ class QuarantinePolicy:
     """How many deaths isolate a shard, how many strikes quarantine it, and so on.
 
     A worker that raises gives two strikes, because decoding apart does not help there. A shard that
-    loses `max_deaths` workers is quarantined even where no other shard shows that its place works.
+    loses `max_deaths` workers is given up where no other shard shows that its place works.
     """
 
     isolate_at_death: int = 2
@@ -101,9 +102,8 @@ class Case(Generic[Item]):
         if self.may_run_at(proofs):
             self.strikes += 2 if loss is Loss.BROKE else 1
             self.proofs_at |= proofs
-        if (
-            self.strikes >= self.policy.quarantine_at_strike
-            or self.deaths >= self.policy.max_deaths
-        ):
+        if self.strikes >= self.policy.quarantine_at_strike:
             return Verdict.QUARANTINED
+        if self.deaths >= self.policy.max_deaths:
+            return Verdict.GIVEN_UP
         return Verdict.ISOLATED if self.is_isolated else Verdict.SUSPECTED

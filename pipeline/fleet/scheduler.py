@@ -106,14 +106,14 @@ class Scheduler(Generic[Item]):
 
     def _next_for_idle(self, worker: str) -> Case[Item] | None:
         self._starved.discard(worker)
-        for index in reversed(range(len(self._suspects))):
+        for index in range(len(self._suspects)):
             if self._may_run(self._suspects[index], self._places[worker]):
                 return self._suspects.pop(index)
         if self._waiting:
             return heapq.heappop(self._waiting)[-1]
         # Only suspects are left, of which this place has lost workers already: others come first.
         others = {place for w, place in self._places.items() if w not in self._draining}
-        for index in reversed(range(len(self._suspects))):
+        for index in range(len(self._suspects)):
             if not any(self._may_run(self._suspects[index], place) for place in others):
                 return self._suspects.pop(index)
         return None
@@ -198,7 +198,7 @@ class Scheduler(Generic[Item]):
             was_suspect = case.suspected
             verdict = case.lose_worker(loss, alone=len(hand) == 1, proofs=proofs)
             lost.append(LostShard(case.shard, verdict, was_suspect))
-            if verdict is Verdict.QUARANTINED:
+            if verdict in (Verdict.QUARANTINED, Verdict.GIVEN_UP):
                 self.quarantined.append(case.shard)
             else:
                 self._requeue(case)
