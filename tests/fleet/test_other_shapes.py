@@ -16,13 +16,17 @@ from torch.utils.data import DataLoader
 
 import xytok
 from jobs import cli
+from pipeline.audit.audit import AuditRequest, open_audit, run_audit
 from pipeline.audit.judge.verdict import judge
+from pipeline.audit.report.playback import Playback
 from pipeline.audit.report.report import render_report
+from pipeline.bench.codec_speed import GridPlan, measure_grid
 from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from tests.support.audit_run import audit_run, change_part, copy_run
 from tests.support.shard_maker import audio, emilia_json, write_shard
 from xy_codec import load_codec
 from xy_codec.contract import Encoded
+from xy_codec.errors import CodesError
 from xy_codec.fake import FAKES
 
 SHAPE = FAKES["fake-odd"]
@@ -146,6 +150,34 @@ def test_an_audit_finds_it_right(corpus: Path) -> None:
         )
         assert report.counts.sum(axis=1).tolist() == [report.frames] * 3
         assert len(report.usage) == 3
+
+
+def test_the_page_of_an_audit_has_the_sounds_of_its_clips(corpus: Path) -> None:
+    request = AuditRequest(str(corpus / "out"), groups=("stoi",), processes=0, device="cpu")
+    run, codec = open_audit(request)
+    findings = run_audit(request, run, codec)
+    playback = Playback(run, codec, request.storage, request.source_map)
+    for clip in findings.clips:
+        sounds = playback(clip)
+        assert sounds is not None, clip.key
+        assert abs(len(sounds.reconstruction) - len(sounds.original)) <= 2048 * 16000 / 44100
+    page = render_report(findings, judge(findings), audio=playback)
+    assert page.count("<audio") == 12
+
+
+def test_its_speed_is_measured_both_ways() -> None:
+    plan = GridPlan(lengths_seconds=(0.2,), cell_seconds=0.001)
+    figures = list(measure_grid(load_codec("fake-odd"), plan, matmul_flops=1e9))
+    assert {figure.direction for figure in figures} == {"encode", "decode"}
+
+
+def test_codes_without_their_side_values_are_refused() -> None:
+    codec = load_codec("fake-odd")
+    codes = np.zeros((3, 2), np.int32)
+    with pytest.raises(CodesError, match=r"Codes 1 came without side values; expected the 5 "):
+        codec.decode([codes] * 2, side=[np.zeros(5, np.float32), None])
+    with pytest.raises(CodesError, match="expected None, because the codec has no side"):
+        load_codec("fake").decode([np.zeros((8, 2), np.int16)], side=[np.zeros(5, np.float32)])
 
 
 def test_an_audit_finds_changed_codes_and_changed_side_values(corpus: Path, tmp_path: Path) -> None:

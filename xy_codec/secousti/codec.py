@@ -18,7 +18,6 @@ from xy_codec.engine.causal import CausalLayout, Segment, cut_clip, lay_out_segm
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.packing import Job, OpenClip, fill_packs
-from xy_codec.errors import CodesError
 from xy_codec.secousti.config import HOP_SAMPLES, MARGIN_SAMPLES
 from xy_codec.secousti.mel import windows_of
 from xy_codec.secousti.model import SecoustiModel
@@ -151,7 +150,7 @@ class SecoustiCodec(PackStream[SegmentJob]):
 
     @torch.inference_mode()
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
-        vectors = [self._vector(position, clip.side) for position, clip in enumerate(clips)]
+        vectors = [self._vector(clip.side) for clip in clips]
         segments = (
             ((position, segment), segment.frames)
             for position, clip in enumerate(clips)
@@ -168,14 +167,8 @@ class SecoustiCodec(PackStream[SegmentJob]):
                     waves[position] = self._vocode(mel, clips[position].key)
         return waves
 
-    def _vector(self, position: int, side: Side | None) -> Tensor:
+    def _vector(self, side: Side | None) -> Tensor:
         """The vector `[D]` that the decoder adds to each token of a clip."""
-        if side is None:
-            raise CodesError(
-                f"Codes {position} came without side values; expected the {self.side_sizes[0]} "
-                "floats that `encode_with_side` gave for the clip, because its tokens do not say "
-                "how it sounds. Pass `side`."
-            )
         values = torch.from_numpy(np.asarray(side, np.float32)).to(self.device)
         if len(values) == self.model.config.state_width:
             values = self.model.paralinguistic_encoder.to_vector(values)
