@@ -5,6 +5,7 @@ five side values a clip.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,30 @@ def test_codes_without_their_side_values_are_refused() -> None:
         codec.decode([codes] * 2, side=[np.zeros(5, np.float32), None])
     with pytest.raises(CodesError, match="expected None, because the codec has no side"):
         load_codec("fake").decode([np.zeros((8, 2), np.int16)], side=[np.zeros(5, np.float32)])
+
+
+def test_an_audit_goes_on_past_side_values_that_nothing_decodes(
+    corpus: Path, tmp_path: Path
+) -> None:
+    output = copy_run(corpus / "out", tmp_path / "out")
+
+    def rewrite(table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        rows[0]["side"][2] = math.nan
+        rows[1]["side"].pop()
+        return pa.Table.from_pylist(rows, schema=table.schema)
+
+    change_part(output, rewrite, "a.tar")
+    findings = audit_run(output)
+    clips = {clip.key: clip for clip in findings.clips}
+    for key in ("a0", "a1"):
+        drift = clips[key].drift
+        assert drift is not None
+        assert (drift.side_error, drift.equal) == (math.inf, False)
+        assert clips[key].reasons["decode"] == "bad_codes"
+    faults = [fault for shard in judge(findings).shards for fault in shard.faults]
+    assert [fault.name for fault in faults] == ["other side values"]
+    assert "side values that are not the codec's" in faults[0].evidence
 
 
 def test_an_audit_finds_changed_codes_and_changed_side_values(corpus: Path, tmp_path: Path) -> None:
