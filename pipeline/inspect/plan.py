@@ -110,16 +110,16 @@ def shape_of(codec: CodecRequest) -> CodesShape | None:
 def check_codec(codec: CodecRequest) -> bool:
     """Whether the codec is on this machine, so that its weights can be hashed.
 
-    Raises where it is there and is no codec, or has no such options. Nothing is loaded or fetched.
+    Raises where it is there and is no codec, or cannot be as asked. Nothing is loaded or fetched.
     """
-    from xy_codec.catalogue import find_codec
+    from xy_codec.catalogue import Wish, find_codec
     from xy_codec.fake import FAKES
     from xy_codec.weights.source import bundled_names
 
-    options = codec.chosen_options()
+    wish = Wish(codec.precision, compiled=codec.compiled, options=codec.chosen_options())
     if codec.source in bundled_names() or Path(codec.source).exists():
         family, place = find_codec(codec.source, codec.config)
-        family.check_option_names(options)
+        family.check(wish)
         family.weight_files(place)
         return True
     return codec.source in FAKES

@@ -147,9 +147,13 @@ def test_the_size_is_that_of_the_codec_and_its_depth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("codec", "message"),
     [
-        (["xy-nano", "--codec-option", "dpth=3"], "XY-Tokenizer has no option `dpth`"),
+        (
+            ["xy-nano", "--codec-option", "dpth=3"],
+            "`dpth` is unknown, expected one of depth, overlap",
+        ),
         (["xy-nano", "--codec-option", "depth=3", "--codec-option", "depth=4"], "given twice"),
         (["empty"], "holds no checkpoint"),
+        (["mimi", "--compile"], "transformers has no compiled form"),
     ],
 )
 def test_a_codec_that_is_here_is_looked_at(
@@ -161,6 +165,8 @@ def test_a_codec_that_is_here_is_looked_at(
 ) -> None:
     write_shard(tmp_path / "in" / "a.tar", pairs(2))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "mimi").mkdir()
+    (tmp_path / "mimi" / "config.json").write_text('{"model_type": "mimi"}')
     monkeypatch.chdir(tmp_path)
     assert cli.run(["plan", "in", "out", "--codec", *codec]) != 0
     assert message in capsys.readouterr().err
