@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
-from pipeline.errors import DamageError, InputError, list_lines
+from pipeline.errors import DamageError, InputError, RejectRateError, list_lines
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import (
@@ -208,7 +208,7 @@ def _check_reject_rate(summary: RunSummary, allowed: float, *, is_over: bool) ->
         reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
         if summary.rejects_before:
             reasons.append(f"{summary.rejects_before} of shards done before")
-        raise DamageError(
+        raise RejectRateError(
             f"{rate:.1%} of the clips so far are rejects ({', '.join(reasons)}); at most "
             f"{allowed:.1%} are allowed; look at `rejects/` in the output, then mend the input or "
             "pass a higher `--max-reject-rate`"

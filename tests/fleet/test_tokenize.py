@@ -106,7 +106,7 @@ def test_another_identity_is_refused_before_work_with_both_values(
 ) -> None:
     tokenize(corpus / "in", corpus / "out")
     before = tree(corpus / "out")
-    assert tokenize(corpus / "in", corpus / "out", flag, value) == 1
+    assert tokenize(corpus / "in", corpus / "out", flag, value) == 2
     assert shown in capsys.readouterr().err
     assert tree(corpus / "out") == before
 
@@ -116,7 +116,7 @@ def test_another_checkpoint_is_refused_before_work_with_both_values(
 ) -> None:
     tokenize(corpus / "in", corpus / "out")
     before = tree(corpus / "out")
-    assert tokenize(corpus / "in", corpus / "out", codec="xy-nano") == 1
+    assert tokenize(corpus / "in", corpus / "out", codec="xy-nano") == 2
     message = capsys.readouterr().err
     checkpoint = load_codec("xy-nano").identity.checkpoint_sha256
     assert (
@@ -130,7 +130,7 @@ def test_a_damaged_tar_fails_the_run_unless_allowed(
 ) -> None:
     whole = tar_bytes(pairs(4))
     write_shard(corpus / "in/s1.tar", whole[: len(whole) // 2])
-    assert tokenize(corpus / "in", corpus / "out") == 1
+    assert tokenize(corpus / "in", corpus / "out") == 3
     assert "--allow-damaged" in capsys.readouterr().err
     assert len(list(corpus.glob("out/manifests/**/*.json"))) == 3
     assert tokenize(corpus / "in", corpus / "out2", "--allow-damaged") == 0
@@ -184,7 +184,7 @@ def test_inputs_that_name_nothing_are_all_named(
     corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = [corpus / "in/s{0..4}.tar", corpus / "none/*.tar"]
-    assert tokenize(*inputs, corpus / "out") == 1
+    assert tokenize(*inputs, corpus / "out") == 2
     error = capsys.readouterr().err
     assert all(name in error for name in ("s3.tar", "s4.tar", "none/*.tar"))
     assert "s2.tar" not in error

@@ -202,7 +202,7 @@ def test_show_refuses_to_decode_with_another_codec(
     output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["show", str(output), "one", "--wav", str(tmp_path / "x.wav")]
-    assert cli.run([*words, "--codec", "xy-nano"]) == 1
+    assert cli.run([*words, "--codec", "xy-nano"]) == 2
     assert "made with `fake`" in capsys.readouterr().err
     # Without one it is the codec of the run.
     assert cli.run(words) == 0
