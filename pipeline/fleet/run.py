@@ -88,7 +88,8 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
         where=request.rules.where,
     )
     if left:
-        settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
+        storage = request.storage.after_first_contact()
+        settings = WorkerSettings(output, identity, request.rules, storage, request.tuning)
         _work(request, engine, settings, left, summary)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
