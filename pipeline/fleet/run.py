@@ -90,7 +90,15 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     if left:
         storage = request.storage.after_first_contact()
         settings = WorkerSettings(output, identity, request.rules, storage, request.tuning)
-        _work(request, engine, settings, left, summary)
+        events = EventLog(storage, output)
+        ours = sum(name.identity8 == identity.identity8 for name in manifests)
+        events.write(
+            "run_started",
+            shards=len(left),
+            manifests=ours - len(backlog.stale),
+            identity8=identity.identity8,
+        )
+        _work(request, engine, settings, left, summary, events)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
     before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)
@@ -171,9 +179,8 @@ def _work(
     settings: WorkerSettings,
     left: Sequence[Shard],
     summary: RunSummary,
+    events: EventLog,
 ) -> None:
-    events = EventLog(settings.storage, settings.output)
-    events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
     outcomes = engine.run(settings, left)
     try:
         with show_run(summary, quiet=request.quiet) as show:
