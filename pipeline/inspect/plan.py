@@ -7,6 +7,7 @@ writes nothing.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.corpus.filter_fields import check_filter_fields
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.sampling import ShardSample, sample_shards
@@ -145,6 +146,8 @@ def make_plan(
     is_local = check_codec(codec)
     run = _run_of(output, storage, codec, rules, is_local=is_local)
     manifests = list_manifests(storage, output) if run else []
+    if rules.where and not manifests:
+        check_filter_fields(rules.where, shards, storage)
     backlog = find_backlog(shards, manifests, run.identity8 if run else "")
     left = [*backlog.left, *backlog.changed]
     sample = sample_shards(left, storage) if left else ShardSample()

@@ -100,7 +100,7 @@ def test_what_a_run_would_refuse_is_not_planned(
     assert cli.run(["tokenize", *words, "--engine", "inline", "--quiet"]) == 0
     assert cli.run(["plan", *words]) == 0
     assert "resumes run" in capsys.readouterr().out
-    assert cli.run(["plan", *words, *other]) == 1
+    assert cli.run(["plan", *words, *other]) == 2
     assert "output has `" in capsys.readouterr().err
 
 
@@ -179,5 +179,5 @@ def test_another_codec_than_that_of_the_output_is_not_planned(
     words = [str(tmp_path / "in"), str(tmp_path / "out")]
     run = ["tokenize", *words, "--codec", "fake", "--engine", "inline", "--quiet"]
     assert cli.run(run) == 0
-    assert cli.run(["plan", *words, "--codec", "xy-nano"]) == 1
+    assert cli.run(["plan", *words, "--codec", "xy-nano"]) == 2
     assert "codec.checkpoint_sha256: output has `" in capsys.readouterr().err
