@@ -15,7 +15,7 @@ whose messages say what is wrong, what was expected and what to do:
 
     PipelineError    UsageError, InputError, NotFoundError, OutputError, IdentityError,
                      StorageError, WorkerError, NodeError, DrainedError,
-                     DamageError; all in `pipeline.errors`
+                     RejectRateError, DamageError; all in `pipeline.errors`
     XYCodecError     CheckpointError, ConfigError, AudioError, CodesError; all in `xy_codec.errors`
 
 Each of them is a name of this module too: `except xytok.DamageError`.
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         NotFoundError,
         OutputError,
         PipelineError,
+        RejectRateError,
         StorageError,
         UsageError,
         WorkerError,
@@ -86,6 +87,7 @@ __all__ = [
     "Position",
     "RayOptions",
     "ReadRules",
+    "RejectRateError",
     "Run",
     "SamplePlan",
     "Storage",
@@ -118,6 +120,7 @@ _HOMES = {
     "Position": "pipeline.read.dataset",
     "RayOptions": "pipeline.fleet.ray.options",
     "ReadRules": "pipeline.corpus.rules",
+    "RejectRateError": "pipeline.errors",
     "SamplePlan": "pipeline.audit.sample.sampling",
     "Storage": "pipeline.storage.client",
     "StorageError": "pipeline.errors",
@@ -268,7 +271,7 @@ def tokenize(
         ray: How many workers of what size, and the address of the cluster.
         tuning: Threads and queues; it changes no byte of the output.
         max_shards: Only the first so many.
-        max_reject_rate: Stop with `DamageError` when more of the clips are rejects.
+        max_reject_rate: Stop with `RejectRateError` when more of the clips are rejects.
         redo_changed: Do shards again that were replaced since they were done.
         allow_damaged: Return also when shards were damaged; otherwise `DamageError` names them.
 

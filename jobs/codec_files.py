@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.logs import tell
 from jobs.options import Output
-from pipeline.errors import InputError, OutputError, UsageError
+from pipeline.errors import OutputError, UsageError
 from pipeline.worker.codec_request import CodecRequest
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def list_files(paths: Iterable[str], suffixes: tuple[str, ...]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise InputError(f"Input `{path}` does not exist. Expected a file or a folder.")
+            raise UsageError(f"Input `{path}` does not exist. Expected a file or a folder.")
     if not found:
-        raise InputError(f"No files ending in {', '.join(suffixes)} were found. Check the paths.")
+        raise UsageError(f"No files ending in {', '.join(suffixes)} were found. Check the paths.")
     return found
 
 

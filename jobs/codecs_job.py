@@ -21,7 +21,7 @@ def codecs(*, json: Json = False, log: Log = LogOptions()) -> int:
     for family in known:
         print(
             f"{family.name}: {family.company}, precision {' or '.join(family.precisions)}, options "
-            f"{', '.join(family.options) or 'none'}"
+            f"{', '.join(family.option_names) or 'none'}"
         )
         _print_table([_HEAD, *map(_row, family.releases)])
         print()
@@ -40,7 +40,7 @@ def _facts(family: Family, release: Release) -> dict[str, object]:
         "family": family.name,
         "company": family.company,
         "precisions": list(family.precisions),
-        "options": list(family.options),
+        "options": list(family.option_names),
         "input_rate_hz": shape.input_rate_hz,
         "output_rate_hz": shape.output_rate_hz,
         "frame_rate_hz": shape.frame_rate_hz,

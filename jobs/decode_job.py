@@ -30,8 +30,8 @@ def decode(
     num_bad = 0
     for source, target in zip(sources, targets, strict=True):
         try:
-            codes, side = _read(source, loaded.identity)
-            [waveform] = loaded.decode([codes], side=[side], keys=[source.stem])
+            encoded = _read(source, loaded.identity)
+            [waveform] = loaded.decode_encoded([encoded], keys=[source.stem])
         except CodesError as error:
             tell(f"`{source}`: {error}")
             num_bad += 1

@@ -5,25 +5,35 @@ import os
 DONE = 0
 FAILED = 1
 WRONG_USAGE = 2
+DAMAGED = 3  # not to be retried: the same command finds the same damage
 INTERRUPTED = 130
 DRAINED = 143  # what shells say of a process that SIGTERM ended
 
 HELP = (
-    f"exit codes: {DONE} all done, {FAILED} work failed, a shard is damaged or there are findings, "
-    f"{WRONG_USAGE} wrong usage, {INTERRUPTED} interrupted, {DRAINED} drained (both resume)"
+    f"exit codes: {DONE} all done, {FAILED} work failed or there are findings, "
+    f"{WRONG_USAGE} wrong usage, {DAMAGED} all done, but a shard is damaged, "
+    f"{INTERRUPTED} interrupted, {DRAINED} drained (both resume)"
 )
 
 
 def exit_code_of(error: BaseException) -> int | None:
     """The exit code of an error that is the user's to read; None for a defect of ours."""
-    from pipeline.errors import DrainedError, PipelineError, UsageError
-    from xy_codec.errors import XYCodecError
+    from pipeline.errors import (
+        DamageError,
+        DrainedError,
+        IdentityError,
+        PipelineError,
+        UsageError,
+    )
+    from xy_codec.errors import ConfigError, XYCodecError
 
     match error:
         case KeyboardInterrupt():
             return INTERRUPTED
-        case UsageError():
+        case UsageError() | IdentityError() | ConfigError():
             return WRONG_USAGE
+        case DamageError():
+            return DAMAGED
         case DrainedError():
             return DRAINED
         case PipelineError() | XYCodecError() | OSError(filename=str() | os.PathLike()):

@@ -48,8 +48,6 @@ def show(
 
 
 def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str | None, wav: Path) -> None:
-    import numpy as np
-
     from jobs.codec_files import write_wav
     from pipeline.inspect.show import check_decodes, recorded_codec
     from pipeline.output.run_record import read_run_record
@@ -58,11 +56,7 @@ def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str | None, 
     record = read_run_record(storage, normalise(run))
     loaded = recorded_codec(record, codec).load()
     check_decodes(loaded.identity, record)
-    side = found.row.get("side")
-    (waveform,) = loaded.decode(
-        [np.asarray(found.row["codes"], dtype=loaded.shape.dtype)],
-        side=[None if side is None else np.asarray(side, np.float32)],
-        keys=[found.row["key"]],
-    )
+    encoded = found.encoded(loaded.shape)
+    (waveform,) = loaded.decode_encoded([encoded], keys=[found.row["key"]])
     write_wav(wav, waveform, loaded.shape.output_rate_hz)
     print(f"decoded: `{wav}`", file=sys.stderr)

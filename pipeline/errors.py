@@ -4,7 +4,7 @@ Faults of the data end nothing: a clip that cannot become codes is a row of the 
 reason from `pipeline/corpus/reject_reasons.py`.
 
 PipelineError
-├── UsageError           a wrong option or combination, found before any work
+├── UsageError           a wrong option, or an input that matches nothing
 ├── InputError           an input that cannot be listed or read
 │   └── NotFoundError    there is nothing at its path or URL
 ├── OutputError          an output that cannot be written, or belongs to another run
@@ -14,7 +14,8 @@ PipelineError
 ├── WorkerError          workers that do not start
 ├── NodeError            a machine on which a worker cannot do its work
 ├── DrainedError         SIGTERM stopped the run; the same command resumes it
-└── DamageError          a run that finished with damaged shards or too many rejects
+├── RejectRateError      more of the clips are rejects than a run allows
+└── DamageError          a run that finished, but with damaged shards
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ class PipelineError(Exception):
 
 
 class UsageError(PipelineError):
-    """A wrong option or combination of options, found before any work starts."""
+    """A wrong option or combination of options, or an input that matches nothing."""
 
 
 class InputError(PipelineError):
@@ -64,8 +65,12 @@ class DrainedError(PipelineError):
     """SIGTERM came; the run finished the shards its workers held, and can be resumed."""
 
 
+class RejectRateError(PipelineError):
+    """More of a run's clips are rejects than `--max-reject-rate` allows."""
+
+
 class DamageError(PipelineError):
-    """A run that finished, but with damaged shards or more rejects than allowed."""
+    """A run that finished, but with damaged shards."""
 
 
 def list_lines(lines: Sequence[str], most: int = 10) -> str:

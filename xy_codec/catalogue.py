@@ -5,16 +5,19 @@ Each codec has a folder with `family.py`, which says how its checkpoints are kno
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xy_codec.codes_shape import CodesShape
 from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.options import NoOptions, read_options
 from xy_codec.weights.source import CodecPlace, bundled_names, fetch_codec, find_files
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from xy_codec.contract import Codec
 
 # Asked in this order; the last one takes checkpoints that come without any configuration.
@@ -60,7 +63,8 @@ class Family:
         company: `packed` or `alone`, see `CodecIdentity`.
         precisions: what `--precision` may be.
         weight_files: the files whose bytes are the weights, in the order in which they are hashed.
-        options: the names of what `--codec-option` may set; `loading.py` checks them.
+        options: what `--codec-option` may set, as the dataclass that `loading.py` reads.
+        compiles: whether the encoder has a compiled form.
     """
 
     name: str
@@ -69,25 +73,29 @@ class Family:
     releases: Sequence[Release]
     company: Literal["packed", "alone"]
     precisions: tuple[str, ...] = ("exact",)
-    options: tuple[str, ...] = ()
+    options: "type[DataclassInstance]" = NoOptions
+    compiles: bool = False
     weight_files: Callable[[CodecPlace], Sequence[Path]] = one_checkpoint
 
-    def check_option_names(self, options: Mapping[str, object]) -> None:
-        """Refuse options that no codec of this family has; their values only a codec can check."""
-        unknown = sorted(set(options) - set(self.options))
-        if unknown:
-            raise ConfigError(
-                f"{self.name} has no option {', '.join(f'`{name}`' for name in unknown)}; expected "
-                f"{', '.join(self.options) or 'none at all'}. Leave out what it does not have."
-            )
+    @property
+    def option_names(self) -> tuple[str, ...]:
+        """What `--codec-option` may set, sorted."""
+        return tuple(sorted(field.name for field in fields(self.options)))
 
-    def load(self, place: CodecPlace, wish: "Wish") -> "Codec":
-        """Load the codec of a place."""
+    def check(self, wish: "Wish") -> None:
+        """Refuse what no codec of this family can be; more only the codec itself can tell."""
         if wish.precision not in self.precisions:
             raise ConfigError(
                 f"Precision is `{wish.precision}`; expected {' or '.join(self.precisions)}, as "
                 f"{self.name} was tested in. Use `{self.precisions[0]}`."
             )
+        if not self.compiles:
+            wish.refuse_compiled(self.name)
+        read_options(self.options, wish.options or {}, self.name)
+
+    def load(self, place: CodecPlace, wish: "Wish") -> "Codec":
+        """Load the codec of a place."""
+        self.check(wish)
         codec: Codec = import_module(f"{self.package}.loading").load(place, wish)
         return codec
 
@@ -100,6 +108,14 @@ class Wish:
     device: str = "auto"
     compiled: bool = False
     options: Mapping[str, object] | None = None
+
+    def refuse_compiled(self, codec: str) -> None:
+        """Refuse the wish for a compiled form of a codec that has none."""
+        if self.compiled:
+            raise ConfigError(
+                f"`compiled` is True, but {codec} has no compiled form; expected false. Leave out "
+                "`--compile`."
+            )
 
 
 def families() -> list[Family]:

@@ -186,8 +186,15 @@ class Codec(ABC):
                 )
         for position, (matrix, values) in enumerate(zip(codes, sides, strict=True)):
             check_codes(matrix, self.shape, f"Codes {position}")
-            check_side(values, self.side_sizes, f"Side {position}")
+            check_side(values, self.side_sizes, position)
         return self._decode(list(map(CodedClip, codes, sides, names)))
+
+    def decode_encoded(
+        self, clips: Sequence[Encoded], *, keys: Sequence[str | None] | None = None
+    ) -> list[Waveform]:
+        """Turn what `encode_with_side` gave into waveforms; the keys are those of `decode`."""
+        sides = [clip.side for clip in clips]
+        return self.decode([clip.codes for clip in clips], side=sides, keys=keys)
 
 
 def seed_of(key: str) -> int:

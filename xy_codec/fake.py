@@ -44,6 +44,7 @@ class FakeOptions:
 
 def load_fake(name: str, wish: Wish) -> "FakeCodec":
     """The fake codec of a name."""
+    wish.refuse_compiled(name)
     options = read_options(FakeOptions, wish.options or {}, name)
     return FakeCodec(name, wish.precision, options)
 

@@ -62,10 +62,22 @@ def check_codes(codes: object, shape: CodesShape, what: str) -> None:
         )
 
 
-def check_side(side: object, sizes: tuple[int, ...], what: str) -> None:
-    """Refuse side values that are not finite floats of one of these numbers; None is nothing."""
+def check_side(side: object, sizes: tuple[int, ...], position: int) -> None:
+    """Refuse side values that are not finite floats of one of these numbers, or are missing.
+
+    Args:
+        sizes: none where the codec has no side values, and None is expected.
+        position: that of the clip among those that were given.
+    """
+    what = f"Side {position}"
     if side is None:
-        return
+        if not sizes:
+            return
+        raise CodesError(
+            f"Codes {position} came without side values; expected the {sizes[0]} floats that "
+            "`encode_with_side` gave for the clip, because the codec makes its sound of both. "
+            "Pass `side`."
+        )
     if not sizes:
         raise CodesError(f"{what} was given; expected None, because the codec has no side values.")
     if not isinstance(side, np.ndarray) or not np.issubdtype(side.dtype, np.floating):

@@ -4,12 +4,32 @@ import dataclasses
 import math
 import typing
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from xy_codec.errors import ConfigError
 
 Kind = TypeVar("Kind")
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The codec leaves nothing to choose."""
+
+
+@dataclass(frozen=True)
+class DepthOptions:
+    """`depth`: only the first so many codebooks; all without it."""
+
+    depth: int | None = None
+
+
+@dataclass(frozen=True)
+class BandwidthOptions:
+    """`bandwidth`: kbit/s, one of those that the codec was trained for; the highest without it."""
+
+    bandwidth: float | None = None
 
 
 def read_options(kind: type[Kind], given: Mapping[str, object], codec: str) -> Kind:

@@ -107,7 +107,7 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
         identity=record.identity,
         manifests=tuple(manifests[shard] for shard in sorted(manifests)),
         # A run that is still going, or was ended, has begun no part for most of what is left.
-        unfinished_shards=None if only else max(waiting, num_left(storage, output)),
+        unfinished_shards=None if only else max(waiting, num_left(storage, output, len(manifests))),
         expected_flip_rate=tuple(float(value) for value in rate) if rate else None,
         codec_source=record.provenance.get("codec_source"),
         codec_config=record.provenance.get("codec_config"),

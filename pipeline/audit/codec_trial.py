@@ -82,8 +82,8 @@ class _Trial:
         """Decode twice, and compare with the sentences."""
         if self._codec.identity.decodes == "no":
             return Check("sound", "note", "it has no decoder", "an audit can only encode again")
-        heard = self._decode()
-        if not all(map(np.array_equal, heard, self._decode())):
+        heard = self._codec.decode_encoded(self.encoded)
+        if not all(map(np.array_equal, heard, self._codec.decode_encoded(self.encoded))):
             advice = "report it with the lines above"
             return Check("sound", "fault", "decoding twice gives two sounds", advice)
         own = self._mean_stoi(heard)
@@ -100,10 +100,6 @@ class _Trial:
     def _mean_stoi(self, heard: Sequence[Waveform]) -> float:
         pairs = zip(self.speech, heard, strict=True)
         return float(np.mean([_stoi(self._codec, *pair) for pair in pairs]))
-
-    def _decode(self) -> list[Waveform]:
-        sides = [each.side for each in self.encoded]
-        return self._codec.decode([each.codes for each in self.encoded], side=sides)
 
 
 def _stoi(codec: Codec, wave: Waveform, heard: Waveform) -> float:

@@ -67,8 +67,8 @@ def _cells(
     codec: Codec, clips: list[Waveform], plan: GridPlan, matmul_flops: float
 ) -> Iterator[CodecFigure]:
     yield _cell("encode", codec, clips, partial(codec.encode, clips), plan, matmul_flops)
-    if plan.decode:
-        decode = partial(codec.decode, codec.encode(clips))
+    if plan.decode and codec.identity.decodes != "no":
+        decode = partial(codec.decode_encoded, codec.encode_with_side(clips))
         yield _cell("decode", codec, clips, decode, plan, matmul_flops)
 
 

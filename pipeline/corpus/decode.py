@@ -1,8 +1,8 @@
 """Decodes the audio bytes of a clip by libsndfile and resamples them to the codec's rate.
 
 The decoding threads of a worker call it, and so does the audit. What a file declares (length, rate,
-channels) is checked against `ClipBounds` before memory is taken. Bad audio is a returned value, not
-an exception.
+channels) is checked against `ClipBounds` before memory is taken. Bad audio is a returned value; a
+machine without memory or file descriptors is a `NodeError`, because it says nothing about the clip.
 """
 
 import importlib
@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from pipeline.corpus.reject_reasons import Reason
+from pipeline.errors import NodeError
 from xy_codec.audio import RESAMPLER, check_rates, mono, resample
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Waveform
@@ -33,6 +34,12 @@ DECODER = f"libsndfile-{soundfile.__libsndfile_version__}/soundfile-{metadata.ve
 WHOLE_SECONDS = 120
 BLOCK_SECONDS = 30
 CONTEXT_SECONDS = 1
+# Of all channels together (1 GiB): what declares more is read in blocks, too.
+_MAX_WHOLE_SAMPLES = 1 << 28
+# Codes of libsndfile.
+_UNKNOWN_FORMAT = 1
+_NO_MEMORY = 17
+_SHOWN_BYTES = 8
 # No recording of speech has a lower rate.
 MIN_RATE_HZ = 2000
 
@@ -101,7 +108,10 @@ class AdmitSeconds(Protocol):
 def decode_clip(
     payload: bytes, rate_hz: int, bounds: ClipBounds, admit: AdmitSeconds | None = None
 ) -> DecodedClip | ClipFault:
-    """The samples of one audio member at `rate_hz`, or the reason why it has none."""
+    """The samples of one audio member at `rate_hz`, or the reason why it has none.
+
+    Raises `NodeError` when this machine could not decode any clip.
+    """
     if not payload:
         return ClipFault(Reason.EMPTY, "the member has no bytes")
     try:
@@ -112,10 +122,30 @@ def decode_clip(
             if admit:
                 admit(min(file.frames / file.samplerate, bounds.hard_max_seconds))
             return _read_clip(file, rate_hz, bounds)
-    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+    except soundfile.LibsndfileError as error:
+        if error.code == _NO_MEMORY:
+            raise _node_error(error) from error
+        return ClipFault(Reason.UNDECODABLE, _describe(error, payload))
+    except (OSError, MemoryError) as error:
+        # The bytes lie in memory and their length was checked, so the clip cannot be the cause.
+        raise _node_error(error) from error
+    except ValueError as error:
         return ClipFault(Reason.UNDECODABLE, " ".join(str(error).split())[:200])
-    except MemoryError:
-        return ClipFault(Reason.TOO_LONG, "its samples do not fit into memory")
+
+
+def _describe(error: soundfile.LibsndfileError, payload: bytes) -> str:
+    begin = payload[:_SHOWN_BYTES].hex(" ") + (" …" if len(payload) > _SHOWN_BYTES else "")
+    if error.code == _UNKNOWN_FORMAT:
+        return f"not audio that libsndfile knows (it begins with {begin})"
+    # Not `str(error)`, which also names a file descriptor of this process.
+    return f"{' '.join(error.error_string.split())[:150]} (it begins with {begin})"
+
+
+def _node_error(error: BaseException) -> NodeError:
+    return NodeError(
+        f"A clip could not be decoded, because this machine failed ({type(error).__name__}: "
+        f"{error}); expected memory and file descriptors; free some, or start fewer workers here"
+    )
 
 
 def _check_declared(
@@ -146,7 +176,8 @@ def _too_long(frames: int, source_hz: int, bounds: ClipBounds) -> ClipFault | No
 
 def _read_clip(file: Any, rate_hz: int, bounds: ClipBounds) -> DecodedClip | ClipFault:
     source_hz = file.samplerate
-    if file.frames <= WHOLE_SECONDS * source_hz:
+    is_short = file.frames <= WHOLE_SECONDS * source_hz
+    if is_short and file.frames * file.channels <= _MAX_WHOLE_SAMPLES:
         samples = mono(_read_whole(file))
         num_samples = len(samples)
         waveform = resample(samples, source_hz, rate_hz)

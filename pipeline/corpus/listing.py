@@ -40,7 +40,7 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
             is_below_root = is_below_root or shard.path != _to_shard(file, pattern, "").path
             found.setdefault(normalise(file.url), shard)
     if faults:
-        raise InputError(
+        raise UsageError(
             f"Some inputs name nothing:\n{list_lines(faults, most=20)}\n"
             "expected existing shards; check the spelling, quote globs, or drop the input"
         )

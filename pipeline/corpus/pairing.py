@@ -6,6 +6,7 @@ what comes after is given out as `LateText`.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -76,8 +77,13 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 @dataclass(slots=True)
 class Pairing:
-    """Groups the members of one tar: call `feed` for each in order, then `finish`."""
+    """Groups the members of one tar: call `feed` for each in order, then `finish`.
 
+    `unknown` counts the members that are neither audio nor text, by extension.
+    """
+
+    has_audio: bool = False
+    unknown: Counter[str] = field(default_factory=Counter)
     _group: ClipFiles | None = None
     _clips: dict[str, int] = field(default_factory=dict)
     _orphans: dict[str, ClipFiles] = field(default_factory=dict)
@@ -87,17 +93,21 @@ class Pairing:
         """The clips, texts and rejects that are known after one more member."""
         split = split_name(member.name)
         if split is None:
+            base = member.name.rpartition("/")[2]
+            self.unknown[""] += "." not in base and not base.startswith("__")
             return
         key, extension = split
         kind = extension.rpartition(".")[2]
         is_audio = kind in AUDIO_EXTENSIONS
         if not is_audio and extension not in ("json", "txt"):
+            self.unknown[kind] += 1
             return
         if self._group is not None and self._group.key != key:
             yield from self._end_group()
         if self._group is None:
             self._group = ClipFiles(key)
         if is_audio:
+            self.has_audio = True
             yield from self._add_audio(self._group, member)
         else:
             self._add_text(self._group, member, extension)

@@ -38,6 +38,36 @@ def parse_where(text: str) -> Predicate:
     return lambda fields: bool(value(fields))
 
 
+def fields_of(text: str) -> list[str]:
+    """The fields that an expression needs to exist, dotted; those compared with `null` need not."""
+    tree = ast.parse(text.strip(), mode="eval").body
+    needed: list[str] = []
+
+    def collect(node: ast.AST) -> None:
+        match node:
+            case ast.Name(id=name) if name in _WORDS:
+                return
+            case ast.Name() | ast.Attribute():
+                needed.append(ast.unparse(node))
+            case ast.Compare(left=left, comparators=right) if any(map(_is_null, (left, *right))):
+                optional.update(ast.unparse(side) for side in (left, *right))
+            case _:
+                for child in ast.iter_child_nodes(node):
+                    collect(child)
+
+    optional: set[str] = set()
+    collect(tree)
+    return [name for name in dict.fromkeys(needed) if name not in optional]
+
+
+def _is_null(node: ast.expr) -> bool:
+    match node:
+        case ast.Constant(value=None) | ast.Name(id="null"):
+            return True
+        case _:
+            return False
+
+
 def _compile(node: ast.expr, text: str) -> _Value:
     match node:
         case ast.BoolOp(op=op, values=values):

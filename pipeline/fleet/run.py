@@ -15,10 +15,11 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from pipeline.corpus.filter_fields import check_filter_fields
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
-from pipeline.errors import DamageError, InputError, list_lines
+from pipeline.errors import DamageError, InputError, RejectRateError, list_lines
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import (
@@ -72,6 +73,8 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
         return finished
+    if request.rules.where and not manifests:
+        check_filter_fields(request.rules.where, shards, request.storage)
     codec = engine.identity(_recorded_codec(request.storage, output))
     identity = build_identity(codec, request.rules)
     notes = provenance(request) | _flip_rate(request, engine, output, shards)
@@ -86,15 +89,21 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
         where=request.rules.where,
     )
     if left:
-        settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
-        _work(request, engine, settings, left, summary)
+        storage = request.storage.after_first_contact()
+        settings = WorkerSettings(output, identity, request.rules, storage, request.tuning)
+        events = EventLog(storage, output)
+        ours = sum(name.identity8 == identity.identity8 for name in manifests)
+        events.write(
+            "run_started",
+            shards=len(left),
+            manifests=ours - len(backlog.stale),
+            identity8=identity.identity8,
+        )
+        _work(request, engine, settings, left, summary, events)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
     before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)
     summary.recall(before)
-    empty_filter = summary.empty_filter()
-    if empty_filter:
-        logger.warning("%s", empty_filter)
     _check_reject_rate(summary, request.max_reject_rate, is_over=True)
     return summary
 
@@ -116,7 +125,7 @@ def _summary_if_finished(
     )
     if finished is None:
         return None
-    summary = RunSummary(shards_total=len(shards), shards_skipped=len(shards), bytes_total=0)
+    summary = RunSummary(len(shards), len(shards), bytes_total=0, where=request.rules.where)
     summary.recall(finished)
     _check_reject_rate(summary, request.max_reject_rate, is_over=True)
     return summary
@@ -149,12 +158,19 @@ def provenance(request: RunRequest) -> dict[str, Any]:
 
 
 def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
-    """Raise when shards failed or were damaged; the error sets the exit code of the command."""
+    """Raise when shards failed, nothing became codes, or shards are damaged: the exit code."""
     if summary.failed:
         raise InputError(
             f"{len(summary.failed)} of {summary.shards_total} shards failed:\n"
             + list_lines([f"{url}: {error}" for url, error in summary.failed])
             + "\nexpected all to finish; run the same command again to try only them"
+        )
+    why_no_codes = summary.why_no_codes()
+    if why_no_codes:
+        raise InputError(
+            f"The output holds no codes: of the clips of {summary.shards_total} shards "
+            f"{why_no_codes}; expected codes of some; look at `rejects/` in the output, and "
+            "compare `--where` with the JSON of a clip"
         )
     if summary.damaged and not allow_damaged:
         raise DamageError(
@@ -171,9 +187,8 @@ def _work(
     settings: WorkerSettings,
     left: Sequence[Shard],
     summary: RunSummary,
+    events: EventLog,
 ) -> None:
-    events = EventLog(settings.storage, settings.output)
-    events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
     outcomes = engine.run(settings, left)
     try:
         with show_run(summary, quiet=request.quiet) as show:
@@ -216,7 +231,7 @@ def _check_reject_rate(summary: RunSummary, allowed: float, *, is_over: bool) ->
         reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
         if summary.rejects_before:
             reasons.append(f"{summary.rejects_before} of shards done before")
-        raise DamageError(
+        raise RejectRateError(
             f"{rate:.1%} of the clips so far are rejects ({', '.join(reasons)}); at most "
             f"{allowed:.1%} are allowed; look at `rejects/` in the output, then mend the input or "
             "pass a higher `--max-reject-rate`"

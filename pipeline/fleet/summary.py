@@ -23,8 +23,8 @@ _MIN_CLIPS_FOR_RATE = 200
 class RunSummary:
     """Sums over the outcomes of shards.
 
-    `judged_before` and `rejects_before` count the shards that earlier commands did; `where` is the
-    run's filter.
+    `judged_before`, `rejects_before` and `filtered_before` count the shards that earlier commands
+    did; `where` is the run's filter.
     """
 
     shards_total: int
@@ -42,6 +42,7 @@ class RunSummary:
     damaged: list[tuple[str, int]] = field(default_factory=list)
     judged_before: int = 0
     rejects_before: int = 0
+    filtered_before: int = 0
     stages_by_worker: dict[str, Sequence[StageTime]] = field(default_factory=dict)
     out_of_memory_by_worker: dict[str, int] = field(default_factory=dict)
     spans_by_worker: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -70,10 +71,11 @@ class RunSummary:
         self._note_damage(FinishedShard.of_manifest(manifest))
 
     def recall(self, shards: Iterable[FinishedShard]) -> None:
-        """Add damage and rejects of shards that earlier commands did; the exit code counts them."""
+        """Add counts of shards that earlier commands did: the exit code depends on all shards."""
         for shard in shards:
             self.judged_before += shard.codes + shard.rejects
             self.rejects_before += shard.rejects
+            self.filtered_before += shard.filtered
             self._note_damage(shard)
 
     def _note_damage(self, shard: FinishedShard) -> None:
@@ -96,14 +98,14 @@ class RunSummary:
         rejects = self.rejects.total() + self.rejects_before
         return rejects / judged if judged >= (1 if is_over else _MIN_CLIPS_FOR_RATE) else 0.0
 
-    def empty_filter(self) -> str | None:
-        """What to say of a filter that left nothing at all: its fields may be misspelt."""
-        if not (self.where and self.filtered) or self.codes or self.judged_before:
+    def why_no_codes(self) -> str | None:
+        """What became of the clips, where none of the output became codes; else None."""
+        if self.codes or self.judged_before > self.rejects_before:
             return None
-        return (
-            f"`--where '{self.where}'` filtered {self.filtered} of {self.clips} clips, and none "
-            "became codes; check the names of the fields against a clip's JSON"
-        )
+        rejects = self.rejects.total() + self.rejects_before
+        filtered = self.filtered + self.filtered_before
+        by_filter = f" by `--where '{self.where}'`" if filtered else ""
+        return f"{rejects} were rejects and {filtered} filtered{by_filter}"
 
     def stages(self) -> list[StageTime]:
         """Busy seconds of each stage, added up over all workers."""
@@ -186,9 +188,6 @@ class RunSummary:
             f"{self.real_time_factor:,.0f} x real time",
             f"stages    {table} (busy seconds / threads); slowest: {self.slowest_stage()}",
         ]
-        empty_filter = self.empty_filter()
-        if empty_filter:
-            lines.append(f"filter    {empty_filter}")
         if self.times_out_of_memory:
             lines.append(
                 f"memory    GPU memory ran out ({self.times_out_of_memory} x): fewer packs were "

@@ -7,6 +7,7 @@ writes nothing.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.corpus.filter_fields import check_filter_fields
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.sampling import ShardSample, sample_shards
@@ -110,16 +111,16 @@ def shape_of(codec: CodecRequest) -> CodesShape | None:
 def check_codec(codec: CodecRequest) -> bool:
     """Whether the codec is on this machine, so that its weights can be hashed.
 
-    Raises where it is there and is no codec, or has no such options. Nothing is loaded or fetched.
+    Raises where it is there and is no codec, or cannot be as asked. Nothing is loaded or fetched.
     """
-    from xy_codec.catalogue import find_codec
+    from xy_codec.catalogue import Wish, find_codec
     from xy_codec.fake import FAKES
     from xy_codec.weights.source import bundled_names
 
-    options = codec.chosen_options()
+    wish = Wish(codec.precision, compiled=codec.compiled, options=codec.chosen_options())
     if codec.source in bundled_names() or Path(codec.source).exists():
         family, place = find_codec(codec.source, codec.config)
-        family.check_option_names(options)
+        family.check(wish)
         family.weight_files(place)
         return True
     return codec.source in FAKES
@@ -145,6 +146,8 @@ def make_plan(
     is_local = check_codec(codec)
     run = _run_of(output, storage, codec, rules, is_local=is_local)
     manifests = list_manifests(storage, output) if run else []
+    if rules.where and not manifests:
+        check_filter_fields(rules.where, shards, storage)
     backlog = find_backlog(shards, manifests, run.identity8 if run else "")
     left = [*backlog.left, *backlog.changed]
     sample = sample_shards(left, storage) if left else ShardSample()

@@ -9,17 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import IdentityError, InputError
 from pipeline.output.manifest import Manifest, list_manifests, read_manifest
 from pipeline.output.run_record import RunRecord
+from pipeline.output.schema import SIDE
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 from pipeline.worker.codec_request import CodecRequest
-from xy_codec.contract import CodecIdentity
+from xy_codec.codes_shape import CodesShape
+from xy_codec.contract import CodecIdentity, Encoded
 
 logger = logging.getLogger(__name__)
 _READERS = 8
@@ -33,6 +36,14 @@ class FoundRow:
 
     part: str
     row: dict[str, Any]
+
+    def encoded(self, shape: CodesShape) -> Encoded:
+        """What the codec of the run made of the clip."""
+        side = self.row.get(SIDE)
+        return Encoded(
+            np.array(self.row["codes"], shape.dtype),
+            None if side is None else np.array(side, np.float32),
+        )
 
 
 def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundRow:

@@ -58,7 +58,15 @@ class RunStatus:
 
 @dataclass(slots=True)
 class _History:
-    left: int | None = None
+    """What the event logs say of the last command; `num_before` manifests were there at its start.
+
+    Shards are counted by their manifests: a worker may finish one after its driver stopped. The
+    logs of older versions do not tell `num_before`, so that their events are counted.
+    """
+
+    num_shards: int | None = None
+    num_before: int | None = None
+    num_done: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     last_event: str | None = None
 
@@ -68,12 +76,19 @@ class _History:
         self.last_event = f"{kind} at {event.get('time')}"
         if kind == "run_started":
             # Every driver lists what is left, so the last one counts.
-            self.left, self.failed = int(event["shards"]), {}
+            self.num_shards, self.num_before = int(event["shards"]), event.get("manifests")
+            self.num_done, self.failed = 0, {}
         elif kind == "shard_done":
-            self.left = None if self.left is None else self.left - 1
+            self.num_done += 1
         elif kind == "shard_failed":
-            self.left = None if self.left is None else self.left - 1
             self.failed[shard] = str(event.get("error"))
+
+    def left(self, num_manifests: int) -> int | None:
+        """Shards of the last command that are neither done nor failed."""
+        if self.num_shards is None:
+            return None
+        done = self.num_done if self.num_before is None else num_manifests - self.num_before
+        return max(0, self.num_shards - done - len(self.failed))
 
 
 def read_status(output: str, storage: Storage) -> RunStatus:
@@ -89,7 +104,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         rejects.update(manifest.rejects_by_reason)
     return RunStatus(
         done=len(manifests),
-        left=history.left,
+        left=history.left(len(names)),
         failed=history.failed,
         damaged=[redact(manifest.url) for manifest in manifests if manifest.is_damaged],
         clips=sum(manifest.clips_seen for manifest in manifests),
@@ -103,10 +118,10 @@ def read_status(output: str, storage: Storage) -> RunStatus:
     )
 
 
-def num_left(storage: Storage, output: str) -> int:
+def num_left(storage: Storage, output: str, num_manifests: int) -> int:
     """How many shards of the last command are not done, including failed ones."""
     history = _read_history(output, storage)
-    return (history.left or 0) + len(history.failed)
+    return (history.left(num_manifests) or 0) + len(history.failed)
 
 
 def _read_history(output: str, storage: Storage) -> _History:

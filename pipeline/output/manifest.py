@@ -98,24 +98,26 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class FinishedShard:
-    """What the end of a run needs to know of a shard: its damage and its rejects."""
+    """What the end of a run needs to know of a shard: its damage, and what its clips became."""
 
     url: str
     holes: int
     codes: int
     rejects: int
+    filtered: int
 
     @classmethod
     def of_event(cls, event: Mapping[str, Any]) -> "FinishedShard":
         """From a `shard_done` line of the event log."""
-        counts = (int(event[name]) for name in ("holes", "codes", "rejects"))
+        counts = (int(event[name]) for name in ("holes", "codes", "rejects", "filtered"))
         return cls(str(event["shard"]), *counts)
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> "FinishedShard":
         """From its manifest, where no event log tells."""
         holes = len(manifest.holes)
-        return cls(redact(manifest.url), holes, manifest.codes, manifest.rejects)
+        counts = (manifest.codes, manifest.rejects, manifest.filtered)
+        return cls(redact(manifest.url), holes, *counts)
 
 
 def list_manifests(storage: Storage, output: str) -> list[ManifestName]:

@@ -64,6 +64,20 @@ class Storage:
             fs.retries = 1
         return fs, str(path)
 
+    def after_first_contact(self) -> "Storage":
+        """The same for workers: their driver reached the servers, so any fault is an outage."""
+        policy = replace(self.policy, first_contact_seconds=self.policy.budget_seconds)
+        return replace(self, policy=policy)
+
+    def server_of(self, url: str) -> str | None:
+        """Whom requests for a URL go to; None for local files."""
+        if is_local(url):
+            return None
+        protocol, given = protocol_of(url), self._options_for(url, 1)
+        if protocol in _WEB:
+            return "/".join(url.split("/")[:3])
+        return f"{protocol}://{given.get('endpoint_url') or given.get('client_kwargs')}"
+
     def policy_for(self, url: str) -> RetryPolicy:
         """The budget for a URL: where the client tries again by itself, fewer tries around it."""
         inside = _TRIES_INSIDE.get(protocol_of(url), 1)
@@ -225,7 +239,7 @@ class Storage:
         def act_in_time() -> T:
             return act() if is_local(url) else call_within(act, seconds)
 
-        return with_retries(act_in_time, f"{doing} `{redact(url)}`", policy)
+        return with_retries(act_in_time, f"{doing} `{redact(url)}`", policy, self.server_of(url))
 
 
 def _check_length(url: str, given: int, wanted: int, *, may_end: bool) -> None:

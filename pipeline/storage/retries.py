@@ -8,6 +8,7 @@ import errno
 import logging
 import random
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ from pipeline.errors import (
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _failed_tries = 0  # of this process
+_reached: set[str] = set()  # the servers that this process has reached
 # Shorter trouble is logged at level INFO.
 _WARN_AFTER_SECONDS = 3.0
 
@@ -37,12 +39,14 @@ class RetryPolicy:
     """The budget of one operation: no further try begins once either limit is reached.
 
     By default an outage of about two minutes is survived, longer where tries end by a time limit.
+    A server that was never reached is no outage: most likely its address is wrong.
     """
 
     attempts: int = 12
     first_pause_seconds: float = 0.5
     longest_pause_seconds: float = 30.0
     budget_seconds: float = 900.0
+    first_contact_seconds: float = 5.0
 
     def pause_before(self, attempt: int) -> float:
         """Seconds to wait before attempt 2, 3, …; jittered so that workers spread out."""
@@ -78,6 +82,14 @@ _PASSING = _Signs(
     types=frozenset({"TimeoutError", "ConnectionError", "ClientConnectionError"}),
     statuses=frozenset({408, 425, 429, 500, 502, 503, 504}),
 )
+# Nothing listens there, or there is no such name; or the credentials that are configured cannot be
+# had. At the first contact this will not pass; once a server has answered, it is an outage.
+_UNREACHABLE = _Signs(
+    types=frozenset(
+        {"ConnectionRefusedError", "EndpointConnectionError", "CredentialRetrievalError"}
+    ),
+    errnos=frozenset({errno.ECONNREFUSED, socket.EAI_NONAME, socket.EAI_NODATA}),
+)
 # Final, because the next try would meet it again: what a reader is told with, what happened, and
 # what to do.
 _FINAL: tuple[tuple[type[InputError | RefusedError], str, str, _Signs], ...] = (
@@ -101,7 +113,7 @@ _FINAL: tuple[tuple[type[InputError | RefusedError], str, str, _Signs], ...] = (
                 {
                     *("PermissionError", "ClientAuthenticationError", "DefaultCredentialsError"),
                     *("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"),
-                    *("TokenRetrievalError", "SSOError"),
+                    *("TokenRetrievalError", "SSOError", "InvalidConfigError"),
                 }
             ),
             errnos=frozenset({errno.EACCES, errno.EPERM}),
@@ -151,21 +163,32 @@ def num_failed_tries() -> int:
     return _failed_tries
 
 
-def with_retries(action: Callable[[], T], what: str, policy: RetryPolicy) -> T:
-    """Return `action()`; `what` says in messages what was being done, e.g. "reading `s3://b/k`"."""
+def with_retries(
+    action: Callable[[], T], what: str, policy: RetryPolicy, server: str | None = None
+) -> T:
+    """Return `action()`; `what` says in messages what was being done, e.g. "reading `s3://b/k`".
+
+    `server` names whom it asks, so that a first contact is known.
+    """
     global _failed_tries
     started, attempt = time.monotonic(), 0
     while True:
         attempt += 1
         try:
-            return action()
+            result = action()
         except PipelineError:
             raise
         except Exception as error:
             _failed_tries += 1
+            is_unreachable = _UNREACHABLE.fit(error)
+            if server and not is_unreachable:
+                _reached.add(server)
             _raise_if_final(error, what)
             seconds = time.monotonic() - started
             pause = max(policy.pause_before(attempt + 1), _pause_asked_for(error))
+            is_first_contact = server and server not in _reached and is_unreachable
+            if is_first_contact and seconds + pause > policy.first_contact_seconds:
+                raise _unreached(error, what) from error
             if attempt >= policy.attempts or seconds + pause > policy.budget_seconds:
                 raise StorageError(
                     f"{what} failed {attempt} times in {seconds:.0f} s, at last with "
@@ -177,6 +200,10 @@ def with_retries(action: Callable[[], T], what: str, policy: RetryPolicy) -> T:
             said = "%s failed (%s), try %d of at most %d follows in %.1f s"
             logger.log(level, said, what, describe(error), attempt + 1, policy.attempts, pause)
             time.sleep(pause)
+        else:
+            if server:
+                _reached.add(server)
+            return result
 
 
 def call_within(action: Callable[[], T], seconds: float) -> T:
@@ -214,6 +241,15 @@ def _raise_if_final(error: Exception, what: str) -> None:
         if signs.fit(error):
             told = OutputError if is_write and issubclass(kind, InputError) else kind
             raise told(f"{what} {happened} ({describe(error)}); {remedy}") from error
+
+
+def _unreached(error: Exception, what: str) -> StorageError:
+    # fsspec's web client says `FileNotFoundError`, and only its cause names the host.
+    cause = next((e for e in _chain(error) if not isinstance(e, FileNotFoundError)), error)
+    return StorageError(
+        f"{what} reached no server ({describe(cause)}); expected one that answers; check the "
+        "address or `endpoint_url`, the network, and where the credentials come from"
+    )
 
 
 def _pause_asked_for(error: BaseException) -> float:

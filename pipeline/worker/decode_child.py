@@ -103,6 +103,8 @@ class DecodeChild:
         process.stdin.flush()
         size = self._read_length(process, HANG_SECONDS)
         head = json.loads(self._read(process, size, HANG_SECONDS))
+        if "node_fault" in head:
+            raise NodeError(head["node_fault"])
         if "reason" in head:
             return ClipFault(Reason(head["reason"]), head["detail"])
         admit(head["seconds"])
@@ -159,7 +161,11 @@ def serve(job: str, source: BinaryIO, target: BinaryIO) -> None:
     target.flush()
     while head := source.read(_LENGTH.size):
         payload = source.read(_LENGTH.unpack(head)[0])
-        result = decoder(payload, rate_hz, ClipBounds(**bounds))
+        try:
+            result = decoder(payload, rate_hz, ClipBounds(**bounds))
+        except NodeError as error:
+            _send(target, {"node_fault": str(error)}, b"")
+            continue
         if isinstance(result, ClipFault):
             _send(target, {"reason": str(result.reason), "detail": result.detail}, b"")
             continue

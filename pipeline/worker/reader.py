@@ -7,12 +7,20 @@ import logging
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 
-from pipeline.corpus.pairing import FoundClip, LateText, Pairing, PairingEvent
+from pipeline.corpus.pairing import (
+    AUDIO_EXTENSIONS,
+    FoundClip,
+    LateText,
+    Pairing,
+    PairingEvent,
+)
 from pipeline.corpus.shard import Shard, open_shard
 from pipeline.corpus.tar_reader import TarReader
 from pipeline.errors import InputError, StorageError
+from pipeline.storage.location import redact
 from pipeline.worker.decode_threads import DecodeTask
 from pipeline.worker.fault import fault_of
 from pipeline.worker.ledger import ShardLedger
@@ -87,6 +95,8 @@ class ShardReader:
         else:
             for event in pairing.finish():
                 self._follow(event, ledger, clock)
+        if not pairing.has_audio and pairing.unknown.total() and not reader.holes:
+            raise _no_audio(shard, pairing.unknown)
         ledger.finish_reading(tuple(reader.holes), reader.members, limited=is_limited)
 
     def _follow(self, event: PairingEvent, ledger: ShardLedger, clock: ThreadClock) -> None:
@@ -104,3 +114,15 @@ class ShardReader:
             ledger.add_late(event)
         else:
             ledger.add_reject(event)
+
+
+def _no_audio(shard: Shard, unknown: Counter[str]) -> InputError:
+    seen = ", ".join(
+        f"{count} {f'`.{kind[:20]}`' if kind else 'without extension'}"
+        for kind, count in unknown.most_common(10)
+    )
+    return InputError(
+        f"Shard `{redact(shard.url)}` has no audio; its members beside JSON and text are {seen}; "
+        f"expected {', '.join(f'`.{kind}`' for kind in sorted(AUDIO_EXTENSIONS))}; rename them if "
+        "they are audio, or leave the shard out"
+    )

@@ -1,14 +1,19 @@
 """Every fault of a clip is a reject with the right reason; its neighbours become codes."""
 
 import gzip
+import resource
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.corpus.decode import ClipBounds, ClipFault, DecodedClip, decode_clip
 from pipeline.corpus.tar_header import BLOCK
+from pipeline.errors import NodeError
 from tests.support.inline_run import run_tar
 from tests.support.shard_maker import (
     audio,
@@ -60,6 +65,50 @@ def test_a_bad_clip_is_a_reject_with_its_reason(
     assert result.keys == ["a", "z"]
     assert result.reasons == {"m": reason}
     assert result.rejects[0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "detail"),
+    [
+        (
+            b'{"a": 1}\n',
+            "not audio that libsndfile knows (it begins with 7b 22 61 22 3a 20 31 7d …)",
+        ),
+        (
+            b"RIFF\0\0\0\0WAVEx",
+            "No 'data' chunk marker. (it begins with 52 49 46 46 00 00 00 00 …)",
+        ),
+    ],
+)
+def test_what_is_no_audio_is_told_by_its_bytes(payload: bytes, detail: str) -> None:
+    fault = decode_clip(payload, 16000, ClipBounds())
+    assert isinstance(fault, ClipFault)
+    assert fault.detail.endswith(detail)
+    assert "opening" not in fault.detail
+
+
+@contextmanager
+def limited(kind: int, soft: int) -> Iterator[None]:
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
+
+
+def address_space_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def test_a_machine_without_file_descriptors_or_memory_is_not_the_clip_s_fault() -> None:
+    clip = audio(100.0, kind="flac", rate=48000, channels=2)
+    with limited(resource.RLIMIT_NOFILE, 3), pytest.raises(NodeError, match="Too many open files"):
+        decode_clip(clip, 16000, ClipBounds())
+    most = address_space_bytes() + (8 << 20)
+    with limited(resource.RLIMIT_AS, most), pytest.raises(NodeError, match="MemoryError"):
+        decode_clip(clip, 16000, ClipBounds())
+    assert isinstance(decode_clip(clip, 16000, ClipBounds()), DecodedClip)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pipeline.corpus.listing import list_shards
 from pipeline.corpus.metadata import parse_json, to_metadata
 from pipeline.corpus.pairing import split_name
 from pipeline.corpus.rules import ReadRules
-from pipeline.corpus.where import parse_where
+from pipeline.corpus.where import fields_of, parse_where
 from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
 from tests.support.inline_run import run_shards, run_tar
@@ -229,3 +229,18 @@ def test_where_compares_fields(expression: str, fits: bool) -> None:
 def test_where_refuses_everything_else(expression: str) -> None:
     with pytest.raises(UsageError, match="cannot be used"):
         parse_where(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "fields"),
+    [
+        ('language == "en" and not (a.b.c > 3 or dnsmos < -1)', ["language", "a.b.c", "dnsmos"]),
+        ("snr != null and snr > 10 and dnsmos > 3", ["dnsmos"]),
+        ("true and 3 < dnsmos < 4 and dnsmos in [x, 2]", ["dnsmos", "x"]),
+        ("snr == None", []),
+    ],
+)
+def test_a_filter_needs_the_fields_that_it_does_not_compare_with_null(
+    expression: str, fields: list[str]
+) -> None:
+    assert fields_of(expression) == fields

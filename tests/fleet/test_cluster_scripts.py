@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.places import ROOT
 from tests.support.s3_server import S3Server, free_ports
+from tests.support.shard_maker import pairs, tar_bytes, write_shard
 
 BIN = Path(sys.executable).parent
 STAND_INS = {
@@ -130,3 +131,35 @@ def test_slurm_script_tokenizes_on_its_allocation(tmp_path_factory):
     script = ROOT / "docker/slurm.sbatch"
     run_script(["bash", script, shard, "out", "--codec", "fake"], environment, folder)
     assert len(list((folder / "out/tokens").rglob("*.parquet"))) == 1
+
+
+def test_a_ray_job_counts_damaged_shards_as_done_and_lost_ones_as_failed(tmp_path):
+    whole = tar_bytes(pairs(4))
+    write_shard(tmp_path / "cut/a.tar", whole[: len(whole) // 2])
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost/a.tar").symlink_to(tmp_path / "nothing.tar")
+    script, options = ROOT / "docker/rayjob.sh", ["--codec", "fake", "--engine", "inline"]
+    environment = cluster_environment(tmp_path)
+    done = {}
+    for name in ("cut", "lost"):
+        words = ["sh", script, "tokenize", name, f"out-{name}", *options]
+        done[name] = subprocess.run(
+            words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+    assert (done["cut"].returncode, done["lost"].returncode) == (0, 1)
+    assert "a.tar: 1 holes" in done["cut"].stderr
+
+
+def test_a_ray_job_that_is_stopped_waits_until_xytok_has_drained(tmp_path):
+    slow = "trap 'sleep 1; touch drained; exit 143' TERM; touch started; sleep 30 & wait"
+    (tmp_path / "xytok").write_text(f"#!/bin/sh\n{slow}\n")
+    (tmp_path / "xytok").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    job = subprocess.Popen(
+        ["sh", ROOT / "docker/rayjob.sh"], env=environment, cwd=tmp_path, start_new_session=True
+    )
+    while not (tmp_path / "started").exists():
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGTERM)
+    assert job.wait(20) == 143
+    assert (tmp_path / "drained").exists()

@@ -5,6 +5,7 @@ five side values a clip.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,17 @@ from torch.utils.data import DataLoader
 
 import xytok
 from jobs import cli
+from pipeline.audit.audit import AuditRequest, open_audit, run_audit
 from pipeline.audit.judge.verdict import judge
+from pipeline.audit.report.playback import Playback
 from pipeline.audit.report.report import render_report
+from pipeline.bench.codec_speed import GridPlan, measure_grid
 from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from tests.support.audit_run import audit_run, change_part, copy_run
 from tests.support.shard_maker import audio, emilia_json, write_shard
 from xy_codec import load_codec
 from xy_codec.contract import Encoded
+from xy_codec.errors import CodesError
 from xy_codec.fake import FAKES
 
 SHAPE = FAKES["fake-odd"]
@@ -146,6 +151,58 @@ def test_an_audit_finds_it_right(corpus: Path) -> None:
         )
         assert report.counts.sum(axis=1).tolist() == [report.frames] * 3
         assert len(report.usage) == 3
+
+
+def test_the_page_of_an_audit_has_the_sounds_of_its_clips(corpus: Path) -> None:
+    request = AuditRequest(str(corpus / "out"), groups=("stoi",), processes=0, device="cpu")
+    run, codec = open_audit(request)
+    findings = run_audit(request, run, codec)
+    playback = Playback(run, codec, request.storage, request.source_map)
+    for clip in findings.clips:
+        sounds = playback(clip)
+        assert sounds is not None, clip.key
+        assert abs(len(sounds.reconstruction) - len(sounds.original)) <= 2048 * 16000 / 44100
+    page = render_report(findings, judge(findings), audio=playback)
+    assert page.count("<audio") == 12
+
+
+def test_its_speed_is_measured_both_ways() -> None:
+    plan = GridPlan(lengths_seconds=(0.2,), cell_seconds=0.001)
+    figures = list(measure_grid(load_codec("fake-odd"), plan, matmul_flops=1e9))
+    assert {figure.direction for figure in figures} == {"encode", "decode"}
+
+
+def test_codes_without_their_side_values_are_refused() -> None:
+    codec = load_codec("fake-odd")
+    codes = np.zeros((3, 2), np.int32)
+    with pytest.raises(CodesError, match=r"Codes 1 came without side values; expected the 5 "):
+        codec.decode([codes] * 2, side=[np.zeros(5, np.float32), None])
+    with pytest.raises(CodesError, match="expected None, because the codec has no side"):
+        load_codec("fake").decode([np.zeros((8, 2), np.int16)], side=[np.zeros(5, np.float32)])
+
+
+def test_an_audit_goes_on_past_side_values_that_nothing_decodes(
+    corpus: Path, tmp_path: Path
+) -> None:
+    output = copy_run(corpus / "out", tmp_path / "out")
+
+    def rewrite(table: pa.Table) -> pa.Table:
+        rows = table.to_pylist()
+        rows[0]["side"][2] = math.nan
+        rows[1]["side"].pop()
+        return pa.Table.from_pylist(rows, schema=table.schema)
+
+    change_part(output, rewrite, "a.tar")
+    findings = audit_run(output)
+    clips = {clip.key: clip for clip in findings.clips}
+    for key in ("a0", "a1"):
+        drift = clips[key].drift
+        assert drift is not None
+        assert (drift.side_error, drift.equal) == (math.inf, False)
+        assert clips[key].reasons["decode"] == "bad_codes"
+    faults = [fault for shard in judge(findings).shards for fault in shard.faults]
+    assert [fault.name for fault in faults] == ["other side values"]
+    assert "side values that are not the codec's" in faults[0].evidence
 
 
 def test_an_audit_finds_changed_codes_and_changed_side_values(corpus: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.places import ROOT
 
 DOCKER = ROOT / "docker"
 MANIFESTS = ["rayjob.yaml", "raycluster.yaml"]
-SCRIPTS = ["install.sh", "smoke.sh", "drain.sh", "slurm.sbatch"]
+SCRIPTS = ["install.sh", "smoke.sh", "drain.sh", "rayjob.sh", "slurm.sbatch"]
 CONSTRAINTS = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "constraints.txt").read_text(), re.M))
 
 
@@ -127,7 +127,7 @@ def test_no_pod_runs_as_root(name):
 def test_job_asks_for_workers_that_fit_their_pods():
     manifest = load("rayjob.yaml")
     words = manifest["spec"]["entrypoint"].split()
-    assert words[:2] == ["xytok", "tokenize"]
+    assert words[:2] == ["xytok-rayjob", "tokenize"]
     _, bound, _ = cli.APP.parse_args(words[1:])
     asked = bound.arguments["options"].ray
     (group,) = cluster_spec(manifest)["workerGroupSpecs"]

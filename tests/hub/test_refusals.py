@@ -155,8 +155,3 @@ def test_a_trainer_is_not_imported_to_encode(codec_of):
 def test_only_float32_is_offered(folder_of):
     with pytest.raises(ConfigError, match="Precision is `fast`; expected exact"):
         load_codec(folder_of("mimi"), precision="fast")
-
-
-def test_compiling_is_refused(folder_of):
-    with pytest.raises(ConfigError, match="`compiled` is True"):
-        load_codec(folder_of("mimi"), compiled=True)

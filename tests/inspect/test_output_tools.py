@@ -61,6 +61,26 @@ def test_status_of_an_interrupted_run_says_what_is_left(output: Path) -> None:
     assert cli.run(["status", str(output)]) == 1
 
 
+def test_status_counts_shards_that_were_finished_after_their_driver_had_stopped(
+    output: Path,
+) -> None:
+    log = next((output / "events").iterdir())
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if '"shard_done"' not in line))
+    status = read_status(str(output), STORAGE)
+    assert (status.done, status.left) == (2, 0)
+    assert cli.run(["status", str(output)]) == 0
+
+
+def test_status_counts_only_what_the_last_command_did(output: Path, tmp_path: Path) -> None:
+    for name in "cd":
+        write_shard(tmp_path / "in" / f"{name}.tar", pairs(1))
+    assert tokenize(tmp_path) == 0
+    next((output / "manifests").rglob("c.*.json")).unlink()
+    status = read_status(str(output), STORAGE)
+    assert (status.done, status.left) == (3, 1)
+
+
 def test_a_shard_with_a_line_break_in_its_name_is_done_like_others(tmp_path: Path) -> None:
     write_shard(tmp_path / "in" / "new\nline.tar", pairs(2))
     assert tokenize(tmp_path) == 0
@@ -202,7 +222,7 @@ def test_show_refuses_to_decode_with_another_codec(
     output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["show", str(output), "one", "--wav", str(tmp_path / "x.wav")]
-    assert cli.run([*words, "--codec", "xy-nano"]) == 1
+    assert cli.run([*words, "--codec", "xy-nano"]) == 2
     assert "made with `fake`" in capsys.readouterr().err
     # Without one it is the codec of the run.
     assert cli.run(words) == 0

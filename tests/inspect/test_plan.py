@@ -100,7 +100,7 @@ def test_what_a_run_would_refuse_is_not_planned(
     assert cli.run(["tokenize", *words, "--engine", "inline", "--quiet"]) == 0
     assert cli.run(["plan", *words]) == 0
     assert "resumes run" in capsys.readouterr().out
-    assert cli.run(["plan", *words, *other]) == 1
+    assert cli.run(["plan", *words, *other]) == 2
     assert "output has `" in capsys.readouterr().err
 
 
@@ -147,9 +147,13 @@ def test_the_size_is_that_of_the_codec_and_its_depth(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("codec", "message"),
     [
-        (["xy-nano", "--codec-option", "dpth=3"], "XY-Tokenizer has no option `dpth`"),
+        (
+            ["xy-nano", "--codec-option", "dpth=3"],
+            "`dpth` is unknown, expected one of depth, overlap",
+        ),
         (["xy-nano", "--codec-option", "depth=3", "--codec-option", "depth=4"], "given twice"),
         (["empty"], "holds no checkpoint"),
+        (["mimi", "--compile"], "transformers has no compiled form"),
     ],
 )
 def test_a_codec_that_is_here_is_looked_at(
@@ -161,6 +165,8 @@ def test_a_codec_that_is_here_is_looked_at(
 ) -> None:
     write_shard(tmp_path / "in" / "a.tar", pairs(2))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "mimi").mkdir()
+    (tmp_path / "mimi" / "config.json").write_text('{"model_type": "mimi"}')
     monkeypatch.chdir(tmp_path)
     assert cli.run(["plan", "in", "out", "--codec", *codec]) != 0
     assert message in capsys.readouterr().err
@@ -173,5 +179,5 @@ def test_another_codec_than_that_of_the_output_is_not_planned(
     words = [str(tmp_path / "in"), str(tmp_path / "out")]
     run = ["tokenize", *words, "--codec", "fake", "--engine", "inline", "--quiet"]
     assert cli.run(run) == 0
-    assert cli.run(["plan", *words, "--codec", "xy-nano"]) == 1
+    assert cli.run(["plan", *words, "--codec", "xy-nano"]) == 2
     assert "codec.checkpoint_sha256: output has `" in capsys.readouterr().err

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import (
+    DamageError,
+    DrainedError,
+    IdentityError,
+    RejectRateError,
+    StorageError,
+    UsageError,
+)
+from tests.support.shard_maker import pairs, write_shard
+from xy_codec.errors import CheckpointError, ConfigError
 
 XYTOK = str(Path(sys.executable).with_name("xytok"))
 
@@ -121,7 +130,19 @@ def test_an_old_word_is_answered_with_the_new_one(arguments, new, capsys):
     assert f"is no option; expected `{new}`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("error", "exit_code"), [(UsageError, 2), (StorageError, 1)])
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (UsageError, 2),
+        (ConfigError, 2),
+        (IdentityError, 2),
+        (CheckpointError, 1),
+        (StorageError, 1),
+        (RejectRateError, 1),
+        (DamageError, 3),
+        (DrainedError, 143),
+    ],
+)
 def test_expected_errors_are_one_line_and_an_exit_code(error, exit_code, monkeypatch, capsys):
     def fail(*_: object) -> int:
         raise error("`x` is wrong; expected `y`; pass `y`")
@@ -129,6 +150,13 @@ def test_expected_errors_are_one_line_and_an_exit_code(error, exit_code, monkeyp
     monkeypatch.setattr("pipeline.inspect.status.read_status", fail)
     assert cli.run(["status", "out"]) == exit_code
     assert capsys.readouterr().err == "xytok status: `x` is wrong; expected `y`; pass `y`\n"
+
+
+def test_an_option_that_the_codec_refuses_is_wrong_usage(tmp_path, capsys):
+    write_shard(tmp_path / "in" / "a.tar", pairs(1))
+    words = ["tokenize", str(tmp_path / "in"), str(tmp_path / "out"), "--codec", "xy-nano"]
+    assert cli.run([*words, "--engine", "inline", "--codec-option", "depth=99"]) == 2
+    assert "Option `depth` is 99; expected 1 to" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

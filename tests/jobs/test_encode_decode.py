@@ -76,7 +76,7 @@ def test_two_inputs_with_one_name_and_missing_inputs_are_refused(
     (audio / "a.wav").rename(audio / "more" / "b.wav")
     assert run(["encode", str(audio), "-o", str(tmp_path), "--codec", "fake"]) == 2
     assert "would both write" in capsys.readouterr().err
-    assert run(["encode", "/nowhere.wav", "-o", str(tmp_path), "--codec", "fake"]) == 1
+    assert run(["encode", "/nowhere.wav", "-o", str(tmp_path), "--codec", "fake"]) == 2
     assert "`/nowhere.wav` does not exist" in capsys.readouterr().err
 
 

@@ -196,8 +196,3 @@ def test_sizes_that_no_codec_has_are_refused(changes: dict[str, object], rule: s
 def test_a_foreign_checkpoint_is_refused_by_its_keys() -> None:
     with pytest.raises(CheckpointError, match="no sizes of a SecoustiCodec"):
         config_of(Checkpoint(Path("llm.pt"), {"a": torch.zeros(2)}, {}, ""))
-
-
-def test_the_compiled_encoder_is_refused(release: Path) -> None:
-    with pytest.raises(ConfigError, match="Leave out `--compile`"):
-        load_codec(release, device="cpu", compiled=True)

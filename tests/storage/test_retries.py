@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import botocore.exceptions
@@ -20,7 +21,7 @@ from pipeline.storage.retries import (
     with_retries,
 )
 from tests.support.fault_proxy import RETRY_AFTER_SECONDS, FaultProxy, fault_proxy
-from tests.support.s3_server import S3Server
+from tests.support.s3_server import S3Server, free_ports
 
 TRIES = 6
 FAST = RetryPolicy(attempts=3, first_pause_seconds=0.01)
@@ -229,6 +230,11 @@ def test_what_may_pass_is_tried_again() -> None:
         (PermissionError("ExpiredToken"), OutputError, "credentials"),
         (OSError("Forbidden: b/k"), OutputError, "credentials"),
         (botocore.exceptions.NoCredentialsError(), OutputError, "credentials"),
+        (
+            botocore.exceptions.InvalidConfigError(error_msg="no profile"),
+            OutputError,
+            "credentials",
+        ),
         (ValueError("Protocol not known: x"), OutputError, "is not possible"),
     ],
 )
@@ -281,3 +287,45 @@ def test_a_failed_try_is_a_step_so_that_a_worker_that_retries_does_not_hang() ->
     before = num_failed_tries()
     assert with_retries(failing(2, TimeoutError("slow")), "writing `x`", FAST) == "done"
     assert num_failed_tries() == before + 2
+
+
+@pytest.mark.parametrize("url", ["s3://b/k", "s3://b/*.tar", "http://127.0.0.1:{port}/k"])
+def test_a_port_where_nothing_listens_is_told_within_seconds(url: str) -> None:
+    (port,) = free_ports(1)
+    keys = {"key": "x", "secret": "x"}
+    storage = Storage(
+        {"s3": keys | {"client_kwargs": {"endpoint_url": f"http://127.0.0.1:{port}"}}}
+    )
+    ask = storage.glob_files if "*" in url else storage.file_info
+    started = time.monotonic()
+    with pytest.raises(StorageError, match=rf"reached no server \(.*127\.0\.0\.1:{port}"):
+        ask(url.format(port=port))
+    assert time.monotonic() - started < 9  # botocore pauses between the tries of a listing, too
+
+
+def test_a_host_without_an_address_is_told_within_seconds() -> None:
+    started = time.monotonic()
+    with pytest.raises(StorageError, match=r"reached no server \(.*nowhere\.invalid"):
+        Storage().read_bytes("http://nowhere.invalid/k")
+    assert time.monotonic() - started < 9
+
+
+def refused() -> ConnectionRefusedError:
+    return ConnectionRefusedError(errno.ECONNREFUSED, "nobody there")
+
+
+def test_a_server_that_has_answered_and_is_away_is_an_outage(
+    storage: Storage, proxy: FaultProxy, bucket: str
+) -> None:
+    hasty = replace(FAST, first_contact_seconds=0.0)
+    server = storage.server_of(f"{bucket}/k")
+    with pytest.raises(StorageError, match="reached no server"):
+        with_retries(failing(1, refused()), "reading `x`", hasty, server)
+    with pytest.raises(NotFoundError):  # an answer, too
+        storage.read_bytes(f"{bucket}/none")
+    assert with_retries(failing(2, refused()), "reading `x`", hasty, server) == "done"
+
+
+def test_a_worker_takes_what_it_never_reached_for_an_outage() -> None:
+    policy = Storage(policy=replace(FAST, first_contact_seconds=0.0)).after_first_contact().policy
+    assert with_retries(failing(2, refused()), "reading `x`", policy, "test://worker") == "done"

@@ -18,6 +18,7 @@ from pipeline.audit.findings import (
 )
 from pipeline.audit.sample.sampling import SampledClip
 from tests.support.places import GOLDEN
+from xy_codec.contract import Encoded
 
 POOLS = GOLDEN / "audit"
 NUM_CODEBOOKS, CODEBOOK_SIZE = 8, 1024
@@ -82,7 +83,7 @@ def sampled_clip(**facts: Any) -> SampledClip:
         "url": "a.tar",
         "row": 0,
         "key": "k",
-        "codes": np.zeros((NUM_CODEBOOKS, 1), np.int16),
+        "encoded": Encoded(np.zeros((NUM_CODEBOOKS, 1), np.int16)),
         "corpus": None,
         "language": None,
         "speaker": None,

@@ -15,8 +15,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 from tests.support import moss_case, secousti_case
 from tests.support.golden_case import Group
-from xy_codec.contract import CodedClip
-from xy_codec.engine.causal import cut_clip
+from xy_codec.engine.causal import coded_segments, cut_clip
 from xy_codec.engine.geometry import CUDA
 from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.windows import WindowPlan
@@ -89,10 +88,10 @@ def decode(codec: PackedCodec | MossCodec | SecoustiCodec) -> torch.Tensor:
     """As the codec does it, up to the copy to the host."""
     if isinstance(codec, SecoustiCodec):
         lengths = (375, 10)
-        clips = [CodedClip(np.zeros((1, frames), np.int16)) for frames in lengths]
-        parts = [(place, cut_clip(frames, 4096)[0]) for place, frames in enumerate(lengths)]
+        tokens = enumerate(np.zeros((1, frames), np.int16) for frames in lengths)
+        parts = [part for part, _ in coded_segments(tokens, 4096)]
         vector = codec.model.paralinguistic_encoder.to_vector(torch.zeros(64).to(GPU))
-        mel = codec._decode_pack(parts, clips, [vector, vector])[0]
+        mel = codec._decode_pack(parts, [vector, vector])[0]
         return vocode(codec.model.vocoder, mel, pitch_of(codec.model.vocoder, mel), "key")
     if isinstance(codec, MossCodec):
         segments = [*cut_clip(375, 2048), *cut_clip(10, 2048)]

@@ -76,6 +76,17 @@ def test_a_clip_whose_child_died_once_is_decoded_at_the_second_try(
     assert (result.keys, result.reasons) == (["a", "b", "c"], {})
 
 
+@pytest.mark.parametrize("is_isolated", [True, False])
+def test_a_machine_that_fails_at_a_clip_rejects_nothing(tmp_path: Path, is_isolated: bool) -> None:
+    members = [*pair("a", 0.4), *pair("b", 2.0), *pair("c", 0.4)]
+    shard = replace(isolated(tmp_path, members), isolate_decoding=is_isolated)
+    rules = ReadRules(decoder="tests.support.faulty_codecs:decode_without_memory")
+    with pytest.raises(NodeError, match="no memory"):
+        run_shards([shard], tmp_path / "out", rules)
+    assert not list(tmp_path.glob("out/rejects/*"))
+    assert not list(tmp_path.glob("out/manifests/*"))
+
+
 def test_a_wait_for_memory_is_not_taken_for_a_hanging_clip(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -110,16 +110,15 @@ def test_decoding_twice_gives_the_same_and_the_stated_length(
     if codec.identity.decodes == "no":
         pytest.skip("this codec has no decoder")
     chosen = [encoded for encoded in alone if encoded.codes.shape[1]][:4]
-    codes, sides = [each.codes for each in chosen], [each.side for each in chosen]
     keys = [f"clip {number}" for number in range(len(chosen))]
-    first = codec.decode(codes, side=sides, keys=keys)
+    first = codec.decode_encoded(chosen, keys=keys)
     again = [
-        codec.decode([matrix], side=[side], keys=[key])[0]
-        for matrix, side, key in zip(codes, sides, keys, strict=True)
+        codec.decode([codes], side=[side], keys=[key])[0]
+        for (codes, side), key in zip(chosen, keys, strict=True)
     ]
-    for matrix, wave, other in zip(codes, first, again, strict=True):
+    for encoded, wave, other in zip(chosen, first, again, strict=True):
         assert wave.dtype == np.float32
-        assert len(wave) == matrix.shape[1] * codec.shape.output_samples_per_frame
+        assert len(wave) == encoded.codes.shape[1] * codec.shape.output_samples_per_frame
         assert np.isfinite(wave).all()
         assert np.array_equal(wave, other)
 

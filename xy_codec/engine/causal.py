@@ -7,8 +7,9 @@ company nor cuts change a bit.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,10 @@ from torch import Tensor, nn
 
 from xy_codec.blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
 from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer, window_mask
+from xy_codec.codes_shape import CodesShape
+from xy_codec.contract import Codes, Waveform
 from xy_codec.engine.layout import Span, TiledLayout
+from xy_codec.engine.packing import Job, OpenClip
 
 # Frames whose queries attend together. Smaller blocks read fewer keys that no query sees.
 BLOCK_FRAMES = 32
@@ -56,6 +60,52 @@ def cut_clip(num_frames: int, most_frames: int) -> list[Segment]:
         Segment(first, end - first, end == num_frames, memory)
         for first, end in zip(range(0, num_frames, most_frames), ends, strict=True)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentJob(Job):
+    """A segment of a clip that is being encoded; its samples are those of the whole clip."""
+
+    segment: Segment
+
+
+def segment_jobs(
+    tag: Any, waveform: Waveform, shape: CodesShape, most_frames: int
+) -> list[SegmentJob]:
+    """The jobs of encoding a clip, one a segment; none of a clip without frames."""
+    segments = cut_clip(shape.num_frames(len(waveform)), most_frames)
+    clip = OpenClip.of(tag, shape, len(waveform), len(segments))
+    return [
+        SegmentJob(
+            clip=clip,
+            samples=waveform,
+            first_frame=segment.first,
+            num_kept=segment.frames,
+            frames=segment.frames,
+            steps=segment.frames,
+            segment=segment,
+        )
+        for segment in segments
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class CodedSegment:
+    """A segment of a clip that is being decoded: the clip's position, and codes `[K', T]`."""
+
+    position: int
+    segment: Segment
+    codes: Codes
+
+
+def coded_segments(
+    clips: Iterable[tuple[int, Codes]], most_frames: int
+) -> Iterator[tuple[CodedSegment, int]]:
+    """The segments of clips, each with its number of frames."""
+    for position, codes in clips:
+        for segment in cut_clip(codes.shape[1], most_frames):
+            own = codes[:, segment.first :][:, : segment.frames]
+            yield CodedSegment(position, segment, own), segment.frames
 
 
 class CausalLayout(TiledLayout):

@@ -8,7 +8,6 @@ package's class is a `ClipModel`; this file keeps the promises around it.
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -110,33 +109,13 @@ class AloneCodec(Codec):
         return wanted.numpy()
 
 
-@dataclass(frozen=True, slots=True)
-class NoOptions:
-    """The codec leaves nothing to choose."""
-
-
-@dataclass(frozen=True, slots=True)
-class DepthOptions:
-    """`depth`: only the first so many codebooks; all without it."""
-
-    depth: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BandwidthOptions:
-    """`bandwidth`: kbit/s, one of those that the codec was trained for; the highest without it."""
-
-    bandwidth: float | None = None
-
-
 def open_reproducible(place: CodecPlace, wish: Wish) -> torch.device:
     """The device that was asked for, set up to give the same bits again; float32 without TF32."""
-    for name, value in (("compiled", wish.compiled), ("config", place.config)):
-        if value:
-            raise ConfigError(
-                f"`{name}` is {value} with `{place.source}`; expected nothing, because another "
-                "package's class runs it, as its folder says. Leave it out."
-            )
+    if place.config:
+        raise ConfigError(
+            f"`config` is {place.config} with `{place.source}`; expected nothing, because another "
+            "package's class runs it, as its folder says. Leave it out."
+        )
     device = open_device(wish.device)
     dtype_of("exact", device)
     if device.type == "cuda":

@@ -1,14 +1,21 @@
 """Codecs of transformers in the catalogue: how a folder of one is known, and its releases."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from xy_codec.catalogue import Family, Release
 from xy_codec.codes_shape import CodesShape
 from xy_codec.errors import CheckpointError
+from xy_codec.options import BandwidthOptions, DepthOptions
 from xy_codec.weights.source import CodecPlace
 
 _WEIGHTS = "model.safetensors"
 PREPROCESSOR = "preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class HubOptions(BandwidthOptions, DepthOptions):
+    """What codecs of transformers have; each has one of them, or none, as its row says."""
 
 
 def _recognises(place: CodecPlace) -> bool:
@@ -76,6 +83,6 @@ FAMILY = Family(
     recognises=_recognises,
     releases=_RELEASES,
     company="alone",
-    options=("bandwidth", "depth"),
+    options=HubOptions,
     weight_files=weight_files,
 )

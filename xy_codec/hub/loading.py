@@ -10,14 +10,7 @@ from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity, Option
 from xy_codec.engine.device import platform_name
 from xy_codec.errors import ConfigError
-from xy_codec.hub.alone import (
-    GEOMETRY,
-    AloneCodec,
-    BandwidthOptions,
-    DepthOptions,
-    NoOptions,
-    open_reproducible,
-)
+from xy_codec.hub.alone import GEOMETRY, AloneCodec, open_reproducible
 from xy_codec.hub.family import PREPROCESSOR, weight_files
 from xy_codec.hub.self_test import self_tested
 from xy_codec.hub.table import LATENTS_ONLY, ROWS, Config, Row
@@ -27,7 +20,7 @@ from xy_codec.hub.transformers_model import (
     load_transformers_model,
     read_transformers_config,
 )
-from xy_codec.options import read_options
+from xy_codec.options import BandwidthOptions, DepthOptions, NoOptions, read_options
 from xy_codec.weights.source import CodecPlace, files_sha256, settings_sha256
 
 _OPTIONS = {None: NoOptions, "depth": DepthOptions, "bandwidth": BandwidthOptions}

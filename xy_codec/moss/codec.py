@@ -3,19 +3,26 @@
 Implements the `Codec` contract. `packed.py` is what a pack runs.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xy_codec.contract import CodecIdentity, CodedClip, Codes, Waveform
-from xy_codec.engine.causal import CausalLayout, Segment, cut_clip, lay_out_segments
+from xy_codec.contract import CodecIdentity, CodedClip, Waveform
+from xy_codec.engine.causal import (
+    CausalLayout,
+    CodedSegment,
+    Segment,
+    SegmentJob,
+    coded_segments,
+    lay_out_segments,
+    segment_jobs,
+)
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.pack_stream import PackStream
-from xy_codec.engine.packing import Job, OpenClip, fill_packs
+from xy_codec.engine.packing import fill_packs
 from xy_codec.moss.model import MossAudioTokenizer
 from xy_codec.moss.packed import decode_pack, encode_pack
 
@@ -24,13 +31,6 @@ from xy_codec.moss.packed import decode_pack, encode_pack
 # a GPU nothing was measured.
 CPU = Geometry(tile_steps=512, pack_steps=2048, clip_steps=1)
 CUDA = Geometry(tile_steps=2048, pack_steps=2048, clip_steps=1)
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentJob(Job):
-    """A segment of a clip that is being encoded."""
-
-    segment: Segment
 
 
 class MossCodec(PackStream[SegmentJob]):
@@ -47,20 +47,7 @@ class MossCodec(PackStream[SegmentJob]):
         self.model = model
 
     def _jobs(self, tag: Any, waveform: Waveform) -> list[SegmentJob]:
-        segments = cut_clip(self.shape.num_frames(len(waveform)), self.geometry.pack_steps)
-        clip = OpenClip.of(tag, self.shape, len(waveform), len(segments))
-        return [
-            SegmentJob(
-                clip=clip,
-                samples=waveform,
-                first_frame=segment.first,
-                num_kept=segment.frames,
-                frames=segment.frames,
-                steps=segment.frames,
-                segment=segment,
-            )
-            for segment in segments
-        ]
+        return segment_jobs(tag, waveform, self.shape, self.geometry.pack_steps)
 
     def _pack_codes(self, jobs: Sequence[SegmentJob]) -> Tensor:
         hop = self.shape.samples_per_frame
@@ -75,31 +62,23 @@ class MossCodec(PackStream[SegmentJob]):
         hop = self.shape.output_samples_per_frame
         waves = [np.empty(clip.codes.shape[1] * hop, np.float32) for clip in clips]
         for depth in sorted({len(clip.codes) for clip in clips}):
-            for pack in fill_packs(self._segments_of(clips, depth), self.geometry):
-                parts = [clips[position].codes[:, segment.first :][:, : segment.frames]
-                         for position, segment in pack]  # fmt: skip
-                samples = self._pack_samples([segment for _, segment in pack], parts)
-                start = 0
-                for position, segment in pack:
-                    stop = start + segment.frames * hop
-                    waves[position][segment.first * hop :][: stop - start] = samples[start:stop]
+            codes = [(place, clip.codes) for place, clip in enumerate(clips)
+                     if len(clip.codes) == depth]  # fmt: skip
+            segments = coded_segments(codes, self.geometry.pack_steps)
+            for pack in fill_packs(segments, self.geometry):
+                samples, start = self._pack_samples(pack), 0
+                for part in pack:
+                    stop = start + part.segment.frames * hop
+                    first = part.segment.first * hop
+                    waves[part.position][first:][: stop - start] = samples[start:stop]
                     start = stop
         return waves
 
-    def _segments_of(
-        self, clips: Sequence[CodedClip], depth: int
-    ) -> Iterator[tuple[tuple[int, Segment], int]]:
-        """The segments of the clips that have so many codebooks, with the clips' positions."""
-        for position, clip in enumerate(clips):
-            if len(clip.codes) == depth:
-                for segment in cut_clip(clip.codes.shape[1], self.geometry.pack_steps):
-                    yield (position, segment), segment.frames
-
     @torch.inference_mode()
-    def _pack_samples(self, segments: Sequence[Segment], parts: Sequence[Codes]) -> Waveform:
-        """Samples of codes `[K', T]` that lie end to end."""
-        layout = self._lay_out(segments)
-        codes = torch.from_numpy(np.concatenate(parts, axis=1).T).long()
+    def _pack_samples(self, pack: Sequence[CodedSegment]) -> Waveform:
+        """Samples of segments that lie end to end."""
+        layout = self._lay_out([part.segment for part in pack])
+        codes = torch.from_numpy(np.concatenate([part.codes for part in pack], axis=1).T).long()
         samples = decode_pack(self.model, codes.to(self.device), layout)
         layout.remember()
         return samples.cpu().numpy()

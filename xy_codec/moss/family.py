@@ -7,6 +7,7 @@ from xy_codec.catalogue import Family, Release, one_checkpoint
 from xy_codec.codes_shape import CodesShape
 from xy_codec.moss.config import CodecConfig, is_moss
 from xy_codec.moss.released import REPOSITORY, released_config
+from xy_codec.options import DepthOptions
 from xy_codec.weights.shards import find_index, shard_files
 from xy_codec.weights.source import CodecPlace
 
@@ -46,6 +47,6 @@ FAMILY = Family(
     recognises=lambda place: is_moss(read_config(place)),
     releases=[Release(REPOSITORY, shape_of(released_config()), "Apache-2.0")],
     company="packed",
-    options=("depth",),
+    options=DepthOptions,
     weight_files=weight_files,
 )

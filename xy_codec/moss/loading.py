@@ -2,20 +2,19 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
 from xy_codec.engine.causal import BLOCK_FRAMES
 from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.precision import dtype_of
-from xy_codec.errors import ConfigError
 from xy_codec.moss.codec import CPU, CUDA, MossCodec
 from xy_codec.moss.config import CodecConfig
 from xy_codec.moss.family import read_config, shape_of
 from xy_codec.moss.released import NAME, released_config
 from xy_codec.moss.state_dict import build_model
-from xy_codec.options import depth_of, read_options, stated
+from xy_codec.options import DepthOptions, depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint, read_checkpoint
 from xy_codec.weights.shards import find_index, read_shards
 from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
@@ -23,24 +22,8 @@ from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class MossOptions:
-    """The options of a MOSS-Audio-Tokenizer.
-
-    Attributes:
-        depth: only the first so many codebooks; all without it.
-    """
-
-    depth: int | None = None
-
-
 def load(place: CodecPlace, wish: Wish) -> MossCodec:
     """The codec of a place."""
-    if wish.compiled:
-        raise ConfigError(
-            "The encoder is to be compiled, but MOSS-Audio-Tokenizer has no compiled form; "
-            "expected `compiled` to be false. Leave out `--compile`."
-        )
     config = CodecConfig.from_mapping(read_config(place))
     index = find_index(place.path)
     weights = index or find_files(place).weights
@@ -57,7 +40,7 @@ def assemble(
 ) -> MossCodec:
     """The codec of a checkpoint that has been read already."""
     name = _name(config)
-    chosen = read_options(MossOptions, options or {}, name)
+    chosen = read_options(DepthOptions, options or {}, name)
     depth = depth_of(chosen.depth, config.quantizer.num_quantizers, name)
     where = open_device(device)
     geometry = CPU if where.type == "cpu" else CUDA

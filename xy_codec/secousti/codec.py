@@ -5,7 +5,7 @@ Clips are cut into segments; `engine/pack_stream.py` fills packs with them and c
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xy_codec.contract import CodecIdentity, CodedClip, Side, Waveform
-from xy_codec.engine.causal import CausalLayout, Segment, cut_clip, lay_out_segments
+from xy_codec.engine.causal import (
+    CausalLayout,
+    CodedSegment,
+    Segment,
+    SegmentJob,
+    coded_segments,
+    lay_out_segments,
+    segment_jobs,
+)
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.pack_stream import PackStream
-from xy_codec.engine.packing import Job, OpenClip, fill_packs
-from xy_codec.errors import CodesError
-from xy_codec.secousti.config import HOP_SAMPLES, MARGIN_SAMPLES
+from xy_codec.engine.packing import fill_packs
+from xy_codec.secousti.config import MARGIN_SAMPLES
 from xy_codec.secousti.mel import windows_of
 from xy_codec.secousti.model import SecoustiModel
 from xy_codec.secousti.packed import decode_pack, encode_pack
@@ -32,14 +39,6 @@ CPU = Geometry(tile_steps=512, pack_steps=4096, clip_steps=1)
 CUDA = Geometry(tile_steps=4096, pack_steps=4096, clip_steps=1)
 # A recurrent layer takes as long for eight clips as for one.
 _SIDES_TOGETHER = 8
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentJob(Job):
-    """A segment of a clip; its samples are those of the whole clip, mirrored at both ends."""
-
-    segment: Segment
-    num_frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +74,11 @@ class SecoustiCodec(PackStream[SegmentJob]):
         return (self.model.config.state_width, self.model.config.width)
 
     def _jobs(self, tag: Any, waveform: Waveform) -> list[SegmentJob]:
-        num_tokens = self.shape.num_frames(len(waveform))
-        segments = cut_clip(num_tokens, self.geometry.pack_steps)
-        if not segments:
+        jobs = segment_jobs(tag, waveform, self.shape, self.geometry.pack_steps)
+        if not jobs:
             return []
-        clip = OpenClip.of(tag, self.shape, len(waveform), len(segments))
-        samples = np.pad(waveform, MARGIN_SAMPLES, mode="reflect")
-        return [
-            SegmentJob(
-                clip=clip,
-                samples=samples,
-                first_frame=segment.first,
-                num_kept=segment.frames,
-                frames=segment.frames,
-                steps=segment.frames,
-                segment=segment,
-                num_frames=len(waveform) // HOP_SAMPLES,
-            )
-            for segment in segments
-        ]
+        mirrored = np.pad(waveform, MARGIN_SAMPLES, mode="reflect")
+        return [replace(job, samples=mirrored) for job in jobs]
 
     def _pack_codes(self, jobs: Sequence[SegmentJob]) -> Tensor:
         starting = [job for job in jobs if job.segment.first == 0]
@@ -105,9 +90,8 @@ class SecoustiCodec(PackStream[SegmentJob]):
     def _stretch(self, job: SegmentJob) -> Stretch:
         token_frames = self.model.config.token_frames
         first = job.segment.first * token_frames
-        stop = min(first + job.segment.frames * token_frames, job.num_frames)
         windows = windows_of(torch.from_numpy(job.samples))
-        return Stretch(job.segment, windows[first:stop])
+        return Stretch(job.segment, windows[first:][: job.segment.frames * token_frames])
 
     @torch.inference_mode()
     def tokens_of(self, stretches: Sequence[Stretch]) -> Tensor:
@@ -151,31 +135,21 @@ class SecoustiCodec(PackStream[SegmentJob]):
 
     @torch.inference_mode()
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
-        vectors = [self._vector(position, clip.side) for position, clip in enumerate(clips)]
-        segments = (
-            ((position, segment), segment.frames)
-            for position, clip in enumerate(clips)
-            for segment in cut_clip(clip.codes.shape[1], self.geometry.pack_steps)
-        )
+        vectors = [self._vector(clip.side) for clip in clips]
+        codes = ((position, clip.codes) for position, clip in enumerate(clips))
+        segments = coded_segments(codes, self.geometry.pack_steps)
         waves: list[Waveform] = [np.empty(0, np.float32)] * len(clips)
-        parts: dict[int, list[Tensor]] = defaultdict(list)
+        mels: dict[int, list[Tensor]] = defaultdict(list)
         for pack in fill_packs(segments, self.geometry):
-            mels = self._decode_pack(pack, clips, vectors)
-            for (position, segment), mel in zip(pack, mels, strict=True):
-                parts[position].append(mel)
-                if segment.is_last:
-                    mel = torch.cat(parts.pop(position))
-                    waves[position] = self._vocode(mel, clips[position].key)
+            for part, mel in zip(pack, self._decode_pack(pack, vectors), strict=True):
+                mels[part.position].append(mel)
+                if part.segment.is_last:
+                    whole = torch.cat(mels.pop(part.position))
+                    waves[part.position] = self._vocode(whole, clips[part.position].key)
         return waves
 
-    def _vector(self, position: int, side: Side | None) -> Tensor:
+    def _vector(self, side: Side | None) -> Tensor:
         """The vector `[D]` that the decoder adds to each token of a clip."""
-        if side is None:
-            raise CodesError(
-                f"Codes {position} came without side values; expected the {self.side_sizes[0]} "
-                "floats that `encode_with_side` gave for the clip, because its tokens do not say "
-                "how it sounds. Pass `side`."
-            )
         values = torch.from_numpy(np.asarray(side, np.float32)).to(self.device)
         if len(values) == self.model.config.state_width:
             values = self.model.paralinguistic_encoder.to_vector(values)
@@ -187,24 +161,17 @@ class SecoustiCodec(PackStream[SegmentJob]):
         return wave
 
     def _decode_pack(
-        self,
-        pack: Sequence[tuple[int, Segment]],
-        clips: Sequence[CodedClip],
-        vectors: Sequence[Tensor],
+        self, pack: Sequence[CodedSegment], vectors: Sequence[Tensor]
     ) -> Sequence[Tensor]:
         """The log-mel `[frames, M]` of each segment of a pack."""
-        segments = [segment for _, segment in pack]
-        layout = self._lay_out(segments)
-        tokens = np.concatenate([
-            clips[position].codes[0, segment.first :][: segment.frames]
-            for position, segment in pack
-        ])  # fmt: skip
-        added = [vectors[position].expand(segment.frames, -1) for position, segment in pack]
+        layout = self._lay_out([part.segment for part in pack])
+        tokens = np.concatenate([part.codes[0] for part in pack])
+        added = [vectors[part.position].expand(part.segment.frames, -1) for part in pack]
         on_device = torch.from_numpy(tokens).long().to(self.device)
         mel = decode_pack(self.model, on_device, torch.cat(added), layout)
         layout.remember()
         token_frames = self.model.config.token_frames
-        return torch.split(mel, [segment.frames * token_frames for segment in segments])
+        return torch.split(mel, [part.segment.frames * token_frames for part in pack])
 
     def _lay_out(self, segments: Sequence[Segment]) -> CausalLayout:
         return lay_out_segments(segments, self.geometry.tile_steps, self.device)
@@ -212,4 +179,5 @@ class SecoustiCodec(PackStream[SegmentJob]):
 
 def middle_of(job: SegmentJob) -> Tensor:
     """The windows that the side values of a clip are made from."""
-    return windows_of(torch.from_numpy(job.samples))[middle(job.num_frames)]
+    windows = windows_of(torch.from_numpy(job.samples))
+    return windows[middle(len(windows))]

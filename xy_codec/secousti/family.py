@@ -1,5 +1,6 @@
 """SecoustiCodec in the catalogue: how its files are known, and its releases."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from xy_codec.catalogue import Family, Release
@@ -11,6 +12,18 @@ from xy_codec.weights.source import CodecPlace
 
 _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _VOCODER = "hift"
+
+
+@dataclass(frozen=True, slots=True)
+class SecoustiOptions:
+    """The options of a SecoustiCodec.
+
+    Attributes:
+        allow_upsampling: take clips that were recorded below 22,050 Hz. The reference refuses
+            them: its training saw nothing that was resampled up.
+    """
+
+    allow_upsampling: bool = False
 
 
 def shape_of(config: CodecConfig, allow_upsampling: bool = False) -> CodesShape:
@@ -68,6 +81,6 @@ FAMILY = Family(
         for stride, (_, file) in RELEASES.items()
     ],
     company="packed",
-    options=("allow_upsampling",),
+    options=SecoustiOptions,
     weight_files=codec_files,
 )

@@ -3,17 +3,16 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
 from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.precision import dtype_of
-from xy_codec.errors import ConfigError
 from xy_codec.options import read_options, stated
 from xy_codec.secousti.codec import CPU, CUDA, SecoustiCodec
 from xy_codec.secousti.config import CodecConfig
-from xy_codec.secousti.family import codec_files, shape_of
+from xy_codec.secousti.family import SecoustiOptions, codec_files, shape_of
 from xy_codec.secousti.released import RELEASES, released_config
 from xy_codec.secousti.state_dict import build_model, config_of, read_released
 from xy_codec.weights.checkpoint import Checkpoint
@@ -22,25 +21,8 @@ from xy_codec.weights.source import CodecPlace, settings_sha256
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SecoustiOptions:
-    """The options of a SecoustiCodec.
-
-    Attributes:
-        allow_upsampling: take clips that were recorded below 22,050 Hz. The reference refuses
-            them: its training saw nothing that was resampled up.
-    """
-
-    allow_upsampling: bool = False
-
-
 def load(place: CodecPlace, wish: Wish) -> SecoustiCodec:
     """The codec of a place."""
-    if wish.compiled:
-        raise ConfigError(
-            "A SecoustiCodec was to be compiled; expected the eager encoder, which is the only "
-            "one there is. Leave out `--compile`."
-        )
     codec, vocoder = codec_files(place)
     logger.info("Reading the checkpoints `%s` and `%s`", codec, vocoder)
     return assemble(read_released(codec, vocoder), wish.device, wish.options or {})

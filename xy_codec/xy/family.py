@@ -1,5 +1,7 @@
 """XY-Tokenizer in the catalogue: how its checkpoints are known, and its releases."""
 
+from dataclasses import dataclass
+
 from xy_codec.catalogue import Family, Release
 from xy_codec.codes_shape import CodesShape
 from xy_codec.weights.source import CodecPlace
@@ -11,6 +13,19 @@ _REPOSITORIES = {
     "xy-tokenizer-ttsd-24k": "OpenMOSS-Team/MOSS_TTSD_tokenizer",
     "xy-tokenizer-ttsd-32k": "OpenMOSS-Team/MOSS_TTSD_tokenizer",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class XYOptions:
+    """The options of an XY-Tokenizer.
+
+    Attributes:
+        overlap_seconds: right context of windows in clips that need several.
+        depth: only the first so many codebooks; all without it.
+    """
+
+    overlap_seconds: float = 10.0
+    depth: int | None = None
 
 
 def shape_of(config: CodecConfig, depth: int | None = None) -> CodesShape:
@@ -46,5 +61,6 @@ FAMILY = Family(
     releases=_releases(),
     company="packed",
     precisions=("exact", "fast"),
-    options=("depth", "overlap_seconds"),
+    options=XYOptions,
+    compiles=True,
 )

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
@@ -15,25 +15,12 @@ from xy_codec.options import depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.weights.source import BUNDLED, CodecPlace, find_files, read_config, settings_sha256
 from xy_codec.xy.config import CodecConfig
-from xy_codec.xy.family import shape_of
+from xy_codec.xy.family import XYOptions, shape_of
 from xy_codec.xy.packed_codec import PackedCodec
 from xy_codec.xy.released import VARIANTS, released_config
 from xy_codec.xy.state_dict import build_model, head_size, read_released
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class XYOptions:
-    """The options of an XY-Tokenizer.
-
-    Attributes:
-        overlap_seconds: right context of windows in clips that need several.
-        depth: only the first so many codebooks; all without it.
-    """
-
-    overlap_seconds: float = 10.0
-    depth: int | None = None
 
 
 def load(place: CodecPlace, wish: Wish) -> PackedCodec:

@@ -59,12 +59,13 @@ def compare_codes(
 
 
 def side_error(stored: Side | None, fresh: Side | None) -> float:
-    """The largest difference of two clips' side values; infinite where only one has some."""
+    """The largest difference of two clips' side values; infinite where they cannot be compared."""
     if stored is None and fresh is None:
         return 0.0
     if stored is None or fresh is None or stored.shape != fresh.shape:
         return math.inf
-    return float(np.abs(stored - fresh).max(initial=0.0))
+    error = float(np.abs(stored - fresh).max(initial=0.0))
+    return math.inf if math.isnan(error) else error
 
 
 def agreement(stored: Codes, fresh: Codes, shift: int = 0) -> float:

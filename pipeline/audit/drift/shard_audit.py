@@ -17,6 +17,8 @@ from pipeline.audit.sample.shard_source import ShardAuditSettings, ShardSource
 from pipeline.audit.tokens.token_checks import CheckedPart
 from xy_codec.audio import resample
 from xy_codec.contract import Codec, Codes, Encoded, Waveform
+from xy_codec.errors import CodesError
+from xy_codec.inputs import check_side
 
 # Hypotheses cost twenty encodings of a clip each; a few clips name the fault of a shard.
 _MAX_EXPLAINED = 4
@@ -81,7 +83,7 @@ class ShardAudit:
         heard = {
             index: original.waveform
             for index, original in enumerate(originals)
-            if original.waveform is not None and self._usable(original.clip.codes)
+            if original.waveform is not None and self._usable(original.clip.encoded.codes)
         }
         return dict(zip(heard, self._codec.encode_with_side(list(heard.values())), strict=True))
 
@@ -91,7 +93,7 @@ class ShardAudit:
         explained = 0
         for index, (codes, side) in fresh.items():
             original = source.originals[index]
-            stored = Encoded(original.clip.codes, original.clip.side)
+            stored = original.clip.encoded
             drift = compare_codes(
                 stored.codes,
                 codes,
@@ -112,7 +114,7 @@ class ShardAudit:
         if not any(drift.differing_codes) and drift.stored_frames == drift.fresh_frames:
             return replace(drift, explained_by="other side values", explained_agreement=1.0)
         found = _swapped(source, original, fresh)
-        found = found or explain(original.clip.codes, fresh, original, self._codec)
+        found = found or explain(original.clip.encoded.codes, fresh, original, self._codec)
         if found is None:
             return drift
         return replace(drift, explained_by=found.name, explained_agreement=found.agreement)
@@ -125,18 +127,15 @@ class ShardAudit:
     ) -> dict[tuple[int, str], Waveform]:
         wanted: dict[tuple[int, str], Encoded] = {}
         for index, original in enumerate(originals):
-            if original.waveform is not None and self._usable(original.clip.codes):
-                wanted[index, "stored"] = Encoded(original.clip.codes, original.clip.side)
+            if original.waveform is not None and self._decodes(original.clip.encoded):
+                wanted[index, "stored"] = original.clip.encoded
             if index in drifts and not drifts[index].equal and fresh[index].codes.shape[1]:
                 wanted[index, "fresh"] = fresh[index]
         if self._codec.identity.decodes == "no":
             return {}
         rate_hz = self._codec.shape.output_rate_hz
-        decoded = self._codec.decode(
-            [encoded.codes for encoded in wanted.values()],
-            side=[encoded.side for encoded in wanted.values()],
-            keys=[originals[index].clip.key for index, _ in wanted],
-        )
+        keys = [originals[index].clip.key for index, _ in wanted]
+        decoded = self._codec.decode_encoded(list(wanted.values()), keys=keys)
         return {
             name: resample(self._without_fill(waveform, originals[name[0]]), rate_hz, RATE_HZ)
             for name, waveform in zip(wanted, decoded, strict=True)
@@ -160,6 +159,14 @@ class ShardAudit:
             and (codes.max(axis=1) < np.array(shape.codebook_sizes)).all()
         )
 
+    def _decodes(self, encoded: Encoded) -> bool:
+        """Whether the codec decodes what is stored of a clip."""
+        try:
+            check_side(encoded.side, self._codec.side_sizes, 0)
+        except CodesError:
+            return False
+        return self._usable(encoded.codes)
+
     def _clip(
         self,
         index: int,
@@ -171,7 +178,7 @@ class ShardAudit:
         reasons: dict[str, str] = {}
         if original.reason is not None:
             reasons["original"] = original.reason.value
-        elif not self._usable(original.clip.codes):
+        elif not self._decodes(original.clip.encoded):
             reasons["decode"] = Reason.BAD_CODES.value
         elif not self._settings.reencode:
             reasons["drift"] = Reason.NOT_ASKED.value

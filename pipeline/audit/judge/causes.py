@@ -5,6 +5,7 @@ damage after the codec hits single codes. That difference, shifts, lengths, cons
 the hypotheses that were re-encoded tell the causes apart.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -178,7 +179,10 @@ def _detail(name: str, drifts: Sequence[Drift]) -> str:
             f"{abs(shift)} frame{'s' if abs(shift) > 1 else ''} {'late' if shift > 0 else 'early'}"
         )
     if name == "other side values":
-        return f"side values differ by up to {max(drift.side_error for drift in drifts):.3g}"
+        errors = [drift.side_error for drift in drifts]
+        if not all(map(math.isfinite, errors)):
+            return "side values that are not the codec's: their number, or a value, is wrong"
+        return f"side values differ by up to {max(errors):.3g}"
     if name == "flipped bits":
         bits = sum(drift.one_bit_flips for drift in drifts)
         codes = sum(sum(drift.differing_codes) for drift in drifts)

@@ -5,7 +5,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pipeline.audit.findings import METRIC_NAMES, METRICS, AuditFindings, ClipFinding, Scores
+from pipeline.audit.findings import (
+    METRIC_NAMES,
+    METRICS,
+    SIDE_ROUNDING,
+    AuditFindings,
+    ClipFinding,
+    Scores,
+)
 from pipeline.audit.judge.baseline import Baseline, by_shard
 from pipeline.audit.judge.causes import drift_faults, flip_rate, flip_rates
 from pipeline.audit.judge.content import Changes, run_changes, shard_changes
@@ -79,9 +86,13 @@ def allowed_flip_rate(findings: AuditFindings, thresholds: Thresholds) -> float:
 
 def _drifts(clips: Sequence[ClipFinding], allowed: float, thresholds: Thresholds) -> bool:
     """Whether a shard drifts: one clip is enough where codes must be equal."""
-    rates = np.array([flip_rate(clip.drift) for clip in clips if clip.drift is not None])
-    if not len(rates):
+    drifts = [clip.drift for clip in clips if clip.drift is not None]
+    if not drifts:
         return False
+    # Codes of another platform may flip; side values only round.
+    if any(drift.side_error > SIDE_ROUNDING for drift in drifts):
+        return True
+    rates = np.array([flip_rate(drift) for drift in drifts])
     if allowed <= thresholds.max_flip_rate:
         return bool((rates > allowed).any())
     # Far beyond the yardstick no rounding explains a clip; nearer to it the shard's mean decides.

@@ -36,7 +36,7 @@ class Playback:
             url = self.source_map.locate(manifest.url)
             (clip,) = sampled_clips(table, part.codes_of([finding.row]), manifest, url)
             original = read_original(clip, self.storage, RATE_HZ)
-            (decoded,) = self.codec.decode([clip.codes])
+            (decoded,) = self.codec.decode_encoded([clip.encoded], keys=[clip.key])
         except (PipelineError, XYCodecError, ValueError):
             return None
         if original.waveform is None:

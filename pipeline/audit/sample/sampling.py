@@ -13,7 +13,7 @@ from pydantic import Field
 from pipeline.audit.findings import ClipFacts
 from pipeline.output.manifest import Manifest
 from pipeline.output.schema import SIDE
-from xy_codec.contract import Codes, Side
+from xy_codec.contract import Codes, Encoded, Side
 
 Stratum = Literal["language", "speaker", "dnsmos"]
 STRATA: tuple[str, ...] = get_args(Stratum)
@@ -42,9 +42,8 @@ class SampledClip(ClipFacts):
     """One row of a part with its codes, and what its original in the tar at `url` must be."""
 
     url: str
-    codes: Codes
+    encoded: Encoded
     audio_xxh64: int
-    side: Side | None = None
 
 
 def ranks(keys: list[str], shard: str, seed: int) -> NDArray[np.uint64]:
@@ -99,7 +98,7 @@ def sampled_clips(
             url=url,
             row=row,
             key=values["key"],
-            codes=codes[row],
+            encoded=Encoded(codes[row], _side(values)),
             corpus=corpus_of(manifest.shard),
             language=values["language"],
             speaker=values["speaker"],
@@ -110,10 +109,14 @@ def sampled_clips(
             tar_offset=values["tar_offset"],
             tar_size=values["tar_size"],
             audio_xxh64=values["audio_xxh64"],
-            side=np.array(values[SIDE], np.float32) if SIDE in values else None,
         )
         for row, values in zip(rows, picked, strict=True)
     ]
+
+
+def _side(values: Mapping[str, Any]) -> Side | None:
+    """The side values in a row, where its codec has some."""
+    return np.array(values[SIDE], np.float32) if SIDE in values else None
 
 
 def dnsmos_band(value: float | None) -> str | None:

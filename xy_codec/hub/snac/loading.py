@@ -8,12 +8,11 @@ from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
 from xy_codec.engine.device import platform_name
 from xy_codec.errors import ConfigError
-from xy_codec.hub.alone import GEOMETRY, AloneCodec, NoOptions, open_reproducible
+from xy_codec.hub.alone import GEOMETRY, AloneCodec, open_reproducible
 from xy_codec.hub.packages import build_model, import_model
 from xy_codec.hub.self_test import self_tested
 from xy_codec.hub.snac.family import rows_of_codebooks, shape_of
 from xy_codec.hub.snac.model import SnacModel
-from xy_codec.options import read_options
 from xy_codec.weights.checkpoint import load_state, read_checkpoint
 from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
 
@@ -23,7 +22,6 @@ logger = logging.getLogger(__name__)
 def load(place: CodecPlace, wish: Wish) -> AloneCodec:
     """The codec of a folder."""
     device = open_reproducible(place, wish)
-    read_options(NoOptions, wish.options or {}, "snac")
     config = place.json("config.json")
     strides, window = config["vq_strides"], config.get("attn_window_size") or 1
     if math.lcm(strides[0], window) != strides[0]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from xy_codec.catalogue import Family, Release, one_checkpoint
 from xy_codec.codes_shape import CodesShape
+from xy_codec.options import DepthOptions
 from xy_codec.weights.source import CodecPlace
 
 
@@ -45,6 +46,6 @@ FAMILY = Family(
     recognises=_recognises,
     releases=(Release("fnlp/SpeechTokenizer", shape_of(_SPEECH, 8), "Apache-2.0"),),
     company="alone",
-    options=("depth",),
+    options=DepthOptions,
     weight_files=lambda place: one_checkpoint(inner_place(place)),
 )

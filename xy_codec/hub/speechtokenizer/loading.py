@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity, Waveform
 from xy_codec.engine.device import platform_name
-from xy_codec.hub.alone import GEOMETRY, AloneCodec, DepthOptions, open_reproducible
+from xy_codec.hub.alone import GEOMETRY, AloneCodec, open_reproducible
 from xy_codec.hub.packages import build_model, import_model
 from xy_codec.hub.self_test import self_tested
 from xy_codec.hub.speechtokenizer.family import inner_place, shape_of
-from xy_codec.options import depth_of, read_options
+from xy_codec.options import DepthOptions, depth_of, read_options
 from xy_codec.weights.checkpoint import load_state, read_checkpoint
 from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
 

@@ -1,0 +1,62 @@
+"""Looks whether clips have the fields that `--where` names, before a run reads all of its shards.
+
+Without this a misspelt field filters every clip, after every shard was downloaded. `fleet/run.py`
+and `inspect/plan.py` call it; it reads the first 2 MiB of a few shards.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.corpus.metadata import parse_json
+from pipeline.corpus.pairing import split_name
+from pipeline.corpus.sampling import first_members
+from pipeline.corpus.shard import Shard
+from pipeline.corpus.where import fields_of
+from pipeline.errors import InputError, UsageError
+from pipeline.storage.client import Storage
+from xy_codec.validation import nearest
+
+# More than one, because in a corpus of several sources a field may be missing in all clips of one.
+_MAX_SHARDS = 5
+
+
+def check_filter_fields(where: str, shards: Sequence[Shard], storage: Storage) -> None:
+    """Raise when no clip at the beginnings of a few shards has a field that the filter names."""
+    wanted = fields_of(where)
+    known: set[str] = set()
+    num_clips = num_shards = 0
+    for shard in shards[:: max(1, len(shards) // _MAX_SHARDS)][:_MAX_SHARDS]:
+        if all(name in known for name in wanted):
+            return
+        num_shards += 1
+        for fields in _first_fields(shard, storage):
+            num_clips += 1
+            known.update(_names(fields))
+    missing = [name for name in wanted if name not in known]
+    if not missing or not num_clips:
+        return
+    faults = [f"`{name}` (expected {nearest(name, known)})" for name in missing]
+    raise UsageError(
+        f"`--where '{where}'` names fields that none of the first {num_clips} clips of "
+        f"{num_shards} shards has: {', '.join(faults)}; correct them, or, where other shards have "
+        f"`{missing[0]}`, write `{missing[0]} != null and …`"
+    )
+
+
+def _first_fields(shard: Shard, storage: Storage) -> Iterator[Mapping[str, Any]]:
+    try:
+        members = list(first_members(shard, storage))
+    except InputError:
+        return  # the run names a shard that cannot be read
+    for member in members:
+        _, extension = split_name(member.name) or ("", "")
+        fields = parse_json(member.payload or b"") if extension == "json" else ""
+        if not isinstance(fields, str):
+            yield fields
+
+
+def _names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in fields.items():
+        yield prefix + name
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{name}.")
