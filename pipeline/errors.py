@@ -8,7 +8,8 @@ PipelineError
 ├── InputError           an input that cannot be listed or read
 │   └── NotFoundError    there is nothing at its path or URL
 ├── OutputError          an output that cannot be written, or belongs to another run
-│   └── IdentityError    the output was made with another codec, resampler or option
+│   ├── IdentityError    the output was made with another codec, resampler or option
+│   └── LeaseError       another run works in the output
 ├── StorageError         storage that kept failing after every retry
 ├── WorkerError          workers that do not start
 ├── NodeError            a machine on which a worker cannot do its work
@@ -41,6 +42,10 @@ class OutputError(PipelineError):
 
 class IdentityError(OutputError):
     """The output was made with another codec, resampler or option than this run has."""
+
+
+class LeaseError(OutputError):
+    """Another run works in the output, or took it over from this one."""
 
 
 class StorageError(PipelineError):

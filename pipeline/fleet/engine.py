@@ -4,7 +4,8 @@
 (`ray/engine.py`) on a cluster.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from pipeline.worker.worker import ShardWorker
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import Codec, CodecIdentity
 
+_ASK_SECONDS = 0.2
+
 
 class Engine(Protocol):
     """Runs workers, in this process or on a cluster."""
@@ -30,8 +33,16 @@ class Engine(Protocol):
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         ...
 
-    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish."""
+    def run(
+        self,
+        settings: WorkerSettings,
+        shards: Sequence[Shard],
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> Iterator[ShardOutcome]:
+        """Yield one outcome per shard, as they finish.
+
+        No shard is handed out while `may_go_on()` is false. It raises when another run took over.
+        """
         ...
 
     def close(self) -> None:
@@ -59,14 +70,24 @@ class InlineEngine:
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         return measure_flip_rate(self.codec, self._request, shard, storage)
 
-    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+    def run(
+        self,
+        settings: WorkerSettings,
+        shards: Sequence[Shard],
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish; SIGTERM drains, as with Ray."""
         ordered = sorted(shards, key=lambda shard: (-shard.size_bytes, shard.path))
         num_taken = num_ended = num_done = 0
 
+        def wait_until_sure() -> None:
+            while not may_go_on():
+                time.sleep(_ASK_SECONDS)
+
         def take() -> Iterator[Shard]:
             nonlocal num_taken
             for shard in ordered:
+                wait_until_sure()
                 if self._drain.is_asked:
                     return
                 num_taken += 1
@@ -76,7 +97,8 @@ class InlineEngine:
             return self._drain.is_asked and self._drain.is_over(num_taken - num_ended)
 
         with self._drain.on_sigterm():
-            for outcome in ShardWorker(settings, self.codec).run(take(), is_over):
+            worker = ShardWorker(settings, self.codec)
+            for outcome in worker.run(take(), is_over, before_commit=wait_until_sure):
                 num_ended += 1
                 num_done += outcome.is_done
                 yield outcome

@@ -19,7 +19,9 @@ from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, list_lines
+from pipeline.fleet.drain import end_on_sigterm
 from pipeline.fleet.engine import Engine
+from pipeline.fleet.lease import Lease, hold_lease
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import (
     admit_changed,
@@ -56,6 +58,7 @@ class RunRequest:
     max_reject_rate: _Share = 1.0
     redo_changed: bool = False
     allow_damaged: bool = False
+    wait_for_output: bool = False
     quiet: bool = False
     codec: CodecRequest | None = None
 
@@ -72,6 +75,24 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
         return finished
+    with (
+        end_on_sigterm(),
+        hold_lease(request.storage, output, wait=request.wait_for_output) as lease,
+    ):
+        # Another run may have done some shards, or all, until the lease was taken.
+        manifests = list_manifests(request.storage, output)
+        finished = _summary_if_finished(request, output, shards, manifests)
+        return finished or _run_alone(request, engine, output, shards, manifests, lease)
+
+
+def _run_alone(
+    request: RunRequest,
+    engine: Engine,
+    output: str,
+    shards: Sequence[Shard],
+    manifests: Sequence[ManifestName],
+    lease: Lease,
+) -> RunSummary:
     identity = build_identity(engine.identity(), request.rules)
     notes = provenance(request) | _flip_rate(request, engine, output, shards)
     claim_output(request.storage, output, identity, notes, asdict(request.tuning))
@@ -86,7 +107,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     )
     if left:
         settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
-        _work(request, engine, settings, left, summary)
+        _work(request, engine, settings, left, summary, lease)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
     before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)
@@ -163,10 +184,11 @@ def _work(
     settings: WorkerSettings,
     left: Sequence[Shard],
     summary: RunSummary,
+    lease: Lease,
 ) -> None:
     events = EventLog(settings.storage, settings.output)
     events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
-    outcomes = engine.run(settings, left)
+    outcomes = engine.run(settings, left, lease.may_go_on)
     try:
         with show_run(summary, quiet=request.quiet) as show:
             for outcome in outcomes:

@@ -6,7 +6,7 @@ happens after a fault, `hang_watch.py` which workers hang. `worker_pool.py` keep
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from pipeline.corpus.shard import Shard
@@ -77,7 +77,12 @@ class RayEngine:
         self.identity()
         return self._pool.flip_rate(shard, storage)
 
-    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+    def run(
+        self,
+        settings: WorkerSettings,
+        shards: Sequence[Shard],
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish."""
         self.identity()
         scheduler = Scheduler(shards, self._policy)
@@ -86,7 +91,7 @@ class RayEngine:
         self._hungry = set(self._pool.starts)
         metrics = RunMetrics(settings.identity.identity8)
         with self._drain.on_sigterm():
-            for outcome in self._work(self._tuned(settings), scheduler):
+            for outcome in self._work(self._tuned(settings), scheduler, may_go_on):
                 metrics.take(outcome)
                 metrics.show(len(self._pool.starts), scheduler.num_left)
                 yield outcome
@@ -113,13 +118,17 @@ class RayEngine:
             self._is_connected = False
 
     def _work(
-        self, settings: WorkerSettings, scheduler: Scheduler[Shard]
+        self,
+        settings: WorkerSettings,
+        scheduler: Scheduler[Shard],
+        may_go_on: Callable[[], bool],
     ) -> Iterator[ShardOutcome]:
         while scheduler.num_left:
+            is_sure = may_go_on()
             if self._drain.is_asked:
                 if self._drain.is_over(scheduler.num_in_hand):
                     raise drained(len(scheduler.done), scheduler.num_left)
-            else:
+            elif is_sure:
                 self._resize(scheduler)
                 self._hand_out(settings, scheduler)
             yield from self._end_hung(scheduler)
