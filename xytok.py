@@ -14,7 +14,7 @@ What a name needs is imported when it is first used: `import xytok` costs nothin
 whose messages say what is wrong, what was expected and what to do:
 
     PipelineError    UsageError, InputError, NotFoundError, OutputError, IdentityError,
-                     StorageError, WorkerError, NodeError, DrainedError,
+                     LeaseError, StorageError, WorkerError, NodeError, DrainedError,
                      RejectRateError, DamageError; all in `pipeline.errors`
     XYCodecError     CheckpointError, ConfigError, AudioError, CodesError; all in `xy_codec.errors`
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         DrainedError,
         IdentityError,
         InputError,
+        LeaseError,
         NodeError,
         NotFoundError,
         OutputError,
@@ -80,6 +81,7 @@ __all__ = [
     "DrainedError",
     "IdentityError",
     "InputError",
+    "LeaseError",
     "NodeError",
     "NotFoundError",
     "OutputError",
@@ -113,6 +115,7 @@ _HOMES = {
     "DrainedError": "pipeline.errors",
     "IdentityError": "pipeline.errors",
     "InputError": "pipeline.errors",
+    "LeaseError": "pipeline.errors",
     "NodeError": "pipeline.errors",
     "NotFoundError": "pipeline.errors",
     "OutputError": "pipeline.errors",
@@ -257,6 +260,7 @@ def tokenize(
     max_reject_rate: float = 0.5,
     redo_changed: bool = False,
     allow_damaged: bool = False,
+    wait_for_output: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Turn shards of speech into codes; the same call again does what is left.
@@ -274,6 +278,7 @@ def tokenize(
         max_reject_rate: Stop with `RejectRateError` when more of the clips are rejects.
         redo_changed: Do shards again that were replaced since they were done.
         allow_damaged: Return also when shards were damaged; otherwise `DamageError` names them.
+        wait_for_output: Wait while another run works in the output; otherwise `LeaseError`.
 
     >>> shards = "tests/speech/Emilia/IT/*.tar"
     >>> run = xytok.tokenize(shards, "codes", codec="xy-nano", engine="inline")
@@ -308,6 +313,7 @@ def tokenize(
         max_reject_rate=max_reject_rate,
         redo_changed=redo_changed,
         allow_damaged=allow_damaged,
+        wait_for_output=wait_for_output,
         quiet=quiet,
         codec=wanted,
     )

@@ -34,6 +34,7 @@ class RunOptions:
         tuning: a file that `xytok bench --save-tuning` wrote: the fastest settings here.
         redo_changed: do shards again that were replaced since they were done.
         allow_damaged: exit with 0 although shards are damaged.
+        wait_for_output: wait while another run works in the output; else the command ends then.
         max_reject_rate: fail when more than this share of the clips are rejects; a run stops early
             once it has seen 200 clips.
     """
@@ -51,6 +52,7 @@ class RunOptions:
     storage_options: Annotated[StorageOptions, _RUN] = None
     redo_changed: Annotated[bool, _RUN] = False
     allow_damaged: Annotated[bool, _RUN] = False
+    wait_for_output: Annotated[bool, _RUN] = False
     max_reject_rate: Annotated[Annotated[float, Field(ge=0, le=1)], _RUN] = 0.5
     ray: Annotated[RayOptions, flags("Ray", "load_minutes")] = RayOptions()
 

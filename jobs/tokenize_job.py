@@ -25,6 +25,7 @@ def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -
         max_reject_rate=options.max_reject_rate,
         redo_changed=options.redo_changed,
         allow_damaged=options.allow_damaged,
+        wait_for_output=options.wait_for_output,
         quiet=log.quiet,
         codec=options.codec,
     )

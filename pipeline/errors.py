@@ -8,7 +8,8 @@ PipelineError
 ├── InputError           an input that cannot be listed or read
 │   └── NotFoundError    there is nothing at its path or URL
 ├── OutputError          an output that cannot be written, or belongs to another run
-│   └── IdentityError    the output was made with another codec, resampler or option
+│   ├── IdentityError    the output was made with another codec, resampler or option
+│   └── LeaseError       another run works in the output
 ├── StorageError         storage that kept failing after every retry
 │   └── RefusedError     storage that refuses, for want of credentials or permissions
 ├── WorkerError          workers that do not start
@@ -43,6 +44,10 @@ class OutputError(PipelineError):
 
 class IdentityError(OutputError):
     """The output was made with another codec, resampler or option than this run has."""
+
+
+class LeaseError(OutputError):
+    """Another run works in the output, or took it over from this one."""
 
 
 class StorageError(PipelineError):

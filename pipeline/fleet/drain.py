@@ -49,6 +49,29 @@ class Drain:
         return not num_in_hand or time.monotonic() > self._deadline
 
 
+@contextmanager
+def end_on_sigterm() -> Iterator[None]:
+    """Raise where SIGTERM meets the main thread, so that what was begun is undone in order.
+
+    It covers the time before and after `Drain.on_sigterm`: no shard is in hand then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise DrainedError(
+            "Stopped by SIGTERM with no shard in hand; expected to run to the end; the same "
+            "command resumes"
+        )
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def drained(num_done: int, num_left: int) -> DrainedError:
     """The error that ends a drained run; exit codes tell it from a failure."""
     return DrainedError(

@@ -41,7 +41,13 @@ _ENDS = {
     "shard shows whether the node works",
 }
 
+MayGoOn = Callable[[], bool]
 MakeBreaker = Callable[[WorkerSettings, Callable[[str], str]], StorageBreaker[Shard]]
+
+
+def always() -> bool:
+    """For runs without a lease."""
+    return True
 
 
 class Driver:
@@ -94,9 +100,16 @@ class Driver:
         return self._identity
 
     def run(
-        self, settings: WorkerSettings, shards: Sequence[Shard], drain: Drain
+        self,
+        settings: WorkerSettings,
+        shards: Sequence[Shard],
+        drain: Drain,
+        may_go_on: MayGoOn = always,
     ) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish."""
+        """Yield one outcome per shard, as they finish.
+
+        No shard is handed out while `may_go_on()` is false; it raises when another run took over.
+        """
         self.identity()
         scheduler = self._scheduler = Scheduler(shards, self._policy)
         for worker, start in self._pool.starts.items():
@@ -109,12 +122,13 @@ class Driver:
 
         breaker = self._make_breaker(settings, reference)
         while scheduler.num_left:
+            is_sure = may_go_on()
             if drain.is_asked:
                 if drain.is_over(scheduler.num_in_hand):
                     raise drained(scheduler.num_done, scheduler.num_left)
             else:
                 self._resize(scheduler)
-                if not breaker.is_open:
+                if is_sure and not breaker.is_open:
                     self._hand_out(settings, scheduler)
             yield from self._resolve(breaker, scheduler)
             yield from self._end_hung(scheduler)

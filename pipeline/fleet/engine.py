@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.breaker import StorageBreaker
 from pipeline.fleet.drain import DRAIN_SECONDS, Drain
-from pipeline.fleet.driver import Driver, MakeBreaker
+from pipeline.fleet.driver import Driver, MakeBreaker, MayGoOn, always
 from pipeline.fleet.inline_pool import InlinePool
 from pipeline.fleet.probe import StorageProber
 from pipeline.fleet.ray.options import RayOptions
@@ -34,8 +34,13 @@ class Engine(Protocol):
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         ...
 
-    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish."""
+    def run(
+        self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
+    ) -> Iterator[ShardOutcome]:
+        """Yield one outcome per shard, as they finish.
+
+        No shard is handed out while `may_go_on()` is false. It raises when another run took over.
+        """
         ...
 
     def close(self) -> None:
@@ -74,11 +79,14 @@ class InlineEngine:
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         return measure_flip_rate(self.codec, self._request, shard, storage)
 
-    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+    def run(
+        self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
+    ) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish; SIGTERM drains, as with Ray."""
+        self._pool.may_commit = may_go_on
         try:
             with self._drain.on_sigterm():
-                yield from self._driver.run(settings, shards, self._drain)
+                yield from self._driver.run(settings, shards, self._drain, may_go_on)
         finally:
             self.close()
 

@@ -4,7 +4,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.pool import Accepted, Loaded, Report, Returned, Steps, WorkerStart
@@ -15,6 +15,7 @@ from pipeline.worker.fault import Owner
 from pipeline.worker.settings import WorkerSettings
 from xy_codec.contract import Codec
 
+_ASK_SECONDS = 0.2
 _NODE = socket.gethostname()
 
 
@@ -28,6 +29,8 @@ class InlinePool:
         self._reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
         self.starts: dict[str, WorkerStart] = {}
         self.may_get_nodes = False
+        # Whether this run still holds its output, which is asked before every manifest.
+        self.may_commit: Callable[[], bool] = lambda: True
         self.codec: Codec | None = None
 
     @property
@@ -45,11 +48,15 @@ class InlinePool:
         self.codec = self.codec or self._request.load()
         worker = f"worker-{self._num_started}"
         self._num_started += 1
-        self._hosts[worker] = WorkerHost()
+        self._hosts[worker] = WorkerHost(self._wait_until_sure)
         self._hosts[worker].open(self.codec, "")
         seconds = time.perf_counter() - started
         start = WorkerStart(self.codec.identity, _NODE, _NODE, 0, 0.0, seconds)
         self._reports.put(Loaded(worker, _NODE, start))
+
+    def _wait_until_sure(self) -> None:
+        while not self.may_commit():
+            time.sleep(_ASK_SECONDS)
 
     def submit(self, worker: str, settings: WorkerSettings, shard: Shard) -> None:
         """Give the worker a shard."""

@@ -20,7 +20,9 @@ from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, RejectRateError, list_lines
+from pipeline.fleet.drain import end_on_sigterm
 from pipeline.fleet.engine import Engine
+from pipeline.fleet.lease import Lease, hold_lease
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import (
     admit_changed,
@@ -57,6 +59,7 @@ class RunRequest:
     max_reject_rate: _Share = 1.0
     redo_changed: bool = False
     allow_damaged: bool = False
+    wait_for_output: bool = False
     quiet: bool = False
     codec: CodecRequest | None = None
 
@@ -75,6 +78,24 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
         return finished
     if request.rules.where and not manifests:
         check_filter_fields(request.rules.where, shards, request.storage)
+    with (
+        end_on_sigterm(),
+        hold_lease(request.storage, output, wait=request.wait_for_output) as lease,
+    ):
+        # Another run may have done some shards, or all, until the lease was taken.
+        manifests = list_manifests(request.storage, output)
+        finished = _summary_if_finished(request, output, shards, manifests)
+        return finished or _run_alone(request, engine, output, shards, manifests, lease)
+
+
+def _run_alone(
+    request: RunRequest,
+    engine: Engine,
+    output: str,
+    shards: Sequence[Shard],
+    manifests: Sequence[ManifestName],
+    lease: Lease,
+) -> RunSummary:
     codec = engine.identity(_recorded_codec(request.storage, output))
     identity = build_identity(codec, request.rules)
     notes = provenance(request) | _flip_rate(request, engine, output, shards)
@@ -99,7 +120,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
             manifests=ours - len(backlog.stale),
             identity8=identity.identity8,
         )
-        _work(request, engine, settings, left, summary, events)
+        _work(request, engine, settings, left, summary, events, lease)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
     before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)
@@ -188,8 +209,9 @@ def _work(
     left: Sequence[Shard],
     summary: RunSummary,
     events: EventLog,
+    lease: Lease,
 ) -> None:
-    outcomes = engine.run(settings, left)
+    outcomes = engine.run(settings, left, lease.may_go_on)
     try:
         with show_run(summary, quiet=request.quiet) as show:
             for outcome in outcomes:

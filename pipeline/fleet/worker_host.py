@@ -5,6 +5,7 @@ it as the fault in an outcome.
 """
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -24,7 +25,8 @@ _JOIN_SECONDS = 20.0
 class WorkerHost:
     """Turns shards into files until it is drained or breaks."""
 
-    def __init__(self) -> None:
+    def __init__(self, before_commit: Callable[[], None] = lambda: None) -> None:
+        self._before_commit = before_commit
         self._codec: Codec | None = None
         self._name = ""
         self._shard_worker: ShardWorker | None = None
@@ -83,7 +85,9 @@ class WorkerHost:
     def _work(self) -> None:
         assert self._shard_worker is not None, "accept() makes it"
         try:
-            for outcome in self._shard_worker.run(self._feed, lambda: self._is_stopped):
+            for outcome in self._shard_worker.run(
+                self._feed, lambda: self._is_stopped, self._before_commit
+            ):
                 self._settle(outcome.shard, replace(outcome, worker=self._name))
             self._fail_all(StoppedError())
         except BaseException as error:

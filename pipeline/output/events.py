@@ -1,69 +1,121 @@
 """The event log of a run, `events/*.jsonl`: times, hosts, workers, rates.
 
 Everything that differs between two equal runs is here, so that parts and manifests stay equal byte
-for byte. `fleet/run.py` writes it; `xytok status` and resuming read it.
+for byte. `fleet/run.py` writes it; `xytok status` and resuming read it. Where it cannot be written,
+the run logs that and goes on.
 """
 
 import json
+import logging
 import os
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from pipeline.storage.client import Storage
-from pipeline.storage.location import is_local, join, local_path
+from pipeline.storage.location import join, redact
+from pipeline.storage.retries import call_within
 
+logger = logging.getLogger(__name__)
 EVENTS = "events"
-_UPLOAD_SECONDS = 30.0
+_WRITE_SECONDS = 30.0
+# Where storage is out for so long that more come together, the oldest are dropped: about 10 MB.
+_MOST_WAITING = 30_000
+# How long the end of a run waits for storage that does not answer.
+_CLOSE_SECONDS = 10.0
+_READERS = 16
 
 
 def read_events(storage: Storage, output: str) -> Iterator[dict[str, Any]]:
     """Every event of every driver, drivers in the order of their start."""
     logs = [f.url for f in storage.list_files(join(output, EVENTS)) if f.url.endswith(".jsonl")]
-    for url in sorted(logs):
-        for line in storage.read_bytes(url).decode("utf-8", "replace").splitlines():
-            try:
-                yield dict(json.loads(line))
-            except ValueError:
-                continue  # a killed driver may leave half a line
+    with ThreadPoolExecutor(_READERS) as pool:
+        for content in pool.map(storage.read_bytes, sorted(logs)):
+            for line in content.decode("utf-8", "replace").splitlines():
+                try:
+                    yield dict(json.loads(line))
+                except ValueError:
+                    continue  # a killed driver of version 0.1 may have left half a line
 
 
 class EventLog:
-    """The events of one driver, in a file of its own.
+    """The events of one driver, in numbered files that are written once each.
 
-    A local file is appended to. Object stores cannot append, so there the whole file is uploaded
-    again every 30 seconds.
+    A thread writes those of the last 30 seconds, `close` the rest. Where a file could not be
+    written, its events go into the next try, under the same name: it may be there after all.
     """
 
-    def __init__(self, storage: Storage, output: str) -> None:
+    def __init__(
+        self, storage: Storage, output: str, write_seconds: float = _WRITE_SECONDS
+    ) -> None:
         self._storage = storage
+        self._write_seconds = write_seconds
         started = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        name = f"{started}-{socket.gethostname()}-{os.getpid()}.jsonl"
-        self.url = join(output, EVENTS, name)
-        self._lines: list[str] = []
-        self._uploaded = time.monotonic()
+        self._driver = join(output, EVENTS, f"{started}-{socket.gethostname()}-{os.getpid()}")
+        self._number = 1
+        self._waiting: deque[str] = deque()
+        self._num_dropped = 0
+        self._lock = threading.Lock()
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._keep_writing, daemon=True, name="xytok-events")
+        self._thread.start()
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Record one event with the current time."""
-        event = {"time": round(time.time(), 3), "event": kind} | fields
-        line = json.dumps(event, default=str) + "\n"
-        if is_local(self.url):
-            path = Path(local_path(self.url))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a") as file:
-                file.write(line)
-            return
-        self._lines.append(line)
-        if time.monotonic() - self._uploaded > _UPLOAD_SECONDS:
-            self._upload()
+        """Record one event with the current time; it is written later."""
+        line = _line(kind, **fields)
+        with self._lock:
+            self._waiting.append(line)
+            self._drop_oldest()
 
     def close(self) -> None:
-        """Upload what was not uploaded yet."""
-        if self._lines:
-            self._upload()
+        """Write what was not written yet, if storage answers."""
+        self._is_closed.set()
+        try:
+            call_within(self._thread.join, _CLOSE_SECONDS)
+        except TimeoutError:
+            logger.warning("The last events were not written: `%s` is silent", redact(self._driver))
 
-    def _upload(self) -> None:
-        self._storage.write_finished(self.url, "".join(self._lines).encode())
-        self._uploaded = time.monotonic()
+    def _keep_writing(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._is_closed.wait(self._write_seconds)
+            lines, num_dropped = self._take()
+            try:
+                self._write_lines(lines, num_dropped)
+            except Exception as error:
+                logger.warning("The run goes on; its events wait for the next try: %s", error)
+                self._put_back(lines, num_dropped)
+
+    def _write_lines(self, lines: deque[str], num_dropped: int) -> None:
+        if not lines:
+            return
+        head = _line("events_dropped", count=num_dropped) if num_dropped else ""
+        url = f"{self._driver}-{self._number:06d}.jsonl"
+        self._storage.write_finished(url, (head + "".join(lines)).encode())
+        self._number += 1
+
+    def _take(self) -> tuple[deque[str], int]:
+        with self._lock:
+            taken = self._waiting, self._num_dropped
+            self._waiting, self._num_dropped = deque(), 0
+        return taken
+
+    def _put_back(self, lines: deque[str], num_dropped: int) -> None:
+        with self._lock:
+            self._waiting.extendleft(reversed(lines))
+            self._num_dropped += num_dropped
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        while len(self._waiting) > _MOST_WAITING:
+            self._waiting.popleft()
+            self._num_dropped += 1
+
+
+def _line(kind: str, **fields: Any) -> str:
+    event = {"time": round(time.time(), 3), "event": kind} | fields
+    return json.dumps(event, default=str) + "\n"

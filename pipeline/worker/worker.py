@@ -42,18 +42,22 @@ class ShardWorker:
         self._clocks: list[StageClock] = []
 
     def run(
-        self, shards: Iterator[Shard], is_over: Callable[[], bool] = lambda: False
+        self,
+        shards: Iterator[Shard],
+        is_over: Callable[[], bool] = lambda: False,
+        before_commit: Callable[[], None] = lambda: None,
     ) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish; raise an error that no shard caused.
 
         A thread pulls from `shards` before the current shard is done, and may wait there. Once
-        `is_over()` is true the run ends and leaves what is in hand undone.
+        `is_over()` is true the run ends and leaves what is in hand undone. `before_commit` is
+        called before a manifest is written; when it raises, the run ends with that error.
         """
         outcomes: queue.SimpleQueue[ShardOutcome | BaseException | None] = queue.SimpleQueue()
         ready: queue.SimpleQueue[ReadyClip | None] = queue.SimpleQueue()
         payload_bytes = MemoryLimit(self._settings.tuning.ahead_bytes)
         pool = DecodePool(self._settings, self._codec.shape, payload_bytes, ready)
-        writer = ShardWriter(self._settings, outcomes)
+        writer = ShardWriter(self._settings, outcomes, before_commit)
         encoder = ClipEncoder(self._codec, ready, pool, self._settings.tuning)
         reader = ShardReader(self._settings, shards, pool.tasks, payload_bytes, writer)
         self._clocks = [stage.clock for stage in (reader, pool, encoder, writer)]

@@ -7,6 +7,7 @@ is not done, even if its part is already in the output. `ShardOutcome` is what a
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.corpus.shard import Shard
@@ -55,8 +56,10 @@ class ShardWriter:
         self,
         settings: WorkerSettings,
         outcomes: "queue.SimpleQueue[ShardOutcome | BaseException | None]",
+        before_commit: Callable[[], None],
     ) -> None:
         self._settings = settings
+        self._before_commit = before_commit
         self._outcomes = outcomes
         self._queue: queue.SimpleQueue[tuple[ShardLedger, list[PartRow]] | None] = (
             queue.SimpleQueue()
@@ -150,5 +153,6 @@ class ShardWriter:
         identity8 = settings.identity.identity8
         manifest = ledger.to_manifest(identity8, part, rejects)
         name = ManifestName.of(ledger.shard, identity8)
+        self._before_commit()
         write_manifest(settings.storage, settings.output, name, manifest)
         return manifest

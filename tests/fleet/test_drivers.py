@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from jobs import cli
 from pipeline.corpus.listing import list_shards
 from pipeline.errors import DrainedError
 from pipeline.fleet.engine import InlineEngine
+from pipeline.fleet.lease import STALE_SECONDS
+from pipeline.output.events import read_events
 from pipeline.output.manifest import list_manifests
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
@@ -37,6 +41,18 @@ def slowly(clips):
         time.sleep(0.02)
         yield clip
 FakeCodec.encode_stream = lambda self, clips: encode(self, slowly(clips))
+sys.exit(cli.run(sys.argv[1:]))
+"""
+# Leases that go stale in two seconds.
+QUICK_LEASE = """
+from pipeline.fleet import lease
+lease.RENEW_SECONDS, lease.SURE_SECONDS, lease.STALE_SECONDS = 0.3, 1.5, 2.0
+"""
+LOADS_FOR_EVER = """
+import sys, time
+from jobs import cli
+from pipeline.worker.codec_request import CodecRequest
+CodecRequest.load = lambda self: time.sleep(600)
 sys.exit(cli.run(sys.argv[1:]))
 """
 
@@ -80,7 +96,10 @@ def test_a_killed_driver_resumes_to_the_same_bytes(
     wait_for(lambda: has_manifest(tmp_path) or driver.poll() is not None, "the first shard")
     driver.send_signal(signal.SIGKILL)
     ended(driver)
+    killed = time.monotonic()
     assert cli.run(command(inputs, tmp_path)) == 0
+    # A dead process of this machine is not waited for.
+    assert time.monotonic() - killed < STALE_SECONDS
     assert snapshot(tmp_path) == expected
 
 
@@ -116,27 +135,29 @@ def test_a_stopped_driver_leaves_what_takes_longer_than_its_time(
 def test_two_drivers_on_one_output_leave_the_same_bytes(
     inputs: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    drivers = [start(command(inputs, tmp_path)) for _ in range(2)]
+    drivers = [start(command(inputs, tmp_path, "--wait-for-output")) for _ in range(2)]
     assert [ended(driver)[0] for driver in drivers] == [0, 0]
     assert snapshot(tmp_path) == expected
 
 
-def test_two_drivers_on_one_s3_output_leave_the_same_bytes(inputs: Path, s3: S3Server) -> None:
-    bucket = Storage({"s3": s3.storage_options()}).filesystem("s3://twins")[0]
-    bucket.mkdir("twins")
-    words = command(inputs, "s3://twins/out")
+def test_two_drivers_on_one_s3_output_do_every_shard_once(inputs: Path, s3: S3Server) -> None:
+    storage = Storage({"s3": s3.storage_options()})
+    storage.filesystem("s3://twins")[0].mkdir("twins")
+    words = command(inputs, "s3://twins/out", "--wait-for-output")
     drivers = [start(words, **s3.environment()) for _ in range(2)]
     assert [ended(driver)[0] for driver in drivers] == [0, 0]
-    storage = Storage({"s3": s3.storage_options()})
     assert len(list_manifests(storage, "s3://twins/out")) == NUM_SHARDS
+    done = [e for e in read_events(storage, "s3://twins/out") if e["event"] == "shard_done"]
+    assert len(done) == NUM_SHARDS
 
 
 def test_of_two_identities_on_one_s3_output_one_is_refused(inputs: Path, s3: S3Server) -> None:
     bucket = Storage({"s3": s3.storage_options()}).filesystem("s3://rivals")[0]
     bucket.mkdir("rivals")
+    more = ("--wait-for-output", "--codec-option")
     drivers = [
         start(
-            command(inputs, "s3://rivals/out", "--codec-option", f"overlap_seconds={overlap}"),
+            command(inputs, "s3://rivals/out", *more, f"overlap_seconds={overlap}"),
             **s3.environment(),
         )
         for overlap in ("10", "5")
@@ -144,6 +165,53 @@ def test_of_two_identities_on_one_s3_output_one_is_refused(inputs: Path, s3: S3S
     (winner, _), (loser, error) = sorted(map(ended, drivers))
     assert (winner, loser) == (0, 1)
     assert "codec.options.overlap_seconds: output has" in error
+
+
+def test_a_driver_on_an_output_in_work_is_refused_and_told_whose_it_is(
+    inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    first = start(command(inputs, tmp_path), "-c", QUICK_LEASE + SLOW)
+    wait_for((tmp_path / "lease/1.json").exists, "the lease")
+    second = start(command(inputs, tmp_path), "-c", QUICK_LEASE + SLOW)
+    code, errors = ended(second)
+    assert code == 1
+    assert f"is in work by process {first.pid} on `{socket.gethostname()}`, started 20" in errors
+    assert "`--wait-for-output`" in errors
+    assert ended(first)[0] == 0
+    assert snapshot(tmp_path) == expected
+    assert [path.name for path in (tmp_path / "lease").iterdir()] == ["1.json"]
+
+
+@pytest.mark.slow
+def test_a_driver_that_was_stalled_stops_without_another_manifest(
+    inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    stalled = start(command(inputs, tmp_path), "-c", QUICK_LEASE + SLOW)
+    wait_for(lambda: has_manifest(tmp_path) or stalled.poll() is not None, "the first shard")
+    stalled.send_signal(signal.SIGSTOP)
+    other = start(command(inputs, tmp_path), "-c", QUICK_LEASE + SLOW)
+    assert ended(other)[0] == 0
+    manifests = {p: p.stat().st_mtime_ns for p in (tmp_path / "manifests").rglob("*.json")}
+    stalled.send_signal(signal.SIGCONT)
+    code, errors = ended(stalled)
+    assert code == 1
+    assert f"was taken over by process {other.pid} on" in errors
+    assert "Traceback" not in errors
+    assert {p: p.stat().st_mtime_ns for p in manifests} == manifests
+    assert snapshot(tmp_path) == expected
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_driver_that_is_stopped_while_it_loads_gives_the_output_back(
+    sign: signal.Signals, inputs: Path, tmp_path: Path
+) -> None:
+    driver = start(command(inputs, tmp_path), "-c", LOADS_FOR_EVER)
+    wait_for((tmp_path / "lease/1.json").exists, "the lease")
+    driver.send_signal(sign)
+    code, errors = ended(driver)
+    assert code == {signal.SIGTERM: 143, signal.SIGINT: 130}[sign]
+    assert "the same command resumes" in errors
+    assert '"is_released": true' in (tmp_path / "lease/1.json").read_text()
 
 
 @pytest.mark.parametrize(

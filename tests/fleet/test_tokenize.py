@@ -31,7 +31,7 @@ def tree(output: Path) -> dict[str, str]:
     return {
         str(p.relative_to(output)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(output.rglob("*"))
-        if p.is_file() and "events" not in p.parts and p.name != "run.json"
+        if p.is_file() and p.name != "run.json" and not {"events", "lease"} & set(p.parts)
     }
 
 

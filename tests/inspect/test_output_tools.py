@@ -161,7 +161,7 @@ def test_clean_removes_leftovers_and_nothing_else(output: Path) -> None:
     ("moment", "left"),
     [
         ("Path.replace", "in/.a.parquet.*.tmp"),
-        ("os.link", ".run.json.*.tmp"),
+        ("os.link", "lease/.1.json.*.tmp"),
     ],
 )
 def test_what_a_killed_writer_left_is_listed_and_removed(

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.drain import Drain
-from pipeline.fleet.driver import Driver
+from pipeline.fleet.driver import Driver, MayGoOn, always
 from pipeline.fleet.engine import breaker_for
 from pipeline.fleet.metrics import RunMetrics
 from pipeline.fleet.pool import WorkerStart
@@ -46,13 +46,15 @@ class RayEngine:
         self.identity()
         return self._pool.flip_rate(shard, storage)
 
-    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
+    def run(
+        self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
+    ) -> Iterator[ShardOutcome]:
         """Yield one outcome per shard, as they finish."""
         self.identity()
         metrics = RunMetrics(settings.identity.identity8)
         left = len(shards)
         with self._drain.on_sigterm():
-            for outcome in self._driver.run(self._tuned(settings), shards, self._drain):
+            for outcome in self._driver.run(self._tuned(settings), shards, self._drain, may_go_on):
                 left -= 1
                 metrics.take(outcome)
                 metrics.show(len(self._pool.starts), left)
