@@ -1,7 +1,7 @@
 """The event log of a run, `events/*.jsonl`: times, hosts, workers, rates.
 
 Everything that differs between two equal runs is here, so that parts and manifests stay equal byte
-for byte. `fleet/run.py` writes it; `xytok status` and resuming read it.
+for byte. `fleet/run.py` writes it; `xytok status` reads it.
 """
 
 import json

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import NotFoundError
+from pipeline.errors import NotFoundError, PipelineError
 from pipeline.output.index_table import (
     DICTIONARY_COLUMNS,
     INDEX_SCHEMA,
@@ -78,6 +78,19 @@ def write_index(
             show(shards)
         written = file.publish(storage, output, INDEX)
     return IndexSummary(shards, num_read, written.size_bytes)
+
+
+def update_index(storage: Storage, output: str) -> None:
+    """Write the index at the end of a run; a failure is only logged, because tools do without."""
+    try:
+        write_index(storage, output)
+    except PipelineError as error:
+        logger.warning(
+            "The index of `%s` was not written (%s); the run is whole without it; write it with "
+            "`xytok index`",
+            redact(output),
+            error,
+        )
 
 
 def read_shards(

@@ -7,10 +7,9 @@ manifests and one of the inputs therefore show which shards are left, without re
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from pipeline.corpus.shard import Shard
 from pipeline.corpus.tar_reader import Hole
@@ -111,14 +110,8 @@ class FinishedShard:
     rejects: int
 
     @classmethod
-    def of_event(cls, event: Mapping[str, Any]) -> "FinishedShard":
-        """From a `shard_done` line of the event log."""
-        counts = (int(event[name]) for name in ("holes", "codes", "rejects"))
-        return cls(str(event["shard"]), *counts)
-
-    @classmethod
     def of_manifest(cls, manifest: Manifest) -> "FinishedShard":
-        """From its manifest, where no event log tells."""
+        """From its manifest."""
         holes = len(manifest.holes)
         return cls(redact(manifest.url), holes, manifest.codes, manifest.rejects)
 
