@@ -182,19 +182,35 @@ class Run:
 
         return read_status(str(self.output), _storage(self.storage))
 
-    def verify(self, *, sources: bool = True, clean: bool = False) -> "Verification":
+    def verify(
+        self,
+        *,
+        sources: bool = True,
+        clean: bool = False,
+        quick: bool = False,
+        quiet: bool = False,
+    ) -> "Verification":
         """Compare every file of the output with its manifest.
 
         Args:
             sources: Look also whether the shards are still those that were tokenized.
             clean: Delete what a killed worker left behind; never while a run is at work.
+            quick: Compare only names and sizes of files, as listings have them; no source.
+            quiet: Show no progress.
 
         >>> xytok.Run("codes").verify().faults
         ()
         """
         from pipeline.inspect.verify import verify_output
 
-        return verify_output(str(self.output), _storage(self.storage), sources=sources, clean=clean)
+        return verify_output(
+            str(self.output),
+            _storage(self.storage),
+            sources=sources,
+            clean=clean,
+            quick=quick,
+            quiet=quiet,
+        )
 
     def audit(
         self,

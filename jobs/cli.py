@@ -88,6 +88,11 @@ VERBS = {
         "check an output against its manifests and its sources",
         "xytok verify s3://bucket/out --clean",
     ),
+    "index": Verb(
+        "jobs.index_job:index",
+        "gather what all manifests of an output say in one file, for the tools that read it",
+        "xytok index s3://bucket/out",
+    ),
     "show": Verb(
         "jobs.show_job:show",
         "print one row; decode it, or fetch the clip it was made from",

@@ -17,6 +17,10 @@ def verify(
     clean: Annotated[
         bool, Parameter(help="remove leftovers; not while a run works on the output.")
     ] = False,
+    quick: Annotated[
+        bool,
+        Parameter(help="compare names and sizes as listings have them; no byte and no input."),
+    ] = False,
     sources: Annotated[bool, Parameter(help="look whether the inputs are as they were.")] = True,
     json: Json = False,
     storage_options: StorageOptions = None,
@@ -25,6 +29,13 @@ def verify(
     """Print what was found; 1 when anything is wrong or left over."""
     from pipeline.inspect.verify import verify_output
 
-    result = verify_output(run, open_storage(storage_options), sources=sources, clean=clean)
+    result = verify_output(
+        run,
+        open_storage(storage_options),
+        sources=sources,
+        clean=clean,
+        quick=quick,
+        quiet=log.quiet,
+    )
     print(json_text.dumps(asdict(result), indent=1) if json else "\n".join(result.lines()))
     return 0 if result.is_clean else 1

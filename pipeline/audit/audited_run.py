@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.corpus.decode import DECODER, RESAMPLER
 from pipeline.errors import IdentityError, InputError
 from pipeline.inspect.status import num_left
-from pipeline.output.manifest import Manifest, read_manifests
+from pipeline.output.manifest import Manifest, list_manifests, read_named_manifests
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise
@@ -87,12 +87,18 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
     """
     output = normalise(output)
     record = read_run_record(storage, output)
-    manifests = {
-        manifest.shard: manifest
-        for manifest in read_manifests(storage, output)
-        if manifest.identity8 == record.identity8
-        and (not only or any(word in manifest.shard for word in only))
-    }
+
+    def is_wanted(shard: str) -> bool:
+        return not only or any(word in shard for word in only)
+
+    names = [
+        name
+        for name in list_manifests(storage, output)
+        # A stem is a path without `.tar`; the manifest has the path itself.
+        if name.identity8 == record.identity8 and is_wanted(f"{name.stem}.tar")
+    ]
+    read = read_named_manifests(storage, output, names)
+    manifests = {manifest.shard: manifest for manifest in read if is_wanted(manifest.shard)}
     if not manifests:
         raise InputError(
             f"Output `{output}` has no finished shard{' that fits `--shard`' if only else ''}; "

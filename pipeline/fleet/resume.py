@@ -11,9 +11,9 @@ from typing import Any
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError, list_lines
-from pipeline.output.events import read_events
 from pipeline.output.identity import RunIdentity, build_identity, check_same_identity
-from pipeline.output.manifest import FinishedShard, ManifestName, read_named_manifests
+from pipeline.output.index import read_shards
+from pipeline.output.manifest import FinishedShard, ManifestName
 from pipeline.output.run_record import RunRecord, check_same_format, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
@@ -118,23 +118,14 @@ def read_if_all_done(
 def read_finished_shards(
     storage: Storage, output: str, identity8: str, shards: Sequence[Shard]
 ) -> list[FinishedShard]:
-    """Damage and rejects of shards that are done.
-
-    They are read from the event logs, which are few files. Where a killed driver left no event of a
-    shard, its manifest is read.
-    """
-    if not shards:
-        return []
-    told: dict[tuple[str, str], FinishedShard] = {}
-    for event in read_events(storage, output):
-        if event.get("event") == "shard_done" and "source8" in event:
-            finished = FinishedShard.of_event(event)
-            told[finished.url, str(event["source8"])] = finished
-    untold = [s for s in shards if (redact(s.url), s.source8) not in told]
-    names = [ManifestName.of(s, identity8) for s in untold]
-    manifests = read_named_manifests(storage, output, names)
-    known = (told.get((redact(s.url), s.source8)) for s in shards)
-    return [*filter(None, known), *map(FinishedShard.of_manifest, manifests)]
+    """Damage and rejects of shards that are done."""
+    names = [ManifestName.of(shard, identity8) for shard in shards]
+    columns = ("url", "num_holes", "codes", "rejects")
+    return [
+        FinishedShard(*row)
+        for table in (read_shards(storage, output, names, columns) if names else ())
+        for row in zip(*(table[name].to_pylist() for name in columns), strict=True)
+    ]
 
 
 def check_recorded_identity(

@@ -33,6 +33,7 @@ from pipeline.fleet.resume import (
 from pipeline.fleet.summary import RunSummary
 from pipeline.output.events import EventLog
 from pipeline.output.identity import build_identity
+from pipeline.output.index import update_index
 from pipeline.output.manifest import ManifestName, list_manifests
 from pipeline.output.run_record import RUN_RECORD, claim_output, read_run_record
 from pipeline.storage.client import Storage
@@ -121,6 +122,7 @@ def _run_alone(
             identity8=identity.identity8,
         )
         _work(request, engine, settings, left, summary, events, lease)
+    update_index(request.storage, output)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
     before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)

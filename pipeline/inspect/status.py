@@ -1,18 +1,24 @@
 """The status of a run, told from its output alone: done, left, failed, and rejects by reason.
 
-`xytok status` calls it, also from another machine while the run works.
+`xytok status` calls it, also from another machine while the run works. What manifests say comes
+from the index of the output, and from the manifests that it does not know.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.output.events import read_events
-from pipeline.output.manifest import list_manifests, read_named_manifests
+from pipeline.output.index import read_shards
+from pipeline.output.manifest import ManifestName, list_manifests
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
-from pipeline.storage.location import normalise, redact
+from pipeline.storage.location import normalise
+
+_COUNTS = ("clips_seen", "codes", "filtered")
+_COLUMNS = (*_COUNTS, "source_seconds", "rejects_by_reason", "num_holes", "url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +97,51 @@ class _History:
         return max(0, self.num_shards - done - len(self.failed))
 
 
+@dataclass(slots=True)
+class _Sums:
+    done: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    rejects: Counter[str] = field(default_factory=Counter)
+    damaged: list[str] = field(default_factory=list)
+
+    def take(self, shards: Any) -> None:
+        """Add some rows of the index."""
+        columns = {name: shards[name].to_pylist() for name in _COLUMNS}
+        self.done += shards.num_rows
+        self.counts.update({name: sum(columns[name]) for name in _COUNTS})
+        self.seconds += sum(columns["source_seconds"])
+        for reasons in columns["rejects_by_reason"]:
+            self.rejects.update({each["reason"]: each["count"] for each in reasons})
+        holes = zip(columns["url"], columns["num_holes"], strict=True)
+        self.damaged += [url for url, num_holes in holes if num_holes]
+
+
 def read_status(output: str, storage: Storage) -> RunStatus:
     """The status of an output folder."""
     output = normalise(output)
+    return status_of(output, storage, list_manifests(storage, output))
+
+
+def status_of(output: str, storage: Storage, names: Sequence[ManifestName]) -> RunStatus:
+    """The status of an output with these manifests."""
     record = read_run_record(storage, output)
     codec = record.identity["codec"]
-    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
-    manifests = read_named_manifests(storage, output, names)
+    ours = [name for name in names if name.identity8 == record.identity8]
+    sums = _Sums()
+    for shards in read_shards(storage, output, ours, _COLUMNS):
+        sums.take(shards)
     history = _read_history(output, storage)
-    rejects: Counter[str] = Counter()
-    for manifest in manifests:
-        rejects.update(manifest.rejects_by_reason)
     return RunStatus(
-        done=len(manifests),
-        left=history.left(len(names)),
+        done=sums.done,
+        left=history.left(len(ours)),
         failed=history.failed,
-        damaged=[redact(manifest.url) for manifest in manifests if manifest.is_damaged],
-        clips=sum(manifest.clips_seen for manifest in manifests),
-        codes=sum(manifest.codes for manifest in manifests),
-        filtered=sum(manifest.filtered for manifest in manifests),
-        hours=sum(manifest.source_seconds for manifest in manifests) / 3600,
-        rejects=dict(rejects.most_common()),
+        damaged=sums.damaged,
+        clips=sums.counts["clips_seen"],
+        codes=sums.counts["codes"],
+        filtered=sums.counts["filtered"],
+        hours=sums.seconds / 3600,
+        rejects=dict(sums.rejects.most_common()),
         identity8=record.identity8,
         codec=f"{codec['name']} ({codec['checkpoint_sha256'][:12]}, {codec['precision']})",
         last_event=history.last_event,

@@ -1,12 +1,12 @@
 """Verifies an output: every file and source against its manifest, and which files belong to none.
 
-`xytok verify` calls it. It reads every byte of parts and rejects, but decodes nothing: whether the
-codes are right is the question of the audit.
+`xytok verify` calls it. It reads every byte of parts and rejects, or with `quick` none, but decodes
+nothing: whether the codes are right is the question of the audit.
 """
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, PipelineError
+from pipeline.fleet.progress import show_progress
+from pipeline.output.index import read_shards
 from pipeline.output.manifest import (
     MANIFESTS,
+    UNKNOWN_SIZE,
     Manifest,
     ManifestName,
     WrittenFile,
@@ -29,6 +32,8 @@ from pipeline.storage.local_write import is_temporary
 from pipeline.storage.location import join, normalise, redact
 
 _CHECKERS = 8
+_AT_A_TIME = 1024
+_SIZE_COLUMNS = ("part_path", "part_size_bytes", "reject_file_path", "reject_file_size_bytes")
 _FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/")
 
 
@@ -67,23 +72,81 @@ class Verification:
 
 
 def verify_output(
-    output: str, storage: Storage, *, sources: bool = True, clean: bool = False
+    output: str,
+    storage: Storage,
+    *,
+    sources: bool = True,
+    clean: bool = False,
+    quick: bool = False,
+    quiet: bool = False,
 ) -> Verification:
-    """Check every finished shard byte by byte; with `clean`, remove the leftovers."""
+    """Check every finished shard byte by byte.
+
+    Args:
+        sources: Look also whether the shards are still those that were tokenized.
+        clean: Remove the leftovers.
+        quick: Compare only names and sizes of files, as listings have them; no source.
+        quiet: Show no progress.
+    """
     output = normalise(output)
     record = read_run_record(storage, output)
-    names = list_manifests(storage, output)
-    ours = [name for name in names if name.identity8 == record.identity8]
-    manifests = read_named_manifests(storage, output, ours)
-    listed = {file.url for file in storage.list_files(output)}
-    check = _Check(output, storage, record, listed, sources)
-    with ThreadPoolExecutor(_CHECKERS) as pool:
-        faults = [fault for found in pool.map(check.shard, manifests, ours) for fault in found]
-    leftovers = _leftovers(output, listed, manifests, ours)
+    # Manifests are listed first: the files that they name were written before them.
+    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    sizes = {
+        file.url.removeprefix(output).lstrip("/"): file.size_bytes
+        for file in storage.list_files(output)
+    }
+    with show_progress(len(names), " shards", quiet=quiet) as show:
+        if quick:
+            found = _compare_sizes(output, storage, names, sizes)
+        else:
+            found = _check_bytes(_Check(output, storage, record, sizes, sources), names)
+        faults: list[Fault] = []
+        known: set[str] = {name.path for name in names}
+        for done, (paths, wrong) in enumerate(found, 1):
+            known.update(paths)
+            faults += wrong
+            show(done, f"{len(faults)} faults")
+    # Events and audits have no manifest: outside of these folders only temporary files count.
+    ours = (path for path in sizes if path.startswith(_FOLDERS) or is_temporary(path))
+    leftovers = tuple(sorted(path for path in ours if path not in known))
     removed = leftovers if clean else ()
     for path in removed:
         storage.delete(join(output, path))
-    return Verification(len(manifests), tuple(faults), tuple(leftovers), tuple(removed))
+    return Verification(len(names), tuple(faults), leftovers, removed)
+
+
+# The files of a shard, and what is wrong with them.
+_Checked = tuple[Sequence[str], Sequence[Fault]]
+
+
+def _compare_sizes(
+    output: str, storage: Storage, names: Sequence[ManifestName], sizes: Mapping[str, int]
+) -> Iterator[_Checked]:
+    for shards in read_shards(storage, output, names, _SIZE_COLUMNS):
+        columns = (shards[name].to_pylist() for name in _SIZE_COLUMNS)
+        for part, part_bytes, rejects, rejects_bytes in zip(*columns, strict=True):
+            files = {part: part_bytes, rejects: rejects_bytes}
+            faults = (_size_fault(path, sizes.get(path), size) for path, size in files.items())
+            yield tuple(files), [fault for fault in faults if fault]
+
+
+def _size_fault(path: str, found: int | None, wanted: int) -> Fault | None:
+    if found is None:
+        return Fault(path, "is missing")
+    if found in (wanted, UNKNOWN_SIZE):
+        return None
+    return Fault(path, f"has {found} bytes, not {wanted}")
+
+
+def _check_bytes(check: "_Check", names: Sequence[ManifestName]) -> Iterator[_Checked]:
+    with ThreadPoolExecutor(_CHECKERS) as pool:
+        # Manifests of a few shards at a time, so that memory does not grow with the output.
+        for start in range(0, len(names), _AT_A_TIME):
+            some = names[start : start + _AT_A_TIME]
+            manifests = read_named_manifests(check.storage, check.output, some)
+            paths = [[file.path for file in _files_of(manifest)] for manifest in manifests]
+            yield from zip(paths, pool.map(check.shard, manifests, some), strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +154,7 @@ class _Check:
     output: str
     storage: Storage
     record: RunRecord
-    listed: set[str]
+    sizes: Mapping[str, int]
     sources: bool
 
     def shard(self, manifest: Manifest, name: ManifestName) -> list[Fault]:
@@ -104,14 +167,12 @@ class _Check:
         return faults + (list(self._source(manifest)) if self.sources else [])
 
     def _file(self, file: WrittenFile) -> Iterator[Fault]:
-        url = join(self.output, file.path)
-        if url not in self.listed:
-            yield Fault(file.path, "is missing")
+        fault = _size_fault(file.path, self.sizes.get(file.path), file.size_bytes)
+        if fault:
+            yield fault
             return
-        content = self.storage.read_bytes(url)
-        if len(content) != file.size_bytes:
-            yield Fault(file.path, f"has {len(content)} bytes, not {file.size_bytes}")
-        elif hashlib.sha256(content).hexdigest() != file.sha256:
+        content = self.storage.read_bytes(join(self.output, file.path))
+        if hashlib.sha256(content).hexdigest() != file.sha256:
             yield Fault(file.path, "has other content than its manifest says")
         else:
             yield from self._footer(file, content)
@@ -139,17 +200,3 @@ class _Check:
 
 def _files_of(manifest: Manifest) -> Sequence[WrittenFile]:
     return manifest.part, manifest.reject_file
-
-
-def _leftovers(
-    output: str,
-    listed: set[str],
-    manifests: Sequence[Manifest],
-    names: Sequence[ManifestName],
-) -> tuple[str, ...]:
-    known = {file.path for manifest in manifests for file in _files_of(manifest)}
-    known |= {name.path for name in names}
-    paths = (url.removeprefix(output).lstrip("/") for url in listed)
-    # Events and audits have no manifest: outside of these folders only temporary files count.
-    ours = (path for path in paths if path.startswith(_FOLDERS) or is_temporary(path))
-    return tuple(sorted(path for path in ours if path not in known))

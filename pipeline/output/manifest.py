@@ -7,10 +7,9 @@ manifests and one of the inputs therefore show which shards are left, without re
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from pipeline.corpus.shard import Shard
 from pipeline.corpus.tar_reader import Hole
@@ -19,6 +18,7 @@ from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 
 MANIFESTS = "manifests"
+UNKNOWN_SIZE = -1
 _READERS = 32
 _NAME = re.compile(
     r"^(?P<stem>.+)\.(?P<identity8>[0-9a-f]{8})\.(?P<source8>[0-9a-f]{8})\.json\Z", re.DOTALL
@@ -37,11 +37,15 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class ManifestName:
-    """What the name of a manifest tells without reading the file."""
+    """What the listing tells of a manifest without reading the file.
+
+    `size_bytes` is unknown where the name was made from a shard.
+    """
 
     stem: str
     identity8: str
     source8: str
+    size_bytes: int = field(default=UNKNOWN_SIZE, compare=False)
 
     @classmethod
     def of(cls, shard: Shard, identity8: str) -> "ManifestName":
@@ -107,14 +111,8 @@ class FinishedShard:
     filtered: int
 
     @classmethod
-    def of_event(cls, event: Mapping[str, Any]) -> "FinishedShard":
-        """From a `shard_done` line of the event log."""
-        counts = (int(event[name]) for name in ("holes", "codes", "rejects", "filtered"))
-        return cls(str(event["shard"]), *counts)
-
-    @classmethod
     def of_manifest(cls, manifest: Manifest) -> "FinishedShard":
-        """From its manifest, where no event log tells."""
+        """From its manifest."""
         holes = len(manifest.holes)
         counts = (manifest.codes, manifest.rejects, manifest.filtered)
         return cls(redact(manifest.url), holes, *counts)
@@ -122,13 +120,13 @@ class FinishedShard:
 
 def list_manifests(storage: Storage, output: str) -> list[ManifestName]:
     """The names of all manifests of an output; lists, and reads no file."""
-    return [name for name, _ in _listed(storage, output)]
-
-
-def read_manifests(storage: Storage, output: str) -> Iterable[Manifest]:
-    """Every manifest of an output, read one after the other."""
-    for _, url in _listed(storage, output):
-        yield read_manifest(storage, url)
+    folder = join(output, MANIFESTS)
+    names = []
+    for file in storage.list_files(folder):
+        match = _NAME.match(file.url.removeprefix(folder).lstrip("/"))
+        if match:
+            names.append(ManifestName(**match.groupdict(), size_bytes=file.size_bytes))
+    return names
 
 
 def read_named_manifests(
@@ -160,13 +158,3 @@ def write_manifest(storage: Storage, output: str, name: ManifestName, manifest: 
     """Mark a shard as done; call it only after its part and rejects were written."""
     manifest.check_balance()
     storage.write_finished(join(output, name.path), manifest.to_json())
-
-
-def _listed(storage: Storage, output: str) -> list[tuple[ManifestName, str]]:
-    folder = join(output, MANIFESTS)
-    listed = []
-    for file in storage.list_files(folder):
-        match = _NAME.match(file.url.removeprefix(folder).lstrip("/"))
-        if match:
-            listed.append((ManifestName(**match.groupdict()), file.url))
-    return listed

@@ -1,7 +1,8 @@
 """A Parquet file under construction: its settings, its footer, its hash, and how it is published.
 
-Parts (`part.py`) and reject files (`rejects.py`) are written through it. Nothing is visible in the
-output before `publish`. Equal rows give equal bytes: the footer names no host and no time.
+Parts (`part.py`), reject files (`rejects.py`) and the index (`index.py`) are written through it.
+Nothing is visible in the output before `publish`. Equal rows give equal bytes: the footer names no
+host and no time.
 """
 
 import hashlib
@@ -102,16 +103,16 @@ def _on_this_disk() -> Iterator[None]:
 
 
 class ParquetFile:
-    """Builds one Parquet file of a shard table by table, then puts it into the output."""
+    """Builds one Parquet file table by table, then puts it into the output."""
 
     def __init__(
-        self, schema: Any, dictionary_columns: Sequence[str], shard: Shard, identity: RunIdentity
+        self, schema: Any, dictionary_columns: Sequence[str], footer_facts: Mapping[bytes, bytes]
     ) -> None:
         self._content = UnfinishedFile()
         self._rows = 0
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._content, mode="w"),
-            schema.with_metadata(footer(identity, shard)),
+            schema.with_metadata(dict(footer_facts)),
             compression="zstd",
             compression_level=ZSTD_LEVEL,
             use_dictionary=cast(Any, list(dictionary_columns)),

@@ -15,7 +15,7 @@ from pipeline.corpus.metadata import Metadata
 from pipeline.corpus.shard import Shard
 from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
-from pipeline.output.parquet_file import ParquetFile, arrow_table
+from pipeline.output.parquet_file import ParquetFile, arrow_table, footer
 from pipeline.output.parquet_layout import DICTIONARY_COLUMNS
 from pipeline.output.schema import SIDE, part_schema
 from pipeline.storage.client import Storage
@@ -98,7 +98,7 @@ class PartWriter:
         self._shard = shard
         self._shape = CodesShape.of(identity.codec)
         schema = part_schema(self._shape)
-        self._file = ParquetFile(schema, DICTIONARY_COLUMNS, shard, identity)
+        self._file = ParquetFile(schema, DICTIONARY_COLUMNS, footer(identity, shard))
 
     def add_row_group(self, rows: Sequence[PartRow]) -> None:
         """Append these rows as one row group."""

@@ -13,7 +13,7 @@ from pipeline.corpus.reject_reasons import Reason, Stage
 from pipeline.corpus.shard import Shard
 from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
-from pipeline.output.parquet_file import ParquetFile, arrow_table
+from pipeline.output.parquet_file import ParquetFile, arrow_table, footer
 from pipeline.output.parquet_layout import REJECT_DICTIONARY_COLUMNS
 from pipeline.output.schema import REJECT_SCHEMA
 from pipeline.storage.client import Storage
@@ -47,7 +47,7 @@ def publish_rejects(
         "tar_offset": [None if shard.is_compressed else row.tar_offset for row in ordered],
         "tar_size": [row.tar_size for row in ordered],
     }
-    file = ParquetFile(REJECT_SCHEMA, REJECT_DICTIONARY_COLUMNS, shard, identity)
+    file = ParquetFile(REJECT_SCHEMA, REJECT_DICTIONARY_COLUMNS, footer(identity, shard))
     with closing(file):
         file.add_row_group(arrow_table(columns, REJECT_SCHEMA))
         return file.publish(storage, output, shard.reject_path)

@@ -11,6 +11,7 @@ from jobs import cli
 from pipeline.corpus.rules import ReadRules
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
+from pipeline.output.index import INDEX
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
@@ -63,13 +64,12 @@ def test_a_rerun_exits_like_the_run_that_met_the_damage(corpus: Path) -> None:
     assert again(corpus, "--allow-damaged").returncode == 0
 
 
-def test_without_event_logs_manifests_tell_the_damage(
+def test_without_an_index_manifests_tell_the_damage(
     corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(corpus / "in/s1.tar")
     assert tokenize(corpus) == 3
-    (log,) = corpus.glob("out/events/*.jsonl")
-    log.unlink()
+    (corpus / "out" / INDEX).unlink()
     capsys.readouterr()
     assert tokenize(corpus) == 3
     assert "s1.tar: 1 holes" in capsys.readouterr().err

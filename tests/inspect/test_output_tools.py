@@ -14,6 +14,7 @@ from pipeline.errors import InputError, UsageError
 from pipeline.inspect.show import find_row, read_original
 from pipeline.inspect.status import read_status
 from pipeline.inspect.verify import verify_output
+from pipeline.output.index import INDEX
 from pipeline.storage.client import Storage
 from tests.support.shard_maker import pair, pairs, write_shard
 
@@ -134,6 +135,31 @@ def test_one_changed_byte_is_found(output: Path, folder: str) -> None:
     (fault,) = verify_output(str(output), STORAGE).faults
     assert fault.path.startswith(folder)
     assert cli.run(["verify", str(output)]) == 1
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+def test_a_quick_check_finds_lost_files_and_wrong_sizes_without_reading_one(
+    output: Path, with_index: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not with_index:
+        (output / INDEX).unlink()
+    words = ["verify", str(output), "--quick", "--quiet"]
+    assert cli.run(words) == 0
+    part, reject = (next((output / folder).rglob("*.parquet")) for folder in ("tokens", "rejects"))
+    size = part.stat().st_size
+    part.write_bytes(b"1" * size)  # of the right size: only `verify` alone finds it
+    assert cli.run(words) == 0
+    part.write_bytes(b"1234")
+    reject.unlink()
+    (output / "tokens/orphan.parquet").write_bytes(b"half")
+    capsys.readouterr()
+    assert cli.run(words) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "checked   2 shards, 2 faults, 1 leftovers, 0 removed",
+        f"fault     {part.relative_to(output)}: has 4 bytes, not {size}",
+        f"fault     {reject.relative_to(output)}: is missing",
+        "leftover  tokens/orphan.parquet",
+    ]
 
 
 def test_a_missing_part_and_a_replaced_source_are_found(output: Path, tmp_path: Path) -> None:
