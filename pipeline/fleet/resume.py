@@ -120,7 +120,7 @@ def read_finished_shards(
 ) -> list[FinishedShard]:
     """Damage and rejects of shards that are done."""
     names = [ManifestName.of(shard, identity8) for shard in shards]
-    columns = ("url", "num_holes", "codes", "rejects")
+    columns = ("url", "num_holes", "codes", "rejects", "filtered")
     return [
         FinishedShard(*row)
         for table in (read_shards(storage, output, names, columns) if names else ())

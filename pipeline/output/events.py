@@ -1,8 +1,8 @@
 """The event log of a run, `events/*.jsonl`: times, hosts, workers, rates.
 
 Everything that differs between two equal runs is here, so that parts and manifests stay equal byte
-for byte. `fleet/run.py` writes it; `xytok status` reads it. Where it cannot be written, the run logs
-that and goes on.
+for byte. `fleet/run.py` writes it; `xytok status` reads it. Where it cannot be written, the run
+logs that and goes on.
 """
 
 import json

@@ -24,7 +24,6 @@ from pipeline.worker.settings import Tuning
 from tests.support.inline_run import worker_settings
 from tests.support.ray_runs import RULES, make_shards, snapshot, wait_for
 from tests.support.s3_server import S3Server
-from tests.support.shard_maker import pair, pairs, write_shard
 
 NUM_SHARDS = 6
 # A command line whose codec takes 20 ms a clip, and which reads ahead by a few clips only.
@@ -212,45 +211,3 @@ def test_a_driver_that_is_stopped_while_it_loads_gives_the_output_back(
     assert code == {signal.SIGTERM: 143, signal.SIGINT: 130}[sign]
     assert "the same command resumes" in errors
     assert '"is_released": true' in (tmp_path / "lease/1.json").read_text()
-
-
-@pytest.mark.parametrize(
-    ("option", "shown"),
-    [
-        (
-            ("--codec-option", "overlap_seconds=5"),
-            "overlap_seconds: output has `10.0`, this run has `5",
-        ),
-        (("--max-clip-seconds", "9"), "max_clip_seconds: output has `None`, this run has `9.0`"),
-        (("--where", 'language == "en"'), "where: output has `None`"),
-    ],
-)
-def test_another_identity_is_refused_with_both_values(
-    option: tuple[str, ...], shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_shard(tmp_path / "in" / "a.tar", pairs(2))
-    assert cli.run(command(tmp_path / "in", tmp_path / "out")) == 0
-    assert cli.run(command(tmp_path / "in", tmp_path / "out", *option)) == 1
-    assert shown in capsys.readouterr().err
-
-
-def test_a_replaced_tar_is_named_and_refused_unless_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = command(tmp_path / "in", tmp_path / "out")
-    write_shard(tmp_path / "in" / "a.tar", pairs(2))
-    assert cli.run(words) == 0
-    write_shard(tmp_path / "in" / "a.tar", pairs(5))
-    assert cli.run(words) == 1
-    assert "a.tar" in capsys.readouterr().err
-    assert cli.run([*words, "--redo-changed"]) == 0
-    assert len(list((tmp_path / "out" / "manifests").rglob("*.json"))) == 1
-
-
-def test_added_tars_are_just_done(tmp_path: Path) -> None:
-    words = command(tmp_path / "in", tmp_path / "out")
-    write_shard(tmp_path / "in" / "a.tar", pairs(2))
-    assert cli.run(words) == 0
-    write_shard(tmp_path / "in" / "b.tar", pair("late"))
-    assert cli.run(words) == 0
-    assert len(snapshot(tmp_path / "out")) == 6

@@ -16,7 +16,13 @@ from pipeline.fleet.ray.pool import RayPool
 from pipeline.fleet.summary import RunSummary
 from pipeline.fleet.worker_count import FleetSize
 from pipeline.worker.codec_request import CodecRequest
-from tests.support.faulty_codecs import ABORT, DEADLY_SECONDS, HANG, DeadlyRequest
+from tests.support.faulty_codecs import (
+    ABORT,
+    DEADLY_SECONDS,
+    HANG,
+    DeadlyRequest,
+    ImpatientRequest,
+)
 from tests.support.ray_runs import (
     NODE,
     RayRun,
@@ -223,10 +229,17 @@ def test_a_decoder_that_never_returns_costs_its_worker_and_then_one_clip(
 ) -> None:
     bad = [("bad.mp3", HANG)]
     write_shard(tmp_path / "in" / "0.tar", [*pairs(3, 0.4), *bad, *pairs(3, 0.4, prefix="z")])
-    # Longer than the two minutes that a decoding process gets for a clip.
     isolating = QuarantinePolicy(isolate_at_death=1)
-    run = RayRun(tmp_path / "in", tmp_path / "out", 1, policy=isolating, hang_minutes=2.2).start()
-    summary = run.finish(600)
+    # Longer than a decoding process takes to start, and to be given up for a clip.
+    run = RayRun(
+        tmp_path / "in",
+        tmp_path / "out",
+        1,
+        ImpatientRequest("fake"),
+        isolating,
+        hang_minutes=0.4,
+    ).start()
+    summary = run.finish()
     assert (summary.done, summary.codes) == (1, 6)
     assert dict(summary.rejects) == {"crashed_decoder": 1}
 

@@ -1,5 +1,6 @@
 """The same command again: nothing is started for nothing, and the exit code is that of the run."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -44,14 +45,21 @@ def damage(tar: Path) -> None:
     write_shard(tar, whole[: len(whole) // 2])
 
 
-@pytest.mark.parametrize("codec", ["fake", "xy-nano"])
-def test_a_rerun_with_nothing_left_starts_neither_ray_nor_a_codec(corpus: Path, codec: str) -> None:
-    assert tokenize(corpus, codec=codec) == 0
+@pytest.fixture(scope="module")
+def done_by_nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small shard, tokenized by a codec that takes time to load."""
+    folder = tmp_path_factory.mktemp("nano")
+    write_shard(folder / "in/s0.tar", pairs(2))
+    assert tokenize(folder, codec="xy-nano") == 0
+    return folder
+
+
+def test_a_rerun_with_nothing_left_starts_neither_ray_nor_a_codec(done_by_nano: Path) -> None:
     started = time.perf_counter()
-    done = again(corpus, codec=codec)
+    done = again(done_by_nano, codec="xy-nano")
     assert time.perf_counter() - started < 5  # below one second on an idle machine
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]")
-    assert done.stdout == "shards    nothing is left: all 3 were done before, 0 damaged\n"
+    assert done.stdout == "shards    nothing is left: all 1 were done before, 0 damaged\n"
 
 
 def test_a_rerun_exits_like_the_run_that_met_the_damage(corpus: Path) -> None:
@@ -130,9 +138,9 @@ def test_another_checkpoint_is_refused_without_loading_it(corpus: Path) -> None:
     ],
 )
 def test_another_precision_or_overlap_is_refused_before_a_codec_is_loaded(
-    corpus: Path, flag: str, value: str, shown: str
+    done_by_nano: Path, tmp_path: Path, flag: str, value: str, shown: str
 ) -> None:
-    assert tokenize(corpus, codec="xy-nano") == 0
+    corpus = shutil.copytree(done_by_nano, tmp_path / "corpus")
     write_shard(corpus / "in/more.tar", pairs(1))
     done = again(corpus, flag, value, codec="xy-nano")
     assert done.returncode == 2

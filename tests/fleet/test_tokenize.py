@@ -99,6 +99,7 @@ def test_a_replaced_shard_is_named_refused_and_redone_when_asked(
         ("--codec-option", "overlap_seconds=5", "codec.options.overlap_seconds: output has `10.0`"),
         ("--where", "dnsmos > 3", "where: output has `None`, this run has `dnsmos > 3`"),
         ("--limit", "2", "limit: output has `None`, this run has `2`"),
+        ("--max-clip-seconds", "9", "max_clip_seconds: output has `None`, this run has `9.0`"),
     ],
 )
 def test_another_identity_is_refused_before_work_with_both_values(

@@ -26,7 +26,7 @@ def test_skip_in_ci_is_a_failure_unless_no_ci_machine_has_it(tmp_path, in_ci, re
     out = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,
-        env={**os.environ, "CI": in_ci},
+        env={**os.environ, "CI": in_ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         check=False,

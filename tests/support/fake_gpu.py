@@ -1,4 +1,4 @@
-"""Runs the codec on a device that has no memory: `python fake_gpu.py exact|fast|moss|secousti`.
+"""Runs codecs on a device that has no memory: `python fake_gpu.py exact fast moss secousti`.
 
 Torch's fake tensors have a device and refuse most operations across devices, as a GPU would. They
 say nothing of values or of speed. A process of its own, because torch gets a device for good.
@@ -103,15 +103,15 @@ def decode(codec: PackedCodec | MossCodec | SecoustiCodec) -> torch.Tensor:
 
 
 def main() -> None:
-    with FakeTensorMode(), torch.inference_mode():
-        kind = sys.argv[1]
-        codec: PackedCodec | MossCodec | SecoustiCodec
-        if kind in DTYPES:
-            codec = codec_on_gpu(DTYPES[kind])
-        else:
-            codec = moss_on_gpu() if kind == "moss" else secousti_on_gpu()
-        for name, out in (("codes", encode(codec)), ("wave", decode(codec))):
-            print(name, out.device, out.dtype, list(out.shape))
+    for kind in sys.argv[1:]:
+        with FakeTensorMode(), torch.inference_mode():
+            codec: PackedCodec | MossCodec | SecoustiCodec
+            if kind in DTYPES:
+                codec = codec_on_gpu(DTYPES[kind])
+            else:
+                codec = moss_on_gpu() if kind == "moss" else secousti_on_gpu()
+            for name, out in (("codes", encode(codec)), ("wave", decode(codec))):
+                print(kind, name, out.device, out.dtype, list(out.shape), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from ray import get_runtime_context
 
 from pipeline.corpus.decode import DecodedClip, decode_clip
 from pipeline.errors import NodeError
+from pipeline.worker import decode_child
 from pipeline.worker.codec_request import CodecRequest
 from xy_codec.contract import Codec, Encoded, Tag, Waveform
 from xy_codec.fake import FakeCodec
@@ -97,3 +98,12 @@ class DeadlyRequest(CodecRequest):
         codec = DeadlyCodec()
         codec.way = self.source
         return codec
+
+
+@dataclass(frozen=True, slots=True)
+class ImpatientRequest(CodecRequest):
+    """Asks for a codec whose worker gives a decoding process three seconds for a clip."""
+
+    def load(self) -> Codec:
+        decode_child.HANG_SECONDS = 3.0
+        return FakeCodec()

@@ -1,13 +1,10 @@
 """Recipes: YAML and dotted settings to one object, or one error that names all that is wrong."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.places import ROOT
 from tests.support.training_case import load_tiny, tiny_recipe
 from xy_codec.errors import ConfigError
 from xy_codec.training.codec_start import codec_config
@@ -89,17 +86,3 @@ def test_a_file_without_a_mapping_is_no_recipe(tmp_path: Path, content: str):
     path.write_text(content)
     with pytest.raises(ConfigError, match="expected a mapping"):
         load_recipe(path)
-
-
-def test_inference_imports_no_library_of_training():
-    code = (
-        "import sys\n"
-        "sys.modules.update(dict.fromkeys(('pydantic', 'webdataset')))\n"
-        "import numpy, xy_codec\n"
-        "codec = xy_codec.load_codec('xy-nano')\n"
-        "print(codec.encode([numpy.zeros(12800, numpy.float32)])[0].shape)"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert out.stdout.split() == ["(8,", "10)"]

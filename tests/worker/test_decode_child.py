@@ -90,10 +90,10 @@ def test_a_machine_that_fails_at_a_clip_rejects_nothing(tmp_path: Path, is_isola
 def test_a_wait_for_memory_is_not_taken_for_a_hanging_clip(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(decode_child, "HANG_SECONDS", 5.0)
+    monkeypatch.setattr(decode_child, "HANG_SECONDS", 3.0)
 
     def wait(seconds: float) -> None:
-        time.sleep(6)
+        time.sleep(3.5)
 
     child = DecodeChild(ReadRules().decoder, 16000, ClipBounds())
     # More samples than a pipe holds, so that the child still writes them after the wait.
