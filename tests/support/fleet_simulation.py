@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
@@ -229,13 +230,11 @@ class Cluster:
             self.nodes.remove(node)
             for worker in [w for w in self._workers.values() if w.node is node]:
                 worker.is_gone = True
-                gone = Gone(worker.name, Loss.NODE_LOST, "its node was lost")
-                if worker.name in self.starts:
-                    self._at(self.now + self.rng.uniform(0, 30), lambda gone=gone: gone)
-                else:
+                report: Report = Gone(worker.name, Loss.NODE_LOST, "its node was lost")
+                if worker.name not in self.starts:
                     fault = Fault(Owner.WORKER, "its node was lost")
-                    lost = Loaded(worker.name, node.name, None, fault)
-                    self._at(self.now + 1, lambda lost=lost: lost)
+                    report = Loaded(worker.name, node.name, None, fault)
+                self._at(self.now + self.rng.uniform(0, 30), partial(_same, report))
             return None
 
         return end
@@ -335,6 +334,10 @@ class Cluster:
             return None
 
         return stick
+
+
+def _same(report: Report) -> Report:
+    return report
 
 
 def manifest_of(shard: Shard) -> Manifest:
