@@ -92,8 +92,9 @@ class Driver:
         while self._identity is None:
             if not self._pool.num_members:
                 size = self._size()
-                if self._options.workers is None:
-                    check_fits(size, self._nodes())
+                nodes = self._nodes()
+                if nodes and self._options.workers is None:
+                    check_fits(size, nodes)
                 self._grow(size, 1)
             self._take_start(self._pool.next_report(_REPORT_SECONDS))
             self._say_waiting()

@@ -10,15 +10,18 @@ import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import cast
 
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
-from pipeline.errors import NotFoundError, PipelineError, RefusedError, StorageError
+from pipeline.errors import LeaseError, NotFoundError, PipelineError, RefusedError, StorageError
 from pipeline.fleet.breaker import Probe, StorageBreaker
 from pipeline.fleet.drain import Drain
-from pipeline.fleet.driver import Driver
+from pipeline.fleet.driver import Driver, MayGoOn, always
+from pipeline.fleet.lease import RENEW_SECONDS, Holder, Lease
 from pipeline.fleet.pool import Accepted, Gone, Loaded, Report, Returned, Steps, WorkerStart
 from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.ray.options import RayOptions
@@ -26,11 +29,10 @@ from pipeline.fleet.summary import RunSummary
 from pipeline.fleet.worker_count import FleetSize, NodeSize
 from pipeline.output.identity import build_identity
 from pipeline.output.manifest import Manifest, WrittenFile
-from pipeline.storage.client import Storage
+from pipeline.storage.client import Storage, StoredFile
 from pipeline.worker.fault import Fault, Owner, fault_of
 from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.writer import ShardOutcome
-from xy_codec.contract import CodecIdentity
 from xy_codec.fake import FakeCodec
 
 OUTPUT = "s3://out/run"
@@ -94,6 +96,7 @@ class Cluster:
         self.starts: dict[str, WorkerStart] = {}
         self.submits: Counter[str] = Counter()
         self.committed: Counter[str] = Counter()
+        self.begun: list[tuple[float, str]] = []
         self._workers: dict[str, Worker] = {}
         self._pending: list[tuple[str, set[str]]] = []
         self._events: list[tuple[float, int, Callable[[], Report | None]]] = []
@@ -241,6 +244,7 @@ class Cluster:
 
     def _begin(self, worker: Worker) -> None:
         worker.is_busy = True
+        self.begun.append((self.now, worker.node.name))
         shard = worker.hand[0]
         end = self._outage_end(worker.node)
         if end - self.now > TRY_SECONDS:
@@ -375,37 +379,139 @@ class Result:
     error: PipelineError | None = None
 
 
-def run_simulation(
-    cluster: Cluster, shards: list[Shard], options: RayOptions | None = None
-) -> Result:
+def run_simulation(cluster: Cluster, shards: list[Shard]) -> Result:
     """Run the shards to the end, or to the error that ends the run."""
-    options = options or RayOptions(cpus_per_worker=1)
-
-    def breaker(
-        _settings: WorkerSettings, _reference: Callable[[str], str]
-    ) -> StorageBreaker[Shard]:
-        return StorageBreaker(cluster.probe, options.outage_minutes * 60, cluster.clock)
-
-    driver = Driver(cluster, options, breaker, clock=cluster.clock)
-    rules = ReadRules()
+    driver = driver_on(cluster)
     summary = RunSummary(len(shards), 0, sum(shard.size_bytes for shard in shards))
     result = Result(summary, cluster, driver, shards)
     try:
-        # A resumed run: whichever worker loads first, only those of the output's platform are used.
-        codec: CodecIdentity = driver.identity({"platform": "A"})
-        identity = build_identity(codec, rules)
-        settings = WorkerSettings(OUTPUT, identity, rules, Storage(), Tuning(1))
-        for outcome in driver.run(settings, shards, Drain()):
+        for outcome in outcomes_of(driver, shards):
             summary.take(outcome)
     except PipelineError as error:
         result.error = error
     return result
 
 
+def driver_on(cluster: Cluster) -> Driver:
+    """The real driver, on a cluster that is simulated."""
+    options = RayOptions(cpus_per_worker=1)
+
+    def breaker(
+        _settings: WorkerSettings, _reference: Callable[[str], str]
+    ) -> StorageBreaker[Shard]:
+        return StorageBreaker(cluster.probe, options.outage_minutes * 60, cluster.clock)
+
+    return Driver(cluster, options, breaker, clock=cluster.clock)
+
+
+def outcomes_of(
+    driver: Driver, shards: Sequence[Shard], may_go_on: MayGoOn = always
+) -> Iterator[ShardOutcome]:
+    """What a resumed run yields: only workers of the platform of its output are used."""
+    identity = build_identity(driver.identity({"platform": "A"}), ReadRules())
+    settings = WorkerSettings(OUTPUT, identity, ReadRules(), Storage(), Tuning(1))
+    yield from driver.run(settings, shards, Drain(), may_go_on)
+
+
+class Bucket:
+    """An object store in memory, as far as a lease needs one."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, bytes] = {}
+
+    def create_exclusive(self, url: str, content: bytes) -> bool:
+        return self._files.setdefault(url, content) == content
+
+    def write_finished(self, url: str, content: bytes) -> None:
+        self._files[url] = content
+
+    def read_bytes(self, url: str) -> bytes:
+        if url not in self._files:
+            raise NotFoundError(url)
+        return self._files[url]
+
+    def list_files(self, folder: str) -> list[StoredFile]:
+        return [StoredFile(url, 1, "") for url in self._files if url.startswith(folder)]
+
+    def delete(self, url: str) -> None:
+        self._files.pop(url, None)
+
+
+class Rival:
+    """Two drivers on one output: the first stalls, the second takes over, the first wakes up."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self.shards = make_shards(self._rng, 80)
+        self._bucket = cast(Storage, Bucket())
+        self._clusters = [
+            Cluster(
+                random.Random(seed + n), [Node("n0", "A", 1.0), Node("n1", "A", 1.0)], Trouble()
+            )
+            for n in range(2)
+        ]
+        self.first_error: PipelineError | None = None
+        self.submits_after_loss = 0
+
+    @property
+    def committed(self) -> set[str]:
+        """Shards that have a manifest, whoever wrote it."""
+        return {path for cluster in self._clusters for path in cluster.committed}
+
+    def run(self) -> None:
+        """Let the first driver work for a while, then the second one, then the first again."""
+        first, second = self._clusters
+        lease = self._lease(first, "first")
+        assert lease.try_take()
+        outcomes = outcomes_of(driver_on(first), self.shards, self._renewing(lease, first))
+        for _ in range(self._rng.randint(1, 40)):
+            next(outcomes)
+        # The driver stands still; its workers finish what they have.
+        second.now = first.now
+        other = self._lease(second, "second")
+        while not other.try_take():
+            second.now += 1.0
+        left = [shard for shard in self.shards if shard.path not in first.committed]
+        rest = outcomes_of(driver_on(second), left, self._renewing(other, second))
+        for _ in range(self._rng.randint(1, len(left))):
+            next(rest)
+        first.now, before = max(first.now, second.now), first.submits.total()
+        try:
+            list(outcomes)
+        except PipelineError as error:
+            self.first_error = error
+        self.submits_after_loss = first.submits.total() - before
+        list(rest)
+
+    def _lease(self, cluster: Cluster, name: str) -> Lease:
+        holder = Holder(name, "", 1, "", "", None, name)
+        return Lease(self._bucket, OUTPUT, cluster.clock, holder)
+
+    def _renewing(self, lease: Lease, cluster: Cluster) -> MayGoOn:
+        """The thread that renews, as part of asking: it renews when 15 s are over."""
+        renewed = cluster.now
+
+        def may_go_on() -> bool:
+            nonlocal renewed
+            if cluster.now - renewed >= RENEW_SECONDS and not lease.is_lost:
+                renewed = cluster.now
+                with suppress(LeaseError):
+                    lease.renew()
+            return lease.may_go_on()
+
+        return may_go_on
+
+
 def make_shards(rng: random.Random, count: int) -> list[Shard]:
     """Shards whose sizes differ as those of real corpora do."""
     paths = (f"{number:06d}.tar" for number in range(count))
     return [Shard(f"s3://in/{path}", path, rng.randint(50, 600), "") for path in paths]
+
+
+def world_of(nodes: list[Node], trouble: Trouble, count: int) -> tuple[Cluster, list[Shard]]:
+    """A cluster of these nodes alone, without chance."""
+    rng = random.Random(0)
+    return Cluster(rng, nodes, trouble), make_shards(rng, count)
 
 
 def world(seed: int, num_shards: int, num_workers: int) -> tuple[Cluster, list[Shard]]:

@@ -74,7 +74,7 @@ class RayPool:
             worker = f"worker-{self._num_started}"
             self._num_started += 1
             actor = self._actors[worker] = actor_class.remote()
-            self._watch(actor.node.remote(), partial(self._note_node, worker))
+            actor.node.remote().future().add_done_callback(partial(self._note_node, worker))
             reference = actor.load.remote(self._request, self._load_seconds)
             self._watch(reference, partial(self._loaded, worker))
 
@@ -103,9 +103,9 @@ class RayPool:
         reference = self._actors[worker].num_steps.remote()
         self._watch(reference, lambda value, _: Steps(worker, value))
 
-    def _note_node(self, worker: str, node: str | None, _: BaseException | None) -> None:
-        if node is not None:
-            self._nodes[worker] = node
+    def _note_node(self, worker: str, asked: Future[Any]) -> None:
+        if asked.exception() is None:
+            self._nodes[worker] = asked.result()
 
     def _loaded(
         self, worker: str, told: WorkerStart | Fault | None, error: BaseException | None
