@@ -106,7 +106,14 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
 
 def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:
     """The codec to re-encode with."""
-    return run.codec_request(request.codec, request.codec_config, request.device, request.precision)
+    return CodecRequest.recorded(
+        run.codec,
+        run.notes,
+        source=request.codec,
+        config=request.codec_config,
+        precision=request.precision,
+        device=request.device,
+    )
 
 
 def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings:

@@ -20,7 +20,6 @@ from pipeline.output.schema import SIDE
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
-from pipeline.worker.codec_request import CodecRequest
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import CodecIdentity, Encoded
 
@@ -80,16 +79,6 @@ def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
 def original_suffix(content: bytes) -> str:
     """The suffix for a file with this audio, told by its first bytes."""
     return _MAGICS.get(content[:4], ".mp3")
-
-
-def recorded_codec(record: RunRecord, source: str | None) -> CodecRequest:
-    """The codec of a run, from `source` or from where the run had it."""
-    codec, notes = record.identity["codec"], record.provenance
-    return CodecRequest(
-        source=source or notes.get("codec_source") or str(codec["name"]),
-        config=None if source else notes.get("codec_config"),
-        options=CodecRequest.options_of(codec),
-    )
 
 
 def check_decodes(codec: CodecIdentity, record: RunRecord) -> None:
