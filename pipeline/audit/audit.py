@@ -18,7 +18,7 @@ from pipeline.audit.tokens.token_checks import with_duplicates
 from pipeline.errors import UsageError
 from pipeline.fleet.progress import show_progress
 from pipeline.storage.client import Storage
-from pipeline.worker.codec_request import CodecRequest, Precision
+from pipeline.worker.codec_request import CodecRequest, Precision, check_checkpoint
 from xy_codec.contract import Codec
 from xy_codec.errors import CheckpointError
 
@@ -100,7 +100,7 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
             f"Output `{run.output}` was made with codec `{wanted.source}`, which is not there; "
             f"expected its checkpoint to re-encode with. Pass `--codec SOURCE`. ({error})"
         ) from error
-    run.check_codec(codec)
+    check_checkpoint(codec.identity, run.codec, run.output)
     return run, codec
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.corpus.decode import DECODER, RESAMPLER
-from pipeline.errors import IdentityError, InputError
+from pipeline.errors import InputError
 from pipeline.inspect.status import num_left
 from pipeline.output.manifest import Manifest, read_manifests
 from pipeline.output.run_record import read_run_record
@@ -48,15 +48,6 @@ class AuditedRun:
         """How many codes of each codebook differ from those of `exact`, as the run measured."""
         rate = self.notes.get("flip_rate")
         return tuple(float(value) for value in rate) if rate else None
-
-    def check_codec(self, codec: Codec) -> None:
-        """Refuse to judge codes by another checkpoint than theirs."""
-        theirs, ours = self.codec["checkpoint_sha256"], codec.identity.checkpoint_sha256
-        if theirs != ours:
-            raise IdentityError(
-                f"Output `{self.output}` was made with checkpoint `{theirs[:12]}…`, this is "
-                f"`{ours[:12]}…`; expected the same to re-encode with; pass it with `--codec`"
-            )
 
     def same_platform(self, codec: Codec) -> bool:
         """Whether re-encoding here must give the very same codes."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator
 from pydantic.dataclasses import dataclass
 
-from pipeline.errors import UsageError
+from pipeline.errors import IdentityError, UsageError
 from pipeline.storage.location import redact
 
 if TYPE_CHECKING:
-    from xy_codec.contract import Codec, Option
+    from xy_codec.contract import Codec, CodecIdentity, Option
 
 Precision = Literal["exact", "fast"]
 logger = logging.getLogger(__name__)
@@ -117,4 +117,18 @@ class CodecRequest:
             device=self.device,
             options=self.chosen_options(),
             compiled=self.compiled,
+        )
+
+
+def check_checkpoint(codec: "CodecIdentity", recorded: Mapping[str, Any], output: str) -> None:
+    """Refuse a codec with another checkpoint than the one that made the codes of an output.
+
+    Args:
+        recorded: the identity of the codec in the output's `run.json`.
+    """
+    if codec.checkpoint_sha256 != recorded["checkpoint_sha256"]:
+        raise IdentityError(
+            f"Codec `{codec.name}` has checkpoint `{codec.checkpoint_sha256[:12]}`, output "
+            f"`{redact(output)}` was made with `{recorded['name']}`, "
+            f"`{recorded['checkpoint_sha256'][:12]}`; expected the same; pass it as `--codec`"
         )
