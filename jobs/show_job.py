@@ -49,13 +49,17 @@ def show(
 
 def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str | None, wav: Path) -> None:
     from jobs.codec_files import write_wav
-    from pipeline.inspect.show import check_decodes, recorded_codec
     from pipeline.output.run_record import read_run_record
     from pipeline.storage.location import normalise
+    from pipeline.worker.codec_request import CodecRequest, check_checkpoint
 
     record = read_run_record(storage, normalise(run))
-    loaded = recorded_codec(record, codec).load()
-    check_decodes(loaded.identity, record)
+    # What was encoded in `fast` is decoded on machines that cannot.
+    request = CodecRequest.recorded(
+        record.identity["codec"], record.provenance, source=codec, precision="exact"
+    )
+    loaded = request.load()
+    check_checkpoint(loaded.identity, record.identity["codec"], run)
     encoded = found.encoded(loaded.shape)
     (waveform,) = loaded.decode_encoded([encoded], keys=[found.row["key"]])
     write_wav(wav, waveform, loaded.shape.output_rate_hz)

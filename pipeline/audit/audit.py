@@ -18,7 +18,7 @@ from pipeline.audit.tokens.token_checks import with_duplicates
 from pipeline.errors import UsageError
 from pipeline.fleet.progress import show_progress
 from pipeline.storage.client import Storage
-from pipeline.worker.codec_request import CodecRequest, Precision
+from pipeline.worker.codec_request import CodecRequest, Precision, check_checkpoint
 from xy_codec.contract import Codec
 from xy_codec.errors import CheckpointError
 
@@ -100,13 +100,20 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
             f"Output `{run.output}` was made with codec `{wanted.source}`, which is not there; "
             f"expected its checkpoint to re-encode with. Pass `--codec SOURCE`. ({error})"
         ) from error
-    run.check_codec(codec)
+    check_checkpoint(codec.identity, run.codec, run.output)
     return run, codec
 
 
 def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:
     """The codec to re-encode with."""
-    return run.codec_request(request.codec, request.codec_config, request.device, request.precision)
+    return CodecRequest.recorded(
+        run.codec,
+        run.notes,
+        source=request.codec,
+        config=request.codec_config,
+        precision=request.precision,
+        device=request.device,
+    )
 
 
 def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings:

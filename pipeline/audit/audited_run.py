@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.corpus.decode import DECODER, RESAMPLER
-from pipeline.errors import IdentityError, InputError
+from pipeline.errors import InputError
 from pipeline.inspect.status import num_left
 from pipeline.output.manifest import Manifest, list_manifests, read_named_manifests
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise
-from pipeline.worker.codec_request import CodecRequest, Precision
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Codec
 
@@ -23,16 +22,16 @@ _PLATFORM = ("precision", "pack_geometry", "attention", "platform", "libraries")
 class AuditedRun:
     """One output folder as it was when the audit began; only finished shards count.
 
-    `unfinished_shards` is None where only some shards were asked for.
+    Attributes:
+        notes: what the run recorded beside its identity.
+        unfinished_shards: None where only some shards were asked for.
     """
 
     output: str
     identity: Mapping[str, Any]
+    notes: Mapping[str, Any]
     manifests: tuple[Manifest, ...]
     unfinished_shards: int | None
-    expected_flip_rate: tuple[float, ...] | None
-    codec_source: str | None = None
-    codec_config: str | None = None
 
     @property
     def codec(self) -> Mapping[str, Any]:
@@ -44,31 +43,11 @@ class AuditedRun:
         """What its codes look like."""
         return CodesShape.of(self.codec)
 
-    def codec_request(
-        self,
-        source: str | None,
-        config: str | None,
-        device: str,
-        precision: Precision | None = None,
-    ) -> CodecRequest:
-        """The same codec again, from where the user has it or from where the run had it."""
-        codec = self.codec
-        return CodecRequest(
-            source=source or self.codec_source or str(codec["name"]),
-            config=config or (None if source else self.codec_config),
-            precision=precision or codec["precision"],
-            device=device,
-            options=CodecRequest.options_of(codec),
-        )
-
-    def check_codec(self, codec: Codec) -> None:
-        """Refuse to judge codes by another checkpoint than theirs."""
-        theirs, ours = self.codec["checkpoint_sha256"], codec.identity.checkpoint_sha256
-        if theirs != ours:
-            raise IdentityError(
-                f"Output `{self.output}` was made with checkpoint `{theirs[:12]}…`, this is "
-                f"`{ours[:12]}…`; expected the same to re-encode with; pass it with `--codec`"
-            )
+    @property
+    def expected_flip_rate(self) -> tuple[float, ...] | None:
+        """How many codes of each codebook differ from those of `exact`, as the run measured."""
+        rate = self.notes.get("flip_rate")
+        return tuple(float(value) for value in rate) if rate else None
 
     def same_platform(self, codec: Codec) -> bool:
         """Whether re-encoding here must give the very same codes."""
@@ -107,14 +86,11 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
     finished = {manifest.part.path for manifest in manifests.values()}
     parts = storage.list_files(join(output, "tokens"))
     waiting = sum(part.url.removeprefix(output).lstrip("/") not in finished for part in parts)
-    rate = record.provenance.get("flip_rate")
     return AuditedRun(
         output=output,
         identity=record.identity,
+        notes=record.provenance,
         manifests=tuple(manifests[shard] for shard in sorted(manifests)),
         # A run that is still going, or was ended, has begun no part for most of what is left.
         unfinished_shards=None if only else max(waiting, num_left(storage, output, len(manifests))),
-        expected_flip_rate=tuple(float(value) for value in rate) if rate else None,
-        codec_source=record.provenance.get("codec_source"),
-        codec_config=record.provenance.get("codec_config"),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.audit.drift.reencode import side_error
 from pipeline.audit.metrics.intelligibility import RATE_HZ, stoi
 from pipeline.inspect.doctor import Check, guarded
 from pipeline.worker.codec_request import CodecRequest
@@ -111,7 +112,4 @@ def _stoi(codec: Codec, wave: Waveform, heard: Waveform) -> float:
 
 
 def _same(left: Encoded, right: Encoded) -> bool:
-    sides = [each.side for each in (left, right) if each.side is not None]
-    return np.array_equal(left.codes, right.codes) and (
-        len(sides) != 2 or np.array_equal(sides[0], sides[1])
-    )
+    return np.array_equal(left.codes, right.codes) and not side_error(left.side, right.side)

@@ -10,6 +10,7 @@ from pipeline.audit.measure import ShardFindings, measure_shards
 from pipeline.audit.metrics.score_pool import ScorePool
 from pipeline.fleet.ray.cluster import connect, disconnect
 from pipeline.output.manifest import Manifest
+from pipeline.worker.codec_request import check_checkpoint
 from xy_codec.contract import Codec
 
 # A task loads codec and metrics once; so many shards make that cheap and still spread well.
@@ -51,7 +52,7 @@ def measure_batch(
 ) -> list[ShardFindings]:
     """The body of a task: its own codec, its own score processes."""
     codec = codec_request(request, run).load()
-    run.check_codec(codec)
+    check_checkpoint(codec.identity, run.codec, run.output)
     settings = shard_settings(request, run)
     with ScorePool(cores, request.groups, request.sim_model) as pool:
         return list(measure_shards(manifests, settings, ShardAudit(settings, codec), pool))

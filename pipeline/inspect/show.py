@@ -13,16 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import IdentityError, InputError
+from pipeline.errors import InputError
 from pipeline.output.manifest import Manifest, list_manifests, read_manifest
-from pipeline.output.run_record import RunRecord
 from pipeline.output.schema import SIDE
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
-from pipeline.worker.codec_request import CodecRequest
 from xy_codec.codes_shape import CodesShape
-from xy_codec.contract import CodecIdentity, Encoded
+from xy_codec.contract import Encoded
 
 logger = logging.getLogger(__name__)
 _READERS = 8
@@ -80,27 +78,6 @@ def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
 def original_suffix(content: bytes) -> str:
     """The suffix for a file with this audio, told by its first bytes."""
     return _MAGICS.get(content[:4], ".mp3")
-
-
-def recorded_codec(record: RunRecord, source: str | None) -> CodecRequest:
-    """The codec of a run, from `source` or from where the run had it."""
-    codec, notes = record.identity["codec"], record.provenance
-    return CodecRequest(
-        source=source or notes.get("codec_source") or str(codec["name"]),
-        config=None if source else notes.get("codec_config"),
-        options=CodecRequest.options_of(codec),
-    )
-
-
-def check_decodes(codec: CodecIdentity, record: RunRecord) -> None:
-    """Raise when the codec has another checkpoint than the one that made the codes."""
-    made_with = record.identity["codec"]
-    if codec.checkpoint_sha256 != made_with["checkpoint_sha256"]:
-        raise IdentityError(
-            f"Codec `{codec.name}` has checkpoint `{codec.checkpoint_sha256[:12]}`, the codes were "
-            f"made with `{made_with['name']}`, `{made_with['checkpoint_sha256'][:12]}`; expected "
-            "the same; pass it as `--codec`"
-        )
 
 
 def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:

@@ -3,16 +3,16 @@
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator
 from pydantic.dataclasses import dataclass
 
-from pipeline.errors import UsageError
+from pipeline.errors import IdentityError, UsageError
 from pipeline.storage.location import redact
 
 if TYPE_CHECKING:
-    from xy_codec.contract import Codec, Option
+    from xy_codec.contract import Codec, CodecIdentity, Option
 
 Precision = Literal["exact", "fast"]
 logger = logging.getLogger(__name__)
@@ -22,6 +22,10 @@ def _as_words(options: object) -> object:
     """A mapping of options as `name=value`; anything else as it is."""
     if not isinstance(options, Mapping):
         return options
+    return _words(options)
+
+
+def _words(options: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(f"{name}={json.dumps(value)}" for name, value in options.items())
 
 
@@ -46,11 +50,35 @@ class CodecRequest:
     options: Annotated[tuple[str, ...], BeforeValidator(_as_words)] = ()
     compiled: bool = False
 
-    @staticmethod
-    def options_of(codec: Mapping[str, Any]) -> tuple[str, ...]:
-        """The options in a recorded identity; format 1 knew the overlap of windows alone."""
-        chosen = codec.get("options", {"overlap_seconds": codec.get("overlap_seconds", 10.0)})
-        return tuple(f"{name}={json.dumps(value)}" for name, value in chosen.items())
+    @classmethod
+    def recorded(
+        cls,
+        codec: Mapping[str, Any],
+        notes: Mapping[str, Any],
+        *,
+        source: str | None = None,
+        config: str | None = None,
+        precision: Precision | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """The codec of a finished run again.
+
+        Args:
+            codec: its identity in `run.json`.
+            notes: the provenance in `run.json`, which says where the run had the codec.
+            source: where the codec is now, if not there.
+            config: its configuration, if that does not lie beside it.
+            precision: another one than the run's.
+        """
+        # Format 1 knew the overlap of windows alone.
+        options = codec.get("options", {"overlap_seconds": codec.get("overlap_seconds", 10.0)})
+        return cls(
+            source=source or notes.get("codec_source") or str(codec["name"]),
+            config=config or (None if source else notes.get("codec_config")),
+            precision=precision or codec["precision"],
+            device=device,
+            options=_words(options),
+        )
 
     def urls(self) -> list[str]:
         """The fields that may be URLs, to be checked for secrets."""
@@ -89,4 +117,18 @@ class CodecRequest:
             device=self.device,
             options=self.chosen_options(),
             compiled=self.compiled,
+        )
+
+
+def check_checkpoint(codec: "CodecIdentity", recorded: Mapping[str, Any], output: str) -> None:
+    """Refuse a codec with another checkpoint than the one that made the codes of an output.
+
+    Args:
+        recorded: the identity of the codec in the output's `run.json`.
+    """
+    if codec.checkpoint_sha256 != recorded["checkpoint_sha256"]:
+        raise IdentityError(
+            f"Codec `{codec.name}` has checkpoint `{codec.checkpoint_sha256[:12]}`, output "
+            f"`{redact(output)}` was made with `{recorded['name']}`, "
+            f"`{recorded['checkpoint_sha256'][:12]}`; expected the same; pass it as `--codec`"
         )

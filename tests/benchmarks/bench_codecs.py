@@ -22,7 +22,7 @@ import torch
 from pipeline.bench.timing import interleave, paired_ratio
 from tests.benchmarks.packed_codecs import PACKED, clip_seconds, packed_ways
 from tests.support.tiny_codecs import MAKERS
-from xy_codec.hub.alone import one_thread
+from xy_codec.engine.threads import threads
 from xy_codec.loading import load_codec
 
 CLIPS, SECONDS, ROUNDS = 2, 3, 5
@@ -65,7 +65,7 @@ def main() -> None:
 def _packed_row(name: str) -> str:
     seconds = clip_seconds(PACKED_CLIPS, LONGEST_SECONDS)
     ways = packed_ways(name, seconds)
-    with one_thread():
+    with threads(1):
         taken = interleave(ways, PACKED_ROUNDS, clock=time.process_time)
     others = (paired_ratio(taken[way], taken["packs"]) for way in ("batch 1", "batch 8"))
     cells = (f"{sum(seconds) / taken['packs'].median:.1f}", *map(str, others))
@@ -104,7 +104,7 @@ def _bare(codec: Any, clips: list[np.ndarray]) -> Callable[[], None]:
         return module.encode(**features).audio_codes.numpy()
 
     def run() -> None:
-        with torch.inference_mode(), one_thread():
+        with torch.inference_mode(), threads(1):
             for clip in clips:
                 encode(clip)
 

@@ -16,6 +16,7 @@ from tests.golden.moss.weights import make_array
 from tests.golden.weights import SCHEME, update_digest
 from tests.support.golden_case import inputs
 from tests.support.moss_case import Group, recorded_depths, wave_error, wrong_codes
+from xy_codec.engine.threads import threads
 from xy_codec.moss.codec import MossCodec
 from xy_codec.moss.loading import assemble
 from xy_codec.weights.checkpoint import Checkpoint
@@ -64,9 +65,8 @@ def compare_with_company(codec: MossCodec, clips: list[Wave]) -> list[Wave]:
     together = codec.encode(clips)
     alone = [codec.encode([clip])[0] for clip in clips[:2]]
     print(f"alone: {count_wrong(alone, together)} of 2 clips differ", flush=True)
-    torch.set_num_threads(2)
-    swapped = codec.encode(clips[::-1])[::-1]
-    torch.set_num_threads(1)
+    with threads(2):
+        swapped = codec.encode(clips[::-1])[::-1]
     wrong = count_wrong(swapped, together)
     print(f"reversed, two threads: {wrong} of {len(clips)} clips differ", flush=True)
     return together

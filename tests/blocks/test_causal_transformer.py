@@ -8,6 +8,7 @@ from torch import Tensor
 from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer, window_mask
 from xy_codec.blocks.rotary import rotate, rotation_at
 from xy_codec.engine.causal import BLOCK_FRAMES, Segment, cut_clip, lay_out_segments
+from xy_codec.engine.threads import threads
 
 # Beside other jobs, threads of one small product wait for each other longer than they work.
 torch.set_num_threads(1)
@@ -73,9 +74,8 @@ def test_products_of_released_widths_do_not_depend_on_the_number_of_threads() ->
     steps, attended = torch.randn(512, 1280), torch.randn(512, 20, 64)
     rotation = rotation_at(torch.arange(512), 64, 10_000)
     one = (layer.project(steps, *rotation), layer.mix(steps, attended))
-    torch.set_num_threads(2)
-    two = (layer.project(steps, *rotation), layer.mix(steps, attended))
-    torch.set_num_threads(1)
+    with threads(2):
+        two = (layer.project(steps, *rotation), layer.mix(steps, attended))
     assert all(torch.equal(*pair) for pair in zip(one, two, strict=True))
 
 

@@ -14,6 +14,7 @@ from tests.support.golden_case import Group, checkpoint_of, small_codec
 from xy_codec import load_codec
 from xy_codec.engine.geometry import geometry_for
 from xy_codec.engine.layout import TiledLayout, lay_out_in_tiles
+from xy_codec.engine.threads import threads
 from xy_codec.errors import ConfigError
 from xy_codec.xy.compiled import MappedLayout, map_clips
 from xy_codec.xy.config import CodecConfig
@@ -132,13 +133,9 @@ def test_compiled_codes_do_not_depend_on_company_place_or_threads(compiled: Pack
         chosen = rng.integers(0, len(CLIPS), rng.integers(1, 33))
         for i, codes in zip(chosen, compiled.encode([CLIPS[i] for i in chosen]), strict=True):
             assert np.array_equal(codes, alone[i])
-    before = torch.get_num_threads()
     for count in (1, 2):
-        torch.set_num_threads(count)
-        try:
+        with threads(count):
             together = compiled.encode(CLIPS)
-        finally:
-            torch.set_num_threads(before)
         assert all(np.array_equal(a, b) for a, b in zip(together, alone, strict=True))
 
 

@@ -1,13 +1,10 @@
 """A clip's codes and waveform are its own: the same bits alone, in any company, at any place."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
-import torch
 
 from tests.support.golden_case import small_codec
+from xy_codec.engine.threads import threads
 from xy_codec.xy.packed_codec import PackedCodec
 
 RNG = np.random.default_rng(20)
@@ -21,16 +18,6 @@ def clip(length: int) -> np.ndarray:
 
 
 CLIPS = [clip(length) for length in LENGTHS]
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

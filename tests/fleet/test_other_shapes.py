@@ -21,6 +21,7 @@ from pipeline.audit.audit import AuditRequest, open_audit, run_audit
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.report.playback import Playback
 from pipeline.audit.report.report import render_report
+from pipeline.audit.report.summary import summarize
 from pipeline.bench.codec_speed import GridPlan, measure_grid
 from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from tests.support.audit_run import audit_run, change_part, copy_run
@@ -200,9 +201,11 @@ def test_an_audit_goes_on_past_side_values_that_nothing_decodes(
         assert drift is not None
         assert (drift.side_error, drift.equal) == (math.inf, False)
         assert clips[key].reasons["decode"] == "bad_codes"
-    faults = [fault for shard in judge(findings).shards for fault in shard.faults]
+    judged = judge(findings)
+    faults = [fault for shard in judged.shards for fault in shard.faults]
     assert [fault.name for fault in faults] == ["other side values"]
     assert "side values that are not the codec's" in faults[0].evidence
+    assert json.loads(summarize(findings, judged))["verdict"] == "drift"
 
 
 def test_an_audit_finds_changed_codes_and_changed_side_values(corpus: Path, tmp_path: Path) -> None:

@@ -1,11 +1,10 @@
 """Codecs with random weights, each made and loaded once for all tests of this folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.support.tiny_codecs import MAKERS
 from xy_codec.contract import Codec
@@ -22,11 +21,3 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def codec_of(folder_of: Callable[[str], Path]) -> Callable[[str], Codec]:
     """A loaded codec by its name."""
     return cache(lambda name: load_codec(folder_of(name), device="cpu"))
-
-
-@pytest.fixture
-def own_threads() -> Iterator[None]:
-    """A test sets how many threads torch uses; others find their number again."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)

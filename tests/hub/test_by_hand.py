@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.support.tiny_codecs import TRANSFORMERS, quiet_packages, quiet_transformers
-from xy_codec.hub.alone import one_thread
+from xy_codec.engine.threads import threads
 from xy_codec.hub.packages import import_model
 from xy_codec.loading import checkpoint_sha256, load_codec
 
@@ -48,7 +48,7 @@ def decode_by_hand(name, model, codes):
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_codes_and_sound_are_those_of_the_class(name, folder_of, codec_of):
     codec = codec_of(name)
-    with quiet_transformers() as transformers, torch.inference_mode(), one_thread():
+    with quiet_transformers() as transformers, torch.inference_mode(), threads(1):
         model = getattr(transformers, CLASSES[name]).from_pretrained(folder_of(name)).eval()
         extractor = transformers.AutoFeatureExtractor.from_pretrained(folder_of(name))
         for clip in clips(codec.shape.input_rate_hz):
@@ -78,7 +78,7 @@ def test_the_folder_inside_of_the_repository_of_speechtokenizer_is_found(
 def test_codes_and_sound_of_speechtokenizer_are_those_of_the_class(folder_of, codec_of):
     codec, folder = codec_of("speechtokenizer"), folder_of("speechtokenizer")
     kind = import_model("speechtokenizer", "model", "speechtokenizer").SpeechTokenizer
-    with quiet_packages(), torch.inference_mode(), one_thread():
+    with quiet_packages(), torch.inference_mode(), threads(1):
         files = folder / "config.json", folder / "SpeechTokenizer.pt"
         model = kind.load_from_checkpoint(*map(str, files)).eval()
         for clip in clips(16000):

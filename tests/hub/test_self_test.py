@@ -9,6 +9,7 @@ from torch import nn
 
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import CodecIdentity
+from xy_codec.engine.threads import threads
 from xy_codec.errors import CheckpointError, CodesError
 from xy_codec.hub.self_test import self_tested
 
@@ -61,7 +62,7 @@ class Model:
         return torch.zeros(codes.shape[1] * self.samples)
 
 
-def test_a_model_that_keeps_its_promises_runs_with_one_thread(own_threads):
+def test_a_model_that_keeps_its_promises_runs_with_one_thread():
     model, seen = Model(), []
     codec = self_tested(model, IDENTITY)
 
@@ -70,10 +71,10 @@ def test_a_model_that_keeps_its_promises_runs_with_one_thread(own_threads):
         return 0.0
 
     model.layer.error = note
-    torch.set_num_threads(2)
-    codec.encode([np.ones(100, np.float32)])
+    with threads(2):
+        codec.encode([np.ones(100, np.float32)])
+        assert torch.get_num_threads() == 2
     assert seen == [1]
-    assert torch.get_num_threads() == 2
 
 
 def test_a_model_that_differs_from_call_to_call_is_refused():

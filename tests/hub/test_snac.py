@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.support.tiny_codecs import SNAC, make_snac, quiet_packages
+from xy_codec.engine.threads import threads
 from xy_codec.errors import CodesError, ConfigError
-from xy_codec.hub.alone import one_thread
 from xy_codec.hub.packages import import_model
 from xy_codec.loading import load_codec
 
@@ -18,7 +18,7 @@ ROWS = [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (2, 3)]
 
 @pytest.fixture
 def by_hand(folder_of):
-    with quiet_packages(), torch.inference_mode(), one_thread():
+    with quiet_packages(), torch.inference_mode(), threads(1):
         yield import_model("snac", "snac", "codecs").SNAC.from_pretrained(str(folder_of("snac")))
 
 

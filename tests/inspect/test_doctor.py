@@ -61,6 +61,19 @@ def test_a_codec_whose_codes_depend_on_company_is_a_fault(capsys, monkeypatch):
     assert "other codes" in checks["codes"]["found"]
 
 
+def test_side_values_that_come_only_alone_are_a_fault(capsys, monkeypatch):
+    encode = FakeCodec.encode_stream
+
+    def lose_sides_of_later_clips(self, clips):
+        for number, (tag, encoded) in enumerate(encode(self, clips)):
+            yield tag, Encoded(encoded.codes, None if number else encoded.side)
+
+    monkeypatch.setattr(FakeCodec, "encode_stream", lose_sides_of_later_clips)
+    exit_code, checks = doctor(capsys, "--codec", "fake-odd")
+    assert (exit_code, checks["codes"]["verdict"]) == (1, "fault")
+    assert "other codes" in checks["codes"]["found"]
+
+
 def test_doctor_writes_to_a_bucket_and_leaves_nothing(capsys, s3: S3Server, monkeypatch):
     storage = Storage({"s3": s3.storage_options()})
     storage.filesystem("s3://doctor/x")[0].mkdir("doctor")

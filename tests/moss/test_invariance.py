@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import torch
 
 from tests.support.moss_case import small_codec
 from xy_codec.engine.causal import BLOCK_FRAMES
 from xy_codec.engine.geometry import Geometry
+from xy_codec.engine.threads import threads
 from xy_codec.moss.codec import MossCodec
 
 HOP = 1920
@@ -26,16 +26,6 @@ def clip(length: int) -> np.ndarray:
 
 CLIPS = [clip(length) for length in LENGTHS]
 Made = list[tuple[np.ndarray, np.ndarray]]
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

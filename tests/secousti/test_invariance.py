@@ -1,14 +1,12 @@
 """A clip's codes, side values and waveform are its own: the same bits alone and in any company."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 import torch
 
 from tests.support.secousti_case import Group, codec_of
 from xy_codec.contract import Encoded
+from xy_codec.engine.threads import threads
 from xy_codec.errors import CodesError
 from xy_codec.secousti.codec import SecoustiCodec
 
@@ -23,16 +21,6 @@ def clip(length: int) -> np.ndarray:
 
 
 CLIPS = [clip(int(length)) for length in LENGTHS]
-
-
-@contextmanager
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=["small_21", "small_86"])
@@ -69,7 +57,7 @@ def test_a_clip_may_start_anywhere_in_a_tile(codec: SecoustiCodec, alone: list[E
 
 
 def test_two_threads_give_what_one_gives(codec: SecoustiCodec, alone: list[Encoded]) -> None:
-    with two_threads():
+    with threads(2):
         encoded = codec.encode_with_side(CLIPS)
     assert all(same(a, b) for a, b in zip(encoded, alone, strict=True))
 
@@ -110,7 +98,7 @@ def test_waveforms_depend_on_codes_side_values_and_key_alone(
         codec.decode([matrix], side=[side], keys=[key])[0]
         for matrix, side, key in zip(codes, sides, keys, strict=True)
     ]
-    with two_threads():
+    with threads(2):
         backwards = codec.decode(codes[::-1], side=sides[::-1], keys=keys[::-1])[::-1]
     for wave, other, matrix in zip(singly, backwards, codes, strict=True):
         assert np.array_equal(wave, other)

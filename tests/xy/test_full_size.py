@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from tests.support.golden_case import (
     Group,
@@ -18,6 +17,7 @@ from tests.support.golden_case import (
     recorded,
     wave_error,
 )
+from xy_codec.engine.threads import threads
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.loading import assemble
@@ -47,9 +47,8 @@ def with_overlap(codec: PackedCodec, overlap: float) -> PackedCodec:
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    torch.set_num_threads(int(os.environ.get("XYTOK_TEST_THREADS", "2")))
-    yield
-    torch.set_num_threads(1)
+    with threads(int(os.environ.get("XYTOK_TEST_THREADS", "2"))):
+        yield
 
 
 @pytest.mark.parametrize("name", list(CHOSEN))

@@ -13,6 +13,7 @@ import torch
 
 from tests.support.places import ROOT
 from xy_codec.audio import RESAMPLER, check_rates, mono, read_audio, resample
+from xy_codec.engine.threads import threads
 from xy_codec.errors import AudioError
 from xy_codec.torchaudio_import import import_torchaudio
 
@@ -33,14 +34,10 @@ def test_resampling_equals_torchaudio_bit_for_bit(rate_hz: int, length: int) -> 
 
 def test_resampling_does_not_depend_on_threads() -> None:
     wave = noise(240_000)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    with threads(1):
         with_one = resample(wave, 24000, 16000)
-        torch.set_num_threads(2)
+    with threads(2):
         with_two = resample(wave, 24000, 16000)
-    finally:
-        torch.set_num_threads(before)
     assert np.array_equal(with_one, with_two)
 
 

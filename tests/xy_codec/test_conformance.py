@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.support.conformance import CASES, SLOW, Case, clips_for, digests, load_case
 from xy_codec.contract import Codec, Encoded
+from xy_codec.engine.threads import threads
 from xy_codec.errors import CodesError
 
 # The longest clip in seconds; whole clips of foreign codecs are slow.
@@ -41,14 +40,6 @@ def alone(codec: Codec, clips: list[np.ndarray]) -> list[Encoded]:
     return [codec.encode_with_side([clip])[0] for clip in clips]
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def same(left: list[Encoded], right: list[Encoded]) -> bool:
     return all(
         np.array_equal(a.codes, b.codes)
@@ -70,11 +61,11 @@ def test_codes_do_not_depend_on_company(
     assert same(codec.encode_with_side(mixed)[1::2], alone[: len(noise)])
 
 
-@pytest.mark.usefixtures("two_threads")
 def test_codes_do_not_depend_on_threads(
     codec: Codec, clips: list[np.ndarray], alone: list[Encoded]
 ) -> None:
-    assert same(codec.encode_with_side(clips), alone)
+    with threads(2):
+        assert same(codec.encode_with_side(clips), alone)
 
 
 def test_codes_do_not_depend_on_the_process(tmp_path: Path) -> None:

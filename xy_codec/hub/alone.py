@@ -7,7 +7,6 @@ package's class is a `ClipModel`; this file keeps the promises around it.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -26,6 +25,7 @@ from xy_codec.contract import (
 )
 from xy_codec.engine.device import open_device
 from xy_codec.engine.precision import dtype_of
+from xy_codec.engine.threads import threads
 from xy_codec.errors import CodesError, ConfigError
 from xy_codec.inputs import check_waveform
 from xy_codec.weights.source import CodecPlace
@@ -90,7 +90,7 @@ class AloneCodec(Codec):
         return codes
 
     def _run_encoder(self, waveform: Waveform) -> Codes:
-        with torch.inference_mode(), one_thread():
+        with torch.inference_mode(), threads(1):
             codes: Codes = self._model.encode(waveform).cpu().numpy().astype(self.shape.dtype)
             return codes
 
@@ -101,7 +101,7 @@ class AloneCodec(Codec):
         wanted = torch.zeros(codes.shape[1] * self.shape.output_samples_per_frame)
         if codes.shape[1]:
             seed = None if key is None else seed_of(key)
-            with torch.inference_mode(), one_thread():
+            with torch.inference_mode(), threads(1):
                 samples = self._model.decode(torch.from_numpy(codes).long(), seed).cpu()
             # Odd strides give a few samples less than the frames have, rounded-up tails more.
             kept = min(len(samples), len(wanted))
@@ -125,14 +125,3 @@ def open_reproducible(place: CodecPlace, wish: Wish) -> torch.device:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
     return device
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread for what the calling thread runs; on a GPU, for what it prepares."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

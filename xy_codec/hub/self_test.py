@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from xy_codec.contract import CodecIdentity, Waveform
+from xy_codec.engine.threads import threads
 from xy_codec.errors import CheckpointError
-from xy_codec.hub.alone import AloneCodec, ClipModel, one_thread
+from xy_codec.hub.alone import AloneCodec, ClipModel
 from xy_codec.hub.packages import in_one_line
 
 # Noise of two seconds: enough for every layer, and its length is no multiple of a frame.
@@ -43,7 +44,7 @@ def _tested(model: ClipModel, identity: CodecIdentity) -> AloneCodec:
     sizes = np.array(shape.codebook_sizes)[:, None]
     if ((codes < 0) | (codes >= sizes)).any():
         raise CheckpointError(f"codes are {codes.min()} to {codes.max()} of {sizes.min()} entries")
-    with torch.inference_mode(), one_thread():
+    with torch.inference_mode(), threads(1):
         samples = model.decode(torch.from_numpy(codes).long(), None)
     if abs(len(samples) - codes.shape[1] * frame) >= frame or not samples.isfinite().all():
         raise CheckpointError(
@@ -69,7 +70,7 @@ def _bits(model: ClipModel, waveform: Waveform) -> int:
     layers = [each for each in model.module.modules() if not any(each.children())]
     hooks = [layer.register_forward_hook(add) for layer in layers]
     try:
-        with torch.inference_mode(), one_thread():
+        with torch.inference_mode(), threads(1):
             add(None, None, model.encode(waveform))
     finally:
         for hook in hooks:
