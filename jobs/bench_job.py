@@ -71,7 +71,7 @@ class BenchOptions:
         seconds: about how long it takes.
         torch_threads: threads of torch; default: one a core.
         storage: a folder or bucket to read and write; default: a temporary folder.
-        save_tuning: write the fastest settings to this file; default: where `tokenize` finds them.
+        save_tuning: write the fastest settings to this file, for `xytok tokenize --tuning`.
     """
 
     codec: Annotated[FileCodec, flags("Codec", "precision")] = FileCodec()
@@ -105,9 +105,10 @@ def bench(
     json: Json = False,
     log: Log = LogOptions(),
 ) -> int:
-    """Measure, print, keep the fastest settings."""
+    """Measure and print; keep the speed for `xytok plan`, and the fastest settings if asked."""
+    from pipeline.bench.kept_speeds import keep_speed
     from pipeline.bench.suite import run_suite
-    from pipeline.bench.tuning_profile import default_path, write_profile
+    from pipeline.bench.tuning_profile import write_profile
 
     if options.torch_threads:
         import torch
@@ -116,14 +117,19 @@ def bench(
     if not (log.verbose or log.log_file):
         # The trial runs wait for things in milliseconds, again and again.
         logging.getLogger("pipeline").setLevel("WARNING")
-    report = run_suite(options.plan(), partial(logger.info, "measuring: %s …"))
-    path = options.save_tuning or default_path()
-    write_profile(path, report.profile)
+    plan = options.plan()
+    report = run_suite(plan, partial(logger.info, "measuring: %s …"))
+    speed = report.end_to_end.times_realtime
+    kept = keep_speed(plan.request, speed, report.machine.device)
+    if options.save_tuning:
+        write_profile(options.save_tuning, report.profile)
     if json:
         print(json_text.dumps(_as_json(report, options.cost), indent=1))
         return 0
     print("\n".join([*_report_lines(report), "", *_cost_lines(report, options.cost)]))
-    print(f"fastest settings written to {path}: `xytok tokenize` uses them")
+    print(f"{speed:,.1f} × real time is kept in {kept}: `xytok plan` reckons with it")
+    if options.save_tuning:
+        print(f"fastest settings written to {options.save_tuning}: for `tokenize --tuning`")
     return 0
 
 
@@ -219,4 +225,4 @@ def _cost_lines(report: "BenchReport", options: CostOptions) -> Iterator[str]:
         f"{cost.requests:,} requests, writes {cost.output_bytes / 1e9:,.1f} GB of codes"
     )
     if report.machine.device == "cpu" and not options.speed:
-        yield "  no GPU here, so GPU hours stay open: run this on one, or pass `--speed`"
+        yield "  no GPU here: for hours of one run this there, or pass `--speed`"

@@ -95,7 +95,7 @@ VERBS = {
     ),
     "show": Verb(
         "jobs.show_job:show",
-        "print one row; decode it, or fetch the clip it was made from",
+        "print one row or reject; decode it, or fetch the clip it was made from",
         "xytok show out EN_B00000_S00000_W000000 --wav clip.wav --original original",
     ),
     "card": Verb(

@@ -82,14 +82,13 @@ class RunOptions:
             )
 
     def find_tuning(self) -> "Tuning":
-        """Threads and queues: as given, else by `--tuning`, else by what bench found here."""
-        from pipeline.bench.tuning_profile import find_profile
+        """Threads and queues: as given, else by `--tuning`."""
+        from pipeline.bench.tuning_profile import read_profile
         from pipeline.worker.settings import Tuning
 
-        # Several Ray workers share a machine, so a profile has to be asked for there.
-        profile = find_profile(self.tuning, use_default=self.engine == "inline")
-        if profile is None:
+        if self.tuning is None:
             return Tuning(decode_threads=self.decode_threads)
+        profile = read_profile(self.tuning)
         return Tuning(
             decode_threads=self.decode_threads or profile.decode_threads,
             ahead_seconds=profile.ahead_seconds,

@@ -1,4 +1,4 @@
-"""`xytok show`: one row with its codes; decoded or as it was, if asked."""
+"""`xytok show`: one row with its codes, or one reject; decoded or as it was, if asked."""
 
 import json
 import sys
@@ -32,6 +32,7 @@ def show(
     log: Log = LogOptions(),
 ) -> int:
     """Print the row as JSON, and write the files asked for."""
+    from pipeline.errors import InputError
     from pipeline.inspect.show import find_row, original_suffix, read_original
 
     storage = open_storage(storage_options)
@@ -43,6 +44,11 @@ def show(
         path.write_bytes(content)
         print(f"original: `{path}`, {len(content)} bytes", file=sys.stderr)
     if wav:
+        if found.is_reject:
+            raise InputError(
+                f"`--wav {wav}` cannot be written: `{key}` is a reject ({found.row['reason']}), "
+                "which has no codes; expected a clip with codes; `--original` saves it as it was"
+            )
         _decode(run, found, storage, codec, wav)
     return 0
 

@@ -26,6 +26,12 @@ def import_torchaudio() -> ModuleType:
             return importlib.import_module("torchaudio")
 
 
+def has_compiled_operators() -> bool:
+    """Whether `import torchaudio` loads whole; what xytok needs of it works without, too."""
+    import_torchaudio()
+    return bool(getattr(sys.modules[_EXTENSION], "_IS_TORCHAUDIO_EXT_AVAILABLE", False))
+
+
 def _forget_partial_import() -> None:
     for name in [name for name in list(sys.modules) if name.split(".")[0] == "torchaudio"]:
         del sys.modules[name]

@@ -1,11 +1,10 @@
 """The tuning profile: the settings that `xytok bench` found fastest on this machine, in a file.
 
-`xytok tokenize` reads it. Tuning changes no byte of the output, so an old or missing profile only
-costs speed.
+`xytok bench --save-tuning` writes it, `xytok tokenize --tuning` reads it. Tuning changes no byte of
+the output, so the profile of another machine only costs speed.
 """
 
 import json
-import logging
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +13,9 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from pipeline.bench.machine import cpu_name, num_cores
 from pipeline.errors import InputError
 from xy_codec.validation import faults
 
-logger = logging.getLogger(__name__)
 _Count = Annotated[int, Field(ge=1)]
 
 
@@ -33,30 +30,6 @@ class TuningProfile:
     ahead_seconds: Annotated[float, Field(gt=0)]
     buffers_in_flight: _Count
     format: Literal[1] = 1
-
-    def fits(self, cpu: str, cores: int) -> bool:
-        """Whether it was measured on a machine with this processor and number of cores."""
-        return (self.cpu, self.cores) == (cpu, cores)
-
-
-def default_path() -> Path:
-    """Where the profile is kept unless `--save-tuning` or `--tuning` names another file."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "xytok" / "profile.json"
-
-
-def find_profile(path: Path | None, *, use_default: bool) -> TuningProfile | None:
-    """The profile in `path`; without one and with `use_default`, the one of this machine."""
-    if path is not None:
-        return read_profile(path)
-    if not use_default or not default_path().exists():
-        return None
-    try:
-        profile = read_profile(default_path())
-    except InputError as error:
-        logger.warning("%s", error)
-        return None
-    return profile if profile.fits(cpu_name(), num_cores()) else None
 
 
 def write_profile(path: Path, profile: TuningProfile) -> None:

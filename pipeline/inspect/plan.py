@@ -4,6 +4,8 @@
 writes nothing.
 """
 
+import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from pipeline.corpus.sampling import ShardSample, sample_shards
 from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError
 from pipeline.fleet.resume import check_recorded_identity, find_backlog
+from pipeline.fleet.scheduler import Scheduler
+from pipeline.inspect.run_speed import speed_so_far
 from pipeline.output.manifest import list_manifests
 from pipeline.output.part_size import codes_bytes_per_second
 from pipeline.output.run_record import RUN_RECORD, RunRecord, read_run_record
@@ -28,8 +32,19 @@ _GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """The speed of one worker, and where the figure is from."""
+
+    times_realtime: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What there is, what is done, and what the rest takes; `left` includes changed shards."""
+    """What there is, what is done, and what the rest takes; `left` includes changed shards.
+
+    `hours` are of speech: those of the busiest worker are `longest_hours`.
+    """
 
     shards: int
     size_bytes: int
@@ -39,22 +54,49 @@ class Plan:
     left_bytes: int
     clips: float
     hours: float
-    speed: float
-    gpus: int
+    workers: int
+    longest_hours: float
     largest_hours: float
+    speed: Speed | None
     run: str | None
     shape: CodesShape | None
     where: str | None = None
+    price: float | None = None
 
     @property
-    def gpu_hours(self) -> float:
-        """Hours of one GPU at the assumed speed."""
-        return self.hours / self.speed
+    def idle_share(self) -> float:
+        """The share of the workers' time in which they wait for the last shards of others."""
+        return 1 - self.hours / (self.longest_hours * self.workers) if self.longest_hours else 0.0
 
-    @property
-    def wall_hours(self) -> float:
-        """Hours with all GPUs; never less than the largest shard takes on one."""
-        return max(self.gpu_hours / self.gpus, self.largest_hours / self.speed)
+    def _speech_line(self) -> str:
+        if self.clips and not self.hours:
+            return f"speech    of unknown length: {self.clips:,.0f} clips that tell no duration"
+        return f"speech    about {self.hours:,.2f} h in {self.clips:,.0f} clips are left"
+
+    def _time_lines(self) -> list[str]:
+        if not self.hours:
+            return []
+        tail = (
+            f"tail      {self.idle_share:.0%} of the time of {self.workers} workers is idle at the "
+            f"end; the largest shard has {self.largest_hours:,.2f} h"
+        )
+        if self.speed is None:
+            unknown = "unknown, and so is the time: run `xytok bench`, or pass `--speed`"
+            return [f"speed     {unknown}", *([tail] if self.workers > 1 else [])]
+        work_hours = self.hours / self.speed.times_realtime
+        wall_hours = self.longest_hours / self.speed.times_realtime
+        idle_hours = max(0.0, wall_hours * self.workers - work_hours)
+        lines = [
+            f"speed     {self.speed.times_realtime:,.1f} x real time a worker, {self.speed.source}",
+            f"time      {wall_hours * 60:,.1f} minutes on {_workers(self.workers)}, "
+            f"{work_hours:,.2f} worker-hours of work; the start of workers comes on top",
+        ]
+        if self.workers > 1:
+            lines.append(f"{tail}, so {idle_hours:,.2f} worker-hours are idle")
+        if self.price is not None:
+            money = (work_hours + idle_hours) * self.price
+            lines.append(f"cost      {money:,.2f} at {self.price:g} for a worker-hour, idle or not")
+        return lines
 
     def _output_line(self) -> str:
         if self.output_bytes is None or self.shape is None:
@@ -75,18 +117,20 @@ class Plan:
         return [
             f"shards    {self.shards:,} ({self.size_bytes / _GIB:,.2f} GiB), {self.done:,} done, "
             f"{self.left:,} left ({self.left_bytes / _GIB:,.2f} GiB); {run}",
-            f"speech    about {self.hours:,.2f} h in {self.clips:,.0f} clips are left",
+            self._speech_line(),
             *(
                 [f"where     `{self.where}` is not estimated: all clips count"]
                 if self.where
                 else []
             ),
-            f"cost      {self.gpu_hours:,.2f} GPU-hours, {self.wall_hours * 60:,.1f} minutes on "
-            f"{self.gpus} workers, at {self.speed:,.0f} x real time each (an assumption: "
-            "`--speed`; `xytok bench` measures it); start-up comes on top",
+            *self._time_lines(),
             self._output_line(),
             *(f"changed   {url} was replaced; needs `--redo-changed`" for url in self.changed),
         ]
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count:,} workers"
 
 
 def shape_of(codec: CodecRequest) -> CodesShape | None:
@@ -134,12 +178,15 @@ def make_plan(
     rules: ReadRules,
     codec: CodecRequest,
     max_shards: int | None = None,
-    speed: float,
-    gpus: int,
+    workers: int = 1,
+    speed: Speed | None = None,
+    bench_speed: Speed | None = None,
+    price: float | None = None,
 ) -> Plan:
     """List the inputs, compare them with the output, and sample what is left.
 
-    Raises when a run with these options would refuse the output.
+    Without a `speed` that of the run so far counts, else `bench_speed`. Raises when a run with
+    these options would refuse the output.
     """
     output = normalise(output)
     shards = list_shards(inputs, storage, rules.root)[:max_shards]
@@ -161,13 +208,48 @@ def make_plan(
         left_bytes=sum(max(0, shard.size_bytes) for shard in left),
         clips=sum(clips for clips, _ in estimates),
         hours=sum(hours for _, hours in estimates),
-        speed=speed,
-        gpus=gpus,
+        workers=max(1, min(workers, len(left))),
+        longest_hours=longest_hours(left, [hours for _, hours in estimates], workers),
         largest_hours=max((hours for _, hours in estimates), default=0.0),
+        speed=speed or (_speed_of_run(storage, output) if run else None) or bench_speed,
         run=None if run is None else run.identity8,
         shape=CodesShape.of(run.identity["codec"]) if run else shape_of(codec),
         where=rules.where,
+        price=price,
     )
+
+
+def _speed_of_run(storage: Storage, output: str) -> Speed | None:
+    found = speed_so_far(storage, output)
+    return found and Speed(found[0], f"as in the {found[1]} shards that this run has done")
+
+
+def longest_hours(shards: Sequence[Shard], hours: Sequence[float], workers: int) -> float:
+    """Hours of speech of the worker that ends last, when shards are given out as a run does it."""
+    hours_of = {shard.path: each for shard, each in zip(shards, hours, strict=True)}
+    scheduler = Scheduler(shards)
+    names = [f"{number:09}" for number in range(min(workers, len(shards)))]
+    for name in names:
+        scheduler.add_worker(name)
+    # When each worker is done with its first shard; as in a run, second ones are given out later.
+    busy: list[tuple[float, str]] = []
+    for name in names:
+        assignment = scheduler.take(name)
+        assert assignment is not None
+        busy.append((hours_of[assignment.shard.path], name))
+    for name in names:
+        scheduler.take(name)
+    heapq.heapify(busy)
+    ended = 0.0
+    while busy:
+        ended, name = heapq.heappop(busy)
+        scheduler.finish(name, scheduler.in_hand(name)[0].path)
+        while scheduler.take(name):
+            pass
+        in_hand = scheduler.in_hand(name)
+        if in_hand:
+            heapq.heappush(busy, (ended + hours_of[in_hand[0].path], name))
+    return ended
 
 
 def _estimate(shard: Shard, sample: ShardSample, limit: int | None) -> tuple[float, float]:

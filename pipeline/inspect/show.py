@@ -1,10 +1,10 @@
-"""Finds one clip of an output by its key: its row, and the audio bytes that it was made from.
+"""Finds one clip of an output by its key: its row or its reject, and the audio behind it.
 
 `xytok show` calls it. Decoding the codes is left to the command.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ _MAGICS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff",
 
 @dataclass(frozen=True, slots=True)
 class FoundRow:
-    """The row of a clip and the part that holds it."""
+    """The row of a clip and the part, or the reject file, that holds it."""
 
     part: str
     row: dict[str, Any]
@@ -43,18 +43,26 @@ class FoundRow:
             None if side is None else np.array(side, np.float32),
         )
 
+    @property
+    def is_reject(self) -> bool:
+        """Whether the clip has no codes; the row then tells the reason."""
+        return "reason" in self.row
+
 
 def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundRow:
-    """The row of a key; where several shards have it, `shard` is a piece of one shard's path."""
+    """The row of a key, else its reject; where several have the key, `shard` is part of a path."""
     parts = [part for part in find_parts(output, storage) if shard in part]
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = [row for rows in pool.map(lambda p: _rows(p, key, storage), parts) for row in rows]
+    found = _search(parts, key, storage)
+    if not found:
+        files = storage.list_files(join(normalise(output), "rejects"))
+        found = _search([file.url for file in files if shard in file.url], key, storage)
     if len(found) == 1:
         return found[0]
     if not found:
         raise InputError(
-            f"No row has the key `{key}` in {len(parts)} parts of `{redact(output)}`; expected a "
-            "key as in column `key`; look into `rejects/`, or check the spelling"
+            f"No row has the key `{key}` in {len(parts)} parts of `{redact(output)}`, and no "
+            "reject either; expected a key as in column `key`; check the spelling, and what "
+            "`--where` filters"
         )
     places = ", ".join(f"`{one.row['shard']}`" for one in found)
     raise InputError(
@@ -69,8 +77,8 @@ def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
     manifest = _manifest_of(output, found.part, storage)
     if offset is None:
         raise InputError(
-            f"`{redact(manifest.url)}` is compressed, so its clips have no offsets; expected an "
-            "uncompressed tar; unpack it to get the original"
+            f"The offset of `{found.row['key']}` in `{redact(manifest.url)}` is not known; "
+            "expected an uncompressed tar and a clip with audio; unpack the tar to get the original"
         )
     return storage.read_range(manifest.url, offset, offset + size)
 
@@ -78,6 +86,11 @@ def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
 def original_suffix(content: bytes) -> str:
     """The suffix for a file with this audio, told by its first bytes."""
     return _MAGICS.get(content[:4], ".mp3")
+
+
+def _search(parts: Sequence[str], key: str, storage: Storage) -> list[FoundRow]:
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [row for rows in pool.map(lambda p: _rows(p, key, storage), parts) for row in rows]
 
 
 def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
@@ -99,7 +112,7 @@ def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
 def _manifest_of(output: str, part: str, storage: Storage) -> Manifest:
     output = normalise(output)
     for name in list_manifests(storage, output):
-        if part == join(output, f"tokens/{name.stem}.parquet"):
+        if part in (join(output, f"{kind}/{name.stem}.parquet") for kind in ("tokens", "rejects")):
             return read_manifest(storage, join(output, name.path))
     raise InputError(
         f"Part `{redact(part)}` has no manifest, which names its source; expected an output of "

@@ -1,30 +1,35 @@
 """`xytok bench` as a user runs it, on a machine without a GPU."""
 
+import contextlib
 import json
 
 import pytest
 
 from jobs.cli import run
+from pipeline.bench.kept_speeds import find_speed
 from pipeline.bench.tuning_profile import read_profile
+from pipeline.worker.codec_request import CodecRequest
 
 SHORT = ("--seconds", "1", "--torch-threads", "1")
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory, request):
-    """One short run with the codec that costs nothing."""
+    """One short run with the codec that costs nothing; its speed is kept in a folder of its own."""
     folder = tmp_path_factory.mktemp("bench")
     capture = request.config.pluginmanager.getplugin("capturemanager")
     profile, output = folder / "profile.json", folder / "report.json"
-    with capture.global_and_fixture_disabled(), output.open("w") as file:
-        import contextlib
-
-        with contextlib.redirect_stdout(file):
-            code = run(
-                ["bench", "--codec", "fake", *SHORT, "--json", "--save-tuning", str(profile)]
-            )
-    assert code == 0
-    return json.loads(output.read_text()), profile
+    words = ["bench", "--codec", "fake", *SHORT, "--json", "--save-tuning", str(profile)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        with (
+            capture.global_and_fixture_disabled(),
+            output.open("w") as file,
+            contextlib.redirect_stdout(file),
+        ):
+            code = run(words)
+        assert code == 0
+        yield json.loads(output.read_text()), profile
 
 
 def test_report_has_every_section_and_states_the_options(report):
@@ -53,8 +58,18 @@ def test_stages_of_the_host_path_are_named(report):
 def test_profile_is_written_for_this_machine(report):
     figures, path = report
     profile = read_profile(path)
-    assert profile.fits(figures["machine"]["cpu"], figures["machine"]["cores"])
+    assert (profile.cpu, profile.cores) == (figures["machine"]["cpu"], figures["machine"]["cores"])
     assert 1 <= profile.decode_threads <= figures["machine"]["cores"]
+
+
+def test_the_speed_is_kept_for_plan_and_nothing_else_unasked(report):
+    figures, profile = report
+    measured = figures["end_to_end"]["times_realtime"]
+    kept_speed = find_speed(CodecRequest("fake"))
+    assert kept_speed
+    assert kept_speed[0] == measured
+    kept = {path.name for path in profile.parent.rglob("*.json")}
+    assert kept == {"profile.json", "report.json", "speeds.json"}
 
 
 def test_cost_is_computed_from_the_measured_speed(report):
@@ -83,4 +98,5 @@ def test_bench_prints_a_table_for_the_bundled_codec(capsys, tmp_path, monkeypatc
     assert "overlap_seconds 10" in printed
     assert "10,000.0 × real time, assumed" in printed
     assert "decode" in printed
-    assert (tmp_path / "xytok" / "profile.json").exists()
+    assert find_speed(CodecRequest("xy-nano")) is not None
+    assert [path.name for path in tmp_path.rglob("*.json")] == ["speeds.json"]

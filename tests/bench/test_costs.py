@@ -1,25 +1,21 @@
 """Projections, profiles and storage figures."""
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from jobs.run_options import RunOptions
 from pipeline.bench.corpus_cost import Corpus, Speeds, estimate_cost
-from pipeline.bench.machine import cpu_name, num_cores
+from pipeline.bench.kept_speeds import find_speed, keep_speed, speeds_path
 from pipeline.bench.storage_speed import measure_storage
-from pipeline.bench.tuning_profile import (
-    TuningProfile,
-    default_path,
-    find_profile,
-    read_profile,
-    write_profile,
-)
+from pipeline.bench.tuning_profile import TuningProfile, read_profile, write_profile
 from pipeline.errors import InputError
 from pipeline.output.part_size import codes_bytes_per_second
 from pipeline.storage.client import Storage
 from pipeline.storage.streams import BLOCK_BYTES
 from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
 from xy_codec.fake import FAKES
 
 PROFILE = TuningProfile(
@@ -93,38 +89,34 @@ def test_profile_comes_back_as_it_was_written(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["profile.json"]
 
 
-def test_profile_fits_only_its_own_machine():
-    assert PROFILE.fits("Some CPU", 8)
-    assert not PROFILE.fits("Some CPU", 4)
-    assert not PROFILE.fits("Another CPU", 8)
-
-
-def test_default_profile_follows_the_cache_folder(tmp_path, monkeypatch):
+def test_a_run_uses_a_profile_only_when_asked(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_path() == tmp_path / "xytok" / "profile.json"
+    write_profile(tmp_path / "xytok" / "profile.json", PROFILE)
+    plain = RunOptions(codec=CodecRequest("fake"), engine="inline")
+    assert plain.find_tuning() == Tuning()
 
 
-def test_kept_profile_is_used_only_where_it_was_measured(tmp_path, monkeypatch):
+def test_a_speed_is_found_for_the_same_codec_and_machine_only(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert find_profile(None, use_default=True) is None
-    write_profile(default_path(), PROFILE)
-    assert find_profile(None, use_default=True) is None
-    here = replace(PROFILE, cpu=cpu_name(), cores=num_cores())
-    write_profile(default_path(), here)
-    assert find_profile(None, use_default=True) == here
-    assert find_profile(None, use_default=False) is None
+    asked = CodecRequest("fake", options=("depth=4", "overlap_seconds=5"))
+    assert find_speed(asked) is None
+    keep_speed(asked, 12.0, "Some GPU")
+    keep_speed(asked, 13.0, "Some GPU")
+    assert find_speed(asked) == (13.0, f"Some GPU, {time.strftime('%Y-%m-%d', time.gmtime())}")
+    assert find_speed(replace(asked, options=asked.options[::-1])) == find_speed(asked)
+    for other in (replace(asked, precision="fast"), replace(asked, options=())):
+        assert find_speed(other) is None
+    monkeypatch.setattr("pipeline.bench.kept_speeds.cpu_name", lambda: "another machine")
+    assert find_speed(asked) is None
 
 
-def test_named_profile_is_used_wherever_it_was_measured(tmp_path):
-    write_profile(tmp_path / "p.json", PROFILE)
-    assert find_profile(tmp_path / "p.json", use_default=False) == PROFILE
-
-
-def test_damaged_kept_profile_is_passed_over(tmp_path, monkeypatch):
+def test_a_file_of_speeds_that_is_damaged_is_written_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    default_path().parent.mkdir()
-    default_path().write_text("{")
-    assert find_profile(None, use_default=True) is None
+    keep_speed(CodecRequest("fake"), 12.0, "cpu")
+    speeds_path().write_text("{")
+    assert find_speed(CodecRequest("fake")) is None
+    keep_speed(CodecRequest("fake"), 13.0, "cpu")
+    assert find_speed(CodecRequest("fake")) is not None
 
 
 def test_flag_wins_over_profile_and_profile_over_default(tmp_path):

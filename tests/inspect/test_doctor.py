@@ -1,6 +1,7 @@
 """`xytok doctor` finds what is wrong and says what to do; it never falls over."""
 
 import json
+import sys
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.support.conformance import CASES
 from tests.support.s3_server import S3Server
 from xy_codec.contract import Encoded
 from xy_codec.fake import FakeCodec
+from xy_codec.torchaudio_import import import_torchaudio
 
 
 def doctor(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, dict]]:
@@ -23,6 +25,23 @@ def test_doctor_finds_this_machine_fit(capsys):
     assert exit_code == 0
     assert {"python", "torch", "resampler", "mp3", "ray", "audit metrics"} <= set(checks)
     assert checks["mp3"]["verdict"] == "ok"
+
+
+def test_a_resampler_that_changes_the_sound_is_a_fault(monkeypatch):
+    monkeypatch.setattr("xy_codec.audio.resample", lambda sound, *_: sound[: len(sound) * 2 // 3])
+    assert machine.check_resampler().verdict == "fault"
+
+
+@pytest.mark.parametrize(("is_whole", "verdict"), [(False, "note"), (True, "ok")])
+def test_a_torchaudio_that_was_imported_without_its_operators_is_told(
+    monkeypatch, is_whole, verdict
+):
+    import_torchaudio()
+    extension = sys.modules["torchaudio._extension"]
+    monkeypatch.setattr(extension, "_IS_TORCHAUDIO_EXT_AVAILABLE", is_whole)
+    check = machine.check_resampler()
+    assert check.verdict == verdict
+    assert ("`import torchaudio` alone fails" in check.found) is not is_whole
 
 
 def test_every_fault_and_note_says_what_to_do(capsys):

@@ -219,6 +219,21 @@ def test_show_finds_the_row_and_its_source_bytes(output: Path) -> None:
     assert read_original(str(output), found, STORAGE) == original
 
 
+def test_show_tells_why_a_clip_is_a_reject(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["show", str(output), "bad"]
+    assert cli.run([*words, "--original", str(tmp_path / "bad.mp3")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["stage"], told["reason"]) == ("decode", "undecodable")
+    assert told["detail"].startswith("not audio that libsndfile knows")
+    assert told["shard"].endswith("a.tar")
+    assert told["tar_offset"] > 0
+    assert (tmp_path / "bad.mp3").read_bytes() == b"not audio"
+    assert cli.run([*words, "--wav", str(tmp_path / "bad.wav")]) == 1
+    assert "`bad` is a reject (undecodable), which has no codes" in capsys.readouterr().err
+
+
 def test_show_finds_a_row_beside_a_part_that_cannot_be_read(
     output: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
