@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import IdentityError, InputError
-from pipeline.output.manifest import Manifest, list_manifests, read_manifest
+from pipeline.output.index import read_shards
+from pipeline.output.index_table import KEY
+from pipeline.output.manifest import list_manifests, read_manifest
 from pipeline.output.run_record import RunRecord
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
@@ -23,28 +25,44 @@ from xy_codec.contract import CodecIdentity
 
 logger = logging.getLogger(__name__)
 _READERS = 8
+_COLUMNS = ("part_path", KEY, "smallest_key", "largest_key")
 # The first bytes of what libsndfile reads, to name the file of an original.
 _MAGICS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"}
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRow:
-    """The row of a clip and the part that holds it."""
+    """The row of a clip and its part; `manifest` is None in a folder that has none."""
 
     part: str
+    manifest: str | None
     row: dict[str, Any]
 
 
 def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundRow:
-    """The row of a key; where several shards have it, `shard` is a piece of one shard's path."""
-    parts = [part for part in find_parts(output, storage) if shard in part]
+    """The row of a key; where several shards have it, `shard` is a piece of one shard's path.
+
+    Parts whose smallest or largest key excludes it are not read.
+    """
+    output = normalise(output)
+    names = list_manifests(storage, output)
+    shards: list[tuple[str, str | None]] = [
+        (join(output, part), manifest)
+        for table in read_shards(storage, output, names, _COLUMNS)
+        for part, manifest, smallest, largest in zip(*table.to_pydict().values(), strict=True)
+        if smallest is None or smallest <= key <= largest
+    ]
+    if not names:
+        shards = [(part, None) for part in find_parts(output, storage)]
+    wanted = [each for each in shards if shard in each[0]]
     with ThreadPoolExecutor(_READERS) as pool:
-        found = [row for rows in pool.map(lambda p: _rows(p, key, storage), parts) for row in rows]
+        searched = pool.map(lambda each: _rows(each[0], each[1], key, storage), wanted)
+        found = [row for rows in searched for row in rows]
     if len(found) == 1:
         return found[0]
     if not found:
         raise InputError(
-            f"No row has the key `{key}` in {len(parts)} parts of `{redact(output)}`; expected a "
+            f"No row has the key `{key}` in the parts of `{redact(output)}`; expected a "
             "key as in column `key`; look into `rejects/`, or check the spelling"
         )
     places = ", ".join(f"`{one.row['shard']}`" for one in found)
@@ -57,7 +75,12 @@ def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundR
 def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
     """The clip's audio member, read as a range of its source tar."""
     offset, size = found.row["tar_offset"], found.row["tar_size"]
-    manifest = _manifest_of(output, found.part, storage)
+    if found.manifest is None:
+        raise InputError(
+            f"Part `{redact(found.part)}` has no manifest, which names its source; expected an "
+            "output of `xytok tokenize`; pass the whole output folder"
+        )
+    manifest = read_manifest(storage, join(normalise(output), found.manifest))
     if offset is None:
         raise InputError(
             f"`{redact(manifest.url)}` is compressed, so its clips have no offsets; expected an "
@@ -92,7 +115,7 @@ def check_decodes(codec: CodecIdentity, record: RunRecord) -> None:
         )
 
 
-def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
+def _rows(part: str, manifest: str | None, key: str, storage: Storage) -> Iterable[FoundRow]:
     fs, path = storage.filesystem(part)
     try:
         with fs.open(path, "rb") as file:
@@ -101,19 +124,8 @@ def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
                 keys = parquet.read_row_group(group, columns=["key"]).column("key").to_pylist()
                 if key in keys:
                     rows = parquet.read_row_group(group).slice(keys.index(key), 1)
-                    return [FoundRow(part, rows.to_pylist()[0])]
+                    return [FoundRow(part, manifest, rows.to_pylist()[0])]
     except (pa.ArrowException, OSError, KeyError) as error:
         # The search goes on: another part may have the key.
         logger.warning("Part `%s` cannot be read and was not searched: %s", redact(part), error)
     return []
-
-
-def _manifest_of(output: str, part: str, storage: Storage) -> Manifest:
-    output = normalise(output)
-    for name in list_manifests(storage, output):
-        if part == join(output, f"tokens/{name.stem}.parquet"):
-            return read_manifest(storage, join(output, name.path))
-    raise InputError(
-        f"Part `{redact(part)}` has no manifest, which names its source; expected an output of "
-        "`xytok tokenize`; pass the whole output folder"
-    )
