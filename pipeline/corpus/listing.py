@@ -5,6 +5,7 @@ Runs, plans and audits call `list_shards`. It reads listings and `@lists`, never
 
 import logging
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,8 @@ _RANGE = re.compile(r"^(-?\d+)\.\.(-?\d+)$")
 _MAX_EXPANDED = 10_000_000
 # From this many names in one folder on, the folder is listed instead of looking up each name.
 _LIST_FROM = 8
-_LOOKUP_THREADS = 16
+_LOOKUP_THREADS = 32
+_TELL_SECONDS = 10.0
 
 
 def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list[Shard]:
@@ -159,8 +161,14 @@ def _look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | No
             continue
         listed = {normalise(f.url): f for f in storage.glob_files(f"{folder}/*")}
         found |= {url: listed.get(normalise(url)) for url in members}
+    told = time.monotonic()
     with ThreadPoolExecutor(_LOOKUP_THREADS) as pool:
-        found |= zip(single, pool.map(lambda url: _info_or_none(url, storage), single), strict=True)
+        infos = pool.map(lambda url: _info_or_none(url, storage), single)
+        for done, (url, info) in enumerate(zip(single, infos, strict=True)):
+            found[url] = info
+            if time.monotonic() - told > _TELL_SECONDS:
+                told = time.monotonic()
+                logger.info("Looked up %d of %d inputs that no listing has", done, len(single))
     return found
 
 

@@ -2,29 +2,31 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.inspect.status import read_status
+from pipeline.errors import InputError
+from pipeline.inspect.status import SUMMED_COLUMNS, ShardSums
+from pipeline.output.index import read_shards
+from pipeline.output.manifest import LanguageCount, ManifestName, list_manifests
 from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import COLUMN_MEANINGS, part_schema
-from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
-from pipeline.storage.location import normalise
+from pipeline.storage.location import join, normalise, redact
 from xy_codec.codes_shape import CodesShape
 
 _READERS = 8
 _UNKNOWN = "unknown"
+_COLUMNS = (*SUMMED_COLUMNS, "part_path", "languages")
 _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B")
 _BODY = """
 # {title}
 
 {hours:,.1f} hours of speech as codes: {clips:,} clips,
-{num_languages} languages, {num_speakers:,} speakers.
+{num_languages} languages, {num_speakers:,} speakers (one who is in several shards counts in each).
 
 - Codec: {codec[name]}, checkpoint sha256 `{codec[checkpoint_sha256]}`, precision {codec[precision]}
 - Codes: {books}, {rate_hz:.5g} frames a second
@@ -55,22 +57,20 @@ for clip in open_dataset("OUT", num_codebooks={shape.num_codebooks}):  # OUT: it
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Language:
-    name: str
-    clips: int
-    seconds: float
-
-
 def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str:
     """The card as Markdown, with the header that hubs read."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
     output = normalise(output)
     record = read_run_record(storage, output)
-    status = read_status(output, storage)
-    languages, num_speakers = _count_languages(find_parts(output, storage), storage)
-    named = sorted(language.name for language in languages if language.name != _UNKNOWN)
+    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    if not names:
+        raise InputError(
+            f"`{redact(output)}` has no finished shard to describe; expected at least one; wait "
+            "for one, or look at `xytok status`"
+        )
+    sums, languages = _add_up(output, storage, names)
+    named = sorted(str(each.language) for each in languages if each.language != _UNKNOWN)
     codec = record.identity["codec"]
     shape = CodesShape.of(codec)
     header = DatasetCardData(
@@ -78,55 +78,78 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
         pretty_name=title,
         language=named,
         task_categories=["text-to-speech"],
-        size_categories=[size_category(status.codes)],
+        size_categories=[size_category(sums.counts["codes"])],
         configs=[{"config_name": "default", "data_files": "tokens/**/*.parquet"}],
     )
     body = _BODY.format(
         title=title,
-        hours=status.hours,
-        clips=status.codes,
+        hours=sums.seconds / 3600,
+        clips=sums.counts["codes"],
         num_languages=len(named),
-        num_speakers=num_speakers,
+        num_speakers=sum(language.speakers for language in languages),
         codec=codec,
         shape=shape,
         books=shape.codebooks_in_words(),
         rate_hz=shape.frame_rate_hz,
-        shards=status.done,
-        rejects=sum(status.rejects.values()),
-        filtered=status.filtered,
-        run=status.identity8,
+        shards=sums.done,
+        rejects=sums.rejects.total(),
+        filtered=sums.counts["filtered"],
+        run=record.identity8,
         languages="\n".join(
-            f"| {language.name} | {language.clips:,} | {language.seconds / 3600:,.2f} |"
-            for language in languages
+            f"| {each.language} | {each.clips:,} | {each.seconds / 3600:,.2f} |"
+            for each in languages
         ),
         columns="\n".join(_column(each, shape) for each in part_schema(shape)),
     )
     return str(DatasetCard(f"---\n{header.to_yaml()}\n---\n{body}"))
 
 
-def _count_languages(parts: Sequence[str], storage: Storage) -> tuple[list[_Language], int]:
-    """The languages, that with most clips first, and how many speakers there are."""
-
-    def read(part: str) -> Any:
-        fs, path = storage.filesystem(part)
-        with fs.open(path, "rb") as file:
-            table: Any = pq.read_table(file, columns=["language", "speaker", "duration"])
-        return _sums(table, ["language", "speaker"], ("duration", "count"), ("duration", "sum"))
-
+def _add_up(
+    output: str, storage: Storage, names: Sequence[ManifestName]
+) -> tuple[ShardSums, list[LanguageCount]]:
+    """Sums over all shards, and over the rows of each language, that with most clips first."""
+    sums, total = ShardSums(), dict[str, LanguageCount]()
     with ThreadPoolExecutor(_READERS) as pool:
-        found: Any = pa.concat_tables(list(pool.map(read, parts)))
-    sums = ("duration_count", "sum"), ("duration_sum", "sum")
-    languages = [
-        _Language(row["language"] or _UNKNOWN, row["duration_count_sum"], row["duration_sum_sum"])
-        for row in _sums(found, ["language"], *sums).to_pylist()
-    ]
-    known = found.filter(pc.is_valid(found["speaker"]))
-    num_speakers = int(_sums(known, ["language", "speaker"], *sums).num_rows)
-    return sorted(languages, key=lambda language: -language.clips), num_speakers
+        for shards in read_shards(storage, output, names, _COLUMNS):
+            sums.take(shards)
+            counted = shards["languages"].to_pylist()
+            paths = map(str, shards["part_path"].to_pylist())
+            both = zip(paths, counted, strict=True)
+            older = [join(output, path) for path, counts in both if counts is None]
+            read = pool.map(lambda part: _languages_of(part, storage), older)
+            for count in chain(*filter(None, counted), *read):
+                name = count["language"] or _UNKNOWN
+                before = total.get(name, LanguageCount(name, 0, 0.0, 0))
+                total[name] = LanguageCount(
+                    name,
+                    before.clips + count["clips"],
+                    before.seconds + count["seconds"],
+                    before.speakers + count["speakers"],
+                )
+    return sums, sorted(total.values(), key=lambda count: -count.clips)
 
 
-def _sums(table: Any, keys: list[str], *sums: tuple[str, str]) -> Any:
-    return table.group_by(keys).aggregate(list(sums))
+def _languages_of(part: str, storage: Storage) -> list[dict[str, Any]]:
+    """The same from a part whose manifest does not tell them: an older version wrote it."""
+    fs, path = storage.filesystem(part)
+    with fs.open(path, "rb") as file:
+        table: Any = pq.read_table(file, columns=["language", "speaker", "duration"])
+    sums: Any = table.group_by("language").aggregate(
+        [
+            ("language", "count", pc.CountOptions(mode="all")),
+            ("duration", "sum"),
+            ("speaker", "count_distinct"),
+        ]
+    )
+    return list(
+        sums.rename_columns(
+            {
+                "language_count": "clips",
+                "duration_sum": "seconds",
+                "speaker_count_distinct": "speakers",
+            }
+        ).to_pylist()
+    )
 
 
 def size_category(num_clips: int) -> str:

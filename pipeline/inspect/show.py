@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
-from pipeline.output.manifest import Manifest, list_manifests, read_manifest
+from pipeline.output.index import read_shards
+from pipeline.output.index_table import KEY
+from pipeline.output.manifest import list_manifests, read_manifest
 from pipeline.output.schema import SIDE
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
@@ -24,15 +26,20 @@ from xy_codec.contract import Encoded
 
 logger = logging.getLogger(__name__)
 _READERS = 8
+_COLUMNS = (KEY, "part_path", "smallest_key", "largest_key", "rejects", "reject_file_path")
 # The first bytes of what libsndfile reads, to name the file of an original.
 _MAGICS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"}
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRow:
-    """The row of a clip and the part, or the reject file, that holds it."""
+    """The row of a clip and the part, or the reject file, that holds it.
+
+    `manifest` is None in a folder that has none.
+    """
 
     part: str
+    manifest: str | None
     row: dict[str, Any]
 
     def encoded(self, shape: CodesShape) -> Encoded:
@@ -50,19 +57,33 @@ class FoundRow:
 
 
 def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundRow:
-    """The row of a key, else its reject; where several have the key, `shard` is part of a path."""
-    parts = [part for part in find_parts(output, storage) if shard in part]
-    found = _search(parts, key, storage)
-    if not found:
-        files = storage.list_files(join(normalise(output), "rejects"))
-        found = _search([file.url for file in files if shard in file.url], key, storage)
+    """The row of a key, else its reject; where several have the key, `shard` is part of a path.
+
+    Parts whose smallest or largest key excludes it are not read, nor reject files without rows.
+    """
+    output = normalise(output)
+    names = list_manifests(storage, output)
+    parts: list[tuple[str, str | None]] = []
+    rejects: list[tuple[str, str | None]] = []
+    for table in read_shards(storage, output, names, _COLUMNS):
+        for row in table.to_pylist():
+            if row["smallest_key"] is None or row["smallest_key"] <= key <= row["largest_key"]:
+                parts.append((join(output, row["part_path"]), row[KEY]))
+            if row["rejects"]:
+                rejects.append((join(output, row["reject_file_path"]), row[KEY]))
+    if not names:
+        parts = [(part, None) for part in find_parts(output, storage)]
+    found: list[FoundRow] = []
+    for files in (parts, rejects):
+        wanted = [each for each in files if shard in each[0]]
+        found = found or _search(wanted, key, storage)
     if len(found) == 1:
         return found[0]
     if not found:
         raise InputError(
-            f"No row has the key `{key}` in {len(parts)} parts of `{redact(output)}`, and no "
-            "reject either; expected a key as in column `key`; check the spelling, and what "
-            "`--where` filters"
+            f"No row has the key `{key}` in the parts of `{redact(output)}`, and no reject "
+            "either; expected a key as in column `key`; check the spelling, and what `--where` "
+            "filters"
         )
     places = ", ".join(f"`{one.row['shard']}`" for one in found)
     raise InputError(
@@ -74,7 +95,12 @@ def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundR
 def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
     """The clip's audio member, read as a range of its source tar."""
     offset, size = found.row["tar_offset"], found.row["tar_size"]
-    manifest = _manifest_of(output, found.part, storage)
+    if found.manifest is None:
+        raise InputError(
+            f"Part `{redact(found.part)}` has no manifest, which names its source; expected an "
+            "output of `xytok tokenize`; pass the whole output folder"
+        )
+    manifest = read_manifest(storage, join(normalise(output), found.manifest))
     if offset is None:
         raise InputError(
             f"The offset of `{found.row['key']}` in `{redact(manifest.url)}` is not known; "
@@ -88,12 +114,13 @@ def original_suffix(content: bytes) -> str:
     return _MAGICS.get(content[:4], ".mp3")
 
 
-def _search(parts: Sequence[str], key: str, storage: Storage) -> list[FoundRow]:
+def _search(files: Sequence[tuple[str, str | None]], key: str, storage: Storage) -> list[FoundRow]:
     with ThreadPoolExecutor(_READERS) as pool:
-        return [row for rows in pool.map(lambda p: _rows(p, key, storage), parts) for row in rows]
+        searched = pool.map(lambda each: _rows(*each, key, storage), files)
+        return [row for rows in searched for row in rows]
 
 
-def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
+def _rows(part: str, manifest: str | None, key: str, storage: Storage) -> Iterable[FoundRow]:
     fs, path = storage.filesystem(part)
     try:
         with fs.open(path, "rb") as file:
@@ -102,19 +129,8 @@ def _rows(part: str, key: str, storage: Storage) -> Iterable[FoundRow]:
                 keys = parquet.read_row_group(group, columns=["key"]).column("key").to_pylist()
                 if key in keys:
                     rows = parquet.read_row_group(group).slice(keys.index(key), 1)
-                    return [FoundRow(part, rows.to_pylist()[0])]
+                    return [FoundRow(part, manifest, rows.to_pylist()[0])]
     except (pa.ArrowException, OSError, KeyError) as error:
         # The search goes on: another part may have the key.
         logger.warning("Part `%s` cannot be read and was not searched: %s", redact(part), error)
     return []
-
-
-def _manifest_of(output: str, part: str, storage: Storage) -> Manifest:
-    output = normalise(output)
-    for name in list_manifests(storage, output):
-        if part in (join(output, f"{kind}/{name.stem}.parquet") for kind in ("tokens", "rejects")):
-            return read_manifest(storage, join(output, name.path))
-    raise InputError(
-        f"Part `{redact(part)}` has no manifest, which names its source; expected an output of "
-        "`xytok tokenize`; pass the whole output folder"
-    )

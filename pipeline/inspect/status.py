@@ -5,20 +5,19 @@ from the index of the output, and from the manifests that it does not know.
 """
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.output.events import read_events
 from pipeline.output.index import read_shards
-from pipeline.output.manifest import ManifestName, list_manifests
+from pipeline.output.manifest import list_manifests
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
 
 _COUNTS = ("clips_seen", "codes", "filtered")
-_COLUMNS = (*_COUNTS, "source_seconds", "rejects_by_reason", "num_holes", "url")
+SUMMED_COLUMNS = (*_COUNTS, "source_seconds", "rejects_by_reason", "num_holes", "url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,9 @@ class _History:
 
 
 @dataclass(slots=True)
-class _Sums:
+class ShardSums:
+    """Sums over finished shards; `damaged` are the URLs of those with holes."""
+
     done: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -106,8 +107,8 @@ class _Sums:
     damaged: list[str] = field(default_factory=list)
 
     def take(self, shards: Any) -> None:
-        """Add some rows of the index."""
-        columns = {name: shards[name].to_pylist() for name in _COLUMNS}
+        """Add rows of the index, with at least the columns that are summed."""
+        columns = {name: shards[name].to_pylist() for name in SUMMED_COLUMNS}
         self.done += shards.num_rows
         self.counts.update({name: sum(columns[name]) for name in _COUNTS})
         self.seconds += sum(columns["source_seconds"])
@@ -120,16 +121,11 @@ class _Sums:
 def read_status(output: str, storage: Storage) -> RunStatus:
     """The status of an output folder."""
     output = normalise(output)
-    return status_of(output, storage, list_manifests(storage, output))
-
-
-def status_of(output: str, storage: Storage, names: Sequence[ManifestName]) -> RunStatus:
-    """The status of an output with these manifests."""
     record = read_run_record(storage, output)
     codec = record.identity["codec"]
-    ours = [name for name in names if name.identity8 == record.identity8]
-    sums = _Sums()
-    for shards in read_shards(storage, output, ours, _COLUMNS):
+    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    sums = ShardSums()
+    for shards in read_shards(storage, output, names, SUMMED_COLUMNS):
         sums.take(shards)
     history = _read_history(output, storage)
     return RunStatus(

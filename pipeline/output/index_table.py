@@ -4,6 +4,7 @@ A row holds everything that its manifest says. URLs are without user, password a
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ DICTIONARY_COLUMNS = (
     "identity8",
     "rejects_by_reason.list.element.reason",
     "holes.list.element.kind",
+    "languages.list.element.language",
 )
 _COUNTS = (
     *("source_size_bytes", "members", "clips_seen", "codes", "rejects", "filtered", "frames"),
@@ -28,7 +30,7 @@ _FILES = ("part", "reject_file")
 
 
 def _struct_list(**columns: Any) -> Any:
-    fields = [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
+    fields = [pa.field(name, kind) for name, kind in columns.items()]
     return pa.list_(pa.field("element", pa.struct(fields), nullable=False))
 
 
@@ -60,6 +62,17 @@ INDEX_SCHEMA = pa.schema(
             ("limited", pa.bool_()),
         ]
     ]
+    + [
+        # Null where an older version wrote the manifest.
+        pa.field("smallest_key", pa.string()),
+        pa.field("largest_key", pa.string()),
+        pa.field(
+            "languages",
+            _struct_list(
+                language=pa.string(), clips=pa.int64(), seconds=pa.float64(), speakers=pa.int64()
+            ),
+        ),
+    ]
 )
 
 
@@ -76,9 +89,12 @@ def index_rows(names: Sequence[ManifestName], manifests: Sequence[Manifest]) -> 
             for each in manifests
         ],
         "num_holes": [len(manifest.holes) for manifest in manifests],
-        "holes": [
-            [{name: getattr(hole, name) for name in hole.__slots__} for hole in manifest.holes]
-            for manifest in manifests
+        "holes": [[asdict(hole) for hole in manifest.holes] for manifest in manifests],
+        "smallest_key": [each.key_range[0] if each.key_range else None for each in manifests],
+        "largest_key": [each.key_range[1] if each.key_range else None for each in manifests],
+        "languages": [
+            None if each.languages is None else [asdict(count) for count in each.languages]
+            for each in manifests
         ],
     }
     for file in _FILES:

@@ -59,8 +59,22 @@ class ManifestName:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageCount:
+    """The rows of a part in one language; None are those whose JSON names no language."""
+
+    language: str | None
+    clips: int
+    seconds: float
+    speakers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
-    """What went into one finished shard and what came out; equal runs write equal bytes."""
+    """What went into one finished shard and what came out; equal runs write equal bytes.
+
+    `key_range` holds the smallest and the largest key of the part. It and `languages` are None
+    where an older version wrote the manifest; `key_range` also where the part has no rows.
+    """
 
     shard: str
     url: str
@@ -80,6 +94,8 @@ class Manifest:
     rejects_by_reason: dict[str, int] = field(default_factory=dict)
     holes: tuple[Hole, ...] = ()
     limited: bool = False
+    key_range: tuple[str, str] | None = None
+    languages: tuple[LanguageCount, ...] | None = None
 
     def check_balance(self) -> None:
         """Raise when a clip is missing or was counted twice."""
@@ -146,6 +162,10 @@ def read_manifest(storage: Storage, url: str) -> Manifest:
         values["part"] = WrittenFile(**values["part"])
         values["reject_file"] = WrittenFile(**values["reject_file"])
         values["holes"] = tuple(Hole(**hole) for hole in values.get("holes", ()))
+        if values.get("key_range") is not None:
+            values["key_range"] = tuple(values["key_range"])
+        if values.get("languages") is not None:
+            values["languages"] = tuple(LanguageCount(**each) for each in values["languages"])
         return Manifest(**values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputError(

@@ -17,6 +17,7 @@ import fsspec
 from fsspec.registry import known_implementations
 
 from pipeline.errors import InputError, UsageError
+from pipeline.storage import s3_client
 from pipeline.storage.local_write import write_local
 from pipeline.storage.location import is_local, local_path, protocol_of, redact
 from pipeline.storage.retries import RetryPolicy, call_within, with_retries
@@ -61,7 +62,7 @@ class Storage:
         except ImportError as error:
             raise _missing_package(url, error) from error
         if protocol_of(url) in _S3:
-            fs.retries = 1
+            s3_client.set_up(fs)
         return fs, str(path)
 
     def after_first_contact(self) -> "Storage":
@@ -96,7 +97,9 @@ class Storage:
         """
 
         def read(fs: Any, path: str) -> bytes:
-            content = bytes(fs.cat_file(path, start=start, end=end))
+            kind: Any = type(fs)
+            options = s3_client.whole_read(kind) if start is None and end is None else {}
+            content = bytes(fs.cat_file(path, start=start, end=end, **options))
             if end is not None:
                 _check_length(url, len(content), end - (start or 0), may_end=may_end)
             return content

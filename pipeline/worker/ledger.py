@@ -7,7 +7,7 @@ clips, and hands rows to the writing thread in source order, one row group at a 
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.corpus.metadata import Metadata, parse_json, to_metadata
 from pipeline.corpus.pairing import ClipFiles, LateText, RejectedMember
@@ -16,7 +16,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.corpus.tar_reader import Hole
 from pipeline.corpus.where import Predicate, parse_where
-from pipeline.output.manifest import Manifest, WrittenFile
+from pipeline.output.manifest import LanguageCount, Manifest, WrittenFile
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow
 from pipeline.output.rejects import RejectRow
@@ -50,6 +50,20 @@ class OpenClip:
         return self.text is None and self.metadata.text is None
 
 
+@dataclass(slots=True)
+class _Language:
+    clips: int = 0
+    seconds: float = 0.0
+    speakers: set[str] = field(default_factory=set)
+
+    def add(self, speaker: str | None, seconds: float) -> None:
+        """Count a clip."""
+        self.clips += 1
+        self.seconds += seconds
+        if speaker is not None:
+            self.speakers.add(speaker)
+
+
 class ShardLedger:
     """What is known about the clips of one shard while a worker has it."""
 
@@ -64,6 +78,8 @@ class ShardLedger:
         self.codes = self.filtered = self.clips_seen = 0
         self.frames = self.samples = 0
         self.source_seconds = 0.0
+        self._key_range: tuple[str, str] | None = None
+        self._languages: dict[str | None, _Language] = {}
         self._rules = rules
         self._where: Predicate | None = parse_where(rules.where) if rules.where else None
         self._emit = emit
@@ -161,6 +177,11 @@ class ShardLedger:
             rejects_by_reason=dict(sorted(by_reason.items())),
             holes=self.holes,
             limited=self.limited,
+            key_range=self._key_range,
+            languages=tuple(
+                LanguageCount(name, found.clips, round(found.seconds, 6), len(found.speakers))
+                for name, found in sorted(self._languages.items(), key=lambda each: each[0] or "")
+            ),
         )
         manifest.check_balance()
         return manifest
@@ -247,4 +268,8 @@ class ShardLedger:
         self.codes += 1
         self.frames += clip.encoded.codes.shape[1]
         self.samples += clip.num_samples
-        self.source_seconds += clip.num_samples / clip.sample_rate
+        seconds = clip.num_samples / clip.sample_rate
+        self.source_seconds += seconds
+        smallest, largest = self._key_range or (clip.key, clip.key)
+        self._key_range = min(smallest, clip.key), max(largest, clip.key)
+        self._languages.setdefault(metadata.language, _Language()).add(metadata.speaker, seconds)

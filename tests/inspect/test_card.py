@@ -1,5 +1,7 @@
 """A dataset card: what hubs read, what people read, and a snippet that runs."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import yaml
 
 import xytok
 from pipeline.inspect.card import make_card, size_category
+from pipeline.output.index import INDEX
 from pipeline.output.schema import part_schema
 from tests.support.shard_maker import audio, pair, pairs, write_shard
 from xy_codec.fake import FAKES
@@ -43,7 +46,7 @@ def test_hubs_read_its_header(card: str) -> None:
 def test_people_read_languages_speakers_codec_and_columns(card: str) -> None:
     lines = card.splitlines()
     assert "# Tiny: a trial" in lines
-    assert "2 languages, 3 speakers." in lines
+    assert "2 languages, 3 speakers (one who is in several shards counts in each)." in lines
     assert "- Codes: 8 codebooks of 1,024, 12.5 frames a second" in lines
     assert [line for line in lines if line.endswith(" 0.00 |")] == [
         "| en | 3 | 0.00 |",
@@ -56,6 +59,20 @@ def test_people_read_languages_speakers_codec_and_columns(card: str) -> None:
     assert rows["codes"] == f"| `codes` | list of 8 lists of int16, one per codebook | {codes} |"
     assert rows["speaker"] == "| `speaker` | string, may be null | of the JSON |"
     assert all(meaning.strip() for meaning in (row.split("|")[3] for row in rows.values()))
+
+
+def test_it_is_the_same_where_an_older_version_wrote_the_manifests(
+    card: str, output: Path, tmp_path: Path
+) -> None:
+    older = shutil.copytree(output, tmp_path / "older")
+    (older / INDEX).unlink()
+    for path in older.glob("manifests/**/*.json"):
+        manifest = json.loads(path.read_text())
+        assert manifest.pop("key_range")
+        assert manifest.pop("languages")
+        path.write_text(json.dumps(manifest))
+    made = make_card(str(older), xytok.Storage(), licence="cc-by-4.0", title="Tiny: a trial")
+    assert made == card
 
 
 def test_its_snippet_reads_the_codes(

@@ -234,10 +234,24 @@ def test_show_tells_why_a_clip_is_a_reject(
     assert "`bad` is a reject (undecodable), which has no codes" in capsys.readouterr().err
 
 
+def test_show_reads_no_part_whose_keys_exclude_the_clip(
+    output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (part,) = (output / "tokens").rglob("b.parquet")  # its only key is `one`
+    part.write_bytes(b"PAR1 and rubbish")
+    assert find_row(str(output), "clip0001", STORAGE).row["key"] == "clip0001"
+    assert not caplog.text
+    with pytest.raises(InputError):
+        find_row(str(output), "one", STORAGE)
+    assert "was not searched" in caplog.text
+
+
 def test_show_finds_a_row_beside_a_part_that_cannot_be_read(
     output: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (part,) = (output / "tokens").rglob("b.parquet")
+    write_shard(output.parent / "in" / "c.tar", [*pair("a"), *pair("z")])
+    assert tokenize(output.parent) == 0
+    (part,) = (output / "tokens").rglob("c.parquet")
     part.write_bytes(b"PAR1 and rubbish")
     assert find_row(str(output), "clip0001", STORAGE).row["key"] == "clip0001"
     assert "was not searched" in caplog.text

@@ -62,6 +62,10 @@ def test_its_rows_are_what_the_manifests_say(output: str) -> None:
             assert {k: row[f"{file}_{k}"] for k in manifest[file]} == manifest.pop(file)
         reasons = {each["reason"]: each["count"] for each in row["rejects_by_reason"]}
         assert reasons == manifest.pop("rejects_by_reason")
+        keys: Any = pq.read_table(Path(output) / row["part_path"])["key"].to_pylist()
+        smallest, largest = manifest.pop("key_range") or (None, None)
+        assert (row["smallest_key"], row["largest_key"]) == (smallest, largest)
+        assert (smallest, largest) == (min(keys, default=None), max(keys, default=None))
         assert {name: row[name] for name in manifest} == manifest
         assert row["num_holes"] == len(manifest["holes"])
     assert [row["num_holes"] for row in written] == [0, 0, 0, 0, 1, 0]
