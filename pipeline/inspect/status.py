@@ -130,7 +130,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
     history = _read_history(output, storage)
     return RunStatus(
         done=sums.done,
-        left=history.left(len(ours)),
+        left=history.left(len(names)),
         failed=history.failed,
         damaged=sums.damaged,
         clips=sums.counts["clips_seen"],
