@@ -116,7 +116,7 @@ def original_suffix(content: bytes) -> str:
 
 def _search(files: Sequence[tuple[str, str | None]], key: str, storage: Storage) -> list[FoundRow]:
     with ThreadPoolExecutor(_READERS) as pool:
-        searched = pool.map(lambda each: _rows(*each, key, storage), files)
+        searched = pool.map(lambda each: _rows(each[0], each[1], key, storage), files)
         return [row for rows in searched for row in rows]
 
 
