@@ -127,7 +127,7 @@ def test_two_ray_drivers_on_one_output_leave_the_same_bytes(cluster: Any, tmp_pa
 
 # Ray's job client opens its log socket the way aiohttp has begun to advise against.
 @pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("code", [0, 3])
 def test_a_submitted_job_is_followed_and_its_exit_code_returned(
     cluster: Any, tmp_path: Path, code: int, capfd: Any
 ) -> None:

@@ -1,14 +1,17 @@
 """Storage fails in every way it can: the run retries, or ends with a clear error, never half."""
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.corpus.rules import ReadRules
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, StorageError
+from pipeline.fleet import breaker
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
 from pipeline.fleet.summary import RunSummary
@@ -51,11 +54,12 @@ def storage_at(s3: S3Server, url: str | None = None, timeout: float = 20.0) -> S
     return Storage({"s3": s3.storage_options(url)}, QUICK, timeout)
 
 
-def tokenize(storage: Storage, output: str) -> RunSummary:
+def tokenize(storage: Storage, output: str, outage_minutes: float = 5) -> RunSummary:
     request = RunRequest(
         ("s3://faults/in/*.tar",), f"s3://faults/{output}", ReadRules(), storage, Tuning(1)
     )
-    return run_tokenize(replace(request, quiet=True), InlineEngine(CodecRequest("fake")))
+    engine = InlineEngine(CodecRequest("fake"), outage_minutes=outage_minutes)
+    return run_tokenize(replace(request, quiet=True), engine)
 
 
 def contents(fs: Any, output: str) -> dict[str, bytes]:
@@ -105,20 +109,75 @@ def test_a_put_that_always_fails_half_way_leaves_nothing_that_counts_as_done(
     assert contents(bucket, "never") == contents(bucket, "calm")
 
 
-def test_credentials_that_expire_end_the_run_with_a_clear_error(
-    s3: S3Server, bucket: Any, proxy: FaultProxy
+class Outage:
+    """Begins when the first shard is done, and lasts for some requests beside the lease's."""
+
+    def __init__(self, fault: str, folder: str, num_requests: float) -> None:
+        self.fault, self.folder, self.left = fault, folder, num_requests
+        self.has_begun = False
+
+    def __call__(self, method: str, path: str, number: int) -> str | None:
+        self.has_begun |= method == "PUT" and "/manifests/" in path
+        if not self.has_begun or self.folder not in path or self.left <= 0:
+            return None
+        self.left -= 1
+        return self.fault
+
+
+@pytest.fixture
+def quick_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "_FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(breaker, "_LONGEST_PAUSE_SECONDS", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "folder"),
+    [
+        ("unread", "500", "/faults/in/"),
+        ("unwritten", "500", "/faults/unwritten/"),
+        ("expired", "forbidden", "/faults/"),
+    ],
+)
+def test_an_outage_pauses_the_run_and_blames_no_shard(
+    s3: S3Server,
+    bucket: Any,
+    proxy: FaultProxy,
+    name: str,
+    fault: str,
+    folder: str,
+    quick_breaker: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    proxy.faults.rule = lambda method, path, number: "forbidden" if number > 12 else None
-    with pytest.raises(PipelineError, match=r"(?i)permission|credential|forbidden|denied"):
-        raise_failed(tokenize(storage_at(s3, proxy.url), "expired"))
-    proxy.faults.rule = every(1_000_000, "500")
-    tokenize(storage_at(s3), "expired")
-    assert contents(bucket, "expired") == contents(bucket, "calm")
+    # Twice what a worker tries by itself, for each of its two shards, and some probes.
+    proxy.faults.rule = Outage(fault, folder, 40 if fault == "500" else 12)
+    assert tokenize(storage_at(s3, proxy.url), name).done == NUM_SHARDS
+    assert proxy.faults.met
+    assert "the run pauses" in caplog.text
+    assert "Storage answers again" in caplog.text
+    assert contents(bucket, name) == contents(bucket, "calm")
 
 
-def raise_failed(summary: RunSummary) -> None:
-    """Shards that failed one by one count like a run that failed."""
-    raise PipelineError("; ".join(error for _, error in summary.failed))
+def test_an_outage_that_does_not_end_ends_the_run_and_is_named(
+    s3: S3Server, bucket: Any, proxy: FaultProxy, quick_breaker: None
+) -> None:
+    proxy.faults.rule = Outage("forbidden", "/faults/", math.inf)
+    with pytest.raises(StorageError, match=r"did not answer .* was refused .* the same command"):
+        tokenize(storage_at(s3, proxy.url), "refused", outage_minutes=0.02)
+    assert tokenize(storage_at(s3), "refused").failed == []
+    assert contents(bucket, "refused") == contents(bucket, "calm")
+
+
+def test_one_file_that_is_gone_fails_alone(
+    s3: S3Server, bucket: Any, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    proxy.faults.rule = lambda method, path, number: (
+        "forbidden" if path.startswith("/faults/in/2.tar") and method == "GET" else None
+    )
+    summary = tokenize(storage_at(s3, proxy.url), "one")
+    assert summary.done == NUM_SHARDS - 1
+    ((url, why),) = summary.failed
+    assert url.endswith("/2.tar")
+    assert "was refused" in why
 
 
 @pytest.mark.slow
