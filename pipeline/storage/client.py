@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.registry import known_implementations
 
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, RefusedError, UsageError
 from pipeline.storage import s3_client
 from pipeline.storage.local_write import write_local
 from pipeline.storage.location import is_local, local_path, protocol_of, redact
@@ -242,7 +242,14 @@ class Storage:
         def act_in_time() -> T:
             return act() if is_local(url) else call_within(act, seconds)
 
-        return with_retries(act_in_time, f"{doing} `{redact(url)}`", policy, self.server_of(url))
+        try:
+            return with_retries(
+                act_in_time, f"{doing} `{redact(url)}`", policy, self.server_of(url)
+            )
+        except RefusedError:
+            # A client keeps the credentials that it began with; the next one reads them again.
+            type(self.filesystem(url, tries_per_request)[0]).clear_instance_cache()
+            raise
 
 
 def _check_length(url: str, given: int, wanted: int, *, may_end: bool) -> None:

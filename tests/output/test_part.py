@@ -1,4 +1,6 @@
+import gc
 import json
+import subprocess
 from pathlib import Path
 
 import datasets
@@ -7,11 +9,14 @@ import numpy as np
 import pandas
 import polars
 import pyarrow.parquet as pq
+import pytest
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.metadata import NO_METADATA, Metadata
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
+from pipeline.errors import NodeError
+from pipeline.output import parquet_file
 from pipeline.output.identity import build_identity
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow, PartWriter
@@ -124,3 +129,21 @@ def test_manifests_of_equal_runs_are_equal(tmp_path: Path) -> None:
     (one,), (two,) = (list(tmp_path.glob(f"{n}/manifests/**/*.json")) for n in "ab")
     assert one.read_bytes() == two.read_bytes()
     assert one.name == two.name
+
+
+def test_a_full_disk_below_an_unfinished_part_is_the_fault_of_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a disk that fills up can only be made where tmpfs may be mounted")
+    monkeypatch.setattr(parquet_file, "_MEMORY_BYTES", 1000)
+    monkeypatch.setattr("tempfile.tempdir", str(disk))
+    try:
+        with pytest.raises(NodeError, match=r"No space left on device.*TMPDIR"):
+            write_part(tmp_path / "out", 3 * ROW_GROUP_ROWS, 20)
+    finally:
+        gc.collect()
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.corpus.rules import ReadRules
-from pipeline.errors import PipelineError, StorageError
+from pipeline.errors import PipelineError, RefusedError, StorageError
 from pipeline.fleet import breaker
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
@@ -23,7 +23,7 @@ from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.ray_runs import FOLDERS
-from tests.support.s3_server import S3Server
+from tests.support.s3_server import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.support.shard_maker import pairs, write_shard
 
 NUM_SHARDS = 4
@@ -194,3 +194,18 @@ def test_faults_at_random_for_a_whole_run_cost_nothing_but_time(
         assert tokenize(storage_at(s3, proxy.url), output).done == NUM_SHARDS
         assert contents(bucket, output) == contents(bucket, "calm")
         assert verify_output(f"s3://faults/{output}", storage_at(s3)).is_clean
+
+
+def test_credentials_that_were_renewed_are_taken_up(
+    s3: S3Server, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = tmp_path / "credentials"
+    text = f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = "
+    profile.write_text(text + "expired\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profile))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.url)
+    storage = Storage({}, QUICK)
+    with pytest.raises(RefusedError):
+        storage.read_bytes("s3://faults/in/0.tar")
+    profile.write_text(text + SECRET_KEY + "\n")
+    assert storage.read_bytes("s3://faults/in/0.tar")
