@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,16 +14,22 @@ from xy_codec.contract import Codec, Encoded
 from xy_codec.errors import CodesError
 
 # The longest clip in seconds; whole clips of foreign codecs are slow.
-LONGEST = 2.5
+LONGEST, SHORT = 1.5, 0.5
 
 
 PARAMS = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CASES]
 
 
+@pytest.fixture(scope="module")
+def case_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Case]:
+    """A codec of the catalogue by its name; its checkpoint is made once."""
+    return cache(lambda name: CASES[name](tmp_path_factory.mktemp(name)))
+
+
 @pytest.fixture(scope="module", params=PARAMS)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    """A codec of the catalogue: its source, and options to load it with."""
-    return CASES[request.param](tmp_path_factory.mktemp(request.param))
+def case(request: pytest.FixtureRequest, case_of: Callable[[str], Case]) -> Case:
+    """The source of a codec, and options to load it with."""
+    return case_of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -77,17 +83,13 @@ def test_codes_do_not_depend_on_threads(
     assert same(codec.encode_with_side(clips), alone)
 
 
-def test_codes_do_not_depend_on_the_process(tmp_path: Path) -> None:
-    cases = []
-    for name in sorted(set(CASES) - set(SLOW)):
-        folder = tmp_path / name
-        folder.mkdir()
-        cases.append(CASES[name](folder))
+def test_codes_do_not_depend_on_the_process(case_of: Callable[[str], Case]) -> None:
+    cases = [case_of(name) for name in sorted(set(CASES) - set(SLOW))]
     # One process for all, because its start takes longer than its work.
-    script = f"from tests.support.conformance import *\nprint(*digests({cases!r}, {LONGEST}))"
+    script = f"from tests.support.conformance import *\nprint(*digests({cases!r}, {SHORT}))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == digests(cases, LONGEST)
+    assert done.stdout.split() == digests(cases, SHORT)
 
 
 def test_lengths_are_as_stated_and_codes_in_range(
