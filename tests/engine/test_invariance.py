@@ -13,7 +13,7 @@ from xy_codec.xy.packed_codec import PackedCodec
 RNG = np.random.default_rng(20)
 # Every remainder a clip can leave in a frame, a token and a mel hop, and some that need windows.
 LENGTHS = [*RNG.integers(1280, 40_000, 36).tolist(), 0, 1, 1280, 1281, 100_000, 330_000]
-NUM_BATCHES = 60
+NUM_BATCHES = 40
 
 
 def clip(length: int) -> np.ndarray:
