@@ -24,6 +24,7 @@ from pipeline.worker.settings import Tuning
 from tests.support.inline_run import worker_settings
 from tests.support.ray_runs import RULES, make_shards, snapshot, wait_for
 from tests.support.s3_server import S3Server
+from tests.support.shard_maker import pairs, write_shard
 
 NUM_SHARDS = 6
 # A command line whose codec takes 20 ms a clip, and which reads ahead by a few clips only.
@@ -150,13 +151,14 @@ def test_two_drivers_on_one_s3_output_do_every_shard_once(inputs: Path, s3: S3Se
     assert len(done) == NUM_SHARDS
 
 
-def test_of_two_identities_on_one_s3_output_one_is_refused(inputs: Path, s3: S3Server) -> None:
+def test_of_two_identities_on_one_s3_output_one_is_refused(tmp_path: Path, s3: S3Server) -> None:
+    write_shard(tmp_path / "a.tar", pairs(2))
     bucket = Storage({"s3": s3.storage_options()}).filesystem("s3://rivals")[0]
     bucket.mkdir("rivals")
     more = ("--wait-for-output", "--codec-option")
     drivers = [
         start(
-            command(inputs, "s3://rivals/out", *more, f"overlap_seconds={overlap}"),
+            command(tmp_path, "s3://rivals/out", *more, f"overlap_seconds={overlap}"),
             **s3.environment(),
         )
         for overlap in ("10", "5")

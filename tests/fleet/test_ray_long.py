@@ -101,11 +101,26 @@ def plain(inputs: Path, output: Path) -> dict[str, bytes]:
     return snapshot(output)
 
 
+@pytest.fixture(scope="module")
+def many_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """So many that a driver is stopped before it is through."""
+    return make_shards(tmp_path_factory.mktemp("many"), 40, num_clips=60)
+
+
+@pytest.fixture(scope="module")
+def many_parts(many_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    return plain(many_shards, tmp_path_factory.mktemp("many-plain"))
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stopped_driver_resumes_to_the_same_bytes(
-    cluster: Any, sign: signal.Signals, tmp_path: Path
+    cluster: Any,
+    sign: signal.Signals,
+    many_shards: Path,
+    many_parts: dict[str, bytes],
+    tmp_path: Path,
 ) -> None:
-    inputs, output = make_shards(tmp_path / "in", 40, num_clips=60), tmp_path / "out"
+    inputs, output = many_shards, tmp_path / "out"
     process = driver(cluster, inputs, output)
     wait_for(lambda: list(output.glob("manifests/**/*.json")) or process.poll(), "a shard")
     process.send_signal(sign)
@@ -115,7 +130,7 @@ def test_a_stopped_driver_resumes_to_the_same_bytes(
         assert process.returncode == 143
         assert b"the same command resumes" in error
     assert ended(driver(cluster, inputs, output)) == 0
-    assert snapshot(output) == plain(inputs, tmp_path / "plain")
+    assert snapshot(output) == many_parts
 
 
 def test_two_ray_drivers_on_one_output_leave_the_same_bytes(cluster: Any, tmp_path: Path) -> None:

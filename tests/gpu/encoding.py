@@ -24,7 +24,7 @@ _DTYPES = {"exact": torch.float32, "fast": torch.float16}
 
 def run(record: Record, models: Models) -> None:
     """Peaks; both precisions, twice; the padded way; then other pack sizes and compiled."""
-    clips = emilia_clips(4 if models.is_small else 160)
+    clips = emilia_clips(2 if models.is_small else 160)
     record.put("clips", len(clips))
     record.put("audio_seconds", sum(map(len, clips)) / 16000)
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
@@ -39,7 +39,7 @@ def run(record: Record, models: Models) -> None:
         if "error" not in first:
             record.attempt(f"{precision}.device", _device, models, precision, clips, first)
             record.attempt(f"{precision}.work", _work, record, models, precision, clips, first)
-    few = clips[: 2 if models.is_small else 32]
+    few = clips[: 1 if models.is_small else 32]
     for precision in ("exact", "fast"):
         if precision == "exact" or models.device.type == "cuda":
             record.attempt(f"padded.{precision}", _padded, models, precision, few)
@@ -101,7 +101,7 @@ def timed(
     """The median of a few runs after one that warms up, as audio seconds a second."""
     run_once = synchronised(action)
     run_once()
-    timings = repeat_for(run_once, 1.0 if models.is_small else 6.0, at_most=repeats)
+    timings = repeat_for(run_once, 0.1 if models.is_small else 6.0, at_most=repeats)
     audio = sum(map(len, clips)) / 16000
     return {
         "times_realtime": audio / timings.median,

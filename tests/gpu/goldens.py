@@ -25,7 +25,7 @@ Codes = NDArray[np.int16]
 def run(record: Record, models: Models) -> None:
     """Every question for `exact`, then for `fast`; the small model first."""
     groups = [SMALL] if models.is_small else [SMALL, FULL]
-    packs = 3 if models.is_small else 200
+    packs = 5 if models.is_small else 200
     for precision in ("exact", "fast"):
         for group in groups:
             name = f"{precision}.{group}"

@@ -63,6 +63,7 @@ def train(models: Models, precision: str, text: str) -> dict[str, Any]:
         settings = {"precision": precision, "accumulate": 1, "model.whisper": "", "text.kind": text}
         if models.is_small:
             settings |= {"model.codec": _small_codec(Path(folder)), "speech.crop_seconds": 2.56}
+            settings |= {"speech.batch_clips": 2}
         recipe = load_recipe("full_pretrain", settings)
         speech = recipe.speech
         frames = int(speech.crop_seconds * 12.5)

@@ -75,11 +75,12 @@ def _sound(length: int, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def digests(cases: Sequence[Case], longest_seconds: float) -> list[str]:
-    """A hash over all codes and side values of each case."""
-    return [_digest(load_case(case), longest_seconds) for case in cases]
+    """The hash of each case, whose codec is loaded here."""
+    return [digest(load_case(case), longest_seconds) for case in cases]
 
 
-def _digest(codec: Codec, longest_seconds: float) -> str:
+def digest(codec: Codec, longest_seconds: float) -> str:
+    """A hash over all codes and side values of a codec."""
     whole = hashlib.sha256()
     for codes, side in codec.encode_with_side(clips_for(codec, longest_seconds)):
         whole.update(repr((codes.shape, str(codes.dtype))).encode())

@@ -1,6 +1,6 @@
 """The fenced blocks of README.md: which language, whether to run them, and the commands inside.
 
-A block is run, with the slow tests if its fence says `slow`, unless the fence says what stands
+A block is run, by itself if its fence says `slow`, unless the fence says what stands
 against it (`parse-only=hub`) or its language is `text` (output, shown for reading).
 """
 
