@@ -21,6 +21,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, list_lines
 from pipeline.fleet.drain import end_on_sigterm
 from pipeline.fleet.engine import Engine
+from pipeline.fleet.job_id import current_job
 from pipeline.fleet.lease import Lease, hold_lease
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import (
@@ -187,7 +188,8 @@ def _work(
     lease: Lease,
 ) -> None:
     events = EventLog(settings.storage, settings.output)
-    events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
+    identity8 = settings.identity.identity8
+    events.write("run_started", shards=len(left), identity8=identity8, job=current_job())
     outcomes = engine.run(settings, left, lease.may_go_on)
     try:
         with show_run(summary, quiet=request.quiet) as show:

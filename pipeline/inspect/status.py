@@ -31,6 +31,7 @@ class RunStatus:
     identity8: str
     codec: str
     last_event: str | None
+    job: str | None
 
     @property
     def is_complete(self) -> bool:
@@ -51,6 +52,8 @@ class RunStatus:
             f"rejects   {count} {reason}: {Reason(reason).meaning}"
             for reason, count in self.rejects.items()
         ]
+        if self.job:
+            lines.append(f"job       {self.job}")
         lines += [f"damaged   {shard}" for shard in self.damaged]
         lines += [f"failed    {shard}: {error}" for shard, error in self.failed.items()]
         return lines
@@ -61,6 +64,7 @@ class _History:
     left: int | None = None
     failed: dict[str, str] = field(default_factory=dict)
     last_event: str | None = None
+    job: str | None = None
 
     def take(self, event: dict[str, Any]) -> None:
         """Apply one event."""
@@ -68,7 +72,7 @@ class _History:
         self.last_event = f"{kind} at {event.get('time')}"
         if kind == "run_started":
             # Every driver lists what is left, so the last one counts.
-            self.left, self.failed = int(event["shards"]), {}
+            self.left, self.failed, self.job = int(event["shards"]), {}, event.get("job")
         elif kind == "shard_done":
             self.left = None if self.left is None else self.left - 1
         elif kind == "shard_failed":
@@ -100,6 +104,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         identity8=record.identity8,
         codec=f"{codec['name']} ({codec['checkpoint_sha256'][:12]}, {codec['precision']})",
         last_event=history.last_event,
+        job=history.job,
     )
 
 
