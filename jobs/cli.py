@@ -78,6 +78,16 @@ VERBS = {
         "xytok submit 's3://bucket/Emilia/**/*.tar' s3://bucket/out --codec fdugyt/XY_Tokenizer "
         "--cluster http://head:8265",
     ),
+    "logs": Verb(
+        "jobs.logs_job:logs",
+        "follow a submitted job to its end",
+        "xytok logs raysubmit_Xe7cvjyGJCyuCvm2 --cluster http://head:8265",
+    ),
+    "stop": Verb(
+        "jobs.stop_job:stop",
+        "end a submitted job in order",
+        "xytok stop raysubmit_Xe7cvjyGJCyuCvm2 --cluster http://head:8265",
+    ),
     "status": Verb(
         "jobs.status_job:status",
         "say what is done, left, failed and rejected in an output",

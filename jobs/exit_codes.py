@@ -46,7 +46,7 @@ def message_of(error: BaseException) -> str:
     """What the user reads of an error that `exit_code_of` knows."""
     match error:
         case KeyboardInterrupt():
-            return "interrupted; the same command resumes"
+            return str(error) or "interrupted; the same command resumes"
         case OSError():
             path = os.fspath(error.filename)
             return (

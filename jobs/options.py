@@ -34,6 +34,11 @@ StorageOptions = Annotated[
     str | None,
     Parameter(help="`@FILE` with endpoint, credentials and the like, as fsspec names them."),
 ]
+Job = Annotated[str, Parameter(help="the id that `xytok submit` or `xytok status` tells.")]
+JobCluster = Annotated[
+    str | None,
+    Parameter(help="the URL of the job server; default: RAY_API_SERVER_ADDRESS, then RAY_ADDRESS."),
+]
 Metrics = Annotated[str | None, Parameter(help="some of sim,stoi,pesq,acoustics,dnsmos.")]
 SimModel = Annotated[
     str, Parameter(help="`campplus`, `wavlm:FOLDER_OR_ID` or `verifier:CHECKPOINT`.")

@@ -23,7 +23,10 @@ def submit(
     json: Json = False,
     log: Log = LogOptions(),
 ) -> int:
-    """Check the options here, submit, follow the log, and return the run's exit code."""
+    """Check the options here, submit, follow the log, and return the run's exit code.
+
+    Ctrl-C ends the following; the job goes on. `xytok logs` and `xytok stop` find it again.
+    """
     from pipeline.errors import UsageError
     from pipeline.fleet.ray import submission as jobs_api
     from pipeline.storage.location import check_no_secret
@@ -43,7 +46,7 @@ def submit(
     told = (flag for flag, is_set in wanted.items() if is_set)
     return jobs_api.submit(
         options.ray.cluster,
-        jobs_api.Submission((*words_of(options), *told), pip, env, wait=wait),
+        jobs_api.Submission((*words_of(options), *told), pip, env, options.ray.drain_seconds, wait),
         write=lambda text: print(text, end="", flush=True),
     )
 

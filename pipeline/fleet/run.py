@@ -22,6 +22,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, RejectRateError, list_lines
 from pipeline.fleet.drain import end_on_sigterm
 from pipeline.fleet.engine import Engine
+from pipeline.fleet.job_id import current_job
 from pipeline.fleet.lease import Lease, hold_lease
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import (
@@ -120,6 +121,7 @@ def _run_alone(
             shards=len(left),
             manifests=ours - len(backlog.stale),
             identity8=identity.identity8,
+            job=current_job(),
         )
         _work(request, engine, settings, left, summary, events, lease)
     update_index(request.storage, output)

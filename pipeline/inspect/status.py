@@ -36,6 +36,7 @@ class RunStatus:
     identity8: str
     codec: str
     last_event: str | None
+    job: str | None
 
     @property
     def is_complete(self) -> bool:
@@ -56,6 +57,8 @@ class RunStatus:
             f"rejects   {count} {reason}: {Reason(reason).meaning}"
             for reason, count in self.rejects.items()
         ]
+        if self.job:
+            lines.append(f"job       {self.job}")
         lines += [f"damaged   {shard}" for shard in self.damaged]
         lines += [f"failed    {shard}: {error}" for shard, error in self.failed.items()]
         return lines
@@ -74,6 +77,7 @@ class _History:
     num_done: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     last_event: str | None = None
+    job: str | None = None
 
     def take(self, event: dict[str, Any]) -> None:
         """Apply one event."""
@@ -82,7 +86,7 @@ class _History:
         if kind == "run_started":
             # Every driver lists what is left, so the last one counts.
             self.num_shards, self.num_before = int(event["shards"]), event.get("manifests")
-            self.num_done, self.failed = 0, {}
+            self.num_done, self.failed, self.job = 0, {}, event.get("job")
         elif kind == "shard_done":
             self.num_done += 1
         elif kind == "shard_failed":
@@ -141,6 +145,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         identity8=record.identity8,
         codec=f"{codec['name']} ({codec['checkpoint_sha256'][:12]}, {codec['precision']})",
         last_event=history.last_event,
+        job=history.job,
     )
 
 

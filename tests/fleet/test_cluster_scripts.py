@@ -1,28 +1,43 @@
 """The cluster scripts against real local processes: Ray, and SeaweedFS where a bucket is wanted."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.places import ROOT
+from tests.support.ray_runs import make_shards
+from tests.support.ray_runs import wait_for as until
 from tests.support.s3_server import S3Server, free_ports
 from tests.support.shard_maker import pairs, tar_bytes, write_shard
 
 BIN = Path(sys.executable).parent
+NUM_SHARDS = 400
 STAND_INS = {
     # Runs the step here, whatever node it was meant for.
     "srun": 'while [ "${1#-}" != "$1" ]; do [ "$1" = -w ] && shift; shift; done; exec "$@"',
-    "scontrol": "echo localhost",
+    "scontrol": 'if [ "$1" = requeue ]; then echo "$2" > requeued; else echo localhost; fi',
 }
+# What a worker is to the hook: its name, and that it finishes what it has on SIGTERM.
+BUSY = """
+import pathlib, signal, sys, time
+def finish(*_):
+    time.sleep(float(sys.argv[1]))
+    pathlib.Path("finished").touch()
+    sys.exit()
+signal.signal(signal.SIGTERM, finish)
+pathlib.Path("started").touch()
+time.sleep(120)
+"""
 pytestmark = pytest.mark.slow
 
 
@@ -97,7 +112,7 @@ def wait_for(url: str, head: "subprocess.Popen[str]", log: Path) -> None:
     pytest.fail(f"no job server at {url}:\n{log.read_text()[-2000:]}")
 
 
-def run_script(command: list[str | Path], environment: dict[str, str], cwd: Path) -> str:
+def run_script(command: Sequence[str | Path], environment: dict[str, str], cwd: Path) -> str:
     out = subprocess.run(
         command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=400, check=False
     )
@@ -117,8 +132,8 @@ def test_smoke_script_tokenizes_verifies_and_audits(s3, tmp_path_factory):
     assert out.rstrip().endswith("== done")
 
 
-def test_slurm_script_tokenizes_on_its_allocation(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("r")
+def slurm_environment(folder: Path) -> dict[str, str]:
+    """SLURM's commands as stand-ins, and a private Ray."""
     for name, body in STAND_INS.items():
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
@@ -126,11 +141,100 @@ def test_slurm_script_tokenizes_on_its_allocation(tmp_path_factory):
     del environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN"]
     environment |= {"PATH": f"{folder}{os.pathsep}{environment['PATH']}", "SLURM_JOB_NODELIST": "x"}
     environment["RAY_HEAD_OPTIONS"] = " ".join([*head_options(folder), "--num-cpus=2"])
-    environment["RAY_PORT"] = str(free_ports(1)[0])
+    return environment | {"RAY_PORT": str(free_ports(1)[0]), "SLURM_JOB_ID": "12"}
+
+
+def many_shards(folder: Path) -> Path:
+    shard = make_shards(folder, 1, num_clips=60) / "000.tar"
+    for number in range(1, NUM_SHARDS):
+        shutil.copy(shard, folder / f"{number:03d}.tar")
+    return folder
+
+
+def test_slurm_script_tokenizes_on_its_allocation(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("r")
     shard = ROOT / "tests/speech/Emilia/IT/IT-B000000.tar"
     script = ROOT / "docker/slurm.sbatch"
-    run_script(["bash", script, shard, "out", "--codec", "fake"], environment, folder)
+    run_script(["bash", script, shard, "out", "--codec", "fake"], slurm_environment(folder), folder)
     assert len(list((folder / "out/tokens").rglob("*.parquet"))) == 1
+    assert not (folder / "requeued").exists()
+
+
+def test_slurm_script_drains_before_the_time_limit_and_is_requeued(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("r")
+    words = [str(many_shards(folder / "in")), "out", "--codec", "fake", "--workers", "1"]
+    with (folder / "log").open("w") as log:
+        script = subprocess.Popen(
+            ["bash", ROOT / "docker/slurm.sbatch", *words],
+            env=slurm_environment(folder),
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            manifests = folder / "out/manifests"
+            until(lambda: list(manifests.rglob("*.json")) or script.poll(), "a shard")
+            script.send_signal(signal.SIGUSR1)
+            assert script.wait(200) == 143, (folder / "log").read_text()[-3000:]
+        finally:
+            end_group(script)
+    assert (folder / "requeued").read_text() == "12\n"
+    assert 0 < len(list(manifests.rglob("*.json"))) < NUM_SHARDS
+    (lease,) = (folder / "out/lease").iterdir()
+    assert '"is_released": true' in lease.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "needs_seconds", "has_seconds", "is_finished"),
+    [
+        ("ray::RayWorker.tokenize", "2", "60", True),
+        ("/opt/xytok/bin/xytok tokenize in out", "2", "60", True),
+        ("ray::RayWorker", "60", "2", False),
+    ],
+)
+def test_the_hook_waits_for_what_works_or_for_the_end_of_the_notice(
+    name, needs_seconds, has_seconds, is_finished, tmp_path
+):
+    (tmp_path / "ray").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "ray").chmod(0o755)
+    # Other Rays of this machine are none of its business.
+    environment = os.environ | {"RAY_TMPDIR": str(tmp_path)}
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
+    busy = subprocess.Popen(
+        ["bash", "-c", 'exec -a "$0" "$@"', name, sys.executable, "-c", BUSY, needs_seconds],
+        env=environment,
+        cwd=tmp_path,
+    )
+    try:
+        until((tmp_path / "started").exists, "the worker")
+        began = time.monotonic()
+        run_script(["sh", ROOT / "docker/drain.sh", has_seconds], environment, tmp_path)
+        assert (tmp_path / "finished").exists() == is_finished
+        assert time.monotonic() - began < 40
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+def test_a_worker_node_that_drains_finishes_the_shards_in_hand(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("r")
+    environment = cluster_environment(folder)
+    words = [str(many_shards(folder / "in")), str(folder / "out"), "--codec", "fake"]
+    with ray_head(folder, environment) as url:
+        environment["RAY_API_SERVER_ADDRESS"] = url
+        submit = [str(BIN / "xytok"), "submit", *words, "--workers", "1", "--no-wait"]
+        run_script(submit, environment, folder)
+        manifests = folder / "out/manifests"
+        until(lambda: list(manifests.rglob("*.json")), "a shard")
+        run_script(["sh", ROOT / "docker/drain.sh", "100"], environment, folder)
+        # All that was in hand is done: nothing is written any more, and nothing is half written.
+        num_done = len(list(manifests.rglob("*.json")))
+        time.sleep(3)
+        assert len(list(manifests.rglob("*.json"))) == num_done < NUM_SHARDS
+    parts = {path.stem for path in (folder / "out/tokens").rglob("*.parquet")}
+    assert len(parts) == num_done
 
 
 def test_a_ray_job_counts_damaged_shards_as_done_and_lost_ones_as_failed(tmp_path):

@@ -83,9 +83,9 @@ def test_two_lost_nodes_cost_no_clip(
     assert snapshot(tmp_path) == expected
 
 
-def driver(cluster: Any, inputs: Path, output: Path) -> subprocess.Popen[bytes]:
+def driver(cluster: Any, inputs: Path, output: Path, *more: str) -> subprocess.Popen[bytes]:
     words = ["tokenize", str(inputs), str(output), "--codec", "fake", "--cluster", cluster.address]
-    options = ["--workers", "1", "--cpus-per-worker", "1", "--decode-threads", "1"]
+    options = ["--workers", "1", "--cpus-per-worker", "1", "--decode-threads", "1", *more]
     command = [sys.executable, "-m", "jobs", *words, *options]
     return subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"TERM": "dumb"})
 
@@ -135,7 +135,7 @@ def test_a_stopped_driver_resumes_to_the_same_bytes(
 
 def test_two_ray_drivers_on_one_output_leave_the_same_bytes(cluster: Any, tmp_path: Path) -> None:
     inputs, output = make_shards(tmp_path / "in", 6), tmp_path / "out"
-    drivers = [driver(cluster, inputs, output) for _ in range(2)]
+    drivers = [driver(cluster, inputs, output, "--wait-for-output") for _ in range(2)]
     assert [ended(process) for process in drivers] == [0, 0]
     assert snapshot(output) == plain(inputs, tmp_path / "plain")
 

@@ -1,5 +1,6 @@
 """`xytok submit` says which job server it needs or could not use."""
 
+import os
 from typing import Any
 
 import pytest
@@ -40,6 +41,25 @@ def test_a_server_that_does_not_answer_is_named_with_its_source(
     said = capsys.readouterr().err
     assert f"No Ray job server answers at `{silent}`, from `{source}`" in said
     assert f"check `{source}`" in said
+
+
+def test_the_flag_wins_over_the_variables_and_leaves_them_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    seen: list[tuple[str, str | None]] = []
+
+    def connect(address: str) -> None:
+        seen.append((address, os.environ.get("RAY_ADDRESS")))
+        raise ConnectionError
+
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", connect)
+    assert cli.run([*WORDS, "--cluster", "http://head:8265"]) == 2
+    # Ray's client would take the variable.
+    assert seen == [("http://head:8265", None)]
+    assert "at `http://head:8265`, from `--cluster`" in capsys.readouterr().err
+    assert os.environ["RAY_ADDRESS"] == "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(("step", "code"), [("connect", 2), ("submit", 1)])

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from jobs import cli
+from pipeline.fleet.drain import DRAIN_SECONDS
 from tests.support.cluster_schema import cluster_spec, faults_in
 from tests.support.places import ROOT
 
@@ -21,6 +22,13 @@ CONSTRAINTS = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "constraints.txt").re
 
 def load(name: str) -> dict:
     return yaml.safe_load((DOCKER / name).read_text())
+
+
+def job_options():
+    words = load("rayjob.yaml")["spec"]["entrypoint"].split()
+    assert words[:2] == ["xytok-rayjob", "tokenize"]
+    _, bound, _ = cli.APP.parse_args(words[1:])
+    return bound.arguments["options"]
 
 
 def container(spec: dict) -> dict:
@@ -118,6 +126,23 @@ def test_workers_have_gpus_survive_spot_nodes_and_drain(name):
 
 
 @pytest.mark.parametrize("name", MANIFESTS)
+def test_a_stopped_head_lets_the_driver_drain(name):
+    head = cluster_spec(load(name))["headGroupSpec"]
+    command, seconds = container(head)["lifecycle"]["preStop"]["exec"]["command"]
+    assert command == "xytok-drain"
+    assert DRAIN_SECONDS < int(seconds) < head["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_the_job_and_slurm_leave_the_driver_its_time_to_drain():
+    assert job_options().ray.drain_seconds == DRAIN_SECONDS
+    script = (DOCKER / "slurm.sbatch").read_text()
+    (signalled,) = re.findall(r"^#SBATCH --signal=B:USR1@(\d+)$", script, re.M)
+    (drain,) = re.findall(r"--drain-seconds=(\d+)", script)
+    # A minute for its own end, one for Ray's.
+    assert int(signalled) >= int(drain) + 120
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
 def test_no_pod_runs_as_root(name):
     spec = cluster_spec(load(name))
     for group in [spec["headGroupSpec"], *spec["workerGroupSpecs"]]:
@@ -125,12 +150,8 @@ def test_no_pod_runs_as_root(name):
 
 
 def test_job_asks_for_workers_that_fit_their_pods():
-    manifest = load("rayjob.yaml")
-    words = manifest["spec"]["entrypoint"].split()
-    assert words[:2] == ["xytok-rayjob", "tokenize"]
-    _, bound, _ = cli.APP.parse_args(words[1:])
-    asked = bound.arguments["options"].ray
-    (group,) = cluster_spec(manifest)["workerGroupSpecs"]
+    asked = job_options().ray
+    (group,) = cluster_spec(load("rayjob.yaml"))["workerGroupSpecs"]
     limits = container(group)["resources"]["limits"]
     assert asked.gpus_per_worker <= float(limits["nvidia.com/gpu"])
     assert asked.cpus_per_worker <= float(limits["cpu"])

@@ -5,7 +5,10 @@
 
 import logging
 import os
-from collections.abc import Collection, Sequence
+import signal
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pipeline.errors import UsageError
@@ -27,7 +30,8 @@ def connect(address: str | None) -> bool:
     if wanted:
         logger.info("Connecting to the Ray cluster at `%s`", wanted)
         try:
-            ray.init(address=wanted, logging_level=logging.ERROR)
+            with _same_sigterm():
+                ray.init(address=wanted, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"No Ray cluster answers at `{wanted}` ({error}); expected the address of a "
@@ -39,18 +43,28 @@ def connect(address: str | None) -> bool:
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     # Ray's default niceness of 15 would give every other process of the machine precedence.
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own spelling
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        logging_level=logging.ERROR,
-    )
+    with _same_sigterm():
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR,
+        )
     return True
 
 
 def is_named(address: str | None) -> bool:
     """Whether the run is on a cluster that somebody else started, to which nodes may come."""
     return bool(address or os.environ.get("RAY_ADDRESS"))
+
+
+@contextmanager
+def _same_sigterm() -> Iterator[None]:
+    # Ray's own handler ends the process with exit code 15.
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def disconnect() -> None:
