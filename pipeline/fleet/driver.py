@@ -18,7 +18,8 @@ from pipeline.fleet.breaker import Held, Probe, StorageBreaker
 from pipeline.fleet.drain import Drain, drained
 from pipeline.fleet.hang_watch import HangWatch
 from pipeline.fleet.node_health import NodeHealth
-from pipeline.fleet.pool import Accepted, Gone, Loaded, Report, Returned, Steps, WorkerPool
+from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerPool
+from pipeline.fleet.progress_asks import ProgressAsks
 from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.scheduler import Scheduler
@@ -54,6 +55,7 @@ class Driver:
         make_breaker: MakeBreaker,
         policy: QuarantinePolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
+        ask_seconds: float = 1.0,
     ) -> None:
         self._pool = pool
         self._options = options
@@ -61,7 +63,9 @@ class Driver:
         self._policy = policy
         self._clock = clock
         self._health = NodeHealth()
-        self._hangs = HangWatch(options.hang_minutes * 60, clock)
+        hang_seconds = options.hang_minutes * 60
+        self._hangs = HangWatch(hang_seconds, clock)
+        self._asks = ProgressAsks(min(ask_seconds, hang_seconds / 10), clock)
         self._recorded: Mapping[str, Any] | None = None
         self._identity: CodecIdentity | None = None
         self._resized = float("-inf")
@@ -117,6 +121,7 @@ class Driver:
                 if not breaker.is_open:
                     self._hand_out(settings, scheduler)
             yield from self._resolve(breaker, scheduler)
+            self._ask_progress(scheduler)
             yield from self._end_hung(scheduler)
             report = self._pool.next_report(_REPORT_SECONDS)
             if report is not None:
@@ -133,8 +138,10 @@ class Driver:
                     self._hungry.add(report.worker)
             case Accepted():
                 scheduler.accept(report.worker, report.shard.path)
-            case Steps():
-                self._hangs.note(report.worker, report.steps)
+            case Progress():
+                self._asks.note_answer(report.worker)
+                if report.progress is not None:
+                    self._hangs.note(report.worker, report.progress.steps)
             case Gone():
                 yield from self._lose(report.worker, report.loss, report.why, scheduler)
             case Returned(outcome=None):
@@ -199,13 +206,18 @@ class Driver:
             logger.info("%s was asked to end and finished what it had", worker)
             yield from self._lose(worker, Loss.DRAINED, "", scheduler)
 
+    def _busy(self, scheduler: Scheduler[Shard]) -> list[str]:
+        return [worker for worker in self._pool.starts if scheduler.in_hand(worker)]
+
+    def _ask_progress(self, scheduler: Scheduler[Shard]) -> None:
+        if self._asks.is_due:
+            for worker in self._asks.take(self._busy(scheduler)):
+                self._pool.ask_progress(worker)
+
     def _end_hung(self, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
         if not self._hangs.is_due:
             return
-        hung, to_ask = self._hangs.look([w for w in self._pool.starts if scheduler.in_hand(w)])
-        for worker in to_ask:
-            self._pool.ask_steps(worker)
-        for worker in hung:
+        for worker in self._hangs.look(self._busy(scheduler)):
             why = f"no progress for {self._options.hang_minutes:g} minutes"
             yield from self._lose(worker, Loss.DIED, why, scheduler)
 

@@ -18,7 +18,7 @@ from pipeline.errors import NotFoundError, PipelineError, RefusedError, StorageE
 from pipeline.fleet.breaker import Probe, StorageBreaker
 from pipeline.fleet.drain import Drain
 from pipeline.fleet.driver import Driver
-from pipeline.fleet.pool import Accepted, Gone, Loaded, Report, Returned, Steps, WorkerStart
+from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.summary import RunSummary
@@ -27,6 +27,7 @@ from pipeline.output.identity import build_identity
 from pipeline.output.manifest import Manifest, WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.worker.fault import Fault, Owner, fault_of
+from pipeline.worker.progress import WorkerProgress
 from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import CodecIdentity
@@ -153,11 +154,12 @@ class Cluster:
         if not mine.is_busy:
             self._begin(mine)
 
-    def ask_steps(self, worker: str) -> None:
+    def ask_progress(self, worker: str) -> None:
         mine = self._workers[worker]
         if not mine.is_stuck and not mine.is_gone:
             mine.steps += 1
-            self._at(self.now + 0.01, lambda: Steps(worker, mine.steps))
+            told = WorkerProgress(mine.steps)
+            self._at(self.now + 0.01, lambda: Progress(worker, told))
 
     def next_report(self, timeout_seconds: float) -> Report | None:
         # Longer than the driver asks for, because most of its rounds find nothing to do.
@@ -383,7 +385,7 @@ def run_simulation(
     ) -> StorageBreaker[Shard]:
         return StorageBreaker(cluster.probe, options.outage_minutes * 60, cluster.clock)
 
-    driver = Driver(cluster, options, breaker, clock=cluster.clock)
+    driver = Driver(cluster, options, breaker, clock=cluster.clock, ask_seconds=15.0)
     rules = ReadRules()
     summary = RunSummary(len(shards), 0, sum(shard.size_bytes for shard in shards))
     result = Result(summary, cluster, driver, shards)
