@@ -17,6 +17,7 @@ from pipeline.errors import WorkerError
 from pipeline.fleet.breaker import Held, Probe, StorageBreaker
 from pipeline.fleet.drain import Drain, drained
 from pipeline.fleet.hang_watch import HangWatch
+from pipeline.fleet.live_progress import LiveProgress, RunProgress
 from pipeline.fleet.node_health import NodeHealth
 from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerPool
 from pipeline.fleet.progress_asks import ProgressAsks
@@ -73,6 +74,7 @@ class Driver:
         self._last_size: FleetSize | None = None
         self._broken_nodes: set[str] = set()
         self._scheduler: Scheduler[Shard] | None = None
+        self._live = LiveProgress((), clock)
         self._hungry: set[str] = set()
         self._last_read = ""
         self.avoided_nodes: dict[str, str] = {}
@@ -99,9 +101,18 @@ class Driver:
 
     def run(
         self, settings: WorkerSettings, shards: Sequence[Shard], drain: Drain
-    ) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish."""
+    ) -> Iterator[ShardOutcome | RunProgress]:
+        """Yield one outcome per shard, as they finish, and every second how far the run is."""
         self.identity()
+        self._live = LiveProgress(shards, self._clock)
+        for outcome in self._run(settings, shards, drain):
+            if isinstance(outcome, ShardOutcome):
+                self._live.take(outcome)
+            yield outcome
+
+    def _run(
+        self, settings: WorkerSettings, shards: Sequence[Shard], drain: Drain
+    ) -> Iterator[ShardOutcome | RunProgress]:
         scheduler = self._scheduler = Scheduler(shards, self._policy)
         for worker, start in self._pool.starts.items():
             scheduler.add_worker(worker, start.place)
@@ -127,6 +138,17 @@ class Driver:
             if report is not None:
                 yield from self._take(report, breaker, scheduler)
             self._say_waiting()
+            if self._live.is_due:
+                yield self._progress(breaker, scheduler)
+        yield self._progress(breaker, scheduler)
+
+    def _progress(self, breaker: StorageBreaker[Shard], scheduler: Scheduler[Shard]) -> RunProgress:
+        return self._live.read(
+            self._pool.starts,
+            {worker: scheduler.in_hand(worker) for worker in self._busy(scheduler)},
+            nodes_aside=len(self.avoided_nodes),
+            outage_seconds=breaker.outage_seconds,
+        )
 
     def _take(
         self, report: Report, breaker: StorageBreaker[Shard], scheduler: Scheduler[Shard]
@@ -142,6 +164,7 @@ class Driver:
                 self._asks.note_answer(report.worker)
                 if report.progress is not None:
                     self._hangs.note(report.worker, report.progress.steps)
+                    self._live.note(report.worker, report.progress)
             case Gone():
                 yield from self._lose(report.worker, report.loss, report.why, scheduler)
             case Returned(outcome=None):
@@ -151,6 +174,7 @@ class Driver:
                 yield from self._end_drained(report.worker, scheduler)
             case Returned(outcome=ShardOutcome() as outcome):
                 self._hungry.add(report.worker)
+                self._live.note_return(report.worker, outcome)
                 yield from self._take_outcome(report.worker, outcome, breaker, scheduler)
 
     def _take_outcome(

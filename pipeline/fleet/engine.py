@@ -13,6 +13,7 @@ from pipeline.fleet.breaker import StorageBreaker
 from pipeline.fleet.drain import DRAIN_SECONDS, Drain
 from pipeline.fleet.driver import Driver, MakeBreaker
 from pipeline.fleet.inline_pool import InlinePool
+from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.probe import StorageProber
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.storage.client import Storage
@@ -34,8 +35,10 @@ class Engine(Protocol):
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         ...
 
-    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish."""
+    def run(
+        self, settings: WorkerSettings, shards: Sequence[Shard]
+    ) -> Iterator[ShardOutcome | RunProgress]:
+        """Yield one outcome per shard, as they finish, and every second how far the run is."""
         ...
 
     def close(self) -> None:
@@ -74,8 +77,10 @@ class InlineEngine:
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         return measure_flip_rate(self.codec, self._request, shard, storage)
 
-    def run(self, settings: WorkerSettings, shards: Sequence[Shard]) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish; SIGTERM drains, as with Ray."""
+    def run(
+        self, settings: WorkerSettings, shards: Sequence[Shard]
+    ) -> Iterator[ShardOutcome | RunProgress]:
+        """Yield outcomes and progress, as the driver does; SIGTERM drains, as with Ray."""
         try:
             with self._drain.on_sigterm():
                 yield from self._driver.run(settings, shards, self._drain)

@@ -20,6 +20,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, list_lines
 from pipeline.fleet.engine import Engine
+from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.resume import (
     admit_changed,
@@ -177,10 +178,12 @@ def _work(
     outcomes = engine.run(settings, left)
     try:
         with show_run(summary, quiet=request.quiet) as show:
-            for outcome in outcomes:
-                summary.take(outcome)
-                show()
-                _record(events, outcome)
+            for told in outcomes:
+                if isinstance(told, RunProgress):
+                    show(told)
+                    continue
+                summary.take(told)
+                _record(events, told)
                 _check_reject_rate(summary, request.max_reject_rate, is_over=False)
     finally:
         # An engine's outcomes are a generator: closing it stops the workers.

@@ -18,6 +18,7 @@ from pipeline.errors import NotFoundError, PipelineError, RefusedError, StorageE
 from pipeline.fleet.breaker import Probe, StorageBreaker
 from pipeline.fleet.drain import Drain
 from pipeline.fleet.driver import Driver
+from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.ray.options import RayOptions
@@ -27,7 +28,7 @@ from pipeline.output.identity import build_identity
 from pipeline.output.manifest import Manifest, WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.worker.fault import Fault, Owner, fault_of
-from pipeline.worker.progress import WorkerProgress
+from pipeline.worker.progress import ClipCounts, ShardProgress, WorkerProgress
 from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import CodecIdentity
@@ -79,6 +80,8 @@ class Worker:
     slot: int
     hand: list[Shard] = field(default_factory=list)
     steps: int = 0
+    began: float = 0.0
+    lived: int = 0  # clips of the shards that it finished
     is_stuck: bool = False
     is_busy: bool = False
     is_gone: bool = False
@@ -158,8 +161,18 @@ class Cluster:
         mine = self._workers[worker]
         if not mine.is_stuck and not mine.is_gone:
             mine.steps += 1
-            told = WorkerProgress(mine.steps)
+            told = self._progress_of(mine)
             self._at(self.now + 0.01, lambda: Progress(worker, told))
+
+    def _progress_of(self, worker: Worker) -> WorkerProgress:
+        lived = _counts(worker.lived)
+        if not worker.is_busy:
+            return WorkerProgress(worker.steps, lived)
+        shard = worker.hand[0]
+        done = round((self.now - worker.began) * worker.node.speed)
+        done = min(done, shard.size_bytes)
+        one = ShardProgress(shard.path, shard.size_bytes, done, done, _counts(done))
+        return WorkerProgress(worker.steps, lived.plus(one.counts), done, (one,), "encode", 0.0)
 
     def next_report(self, timeout_seconds: float) -> Report | None:
         # Longer than the driver asks for, because most of its rounds find nothing to do.
@@ -243,7 +256,7 @@ class Cluster:
         return end
 
     def _begin(self, worker: Worker) -> None:
-        worker.is_busy = True
+        worker.is_busy, worker.began = True, self.now
         shard = worker.hand[0]
         end = self._outage_end(worker.node)
         if end - self.now > TRY_SECONDS:
@@ -297,6 +310,7 @@ class Cluster:
             self.committed[worker.hand[0].path] += 1
             if worker.is_gone:
                 return None
+            worker.lived += worker.hand[0].size_bytes
             shard = self._next(worker)
             return Returned(worker.name, shard, ShardOutcome(shard, manifest_of(shard), 1.0))
 
@@ -339,6 +353,10 @@ class Cluster:
         return stick
 
 
+def _counts(clips: int) -> ClipCounts:
+    return ClipCounts(clips, 0, float(clips))
+
+
 def manifest_of(shard: Shard) -> Manifest:
     """The manifest of a shard with a clip for every second of its size."""
     clips = shard.size_bytes
@@ -372,6 +390,7 @@ class Result:
     driver: Driver
     shards: list[Shard]
     error: PipelineError | None = None
+    progress: list[RunProgress] = field(default_factory=list)
 
 
 def run_simulation(
@@ -394,8 +413,11 @@ def run_simulation(
         codec: CodecIdentity = driver.identity({"platform": "A"})
         identity = build_identity(codec, rules)
         settings = WorkerSettings(OUTPUT, identity, rules, Storage(), Tuning(1))
-        for outcome in driver.run(settings, shards, Drain()):
-            summary.take(outcome)
+        for told in driver.run(settings, shards, Drain()):
+            if isinstance(told, ShardOutcome):
+                summary.take(told)
+            else:
+                result.progress.append(told)
     except PipelineError as error:
         result.error = error
     return result
