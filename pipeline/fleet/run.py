@@ -22,6 +22,7 @@ from pipeline.errors import DamageError, InputError, list_lines
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.progress import show_run
+from pipeline.fleet.progress_event import ProgressEvents
 from pipeline.fleet.resume import (
     admit_changed,
     find_backlog,
@@ -177,10 +178,12 @@ def _work(
     events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
     outcomes = engine.run(settings, left)
     try:
+        log = ProgressEvents(events)
         with show_run(summary, quiet=request.quiet) as show:
             for told in outcomes:
                 if isinstance(told, RunProgress):
                     show(told)
+                    log.show(told)
                     continue
                 summary.take(told)
                 _record(events, told)
