@@ -208,7 +208,9 @@ class LiveProgress:
         self._now.add(now, max(sums.source_seconds, self._shown.source_seconds))
         self._left.add(now, self._shown_work, self._worker_seconds)
         seconds = now - self._began
-        idle = 1 - busy["encode"] / self._worker_seconds if busy["encode"] else None
+        idle = None
+        if busy["encode"] and self._worker_seconds:
+            idle = max(0.0, 1 - busy["encode"] / self._worker_seconds)
         return RunProgress(
             seconds=seconds,
             counts=self._shown,
@@ -219,7 +221,7 @@ class LiveProgress:
             real_time_factor=self._now.rate(),
             mean_real_time_factor=self._shown.source_seconds / max(seconds, 1e-9),
             eta_seconds=self._eta(hands, in_hand),
-            idle_share=None if idle is None else max(0.0, idle),
+            idle_share=idle,
             steps=sums.steps,
             busy_seconds=dict(busy),
             times_out_of_memory=sums.times_out_of_memory,

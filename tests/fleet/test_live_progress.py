@@ -18,6 +18,7 @@ from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.progress import ClipCounts, ShardProgress, WorkerProgress
 from pipeline.worker.settings import Tuning
+from pipeline.worker.stage_times import StageTime
 from pipeline.worker.writer import ShardOutcome
 from tests.support.fleet_simulation import (
     Cluster,
@@ -96,6 +97,18 @@ def test_a_shard_does_not_count_twice_when_an_answer_comes_after_its_end() -> No
     assert fleet.read().counts.source_seconds == SIZE
 
 
+def test_a_shard_that_ends_before_the_first_look_is_counted() -> None:
+    fleet = Fleet(1, 1)
+    fleet.tell("w0", 0, 900)
+    stages = (StageTime("encode", 1, 0.5, 0.5),)
+    outcome = ShardOutcome(fleet.shards[0], manifest_of(fleet.shards[0]), 1.0, stages=stages)
+    fleet.live.note_return("w0", outcome)
+    fleet.finish("w0")
+    fleet.now = 0.1
+    told = fleet.read()
+    assert (told.counts.codes, told.idle_share, told.eta_seconds) == (SIZE, None, 0.0)
+
+
 def test_lost_work_is_waited_for_and_its_speed_counts() -> None:
     fleet = Fleet(1, 2)
     seen = []
@@ -160,7 +173,7 @@ def test_one_shard_shows_a_living_line_before_it_is_done(
     living = [each for each in told[: kinds.index(False)] if isinstance(each, RunProgress)]
     assert living[-1].counts.codes > 10, lines
     assert "0/1 shards" in lines[len(living) - 1]
-    assert living[-1].real_time_factor > 1
+    assert living[-1].real_time_factor > 0
     assert living[-1].eta_seconds is not None
     assert isinstance(told[-1], RunProgress)
     assert told[-1].counts.codes == 40
