@@ -36,6 +36,8 @@ class RunOptions:
         allow_damaged: exit with 0 although shards are damaged.
         max_reject_rate: fail when more than this share of the clips are rejects; a run stops early
             once it has seen 200 clips.
+        webhook: send a small JSON to this URL when the run ends, fails or stands still; `@FILE`
+            with the URL keeps it out of `ps`.
     """
 
     inputs: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
@@ -52,6 +54,7 @@ class RunOptions:
     redo_changed: Annotated[bool, _RUN] = False
     allow_damaged: Annotated[bool, _RUN] = False
     max_reject_rate: Annotated[Annotated[float, Field(ge=0, le=1)], _RUN] = 0.5
+    webhook: Annotated[Annotated[str | None, Field(repr=False)], _RUN] = None
     ray: Annotated[RayOptions, flags("Ray", "load_minutes")] = RayOptions()
 
     def paths(self) -> tuple[tuple[str, ...], str]:

@@ -7,7 +7,7 @@ damage are checked here, because they decide how the command ends.
 import logging
 import socket
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Annotated, Any
@@ -62,8 +62,13 @@ class RunRequest:
     codec: CodecRequest | None = None
 
 
-def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
-    """Do every shard that is left and return the summary; the same call again resumes."""
+def run_tokenize(
+    request: RunRequest, engine: Engine, watch: Callable[[RunProgress], None] = lambda _: None
+) -> RunSummary:
+    """Do every shard that is left and return the summary; the same call again resumes.
+
+    `watch` gets the progress every second.
+    """
     for url in (request.output, *(request.codec.urls() if request.codec else ())):
         check_no_secret(url)
     output = normalise(request.output)
@@ -89,7 +94,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
     )
     if left:
         settings = WorkerSettings(output, identity, request.rules, request.storage, request.tuning)
-        _work(request, engine, settings, left, summary)
+        _work(request, engine, settings, left, summary, watch)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
     before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)
@@ -173,6 +178,7 @@ def _work(
     settings: WorkerSettings,
     left: Sequence[Shard],
     summary: RunSummary,
+    watch: Callable[[RunProgress], None],
 ) -> None:
     events = EventLog(settings.storage, settings.output)
     events.write("run_started", shards=len(left), identity8=settings.identity.identity8)
@@ -184,6 +190,7 @@ def _work(
                 if isinstance(told, RunProgress):
                     show(told)
                     log.show(told)
+                    watch(told)
                     continue
                 summary.take(told)
                 _record(events, told)

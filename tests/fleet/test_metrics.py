@@ -2,9 +2,8 @@
 
 import json
 import re
-from collections import Counter
+from collections import defaultdict
 from dataclasses import fields, replace
-from typing import Any
 
 import pytest
 
@@ -46,7 +45,7 @@ class Endpoint:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import ray.util.metrics
 
-        values: Counter[Any] = Counter()
+        values: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self.values = values
 
         class Recorder:
