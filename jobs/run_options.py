@@ -37,6 +37,8 @@ class RunOptions:
         wait_for_output: wait while another run works in the output; else the command ends then.
         max_reject_rate: fail when more than this share of the clips are rejects; a run stops early
             once it has seen 200 clips.
+        webhook: send a small JSON to this URL when the run ends, fails or stands still; `@FILE`
+            with the URL keeps it out of `ps`.
     """
 
     inputs: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
@@ -54,6 +56,7 @@ class RunOptions:
     allow_damaged: Annotated[bool, _RUN] = False
     wait_for_output: Annotated[bool, _RUN] = False
     max_reject_rate: Annotated[Annotated[float, Field(ge=0, le=1)], _RUN] = 0.5
+    webhook: Annotated[Annotated[str | None, Field(repr=False)], _RUN] = None
     ray: Annotated[RayOptions, flags("Ray", "load_minutes")] = RayOptions()
 
     def paths(self) -> tuple[tuple[str, ...], str]:

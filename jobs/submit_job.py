@@ -35,6 +35,11 @@ def submit(
     inputs, output = options.paths()
     # Before anything shows in the job API.
     check_storage_argument(options.storage_options or "@")
+    if not (options.webhook or "@").startswith("@"):
+        raise UsageError(
+            "`--webhook` got its URL on the command line, which the job API and the dashboard "
+            "show; expected `@FILE`; write the URL into a file that lies on the cluster"
+        )
     for url in (*inputs, output, *options.codec.urls()):
         check_no_secret(url)
     if options.engine == "inline":

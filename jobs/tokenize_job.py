@@ -12,6 +12,7 @@ def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -
     from pipeline.fleet.engine import Engine, InlineEngine
     from pipeline.fleet.ray.engine import RayEngine
     from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
+    from pipeline.fleet.webhook import Webhook, read_webhook
 
     options.check_engine()
     inputs, output = options.paths()
@@ -29,22 +30,26 @@ def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -
         quiet=log.quiet,
         codec=options.codec,
     )
+    stall_seconds = options.ray.hang_minutes * 60
+    webhook = Webhook(read_webhook(options.webhook), output, stall_seconds)
     engine: Engine
     if options.engine == "ray":
         engine = RayEngine(options.codec, options.ray)
     else:
         limits = options.ray
         engine = InlineEngine(options.codec, limits.drain_seconds, limits.outage_minutes)
-    try:
-        summary = run_tokenize(request, engine)
-    finally:
-        engine.close()
-    lines = summary.lines()
-    for line in lines:
-        RESULT.debug(line)
-    if json:
-        print(json_text.dumps(summary.to_dict(), indent=1))
-    elif not log.quiet:
-        print("\n".join(lines))
-    check_finished(summary, allow_damaged=options.allow_damaged)
+    with webhook:
+        try:
+            summary = run_tokenize(request, engine, webhook.show)
+        finally:
+            engine.close()
+        webhook.take(summary)
+        lines = summary.lines()
+        for line in lines:
+            RESULT.debug(line)
+        if json:
+            print(json_text.dumps(summary.to_dict(), indent=1))
+        elif not log.quiet:
+            print("\n".join(lines))
+        check_finished(summary, allow_damaged=options.allow_damaged)
     return 0

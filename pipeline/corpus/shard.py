@@ -4,6 +4,7 @@
 """
 
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pipeline.storage.client import Storage, StoredFile
@@ -68,11 +69,23 @@ def source_hash(size_bytes: int, etag: str) -> str:
     return hashlib.sha256(f"{size_bytes}:{etag}".encode()).hexdigest()[:8]
 
 
-def open_shard(shard: Shard, storage: Storage) -> ByteStream:
-    """The tar of a shard as a stream of its uncompressed bytes."""
+def open_shard(
+    shard: Shard, storage: Storage, note_bytes: Callable[[int], None] = lambda _: None
+) -> ByteStream:
+    """The tar of a shard as a stream of its uncompressed bytes.
+
+    `note_bytes` gets the size of every block of the file, before it is uncompressed.
+    """
     is_here = is_local(shard.url)
     blocks = local_blocks(shard.url) if is_here else remote_blocks(shard.stored, storage)
+    blocks = _counted(blocks, note_bytes)
     if not shard.is_compressed:
         return ByteStream(blocks, shard.url)
     damaged: list[tuple[int, int]] = []
     return ByteStream(inflate(blocks, shard.url, damaged), shard.url, damaged)
+
+
+def _counted(blocks: Iterator[bytes], note_bytes: Callable[[int], None]) -> Iterator[bytes]:
+    for block in blocks:
+        note_bytes(len(block))
+        yield block

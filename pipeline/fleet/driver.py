@@ -17,8 +17,10 @@ from pipeline.errors import WorkerError
 from pipeline.fleet.breaker import Held, Probe, StorageBreaker
 from pipeline.fleet.drain import Drain, drained
 from pipeline.fleet.hang_watch import HangWatch
+from pipeline.fleet.live_progress import LiveProgress, RunProgress
 from pipeline.fleet.node_health import NodeHealth
-from pipeline.fleet.pool import Accepted, Gone, Loaded, Report, Returned, Steps, WorkerPool
+from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerPool
+from pipeline.fleet.progress_asks import ProgressAsks
 from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.scheduler import Scheduler
@@ -60,6 +62,7 @@ class Driver:
         make_breaker: MakeBreaker,
         policy: QuarantinePolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
+        ask_seconds: float = 1.0,
     ) -> None:
         self._pool = pool
         self._options = options
@@ -67,7 +70,9 @@ class Driver:
         self._policy = policy
         self._clock = clock
         self._health = NodeHealth()
-        self._hangs = HangWatch(options.hang_minutes * 60, clock)
+        hang_seconds = options.hang_minutes * 60
+        self._hangs = HangWatch(hang_seconds, clock)
+        self._asks = ProgressAsks(min(ask_seconds, hang_seconds / 10), clock)
         self._recorded: Mapping[str, Any] | None = None
         self._identity: CodecIdentity | None = None
         self._resized = float("-inf")
@@ -75,6 +80,7 @@ class Driver:
         self._last_size: FleetSize | None = None
         self._broken_nodes: set[str] = set()
         self._scheduler: Scheduler[Shard] | None = None
+        self._live = LiveProgress((), clock)
         self._hungry: set[str] = set()
         self._last_read = ""
         self.avoided_nodes: dict[str, str] = {}
@@ -106,12 +112,25 @@ class Driver:
         shards: Sequence[Shard],
         drain: Drain,
         may_go_on: MayGoOn = always,
-    ) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish.
+    ) -> Iterator[ShardOutcome | RunProgress]:
+        """Yield one outcome per shard, as they finish, and every second how far the run is.
 
         No shard is handed out while `may_go_on()` is false; it raises when another run took over.
         """
         self.identity()
+        self._live = LiveProgress(shards, self._clock)
+        for outcome in self._run(settings, shards, drain, may_go_on):
+            if isinstance(outcome, ShardOutcome):
+                self._live.take(outcome)
+            yield outcome
+
+    def _run(
+        self,
+        settings: WorkerSettings,
+        shards: Sequence[Shard],
+        drain: Drain,
+        may_go_on: MayGoOn,
+    ) -> Iterator[ShardOutcome | RunProgress]:
         scheduler = self._scheduler = Scheduler(shards, self._policy)
         for worker, start in self._pool.starts.items():
             scheduler.add_worker(worker, start.place)
@@ -132,11 +151,23 @@ class Driver:
                 if is_sure and not breaker.is_open:
                     self._hand_out(settings, scheduler)
             yield from self._resolve(breaker, scheduler)
+            self._ask_progress(scheduler)
             yield from self._end_hung(scheduler)
             report = self._pool.next_report(_REPORT_SECONDS)
             if report is not None:
                 yield from self._take(report, breaker, scheduler)
             self._say_waiting()
+            if self._live.is_due:
+                yield self._progress(breaker, scheduler)
+        yield self._progress(breaker, scheduler)
+
+    def _progress(self, breaker: StorageBreaker[Shard], scheduler: Scheduler[Shard]) -> RunProgress:
+        return self._live.read(
+            self._pool.starts,
+            {worker: scheduler.in_hand(worker) for worker in self._busy(scheduler)},
+            nodes_aside=len(self.avoided_nodes),
+            outage_seconds=breaker.outage_seconds,
+        )
 
     def _take(
         self, report: Report, breaker: StorageBreaker[Shard], scheduler: Scheduler[Shard]
@@ -148,8 +179,11 @@ class Driver:
                     self._hungry.add(report.worker)
             case Accepted():
                 scheduler.accept(report.worker, report.shard.path)
-            case Steps():
-                self._hangs.note(report.worker, report.steps)
+            case Progress():
+                self._asks.note_answer(report.worker)
+                if report.progress is not None:
+                    self._hangs.note(report.worker, report.progress.steps)
+                    self._live.note(report.worker, report.progress)
             case Gone():
                 yield from self._lose(report.worker, report.loss, report.why, scheduler)
             case Returned(outcome=None):
@@ -159,6 +193,7 @@ class Driver:
                 yield from self._end_drained(report.worker, scheduler)
             case Returned(outcome=ShardOutcome() as outcome):
                 self._hungry.add(report.worker)
+                self._live.note_return(report.worker, outcome)
                 yield from self._take_outcome(report.worker, outcome, breaker, scheduler)
 
     def _take_outcome(
@@ -214,13 +249,18 @@ class Driver:
             logger.info("%s was asked to end and finished what it had", worker)
             yield from self._lose(worker, Loss.DRAINED, "", scheduler)
 
+    def _busy(self, scheduler: Scheduler[Shard]) -> list[str]:
+        return [worker for worker in self._pool.starts if scheduler.in_hand(worker)]
+
+    def _ask_progress(self, scheduler: Scheduler[Shard]) -> None:
+        if self._asks.is_due:
+            for worker in self._asks.take(self._busy(scheduler)):
+                self._pool.ask_progress(worker)
+
     def _end_hung(self, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
         if not self._hangs.is_due:
             return
-        hung, to_ask = self._hangs.look([w for w in self._pool.starts if scheduler.in_hand(w)])
-        for worker in to_ask:
-            self._pool.ask_steps(worker)
-        for worker in hung:
+        for worker in self._hangs.look(self._busy(scheduler)):
             why = f"no progress for {self._options.hang_minutes:g} minutes"
             yield from self._lose(worker, Loss.DIED, why, scheduler)
 

@@ -13,6 +13,7 @@ from pipeline.fleet.breaker import StorageBreaker
 from pipeline.fleet.drain import DRAIN_SECONDS, Drain
 from pipeline.fleet.driver import Driver, MakeBreaker, MayGoOn, always
 from pipeline.fleet.inline_pool import InlinePool
+from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.probe import StorageProber
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.storage.client import Storage
@@ -36,8 +37,8 @@ class Engine(Protocol):
 
     def run(
         self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
-    ) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish.
+    ) -> Iterator[ShardOutcome | RunProgress]:
+        """Yield one outcome per shard, as they finish, and every second how far the run is.
 
         No shard is handed out while `may_go_on()` is false. It raises when another run took over.
         """
@@ -81,8 +82,8 @@ class InlineEngine:
 
     def run(
         self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
-    ) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish; SIGTERM drains, as with Ray."""
+    ) -> Iterator[ShardOutcome | RunProgress]:
+        """Yield outcomes and progress, as the driver does; SIGTERM drains, as with Ray."""
         self._pool.may_commit = may_go_on
         try:
             with self._drain.on_sigterm():

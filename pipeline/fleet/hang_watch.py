@@ -1,13 +1,13 @@
 """Finds workers that hang: they hold shards, but their count of steps stands still.
 
-Pure logic, called by `ray/engine.py`, which asks the workers for their counts and replaces the ones
-that hang. The limit is `--hang-minutes`.
+Pure logic, called by `driver.py`, which asks the workers for their counts (`progress_asks.py`) and
+replaces the ones that hang. The limit is `--hang-minutes`.
 """
 
 import time
 from collections.abc import Callable, Iterable
 
-# Workers are asked at least this often.
+# Time is added up at least this often.
 _LONGEST_PAUSE_SECONDS = 15.0
 
 
@@ -25,27 +25,21 @@ class HangWatch:
         self._looked = clock()
         self._silent: dict[str, float] = {}
         self._steps: dict[str, int] = {}
-        self._asked: set[str] = set()
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to call `look` again."""
         return self._clock() - self._looked >= self._pause
 
-    def look(self, busy: Iterable[str]) -> tuple[list[str], list[str]]:
-        """The workers that hang, and the workers to ask for their steps now."""
+    def look(self, busy: Iterable[str]) -> list[str]:
+        """The workers that hang."""
         now = self._clock()
         elapsed, self._looked = min(now - self._looked, 2 * self._pause), now
         self._silent = {worker: self._silent.get(worker, -elapsed) + elapsed for worker in busy}
         self._steps = {w: steps for w, steps in self._steps.items() if w in self._silent}
-        self._asked &= set(self._silent)
-        hung = [worker for worker, seconds in self._silent.items() if seconds >= self._limit]
-        to_ask = [worker for worker in self._silent if worker not in {*self._asked, *hung}]
-        self._asked |= set(to_ask)
-        return hung, to_ask
+        return [worker for worker, seconds in self._silent.items() if seconds >= self._limit]
 
-    def note(self, worker: str, steps: int | None) -> None:
-        """Record how many steps a worker has made; None when it could not say."""
-        self._asked.discard(worker)
-        if steps is not None and steps != self._steps.get(worker) and worker in self._silent:
+    def note(self, worker: str, steps: int) -> None:
+        """Record how many steps a worker has made."""
+        if steps != self._steps.get(worker) and worker in self._silent:
             self._steps[worker], self._silent[worker] = steps, 0.0

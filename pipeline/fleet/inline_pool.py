@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from pipeline.corpus.shard import Shard
-from pipeline.fleet.pool import Accepted, Loaded, Report, Returned, Steps, WorkerStart
+from pipeline.fleet.pool import Accepted, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.worker_count import FleetSize, NodeSize
 from pipeline.fleet.worker_host import WorkerHost
 from pipeline.worker.codec_request import CodecRequest
@@ -69,9 +69,9 @@ class InlinePool:
             self._reports.put(Accepted(worker, shard))
         threading.Thread(target=wait, daemon=True, name="xytok-outcome").start()
 
-    def ask_steps(self, worker: str) -> None:
-        """Report how many steps the worker has made."""
-        self._reports.put(Steps(worker, self._hosts[worker].num_steps()))
+    def ask_progress(self, worker: str) -> None:
+        """Report how far the worker is."""
+        self._reports.put(Progress(worker, self._hosts[worker].progress()))
 
     def next_report(self, timeout_seconds: float) -> Report | None:
         """The next report; an error that no rule of ours knows is raised as it is."""

@@ -12,6 +12,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.worker_count import FleetSize, NodeSize
 from pipeline.worker.fault import Fault
+from pipeline.worker.progress import WorkerProgress
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import CodecIdentity
@@ -69,14 +70,14 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
-    """How many steps a worker has made; None when it could not say."""
+class Progress:
+    """How far a worker is; None when it could not say."""
 
     worker: str
-    steps: int | None
+    progress: WorkerProgress | None
 
 
-Report = Loaded | Accepted | Returned | Gone | Steps
+Report = Loaded | Accepted | Returned | Gone | Progress
 
 
 class WorkerPool(Protocol):
@@ -109,8 +110,8 @@ class WorkerPool(Protocol):
         """Give a worker one shard; it reports `Accepted` and then `Returned`."""
         ...
 
-    def ask_steps(self, worker: str) -> None:
-        """Ask a worker for its number of steps; it reports `Steps`."""
+    def ask_progress(self, worker: str) -> None:
+        """Ask a worker how far it is; it reports `Progress`."""
         ...
 
     def next_report(self, timeout_seconds: float) -> Report | None:

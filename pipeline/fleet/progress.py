@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from tqdm import TqdmWarning, tqdm
 
+from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.summary import RunSummary
 
 with warnings.catch_warnings():
@@ -24,18 +25,28 @@ with warnings.catch_warnings():
 # Takes how much is done, and facts to show beside it.
 Show = Callable[[int, str], None]
 _BAR_SECONDS = 1.0
+_FIRST_LINE_SECONDS = 5.0
 _LINE_SECONDS = 30.0
 _LINE = "{percentage:.0f}% in {elapsed}, left {remaining}{postfix}"
+# A run says by itself how long it will take; the bar would only know how long it took so far.
+_RUN_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+_RUN_LINE = "{percentage:.0f}% in {elapsed}{postfix}"
 
 
 @contextmanager
 def show_progress(
-    total: int, unit: str, *, quiet: bool = False, stream: TextIO | None = None
+    total: int,
+    unit: str,
+    *,
+    quiet: bool = False,
+    stream: TextIO | None = None,
+    formats: tuple[str | None, str] = (None, _LINE),
 ) -> Iterator[Show]:
     """Show on stderr, or another stream, how much of `total` is done; nothing when quiet.
 
-    It is drawn again every second, or written every 30 seconds as a line, also while nothing gets
-    done: a log shows then that the work goes on.
+    It is drawn again every second, or written after 5 and then every 30 seconds as a line, also
+    while nothing gets done: a log shows then that the work goes on. `formats` are those of the bar
+    and of the line.
     """
     if quiet:
         yield lambda _done, _facts: None
@@ -50,7 +61,7 @@ def show_progress(
         dynamic_ncols=has_bar,
         file=stream,
         delay=0 if has_bar else math.inf,  # no line at the start, and none at the end
-        bar_format=None if has_bar else _LINE,
+        bar_format=formats[0 if has_bar else 1],
     )
     over = threading.Event()
 
@@ -59,8 +70,10 @@ def show_progress(
         bar.set_postfix_str(facts, refresh=False)
 
     def redraw() -> None:
-        while not over.wait(_BAR_SECONDS if has_bar else _LINE_SECONDS):
+        pause = _BAR_SECONDS if has_bar else _FIRST_LINE_SECONDS
+        while not over.wait(pause):
             bar.refresh()
+            pause = _BAR_SECONDS if has_bar else _LINE_SECONDS
 
     thread = threading.Thread(target=redraw, daemon=True, name="xytok-progress")
     thread.start()
@@ -74,29 +87,33 @@ def show_progress(
 
 
 @contextmanager
-def show_run(summary: RunSummary, *, quiet: bool) -> Iterator[Callable[[], None]]:
+def show_run(summary: RunSummary, *, quiet: bool) -> Iterator[Callable[[RunProgress], None]]:
     """Show how far a run is by its bytes, or by its shards where no listing knows their sizes."""
     shards = summary.shards_total - summary.shards_skipped
     is_sized = summary.bytes_total > 0
     total, unit = (summary.bytes_total, "B") if is_sized else (shards, " shards")
-    with show_progress(total, unit, quiet=quiet) as show:
-
-        def take() -> None:
-            done = summary.done + len(summary.failed)
-            show(
-                summary.bytes_done if is_sized else done,
-                f"{done}/{shards} shards, {_facts(summary)}",
-            )
-
-        yield take
+    with show_progress(total, unit, quiet=quiet, formats=(_RUN_BAR, _RUN_LINE)) as show:
+        show(0, f"0/{shards} shards")
+        yield lambda progress: show(progress.work_done, facts_of(progress))
 
 
-def _facts(summary: RunSummary) -> str:
-    idle = summary.idle_share()
-    return (
-        f"{summary.source_seconds / 3600:.2f} h, {summary.real_time_factor:,.0f}x real time, "
-        f"{summary.rejects.total()} rejects"
-    ) + ("" if idle is None else f", codec idle {idle:.0%}")
+def facts_of(progress: RunProgress) -> str:
+    """One line about a run, the most important first, because a narrow terminal cuts it."""
+    ended = progress.shards_done + progress.shards_failed
+    left = progress.eta_seconds
+    facts = [
+        "left ?" if left is None else f"left {tqdm.format_interval(math.ceil(left))}",
+        f"{ended}/{ended + progress.shards_left} shards",
+        f"{progress.counts.source_seconds / 3600:.2f} h",
+        f"{progress.real_time_factor:,.0f}x real time now",
+        f"{progress.mean_real_time_factor:,.0f}x since the start",
+        f"{sum(progress.counts.rejects.values())} rejects",
+    ]
+    if progress.outage_seconds:
+        facts.insert(0, f"storage does not answer for {progress.outage_seconds:.0f} s")
+    if progress.idle_share is not None:
+        facts.append(f"codec idle {progress.idle_share:.0%}")
+    return ", ".join(facts)
 
 
 @contextmanager

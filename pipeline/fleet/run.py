@@ -7,7 +7,7 @@ damage are checked here, because they decide how the command ends.
 import logging
 import socket
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Annotated, Any
@@ -24,7 +24,9 @@ from pipeline.fleet.drain import end_on_sigterm
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.job_id import current_job
 from pipeline.fleet.lease import Lease, hold_lease
+from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.progress import show_run
+from pipeline.fleet.progress_event import ProgressEvents
 from pipeline.fleet.resume import (
     admit_changed,
     find_backlog,
@@ -66,8 +68,13 @@ class RunRequest:
     codec: CodecRequest | None = None
 
 
-def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
-    """Do every shard that is left and return the summary; the same call again resumes."""
+def run_tokenize(
+    request: RunRequest, engine: Engine, watch: Callable[[RunProgress], None] = lambda _: None
+) -> RunSummary:
+    """Do every shard that is left and return the summary; the same call again resumes.
+
+    `watch` gets the progress every second.
+    """
     for url in (request.output, *(request.codec.urls() if request.codec else ())):
         check_no_secret(url)
     output = normalise(request.output)
@@ -87,7 +94,7 @@ def run_tokenize(request: RunRequest, engine: Engine) -> RunSummary:
         # Another run may have done some shards, or all, until the lease was taken.
         manifests = list_manifests(request.storage, output)
         finished = _summary_if_finished(request, output, shards, manifests)
-        return finished or _run_alone(request, engine, output, shards, manifests, lease)
+        return finished or _run_alone(request, engine, output, shards, manifests, lease, watch)
 
 
 def _run_alone(
@@ -97,6 +104,7 @@ def _run_alone(
     shards: Sequence[Shard],
     manifests: Sequence[ManifestName],
     lease: Lease,
+    watch: Callable[[RunProgress], None],
 ) -> RunSummary:
     codec = engine.identity(_recorded_codec(request.storage, output))
     identity = build_identity(codec, request.rules)
@@ -123,7 +131,7 @@ def _run_alone(
             identity8=identity.identity8,
             job=current_job(),
         )
-        _work(request, engine, settings, left, summary, events, lease)
+        _work(request, engine.run(settings, left, lease.may_go_on), summary, events, watch)
     update_index(request.storage, output)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
@@ -208,20 +216,22 @@ def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
 
 def _work(
     request: RunRequest,
-    engine: Engine,
-    settings: WorkerSettings,
-    left: Sequence[Shard],
+    outcomes: Iterator[ShardOutcome | RunProgress],
     summary: RunSummary,
     events: EventLog,
-    lease: Lease,
+    watch: Callable[[RunProgress], None],
 ) -> None:
-    outcomes = engine.run(settings, left, lease.may_go_on)
     try:
+        log = ProgressEvents(events)
         with show_run(summary, quiet=request.quiet) as show:
-            for outcome in outcomes:
-                summary.take(outcome)
-                show()
-                _record(events, outcome)
+            for told in outcomes:
+                if isinstance(told, RunProgress):
+                    show(told)
+                    log.show(told)
+                    watch(told)
+                    continue
+                summary.take(told)
+                _record(events, told)
                 _check_reject_rate(summary, request.max_reject_rate, is_over=False)
     finally:
         # An engine's outcomes are a generator: closing it stops the workers.

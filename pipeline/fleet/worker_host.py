@@ -13,6 +13,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.worker.fault import fault_of
 from pipeline.worker.feed import ShardFeed
 from pipeline.worker.memory_limit import StoppedError
+from pipeline.worker.progress import WorkerProgress
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.worker import ShardWorker
 from pipeline.worker.writer import ShardOutcome
@@ -67,9 +68,9 @@ class WorkerHost:
             with self._lock:
                 self._waiting.pop(shard.path, None)
 
-    def num_steps(self) -> int:
-        """A count that grows as long as this worker does anything."""
-        return self._shard_worker.num_steps() if self._shard_worker else 0
+    def progress(self) -> WorkerProgress:
+        """How far this worker is."""
+        return self._shard_worker.progress() if self._shard_worker else WorkerProgress()
 
     def drain(self) -> None:
         """Finish what was taken, and take nothing more."""

@@ -21,6 +21,7 @@ from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow
 from pipeline.output.rejects import RejectRow
 from pipeline.storage.location import redact
+from pipeline.worker.progress import ClipCounts, ShardProgress
 from xy_codec.contract import Encoded
 
 
@@ -72,6 +73,7 @@ class ShardLedger:
     ) -> None:
         self.shard = shard
         self.rejects: list[RejectRow] = []
+        self.bytes_read = 0
         self.holes: tuple[Hole, ...] = ()
         self.members = 0
         self.limited = False
@@ -80,6 +82,9 @@ class ShardLedger:
         self.source_seconds = 0.0
         self._key_range: tuple[str, str] | None = None
         self._languages: dict[str | None, _Language] = {}
+        # Ahead of `codes` and `source_seconds`, which count clips once all before them are settled.
+        self._encoded, self._encoded_seconds = 0, 0.0
+        self._rejects_by_reason: Counter[str] = Counter()
         self._rules = rules
         self._where: Predicate | None = parse_where(rules.where) if rules.where else None
         self._emit = emit
@@ -134,7 +139,7 @@ class ShardLedger:
         )
         with self._lock:
             self.clips_seen += 1
-            self.rejects.append(row)
+            self._add_reject(row)
 
     def set_fault(self, clip: OpenClip, stage: Stage, reason: Reason, detail: str) -> None:
         """Settle a clip as a reject, with the reason."""
@@ -146,6 +151,8 @@ class ShardLedger:
         """Settle a clip with its codes."""
         with self._lock:
             clip.encoded = encoded
+            self._encoded += 1
+            self._encoded_seconds += clip.num_samples / clip.sample_rate
             self._advance()
 
     def finish_reading(self, holes: tuple[Hole, ...], members: int, *, limited: bool) -> None:
@@ -155,9 +162,25 @@ class ShardLedger:
             self._is_read = True
             self._advance()
 
+    def note_bytes(self, size: int) -> None:
+        """Count bytes that were read of the file."""
+        self.bytes_read += size
+
+    def progress(self) -> ShardProgress:
+        """How far the shard is."""
+        with self._lock:
+            counts = ClipCounts(
+                self._encoded,
+                self.filtered,
+                self._encoded_seconds,
+                dict(self._rejects_by_reason),
+            )
+            return ShardProgress(
+                self.shard.path, self.shard.size_bytes, self.bytes_read, self.clips_seen, counts
+            )
+
     def to_manifest(self, identity8: str, part: WrittenFile, rejects: WrittenFile) -> Manifest:
         """The manifest of the shard; raises when a clip is missing in its sums."""
-        by_reason = Counter(str(row.reason) for row in self.rejects)
         manifest = Manifest(
             shard=self.shard.path,
             url=redact(self.shard.url),
@@ -174,7 +197,7 @@ class ShardLedger:
             source_seconds=round(self.source_seconds, 6),
             part=part,
             reject_file=rejects,
-            rejects_by_reason=dict(sorted(by_reason.items())),
+            rejects_by_reason=dict(sorted(self._rejects_by_reason.items())),
             holes=self.holes,
             limited=self.limited,
             key_range=self._key_range,
@@ -233,13 +256,20 @@ class ShardLedger:
                 return False
             elif clip.json_fault:
                 self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
+        if clip.encoded is not None and (clip.is_filtered or clip.reject is not None):
+            self._encoded -= 1
+            self._encoded_seconds -= clip.num_samples / clip.sample_rate
         if clip.is_filtered:
             self.filtered += 1
         elif clip.reject is not None:
-            self.rejects.append(clip.reject)
+            self._add_reject(clip.reject)
         else:
             self._add_row(clip)
         return True
+
+    def _add_reject(self, row: RejectRow) -> None:
+        self.rejects.append(row)
+        self._rejects_by_reason[str(row.reason)] += 1
 
     def _close_without_json(self, clip: OpenClip) -> None:
         clip.is_filtered = self._where is not None and not self._where({})

@@ -78,7 +78,7 @@ class ShardReader:
 
     def _read_members(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
         reader = TarReader(
-            open_shard(shard, self._settings.storage),
+            open_shard(shard, self._settings.storage, ledger.note_bytes),
             size_bytes=shard.end_bytes,
             max_member_bytes=self._settings.rules.max_member_bytes,
         )

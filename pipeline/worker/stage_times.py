@@ -43,6 +43,8 @@ class StageClock:
     threads: int = 1
     # Grows with every piece of work; a worker hangs when the sum over its stages stands still.
     steps: int = 0
+    # When the last step was, by `time.perf_counter`.
+    stepped: float = 0.0
     _busy: float = 0.0
     _cpu: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -56,12 +58,13 @@ class StageClock:
         finally:
             clock.stop()
 
-    def add(self, busy: float, cpu: float) -> None:
-        """Add busy seconds and processor seconds of one thread."""
+    def add(self, busy: float, cpu: float, now: float) -> None:
+        """Add busy seconds and processor seconds of one thread, as a step made now."""
         with self._lock:
             self._busy += busy
             self._cpu += cpu
             self.steps += 1
+            self.stepped = now
 
     def time(self) -> StageTime:
         """The sums up to now."""
@@ -92,11 +95,12 @@ class ThreadClock:
 
     def step(self) -> None:
         """Count a step of a thread that does not wait."""
-        self._stage.add(0.0, 0.0)
+        self._stage.add(0.0, 0.0, time.perf_counter())
 
     def stop(self) -> None:
         """Add the time since the last wait."""
-        self._stage.add(time.perf_counter() - self._started, time.thread_time() - self._cpu_start)
+        now = time.perf_counter()
+        self._stage.add(now - self._started, time.thread_time() - self._cpu_start, now)
 
     def _start(self) -> None:
         self._started, self._cpu_start = time.perf_counter(), time.thread_time()

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from pipeline.worker.decode_threads import DecodePool, ReadyClip
 from pipeline.worker.encoder import ClipEncoder
 from pipeline.worker.feed import ShardFeed
 from pipeline.worker.memory_limit import MemoryLimit, StoppedError
+from pipeline.worker.progress import WorkerProgress
 from pipeline.worker.reader import ShardReader
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.stage_times import StageClock, StageTime
@@ -40,6 +42,7 @@ class ShardWorker:
         if settings.tuning.packs_in_flight and codec.counters.packs_in_flight:
             codec.counters.packs_in_flight = settings.tuning.packs_in_flight
         self._clocks: list[StageClock] = []
+        self._writer: ShardWriter | None = None
 
     def run(
         self,
@@ -61,6 +64,8 @@ class ShardWorker:
         encoder = ClipEncoder(self._codec, ready, pool, self._settings.tuning)
         reader = ShardReader(self._settings, shards, pool.tasks, payload_bytes, writer)
         self._clocks = [stage.clock for stage in (reader, pool, encoder, writer)]
+        # After the clocks: `progress` is called from other threads.
+        self._writer = writer
         bodies = {"read": reader.run_thread, "encode": encoder.run_thread}
         bodies |= {f"decode-{n}": pool.run_thread for n in range(pool.num_threads)}
         writer_thread = _start("write", writer.run_thread, outcomes)
@@ -96,10 +101,24 @@ class ShardWorker:
         """Busy seconds of each stage in the current run, or in the last one."""
         return [clock.time() for clock in self._clocks]
 
-    def num_steps(self) -> int:
-        """A count that grows with all work; packs count, because a long clip is a single step."""
+    def progress(self) -> WorkerProgress:
+        """How far the current run is, or how far the last one got."""
+        if self._writer is None:
+            return WorkerProgress(num_failed_tries())
+        counts, bytes_read, shards = self._writer.progress()
+        last = max(self._clocks, key=lambda clock: clock.stepped)
+        # Packs and failed tries count, because a long clip or a long wait is a single step.
         steps = sum(clock.steps for clock in self._clocks)
-        return steps + self._codec.counters.packs_run + num_failed_tries()
+        return WorkerProgress(
+            steps=steps + self._codec.counters.packs_run + num_failed_tries(),
+            counts=counts,
+            bytes_read=bytes_read,
+            shards=shards,
+            last_stage=last.name if last.steps else "",
+            idle_seconds=time.perf_counter() - last.stepped if last.steps else 0.0,
+            stages=tuple(self.stage_times()),
+            times_out_of_memory=self._codec.counters.times_out_of_memory,
+        )
 
 
 def _start(

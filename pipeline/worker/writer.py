@@ -17,6 +17,7 @@ from pipeline.output.part import PartRow, PartWriter
 from pipeline.output.rejects import publish_rejects
 from pipeline.worker.fault import Fault, fault_of
 from pipeline.worker.ledger import ShardLedger
+from pipeline.worker.progress import ClipCounts, ShardProgress
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.stage_times import StageClock, StageTime
 
@@ -44,6 +45,7 @@ class ShardOutcome:
 
 @dataclass(slots=True)
 class _OpenShard:
+    ledger: ShardLedger
     started: float
     part: PartWriter | None = None
     fault: Fault | None = None
@@ -67,12 +69,13 @@ class ShardWriter:
         self._open: dict[int, _OpenShard] = {}
         self._lock = threading.Lock()
         self._is_finished = False
+        self._closed, self._closed_bytes = ClipCounts(), 0
         self.clock = StageClock("write")
 
     def open(self, ledger: ShardLedger, started: float) -> None:
         """Expect row groups of a shard."""
         with self._lock:
-            self._open[id(ledger)] = _OpenShard(started)
+            self._open[id(ledger)] = _OpenShard(ledger, started)
 
     def emit(self, ledger: ShardLedger, rows: list[PartRow]) -> None:
         """Queue a row group; an empty one says that every clip of the shard is settled."""
@@ -95,6 +98,15 @@ class ShardWriter:
     def stop(self) -> None:
         """End the thread now and drop open shards."""
         self._queue.put(None)
+
+    def progress(self) -> tuple[ClipCounts, int, tuple[ShardProgress, ...]]:
+        """Clips and bytes of all shards so far, and the shards that are open."""
+        with self._lock:
+            counts, bytes_read = self._closed, self._closed_bytes
+            shards = tuple(shard.ledger.progress() for shard in self._open.values())
+        for each in shards:
+            counts, bytes_read = counts.plus(each.counts), bytes_read + each.bytes_read
+        return counts, bytes_read, shards
 
     def run_thread(self) -> None:
         """The body of the writing thread."""
@@ -136,8 +148,11 @@ class ShardWriter:
                 shard.fault = fault_of(error, self._settings.output)
         if shard.part is not None:
             shard.part.discard()
+        last = ledger.progress()
         with self._lock:
             del self._open[id(ledger)]
+            self._closed = self._closed.plus(last.counts)
+            self._closed_bytes += last.bytes_read
             is_last = self._is_finished and not self._open
         seconds = time.perf_counter() - shard.started
         self._outcomes.put(ShardOutcome(ledger.shard, manifest, seconds, shard.fault))

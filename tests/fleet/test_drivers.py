@@ -128,7 +128,7 @@ def test_a_stopped_driver_leaves_what_takes_longer_than_its_time(
     outcomes = engine.run(worker_settings(tmp_path, RULES, Tuning(1)), shards)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     with pytest.raises(DrainedError, match=f"with 0 shards done and {NUM_SHARDS} left"):
-        next(outcomes)
+        list(outcomes)
     assert not has_manifest(tmp_path)
 
 

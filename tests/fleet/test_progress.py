@@ -73,7 +73,7 @@ def test_a_run_in_a_terminal_draws_one_bar(corpus: Path) -> None:
     words = ["tokenize", str(corpus / "in"), str(corpus / "out"), "--codec", "fake"]
     shown = run_in_terminal([*words, "--engine", "inline"])
     last = shown.split("\r")[-2]
-    assert re.search(r"100%\|█+\| [\d.]+kB?/[\d.]+kB? \[00:0\d<00:00, ", last), shown
+    assert re.search(r"100%\|█+\| [\d.]+kB?/[\d.]+kB? \[00:\d\d, left 00:00, ", last), shown
     for fact in ("3/3 shards", "0.00 h", "x real time", "0 rejects", "codec idle"):
         assert fact in last
     assert len([line for line in shown.split("\n") if "%|" in line]) == 1
@@ -89,7 +89,7 @@ def test_an_audit_draws_one_bar(corpus: Path) -> None:
 
 
 def test_a_pipe_gets_plain_lines_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_LINE_SECONDS", 0.2)
+    monkeypatch.setattr(progress, "_FIRST_LINE_SECONDS", 0.2)
     stream = io.StringIO()
     with show_progress(40, "B", stream=stream) as show:
         show(10, "3 shards")

@@ -19,6 +19,7 @@ import ray
 from jobs import cli
 from pipeline.corpus.rules import ReadRules
 from pipeline.fleet.engine import InlineEngine
+from pipeline.fleet.metrics import COUNTERS, GAUGES
 from pipeline.fleet.run import run_tokenize
 from pipeline.output.manifest import list_manifests
 from pipeline.storage.client import Storage
@@ -177,6 +178,12 @@ def test_rays_prometheus_endpoint_has_the_counters(
         return sum(map(float, re.findall(r"xytok_clips(?:_total)?{[^}]*} (\S+)", scraped(ports))))
 
     assert wait_for(clips, "the counters") >= NUM_SHARDS * 40
+    # The names that the dashboard asks for; nothing was rejected, filtered or failed.
+    page = scraped(ports)
+    wanted = {f"ray_xytok_{name}_total" for name in COUNTERS}
+    wanted -= {f"ray_xytok_{name}_total" for name in ("rejects", "filtered", "shards_failed")}
+    wanted |= {f"ray_xytok_{name}" for name in GAUGES}
+    assert not [name for name in wanted if f"\n{name}{{" not in page]
 
 
 def scraped(ports: list[int]) -> str:

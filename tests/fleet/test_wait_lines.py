@@ -19,6 +19,7 @@ from pipeline.fleet.run import RunRequest, run_tokenize
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
+from pipeline.worker.writer import ShardOutcome
 from tests.support.inline_run import worker_settings
 from tests.support.ray_runs import RULES, make_shards
 
@@ -55,8 +56,9 @@ def test_loading_shows_no_secret_of_a_url(caplog: pytest.LogCaptureFixture) -> N
 
 
 def stop_after_the_first_shard(engine: RayEngine, shards: list[Shard], output: Path) -> None:
-    for _ in engine.run(worker_settings(output, RULES), shards):
-        os.kill(os.getpid(), signal.SIGTERM)
+    for told in engine.run(worker_settings(output, RULES), shards):
+        if isinstance(told, ShardOutcome):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_ray_says_what_it_waits_for_and_that_it_stops(

@@ -22,7 +22,8 @@ from pipeline.fleet.breaker import Probe, StorageBreaker
 from pipeline.fleet.drain import Drain
 from pipeline.fleet.driver import Driver, MayGoOn, always
 from pipeline.fleet.lease import RENEW_SECONDS, Holder, Lease
-from pipeline.fleet.pool import Accepted, Gone, Loaded, Report, Returned, Steps, WorkerStart
+from pipeline.fleet.live_progress import RunProgress
+from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.summary import RunSummary
@@ -31,6 +32,7 @@ from pipeline.output.identity import build_identity
 from pipeline.output.manifest import Manifest, WrittenFile
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.worker.fault import Fault, Owner, fault_of
+from pipeline.worker.progress import ClipCounts, ShardProgress, WorkerProgress
 from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.fake import FakeCodec
@@ -81,6 +83,8 @@ class Worker:
     slot: int
     hand: list[Shard] = field(default_factory=list)
     steps: int = 0
+    began: float = 0.0
+    lived: int = 0  # clips of the shards that it finished
     is_stuck: bool = False
     is_busy: bool = False
     is_gone: bool = False
@@ -157,11 +161,22 @@ class Cluster:
         if not mine.is_busy:
             self._begin(mine)
 
-    def ask_steps(self, worker: str) -> None:
+    def ask_progress(self, worker: str) -> None:
         mine = self._workers[worker]
         if not mine.is_stuck and not mine.is_gone:
             mine.steps += 1
-            self._at(self.now + 0.01, lambda: Steps(worker, mine.steps))
+            told = self._progress_of(mine)
+            self._at(self.now + 0.01, lambda: Progress(worker, told))
+
+    def _progress_of(self, worker: Worker) -> WorkerProgress:
+        lived = _counts(worker.lived)
+        if not worker.is_busy:
+            return WorkerProgress(worker.steps, lived)
+        shard = worker.hand[0]
+        done = round((self.now - worker.began) * worker.node.speed)
+        done = min(done, shard.size_bytes)
+        one = ShardProgress(shard.path, shard.size_bytes, done, done, _counts(done))
+        return WorkerProgress(worker.steps, lived.plus(one.counts), done, (one,), "encode", 0.0)
 
     def next_report(self, timeout_seconds: float) -> Report | None:
         # Longer than the driver asks for, because most of its rounds find nothing to do.
@@ -243,7 +258,7 @@ class Cluster:
         return end
 
     def _begin(self, worker: Worker) -> None:
-        worker.is_busy = True
+        worker.is_busy, worker.began = True, self.now
         self.begun.append((self.now, worker.node.name))
         shard = worker.hand[0]
         end = self._outage_end(worker.node)
@@ -298,6 +313,7 @@ class Cluster:
             self.committed[worker.hand[0].path] += 1
             if worker.is_gone:
                 return None
+            worker.lived += worker.hand[0].size_bytes
             shard = self._next(worker)
             return Returned(worker.name, shard, ShardOutcome(shard, manifest_of(shard), 1.0))
 
@@ -344,6 +360,10 @@ def _same(report: Report) -> Report:
     return report
 
 
+def _counts(clips: int) -> ClipCounts:
+    return ClipCounts(clips, 0, float(clips))
+
+
 def manifest_of(shard: Shard) -> Manifest:
     """The manifest of a shard with a clip for every second of its size."""
     clips = shard.size_bytes
@@ -377,6 +397,7 @@ class Result:
     driver: Driver
     shards: list[Shard]
     error: PipelineError | None = None
+    progress: list[RunProgress] = field(default_factory=list)
 
 
 def run_simulation(cluster: Cluster, shards: list[Shard]) -> Result:
@@ -385,8 +406,11 @@ def run_simulation(cluster: Cluster, shards: list[Shard]) -> Result:
     summary = RunSummary(len(shards), 0, sum(shard.size_bytes for shard in shards))
     result = Result(summary, cluster, driver, shards)
     try:
-        for outcome in outcomes_of(driver, shards):
-            summary.take(outcome)
+        for told in outcomes_of(driver, shards):
+            if isinstance(told, ShardOutcome):
+                summary.take(told)
+            else:
+                result.progress.append(told)
     except PipelineError as error:
         result.error = error
     return result
@@ -401,12 +425,12 @@ def driver_on(cluster: Cluster) -> Driver:
     ) -> StorageBreaker[Shard]:
         return StorageBreaker(cluster.probe, options.outage_minutes * 60, cluster.clock)
 
-    return Driver(cluster, options, breaker, clock=cluster.clock)
+    return Driver(cluster, options, breaker, clock=cluster.clock, ask_seconds=15.0)
 
 
 def outcomes_of(
     driver: Driver, shards: Sequence[Shard], may_go_on: MayGoOn = always
-) -> Iterator[ShardOutcome]:
+) -> Iterator[ShardOutcome | RunProgress]:
     """What a resumed run yields: only workers of the platform of its output are used."""
     identity = build_identity(driver.identity({"platform": "A"}), ReadRules())
     settings = WorkerSettings(OUTPUT, identity, ReadRules(), Storage(), Tuning(1))

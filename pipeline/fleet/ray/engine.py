@@ -8,6 +8,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.fleet.drain import Drain
 from pipeline.fleet.driver import Driver, MayGoOn, always
 from pipeline.fleet.engine import breaker_for
+from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.metrics import RunMetrics
 from pipeline.fleet.pool import WorkerStart
 from pipeline.fleet.quarantine import QuarantinePolicy, Verdict
@@ -48,17 +49,15 @@ class RayEngine:
 
     def run(
         self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
-    ) -> Iterator[ShardOutcome]:
-        """Yield one outcome per shard, as they finish."""
+    ) -> Iterator[ShardOutcome | RunProgress]:
+        """Yield one outcome per shard, as they finish, and every second how far the run is."""
         self.identity()
         metrics = RunMetrics(settings.identity.identity8)
-        left = len(shards)
         with self._drain.on_sigterm():
-            for outcome in self._driver.run(self._tuned(settings), shards, self._drain, may_go_on):
-                left -= 1
-                metrics.take(outcome)
-                metrics.show(len(self._pool.starts), left)
-                yield outcome
+            for told in self._driver.run(self._tuned(settings), shards, self._drain, may_go_on):
+                if isinstance(told, RunProgress):
+                    metrics.show(told)
+                yield told
 
     @property
     def worker_starts(self) -> list[WorkerStart]:

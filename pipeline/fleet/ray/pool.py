@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.corpus.shard import Shard
-from pipeline.fleet.pool import Accepted, Gone, Loaded, Report, Returned, Steps, WorkerStart
+from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.ray.actor import RayWorker
 from pipeline.fleet.ray.cluster import live_nodes
@@ -26,7 +26,7 @@ from pipeline.worker.writer import ShardOutcome
 
 logger = logging.getLogger(__name__)
 _FLIP_RATE_SECONDS = 900.0
-# Calls that an actor runs at a time: two outcomes, one `load` or `accept`, one `num_steps`.
+# Calls that an actor runs at a time: two outcomes, one `load` or `accept`, one `progress`.
 _CALLS_AT_ONCE = 5
 
 
@@ -98,10 +98,10 @@ class RayPool:
         self._watch(actor.accept.remote(settings, shard), partial(_accepted, worker, shard))
         self._watch(actor.outcome.remote(shard), partial(self._returned, worker, shard))
 
-    def ask_steps(self, worker: str) -> None:
-        """Ask a worker for its number of steps; it reports `Steps`."""
-        reference = self._actors[worker].num_steps.remote()
-        self._watch(reference, lambda value, _: Steps(worker, value))
+    def ask_progress(self, worker: str) -> None:
+        """Ask a worker how far it is; it reports `Progress`."""
+        reference = self._actors[worker].progress.remote()
+        self._watch(reference, lambda value, _: Progress(worker, value))
 
     def _note_node(self, worker: str, asked: Future[Any]) -> None:
         if asked.exception() is None:
