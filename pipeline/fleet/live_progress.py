@@ -19,7 +19,10 @@ from pipeline.fleet.pool import WorkerStart
 from pipeline.worker.progress import ClipCounts, ShardProgress, WorkerProgress
 from pipeline.worker.writer import ShardOutcome
 
+# It is read every second, with more workers after a second for every hundred of them: each looks at
+# all of them.
 _READ_SECONDS = 1.0
+_WORKERS_PER_SECOND = 100
 # Speeds are those of the last minute; for the time that is left, of the last five.
 _NOW_SECONDS = 60.0
 _LEFT_SECONDS = 300.0
@@ -158,7 +161,8 @@ class LiveProgress:
     @property
     def is_due(self) -> bool:
         """Whether it is time to read it again."""
-        return self._clock() - self._read_at >= _READ_SECONDS
+        pause = max(_READ_SECONDS, len(self._workers) / _WORKERS_PER_SECOND)
+        return self._clock() - self._read_at >= pause
 
     def note(self, worker: str, told: WorkerProgress) -> None:
         """Take what a worker told."""
