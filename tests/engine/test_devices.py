@@ -15,7 +15,7 @@ SHAPES = {"exact": [2048, 8], "fast": [2048, 8], "moss": [300, 32], "secousti": 
 def done() -> "subprocess.CompletedProcess[str]":
     """One process for all, because its start takes longer than its work."""
     words = [sys.executable, str(SCRIPT), *SHAPES]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
 
 
 @pytest.mark.parametrize("kind", SHAPES)
