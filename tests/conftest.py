@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Before any test multiplies with torch: importing it sets how MKL rounds.
+import xy_codec  # noqa: F401
+
 # Pytest finds hooks by their names here.
 from tests.support.ci_skips import (  # noqa: F401
     pytest_collectreport,

@@ -3,9 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from xy_codec.contract import Codec, CodecIdentity
+from xy_codec.mkl_mode import set_mkl_mode
 
 if TYPE_CHECKING:
     from xy_codec.loading import load_codec
+
+set_mkl_mode()
 
 __all__ = ["Codec", "CodecIdentity", "load_codec"]
 

@@ -1,6 +1,7 @@
-"""How the driver scales: scheduling, Ray calls, resuming over S3, and the start of a worker.
+"""How the driver scales: scheduling, Ray calls, and the start of a worker.
 
-Run it with `make bench-scale`; every figure is printed with what it is measured on.
+Run it with `make bench-scale`; every figure is printed with what it is measured on. Resuming is in
+`bench_outputs.py`.
 """
 
 import argparse
@@ -8,26 +9,20 @@ import hashlib
 import heapq
 import os
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
-from pipeline.corpus.listing import list_shards
-from pipeline.corpus.shard import Shard, source_hash
+from pipeline.corpus.shard import Shard
 from pipeline.fleet.pool import Accepted, Loaded, Returned, WorkerStart
 from pipeline.fleet.ray.pool import RayPool
-from pipeline.fleet.resume import find_backlog
 from pipeline.fleet.scheduler import Scheduler
 from pipeline.fleet.worker_count import FleetSize
-from pipeline.output.manifest import Manifest, ManifestName, WrittenFile, list_manifests
-from pipeline.storage.client import Storage
+from pipeline.output.manifest import Manifest, WrittenFile
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.writer import ShardOutcome
-from tests.support.s3_server import s3_server
 from xy_codec.fake import FakeCodec
 
 IDENTITY8 = "0123abcd"
@@ -156,32 +151,6 @@ def _manifest(shard: Shard) -> Manifest:
     )  # fmt: skip
 
 
-def bench_resume(num_manifests: int, folder: Path) -> Figure:
-    """List inputs and manifests of a finished run on S3 and find the shards that are left."""
-    with s3_server(folder) as server:
-        storage = Storage({"s3": server.storage_options()})
-        fs, _ = storage.filesystem("s3://corpus")
-        fs.mkdir("corpus")
-        _fill(fs, num_manifests)
-        started, cpu = time.perf_counter(), time.process_time()
-        shards = list_shards(["s3://corpus/in/*.tar"], storage)
-        manifests = list_manifests(storage, "s3://corpus/out")
-        backlog = find_backlog(shards, manifests, IDENTITY8)
-        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    assert (len(backlog.done), len(backlog.left)) == (num_manifests - 1, 1)
-    what = f"resume with {num_manifests:,} manifests on S3 until the first shard is known"
-    return Figure(what, f"{seconds:.2f} s ({cpu:.2f} s of one core)", "< 10 s")
-
-
-def _fill(fs: Any, count: int) -> None:
-    shard_bytes = b"x"
-    fs.pipe({f"corpus/in/{n:05d}.tar": shard_bytes for n in range(count)})
-    etag = hashlib.md5(shard_bytes, usedforsecurity=False).hexdigest()
-    source8 = source_hash(len(shard_bytes), etag)
-    names = [ManifestName(f"in/{n:05d}", IDENTITY8, source8) for n in range(count - 1)]
-    fs.pipe({f"corpus/out/{name.path}": b"{}" for name in names})
-
-
 def bench_worker_start(codec: str, rounds: int) -> list[Figure]:
     """From asking for an actor until it is ready to take shards."""
     totals, imports, loads = [], [], []
@@ -209,7 +178,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1000, help="simulated")
     parser.add_argument("--actors", type=int, default=4, help="real")
     parser.add_argument("--calls", type=int, default=1000)
-    parser.add_argument("--manifests", type=int, default=10_000)
     parser.add_argument("--codec", default="xy-nano")
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
@@ -219,8 +187,6 @@ def main() -> None:
     args = parse_arguments()
     print("| what | measured | limit |\n|---|---|---|", flush=True)
     print(bench_scheduler(args.shards, args.workers), flush=True)
-    with tempfile.TemporaryDirectory(prefix="xytok-scale-") as folder:
-        print(bench_resume(args.manifests, Path(folder)), flush=True)
     from tests.support.ray_runs import ray_cluster_of
 
     with ray_cluster_of(num_cpus=2):

@@ -31,7 +31,7 @@ ROOMS = {
         "bench",
     ),
     "xy_codec": (
-        "errors", "validation", "codes_shape", "inputs", "options", "contract",
+        "mkl_mode", "errors", "validation", "codes_shape", "inputs", "options", "contract",
         "torchaudio_import", "audio", "weights", "catalogue", "fake", "blocks", "engine", "xy",
         "moss", "secousti", "hub", "loading", "training",
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from xy_codec.errors import ConfigError
+from xy_codec.mkl_mode import mkl_mode
 
 
 def open_device(name: str) -> torch.device:
@@ -35,7 +36,7 @@ def platform_name(device: torch.device) -> str:
         return f"cuda:{chip}/torch-{torch.__version__}"
     capability = torch.backends.cpu.get_cpu_capability().lower()
     version = torch.__version__.split("+")[0]
-    return f"cpu:{_cpu_model()}/{capability}/torch-{version}"
+    return f"cpu:{_cpu_model()}/{capability}{mkl_mode()}/torch-{version}"
 
 
 def _cpu_model() -> str:

@@ -1,8 +1,8 @@
 """The vocoder over a clip in pieces of one length, so that its bits depend on the clip alone.
 
 A piece is `PIECE_FRAMES` of log-mel, its context included; where the clip ends inside of it, all
-that lies outside is 0 at every layer, as in a clip alone. Every product has one shape, which keeps
-its bits with any number of threads, and memory does not grow with the clip.
+that lies outside is 0 at every layer, as in a clip alone. Every product has one shape, and memory
+does not grow with the clip.
 """
 
 from typing import cast
