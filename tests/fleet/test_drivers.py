@@ -162,7 +162,7 @@ def test_another_identity_is_refused_with_both_values(
 ) -> None:
     write_shard(tmp_path / "in" / "a.tar", pairs(2))
     assert cli.run(command(tmp_path / "in", tmp_path / "out")) == 0
-    assert cli.run(command(tmp_path / "in", tmp_path / "out", *option)) == 1
+    assert cli.run(command(tmp_path / "in", tmp_path / "out", *option)) == 2
     assert shown in capsys.readouterr().err
 
 

@@ -71,7 +71,7 @@ def test_to_resume_it_is_refused_with_the_version_that_made_it(
     output: Path, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [verb, SHARD, str(output), "--codec", "xy-nano", "--engine", "inline"]
-    assert cli.run(words) == 1
+    assert cli.run(words) == 2
     error = capsys.readouterr().err
     assert "was made by xytok 0.1.0 in format 1, this is xytok" in error
     assert "`verify` and `audit` take it" in error
