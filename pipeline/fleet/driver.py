@@ -36,7 +36,7 @@ _REPORT_SECONDS = 1.0
 _RESIZE_SECONDS = 5.0
 # How often it says that it waits for a worker.
 _SAY_SECONDS = 60.0
-_LOSSES = {Owner.WORKER: Loss.BROKE, Owner.NODE: Loss.NODE_LOST}
+_LOSSES = {Owner.WORKER: Loss.BROKE, Owner.NODE: Loss.NODE_FAULT}
 _ENDS = {
     Verdict.QUARANTINED: "quarantined: every worker that had it alone died, hung or broke",
     Verdict.GIVEN_UP: "given up: every worker that had it alone died, hung or broke, and no other "
@@ -299,15 +299,18 @@ class Driver:
 
     def _hand_out(self, settings: WorkerSettings, scheduler: Scheduler[Shard]) -> None:
         # Only workers for which something changed are looked at: with a thousand workers a look at
-        # all of them would dominate. The second shards are given in a second round, so that no
-        # worker gets two while another has none.
+        # all of them would dominate. Each gets one shard a round, so that none gets two while
+        # another has none.
         hungry, self._hungry = [w for w in self._hungry if w in self._pool.starts], set()
-        for _ in range(2):
+        while hungry:
+            served = []
             for worker in hungry:
                 assignment = scheduler.take(worker)
                 if assignment:
                     shard = replace(assignment.shard, isolate_decoding=assignment.isolated)
                     self._pool.submit(worker, settings, shard)
+                    served.append(worker)
+            hungry = served
 
     def _take_start(self, report: Report | None) -> bool:
         if not isinstance(report, Loaded):

@@ -20,6 +20,7 @@ class Loss(Enum):
     DIED = "died"  # its process ended or hung, on a live node
     BROKE = "broke"  # an error that no rule of ours knows ended its work
     OUT_OF_MEMORY = "out_of_memory"  # Ray ended it because the memory of its node ran out
+    NODE_FAULT = "node_fault"  # it said itself that no worker can work on its node
     NODE_LOST = "node_lost"
     DRAINED = "drained"
 
@@ -40,13 +41,15 @@ class QuarantinePolicy:
     """How many deaths isolate a shard, how many strikes quarantine it, and so on.
 
     A worker that raises gives two strikes, because decoding apart does not help there. A shard that
-    loses `max_deaths` workers is given up where no other shard shows that its place works.
+    loses `max_deaths` workers is given up where no other shard shows that its place works, and so
+    is one that was alone on `max_node_faults` nodes that failed.
     """
 
     isolate_at_death: int = 2
     quarantine_at_strike: int = 4
     max_deaths: int = 6
     max_storage_faults: int = 5
+    max_node_faults: int = 3
 
 
 @dataclass(slots=True)
@@ -62,6 +65,7 @@ class Case(Generic[Item]):
     strikes: int = 0
     deaths: int = 0
     storage_faults: int = 0
+    node_faults: int = 0
     suspected: bool = False
     begun: bool = False
     proofs_at: dict[str, int] = field(default_factory=dict)
@@ -93,6 +97,10 @@ class Case(Generic[Item]):
 
     def lose_worker(self, loss: Loss, *, alone: bool, proofs: Mapping[str, int]) -> Verdict:
         """Its worker is gone, and held no other shard if it was `alone`."""
+        if loss is Loss.NODE_FAULT and alone:
+            self.node_faults += 1
+            is_over = self.node_faults >= self.policy.max_node_faults
+            return Verdict.GIVEN_UP if is_over else Verdict.AGAIN
         if loss not in (Loss.DIED, Loss.BROKE) or not self.begun:
             return Verdict.AGAIN
         self.suspected = True

@@ -164,7 +164,7 @@ def test_of_two_identities_on_one_s3_output_one_is_refused(tmp_path: Path, s3: S
         for overlap in ("10", "5")
     ]
     (winner, _), (loser, error) = sorted(map(ended, drivers))
-    assert (winner, loser) == (0, 1)
+    assert (winner, loser) == (0, 2)
     assert "codec.options.overlap_seconds: output has" in error
 
 

@@ -98,7 +98,7 @@ def test_the_same_command_again_finds_all_done_and_another_codec_is_refused(
     assert {path: path.stat().st_mtime_ns for path in corpus.rglob("*.parquet")} == before
     for other in (["fake"], ["fake-odd", "--codec-option", "depth=2"]):
         capsys.readouterr()
-        assert cli.run([*words, "--codec", *other]) == 1
+        assert cli.run([*words, "--codec", *other]) == 2
         assert "output has `" in capsys.readouterr().err
 
 

@@ -88,7 +88,7 @@ def test_a_lost_node_blames_no_shard() -> None:
 
 
 def test_a_death_with_two_shards_in_hand_gives_no_strike_but_a_trial_alone() -> None:
-    scheduler = scheduler_with(1, 9, 3, 2)
+    scheduler = scheduler_with(1, 90 << 20, 80 << 20, 70 << 20, 1, 1)
     assert [taken(scheduler, "w0"), taken(scheduler, "w0")] == ["s0", "s1"]
     scheduler.finish("w0", "s0")
     assert taken(scheduler, "w0") == "s2"
@@ -135,6 +135,22 @@ def test_a_shard_that_storage_gives_to_no_node_is_named_and_left() -> None:
                 told[-1] = scheduler.release("last", counts_at=node)
     assert told == [*[Verdict.AGAIN] * 4, Verdict.FAILED]
     assert [shard.path for shard in scheduler.failed] == ["last"]
+
+
+def test_a_shard_on_which_three_nodes_fail_is_given_up() -> None:
+    scheduler = scheduler_at(*"abc")
+    told = []
+    for node in "abc":
+        assert taken(scheduler, node) == "last"
+        told += verdicts(scheduler, node, Loss.NODE_FAULT)
+    assert told == [Verdict.AGAIN, Verdict.AGAIN, Verdict.GIVEN_UP]
+
+
+def test_small_shards_are_read_ahead_by_their_size() -> None:
+    scheduler = scheduler_with(1, *[1] * 20)
+    assert [taken(scheduler, "w0") is not None for _ in range(9)] == [*[True] * 8, False]
+    large = scheduler_with(1, *[40 << 20] * 20)
+    assert [taken(large, "w0") is not None for _ in range(3)] == [True, True, False]
 
 
 def test_an_outage_counts_against_no_shard() -> None:

@@ -26,6 +26,7 @@ from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.ray.options import RayOptions
+from pipeline.fleet.scheduler import MOST_IN_HAND
 from pipeline.fleet.summary import RunSummary
 from pipeline.fleet.worker_count import FleetSize, NodeSize
 from pipeline.output.identity import build_identity
@@ -155,7 +156,7 @@ class Cluster:
         if mine.is_gone:
             self._at(self.now, lambda: Gone(worker, Loss.NODE_LOST, "unreachable"))
             return
-        assert len(mine.hand) < 2, "a third shard for one worker"
+        assert len(mine.hand) < MOST_IN_HAND, "too many shards for one worker"
         mine.hand.append(shard)
         self._at(self.now + 0.01, lambda: Accepted(worker, shard))
         if not mine.is_busy:
@@ -173,7 +174,7 @@ class Cluster:
         if not worker.is_busy:
             return WorkerProgress(worker.steps, lived)
         shard = worker.hand[0]
-        done = round((self.now - worker.began) * worker.node.speed)
+        done = round((self.now - worker.began) * worker.node.speed / 10 * (1 << 20))
         done = min(done, shard.size_bytes)
         one = ShardProgress(shard.path, shard.size_bytes, done, done, _counts(done))
         return WorkerProgress(worker.steps, lived.plus(one.counts), done, (one,), "encode", 0.0)
@@ -269,7 +270,7 @@ class Cluster:
         if kind in _STORED:
             self._at(end + 1, self._fails(worker, _STORED[kind], ""))
             return
-        seconds = shard.size_bytes / worker.node.speed * self.rng.uniform(0.9, 1.1)
+        seconds = seconds_of(shard) / worker.node.speed * self.rng.uniform(0.9, 1.1)
         when = end + seconds
         is_bad = worker.node.is_broken or worker.slot == worker.node.bad_slot
         if kind == "hangs":
@@ -529,7 +530,12 @@ class Rival:
 def make_shards(rng: random.Random, count: int) -> list[Shard]:
     """Shards whose sizes differ as those of real corpora do."""
     paths = (f"{number:06d}.tar" for number in range(count))
-    return [Shard(f"s3://in/{path}", path, rng.randint(50, 600), "") for path in paths]
+    return [Shard(f"s3://in/{path}", path, rng.randint(5, 60) << 20, "") for path in paths]
+
+
+def seconds_of(shard: Shard) -> float:
+    """How long a worker of speed 1 takes for a shard."""
+    return 10 * shard.size_bytes / (1 << 20)
 
 
 def world_of(nodes: list[Node], trouble: Trouble, count: int) -> tuple[Cluster, list[Shard]]:
@@ -542,7 +548,7 @@ def world(seed: int, num_shards: int, num_workers: int) -> tuple[Cluster, list[S
     """A cluster with the troubles of a seed; at least one node is sound and stays."""
     rng = random.Random(seed)
     shards = make_shards(rng, num_shards)
-    seconds = sum(shard.size_bytes for shard in shards) / num_workers
+    seconds = sum(map(seconds_of, shards)) / num_workers
     nodes = [Node("n0", "A", 1.0)]
     nodes += [_node(rng, f"n{n}", seconds) for n in range(1, num_workers // CPUS_PER_NODE)]
     trouble = Trouble(killed_share=rng.choice([0.0, 0.0, 0.02]))

@@ -52,7 +52,7 @@ def test_all_that_is_missing_is_named_before_anything_is_fetched(
     monkeypatch.setenv("PATH", str(tmp_path))
     folder = tmp_path / "speech"
     words = ["prepare-speech", str(folder), "--hibari", "1", "--kokoro", "1"]
-    assert run([*words, "--without", "gcin-voice"]) == 1
+    assert run([*words, "--without", "gcin-voice"]) == 2
     error = capsys.readouterr().err
     assert "apt install ffmpeg" in error
     assert not folder.exists()

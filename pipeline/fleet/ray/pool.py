@@ -16,6 +16,7 @@ from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Return
 from pipeline.fleet.quarantine import Loss
 from pipeline.fleet.ray.actor import RayWorker
 from pipeline.fleet.ray.cluster import live_nodes
+from pipeline.fleet.scheduler import MOST_IN_HAND
 from pipeline.fleet.worker_count import FleetSize, NodeSize
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import describe
@@ -26,8 +27,9 @@ from pipeline.worker.writer import ShardOutcome
 
 logger = logging.getLogger(__name__)
 _FLIP_RATE_SECONDS = 900.0
-# Calls that an actor runs at a time: two outcomes, one `load` or `accept`, one `progress`.
-_CALLS_AT_ONCE = 5
+# Calls that an actor runs at a time: an outcome for each shard in hand, one `load` or `accept`, one
+# question for its progress.
+_CALLS_AT_ONCE = MOST_IN_HAND + 3
 
 
 class RayPool:
