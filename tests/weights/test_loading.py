@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.torch import save_file
 
 from tests.support.golden_case import Group
 from xy_codec import load_codec
 from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.weights.source import _fetch_once
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.state_dict import RECOMPUTED
@@ -252,3 +256,29 @@ def test_options_are_a_mapping_of_finite_values() -> None:
     for options, message in wrong:
         with pytest.raises(ConfigError, match=message):
             load_codec("xy-nano", device="cpu", options=options)
+
+
+def test_of_several_workers_of_a_node_one_fetches_the_checkpoint(tmp_path: Path) -> None:
+    opened = []
+
+    class SlowFiles(MemoryFileSystem):
+        cachable = False
+
+        def _open(self, path: str, *rest: Any, **options: Any) -> Any:
+            opened.append(path)
+            time.sleep(0.2)
+            return super()._open(path, *rest, **options)
+
+    files = SlowFiles()
+    files.pipe_file("/codec.safetensors", b"weights")
+    opened.clear()
+    workers = [
+        threading.Thread(target=_fetch_once, args=(files, "/codec.safetensors", tmp_path / "c"))
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (tmp_path / "c").read_bytes() == b"weights"
+    assert opened == ["/codec.safetensors"]

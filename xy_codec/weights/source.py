@@ -3,6 +3,7 @@
 Which of the files a codec needs, its own folder says (`catalogue.py`).
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -237,9 +238,12 @@ def _cache_folder(url: str, infos: list[dict[str, Any]]) -> Path:
 
 
 def _fetch_once(fs: Any, remote: str, local: Path) -> None:
-    if local.exists():
-        return
-    part = local.with_name(f"{local.name}.{os.getpid()}.part")
-    with fs.open(remote, "rb") as source, part.open("wb") as target:
-        shutil.copyfileobj(source, target, 2**22)
-    part.replace(local)
+    """Copy a file unless it is there; of the workers of a node one copies, the others wait."""
+    with local.with_name(f"{local.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if local.exists():
+            return
+        part = local.with_name(f"{local.name}.part")
+        with fs.open(remote, "rb") as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target, 2**22)
+        part.replace(local)
