@@ -5,6 +5,7 @@ for byte. `fleet/run.py` writes it; `xytok status` reads it. Where it cannot be 
 logs that and goes on.
 """
 
+import io
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ def read_events(storage: Storage, output: str) -> Iterator[dict[str, Any]]:
     logs = [f.url for f in storage.list_files(join(output, EVENTS)) if f.url.endswith(".jsonl")]
     with ThreadPoolExecutor(_READERS) as pool:
         for content in pool.map(storage.read_bytes, sorted(logs)):
-            for line in content.decode("utf-8", "replace").splitlines():
+            for line in io.BytesIO(content):
                 try:
                     yield dict(json.loads(line))
                 except ValueError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import cache
 from inspect import signature
 from typing import Any
@@ -32,9 +33,11 @@ def whole_read(client: Any) -> Mapping[str, int]:
 
 def _parse_date(text: Any) -> Any:
     # botocore's own parser takes three quarters of the processor time of a listing.
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        from botocore.utils import parse_timestamp
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):  # of listings, and of headers
+        try:
+            return parse(text)
+        except (TypeError, ValueError, AttributeError):
+            continue
+    from botocore.utils import parse_timestamp
 
-        return parse_timestamp(text)  # the dates of headers, and numbers
+    return parse_timestamp(text)

@@ -21,7 +21,13 @@ def test_a_whole_file_is_read_in_one_request(s3: S3Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "date", ["2026-11-28T06:08:48.211Z", "2026-11-28T06:08:48Z", "Sat, 28 Nov 2026 06:08:48 GMT"]
+    "date",
+    [
+        "2026-11-28T06:08:48.211Z",
+        "2026-11-28T06:08:48Z",
+        "Sat, 28 Nov 2026 06:08:48 GMT",
+        "1764310128",
+    ],
 )
 def test_dates_are_those_that_botocore_reads(date: str) -> None:
     client, _ = Storage({"s3": {"key": "k", "secret": "s"}}).filesystem("s3://dates")
