@@ -74,6 +74,7 @@ class Driver:
         self._last_size: FleetSize | None = None
         self._broken_nodes: set[str] = set()
         self._scheduler: Scheduler[Shard] | None = None
+        self._ask_seconds = ask_seconds
         self._live = LiveProgress((), clock)
         self._hungry: set[str] = set()
         self._last_read = ""
@@ -104,7 +105,7 @@ class Driver:
     ) -> Iterator[ShardOutcome | RunProgress]:
         """Yield one outcome per shard, as they finish, and every second how far the run is."""
         self.identity()
-        self._live = LiveProgress(shards, self._clock)
+        self._live = LiveProgress(shards, self._clock, self._ask_seconds)
         for outcome in self._run(settings, shards, drain):
             if isinstance(outcome, ShardOutcome):
                 self._live.take(outcome)
