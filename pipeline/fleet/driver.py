@@ -80,6 +80,7 @@ class Driver:
         self._last_size: FleetSize | None = None
         self._broken_nodes: set[str] = set()
         self._scheduler: Scheduler[Shard] | None = None
+        self._ask_seconds = ask_seconds
         self._live = LiveProgress((), clock)
         self._hungry: set[str] = set()
         self._last_read = ""
@@ -118,7 +119,7 @@ class Driver:
         No shard is handed out while `may_go_on()` is false; it raises when another run took over.
         """
         self.identity()
-        self._live = LiveProgress(shards, self._clock)
+        self._live = LiveProgress(shards, self._clock, self._ask_seconds)
         for outcome in self._run(settings, shards, drain, may_go_on):
             if isinstance(outcome, ShardOutcome):
                 self._live.take(outcome)

@@ -19,9 +19,7 @@ from pipeline.fleet.pool import WorkerStart
 from pipeline.worker.progress import ClipCounts, ShardProgress, WorkerProgress
 from pipeline.worker.writer import ShardOutcome
 
-# It is read every second, with more workers after a second for every hundred of them: each looks at
-# all of them.
-_READ_SECONDS = 1.0
+# With more workers it is read less often, because each look is at all of them.
 _WORKERS_PER_SECOND = 100
 # Speeds are those of the last minute; for the time that is left, of the last five.
 _NOW_SECONDS = 60.0
@@ -110,13 +108,15 @@ class _Speed:
         if len(self._samples) < 2:
             return 0.0
         first, last = self._samples[0], self._samples[-1]
-        return (last[1] - first[1]) / max(last[by] - first[by], 1e-9)
+        span = last[by] - first[by]
+        return (last[1] - first[1]) / span if span > 0 else 0.0
 
 
 @dataclass(slots=True)
 class _Worker:
     last: WorkerProgress
     speed: _Speed
+    noted: float
 
 
 @dataclass(slots=True)
@@ -141,9 +141,13 @@ class LiveProgress:
     """Adds up what workers tell; a `RunProgress` is read from it every second."""
 
     def __init__(
-        self, shards: Sequence[Shard], clock: Callable[[], float] = time.monotonic
+        self,
+        shards: Sequence[Shard],
+        clock: Callable[[], float] = time.monotonic,
+        pause_seconds: float = 1.0,
     ) -> None:
         self._clock = clock
+        self._pause = pause_seconds
         self._began = self._read_at = clock()
         self._sized = any(shard.size_bytes > 0 for shard in shards)
         self._total = sum(map(self._work_of, shards))
@@ -161,21 +165,31 @@ class LiveProgress:
     @property
     def is_due(self) -> bool:
         """Whether it is time to read it again."""
-        pause = max(_READ_SECONDS, len(self._workers) / _WORKERS_PER_SECOND)
+        pause = max(self._pause, len(self._workers) / _WORKERS_PER_SECOND)
         return self._clock() - self._read_at >= pause
 
     def note(self, worker: str, told: WorkerProgress) -> None:
         """Take what a worker told."""
-        known = self._workers.setdefault(worker, _Worker(told, _Speed(_NOW_SECONDS)))
+        known = self._known(worker)
         known.last = told
-        known.speed.add(self._clock(), told.counts.source_seconds)
+        known.speed.add(known.noted, told.counts.source_seconds)
 
     def note_return(self, worker: str, outcome: ShardOutcome) -> None:
         """Take the busy seconds that a worker tells with every shard."""
-        known = self._workers.setdefault(worker, _Worker(WorkerProgress(), _Speed(_NOW_SECONDS)))
+        known = self._known(worker)
         if outcome.stages:
             oom = outcome.times_out_of_memory
             known.last = replace(known.last, stages=outcome.stages, times_out_of_memory=oom)
+
+    def _known(self, worker: str) -> _Worker:
+        """The worker; its time counts up to now, because what it tells does."""
+        now = self._clock()
+        known = self._workers.get(worker)
+        if known is None:
+            known = self._workers[worker] = _Worker(WorkerProgress(), _Speed(_NOW_SECONDS), now)
+        self._worker_seconds += now - known.noted
+        known.noted = now
+        return known
 
     def take(self, outcome: ShardOutcome) -> None:
         """Count a shard that ended."""
@@ -196,10 +210,12 @@ class LiveProgress:
     ) -> RunProgress:
         """The progress now; `hands` are the busy workers with their shards."""
         now = self._clock()
-        self._worker_seconds += len(hands) * (now - self._read_at)
         self._read_at = now
         for worker in [name for name in self._workers if name not in starts]:
             self._gone.add(self._workers.pop(worker).last, self._gone_busy)
+        for worker, known in self._workers.items():
+            if worker not in hands:
+                known.noted = now
         sums, busy = self._add_up()
         in_hand = {worker: self._told_of(worker, shards) for worker, shards in hands.items()}
         counts, work = self._finished, self._finished_work
@@ -252,9 +268,10 @@ class LiveProgress:
     def _told_of(self, worker: str, shards: Iterable[Shard]) -> dict[str, ShardProgress]:
         """What a worker told of the shards it has now; an answer may come after a shard's end."""
         known = self._workers.get(worker)
+        if known is None or not known.last.shards:
+            return {}
         paths = {shard.path for shard in shards}
-        told = known.last.shards if known else ()
-        return {each.path: each for each in told if each.path in paths}
+        return {each.path: each for each in known.last.shards if each.path in paths}
 
     def _eta(
         self,

@@ -109,6 +109,10 @@ def facts_of(progress: RunProgress) -> str:
         f"{progress.mean_real_time_factor:,.0f}x since the start",
         f"{sum(progress.counts.rejects.values())} rejects",
     ]
+    if progress.bytes_read and not progress.counts.clips:
+        # While the first clips are decoded and encoded, nothing else moves.
+        read = tqdm.format_sizeof(progress.bytes_read, suffix="B")
+        facts.insert(1, f"{read} read, no clip is through yet")
     if progress.outage_seconds:
         facts.insert(0, f"storage does not answer for {progress.outage_seconds:.0f} s")
     if progress.idle_share is not None:

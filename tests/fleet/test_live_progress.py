@@ -74,7 +74,7 @@ class Fleet:
 
 def test_what_is_in_hand_counts() -> None:
     fleet = Fleet(1, 1)
-    for second in range(1, 11):
+    for second in range(11):
         fleet.now = second
         fleet.tell("w0", 0, 50 * second)
         told = fleet.read()
@@ -126,9 +126,15 @@ def test_lost_work_is_waited_for_and_its_speed_counts() -> None:
     assert fleet.read().counts.source_seconds == 900
 
 
+def test_reading_shows_before_the_first_clip_is_through() -> None:
+    fleet = Fleet(1, 1)
+    fleet.tell("w0", 0, 0)
+    assert facts_of(fleet.read()).startswith("left ?, 100B read, no clip is through yet, 0/1 shard")
+
+
 def test_the_time_left_is_that_of_the_longest_hand_near_the_end() -> None:
     fleet = Fleet(2, 2)
-    for second in range(1, 11):
+    for second in range(11):
         fleet.now = second
         fleet.tell("w0", 0, 99 * second)
         fleet.tell("w1", 1, 1 * second)
