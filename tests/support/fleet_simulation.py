@@ -556,7 +556,7 @@ def world(seed: int, num_shards: int, num_workers: int) -> tuple[Cluster, list[S
         trouble.bad_shards[shard.path] = rng.choice(KINDS)
     for _ in range(rng.choice([0, 0, 1, 2])):
         start = rng.uniform(0, seconds)
-        trouble.outages.append((start, start + rng.choice([30.0, 300.0, 2400.0])))
+        trouble.outages.append((start, start + rng.choice([30.0, 300.0, 1500.0])))
     cluster = Cluster(rng, nodes, trouble)
     for number in range(rng.choice([0, 0, 2])):
         cluster.add_node(Node(f"late{number}", "A", 1.0), rng.uniform(0, seconds))

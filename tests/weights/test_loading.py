@@ -261,7 +261,7 @@ def test_options_are_a_mapping_of_finite_values() -> None:
 def test_of_several_workers_of_a_node_one_fetches_the_checkpoint(tmp_path: Path) -> None:
     opened = []
 
-    class SlowFiles(MemoryFileSystem):
+    class SlowFiles(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
         cachable = False
 
         def _open(self, path: str, *rest: Any, **options: Any) -> Any:
