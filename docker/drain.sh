@@ -25,18 +25,22 @@ ours() {
   done
 }
 
+# Beside the rest, because it takes seconds to start and a notice may be short.
 ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message "node is being stopped" \
-  --deadline-remaining-seconds "$seconds" || echo "drain.sh: Ray was not told" >&2
-pids=$(ours)
-for pid in $pids; do
-  kill -TERM "$pid" 2>/dev/null || true
-done
-for pid in $pids; do
-  while is_ours "$pid"; do
-    if [ "$(date +%s)" -ge "$deadline" ]; then
-      echo "drain.sh: process $pid still works after $seconds s" >&2
-      exit 0
-    fi
-    sleep 0.5
+  --deadline-remaining-seconds "$seconds" &
+telling=$!
+told=" "
+while pids=$(ours) && [ -n "$pids" ]; do
+  for pid in $pids; do
+    # A worker may have been started here since.
+    case $told in *" $pid "*) continue ;; esac
+    told="$told$pid "
+    kill -TERM "$pid" 2>/dev/null || true
   done
+  if [ "$(date +%s)" -ge "$deadline" ]; then
+    echo "drain.sh: still at work after $seconds s:" $pids >&2
+    exit 0
+  fi
+  sleep 0.5
 done
+wait "$telling" || echo "drain.sh: Ray was not told" >&2
