@@ -411,7 +411,7 @@ def run_simulation(cluster: Cluster, shards: list[Shard]) -> Result:
             if isinstance(told, ShardOutcome):
                 summary.take(told)
             else:
-                result.progress.append(told)
+                result.progress.append(replace(told, lines=()))
     except PipelineError as error:
         result.error = error
     return result
@@ -426,7 +426,7 @@ def driver_on(cluster: Cluster) -> Driver:
     ) -> StorageBreaker[Shard]:
         return StorageBreaker(cluster.probe, options.outage_minutes * 60, cluster.clock)
 
-    return Driver(cluster, options, breaker, clock=cluster.clock, ask_seconds=15.0)
+    return Driver(cluster, options, breaker, clock=cluster.clock, ask_seconds=60.0)
 
 
 def outcomes_of(
