@@ -61,11 +61,6 @@ class StorageBreaker(Generic[Item]):
         self._next_at = 0.0
 
     @property
-    def num_held(self) -> int:
-        """Shards that wait for a probe."""
-        return len(self._held)
-
-    @property
     def is_open(self) -> bool:
         """Whether no shard is to be handed out: storage does not answer, or it is not known."""
         return bool(self._held)

@@ -14,6 +14,10 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 300.0
 
 
+class _SigtermError(BaseException):
+    """Passes through what catches errors, as `KeyboardInterrupt` does."""
+
+
 class Drain:
     """Whether the run was asked to stop, and until when its workers may go on."""
 
@@ -60,14 +64,16 @@ def end_on_sigterm() -> Iterator[None]:
         return
 
     def end(*_: object) -> None:
-        raise DrainedError(
-            "Stopped by SIGTERM with no shard in hand; expected to run to the end; the same "
-            "command resumes"
-        )
+        raise _SigtermError
 
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _SigtermError:
+        raise DrainedError(
+            "Stopped by SIGTERM with no shard in hand; expected to run to the end; the same "
+            "command resumes"
+        ) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

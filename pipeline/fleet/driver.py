@@ -44,7 +44,7 @@ _ENDS = {
 }
 
 MayGoOn = Callable[[], bool]
-MakeBreaker = Callable[[WorkerSettings, Callable[[str], str]], StorageBreaker[Shard]]
+MakeBreaker = Callable[[WorkerSettings, Callable[[str], list[str]]], StorageBreaker[Shard]]
 
 
 def always() -> bool:
@@ -94,6 +94,7 @@ class Driver:
         where others may come.
         """
         self._recorded = recorded if self._pool.may_get_nodes else None
+        self._alone_since = self._said = self._clock()
         if self._identity is None:
             logger.info("Waiting for a first worker to start and to load the codec")
         while self._identity is None:
@@ -113,14 +114,16 @@ class Driver:
         shards: Sequence[Shard],
         drain: Drain,
         may_go_on: MayGoOn = always,
+        finished: Sequence[str] = (),
     ) -> Iterator[ShardOutcome | RunProgress]:
-        """Yield one outcome per shard, as they finish, and every second how far the run is.
+        """Yield one outcome per shard, as they finish, and about every second how far the run is.
 
         No shard is handed out while `may_go_on()` is false; it raises when another run took over.
+        `finished` are URLs of shards that earlier runs read, to be probed when a shard fails.
         """
         self.identity()
         self._live = LiveProgress(shards, self._clock, self._ask_seconds)
-        for outcome in self._run(settings, shards, drain, may_go_on):
+        for outcome in self._run(settings, shards, drain, may_go_on, finished):
             if isinstance(outcome, ShardOutcome):
                 self._live.take(outcome)
             yield outcome
@@ -131,17 +134,21 @@ class Driver:
         shards: Sequence[Shard],
         drain: Drain,
         may_go_on: MayGoOn,
+        references_before: Sequence[str],
     ) -> Iterator[ShardOutcome | RunProgress]:
         scheduler = self._scheduler = Scheduler(shards, self._policy)
         for worker, start in self._pool.starts.items():
             scheduler.add_worker(worker, start.place)
         self._hungry = set(self._pool.starts)
-        urls = [shard.url for shard in shards[:2]]
+        self._last_read, self._resized = "", float("-inf")
+        self._alone_since = self._said = self._clock()
+        spread = [shards[len(shards) * part // 4].url for part in range(4)] if shards else []
 
-        def reference(url: str) -> str:
-            return next((each for each in (self._last_read, *urls) if each not in ("", url)), "")
+        def references(url: str) -> list[str]:
+            known = dict.fromkeys([self._last_read, *references_before, *spread])
+            return [each for each in known if each not in ("", url)]
 
-        breaker = self._make_breaker(settings, reference)
+        breaker = self._make_breaker(settings, references)
         while scheduler.num_left:
             is_sure = may_go_on()
             if drain.is_asked:
@@ -152,6 +159,7 @@ class Driver:
                 if is_sure and not breaker.is_open:
                     self._hand_out(settings, scheduler)
             yield from self._resolve(breaker, scheduler)
+            yield from self._end_drained(scheduler)
             self._ask_progress(scheduler)
             yield from self._end_hung(scheduler)
             report = self._pool.next_report(_REPORT_SECONDS)
@@ -191,7 +199,6 @@ class Driver:
                 scheduler.give_back(report.worker, report.shard.path)
                 # Another worker may be idle and take the shard now.
                 self._hungry |= set(self._pool.starts)
-                yield from self._end_drained(report.worker, scheduler)
             case Returned(outcome=ShardOutcome() as outcome):
                 self._hungry.add(report.worker)
                 self._live.note_return(report.worker, outcome)
@@ -226,7 +233,6 @@ class Driver:
                 self._avoid(node, fault.message)
             yield from self._lose(worker, _LOSSES[fault.owner], fault.message, scheduler)
             return
-        yield from self._end_drained(worker, scheduler)
 
     def _resolve(
         self, breaker: StorageBreaker[Shard], scheduler: Scheduler[Shard]
@@ -245,8 +251,8 @@ class Driver:
             else:
                 logger.warning("%s is tried again later: %s", shard.path, fault.message)
 
-    def _end_drained(self, worker: str, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
-        if scheduler.is_drained(worker):
+    def _end_drained(self, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
+        for worker in scheduler.drained:
             logger.info("%s was asked to end and finished what it had", worker)
             yield from self._lose(worker, Loss.DRAINED, "", scheduler)
 
@@ -273,11 +279,13 @@ class Driver:
         ]
 
     def _size(self) -> FleetSize:
-        nodes = self._nodes()
-        if not nodes and self._last_size is not None:
-            return replace(self._last_size, num_workers=1)
-        self._last_size = fleet_size(nodes, self._options)
-        return self._last_size
+        nodes, last = self._nodes(), self._last_size
+        size = fleet_size(nodes, self._options)
+        # When only a head without GPUs is left, the next worker still waits for a GPU.
+        if last is not None and (not nodes or size.gpus_per_worker < last.gpus_per_worker):
+            return replace(last, num_workers=1)
+        self._last_size = size
+        return size
 
     def _grow(self, size: FleetSize, count: int) -> None:
         self._pool.grow(size, count, self.avoided_nodes)
@@ -286,9 +294,15 @@ class Driver:
         if self._clock() - self._resized < _RESIZE_SECONDS:
             return
         self._resized = self._clock()
-        for node in self._pool.live_nodes():
+        nodes = {node.node_id: node for node in self._pool.live_nodes()}
+        for node in nodes.values():
             if node.is_draining:
                 self._drain_node(node.node_id)
+        for worker, start in list(self._pool.starts.items()):
+            # An idle worker has no open call that would tell that its node is lost.
+            if start.node_id not in nodes and not scheduler.in_hand(worker):
+                self._pool.retire(worker)
+                scheduler.lose(worker, Loss.NODE_LOST)
         size = self._size()
         target = max(1, min(size.num_workers, scheduler.num_left))
         missing = target - self._pool.num_members
@@ -320,6 +334,9 @@ class Driver:
             assert report.fault is not None
             self._count_failed_start(report, report.fault)
             return False
+        if report.node_id in self.avoided_nodes:
+            self._pool.retire(report.worker)
+            return False
         identity = report.start.identity
         if self._identity is None:
             platform = self._recorded["platform"] if self._recorded else identity.platform
@@ -328,12 +345,12 @@ class Driver:
         if identity != self._identity:
             wanted = self._identity.platform if self._identity else platform
             self._pool.retire(report.worker)
-            self._avoid(
-                report.node_id,
-                f"its platform is `{identity.platform}`; expected `{wanted}` as in the rest of "
-                "the output",
-                is_broken=False,
-            )
+            if identity.platform != wanted:
+                why = f"its platform is `{identity.platform}`; expected `{wanted}` as in the rest"
+                self._avoid(report.node_id, f"{why} of the output", is_broken=False)
+            else:
+                why = "its codec is another one (files, options or versions of libraries)"
+                self._avoid(report.node_id, f"{why}; expected the same on all nodes")
             return False
         self._health.note_start(report.node_id)
         logger.info(
@@ -346,12 +363,18 @@ class Driver:
 
     def _count_failed_start(self, report: Loaded, fault: Fault) -> None:
         self._pool.retire(report.worker)
-        self._resized = float("-inf")
-        if fault.owner is Owner.RUN:
+        # Where another worker loaded the codec, what hinders this one is not the codec.
+        if fault.owner is Owner.RUN and self._identity is None:
             raise fault.error or WorkerError(fault.message)
         logger.warning("%s did not start: %s", report.worker, fault.message)
-        if fault.owner is Owner.NODE or self._health.note_failed_start(report.node_id):
-            self._avoid(report.node_id, f"workers do not start there: {fault.message}")
+        is_bad = self._health.note_failed_start(report.node_id) or fault.owner is Owner.NODE
+        if not is_bad:
+            return
+        why = f"workers do not start there: {fault.message}"
+        if report.node_id:
+            self._avoid(report.node_id, why)
+        elif not self._pool.may_get_nodes and not self._pool.starts:
+            self._end_alone(why)
 
     def _avoid(self, node: str, why: str, *, is_broken: bool = True) -> None:
         """Start no more workers on a node; those that run there finish what they have."""
@@ -419,6 +442,7 @@ class Driver:
             return
         self._said = now
         logger.warning(
-            "Waiting for a node on which a worker can start%s",
+            "Waiting for a worker that has loaded the codec; %d are starting or wait for a node%s",
+            self._pool.num_members,
             "; set aside: " + "; ".join(aside[:5]) if aside else "",
         )

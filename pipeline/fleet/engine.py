@@ -36,11 +36,16 @@ class Engine(Protocol):
         ...
 
     def run(
-        self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
+        self,
+        settings: WorkerSettings,
+        shards: Sequence[Shard],
+        may_go_on: MayGoOn = always,
+        finished: Sequence[str] = (),
     ) -> Iterator[ShardOutcome | RunProgress]:
-        """Yield one outcome per shard, as they finish, and every second how far the run is.
+        """Yield one outcome per shard, as they finish, and about every second how far the run is.
 
         No shard is handed out while `may_go_on()` is false. It raises when another run took over.
+        `finished` are URLs of shards that earlier runs read.
         """
         ...
 
@@ -81,13 +86,17 @@ class InlineEngine:
         return measure_flip_rate(self.codec, self._request, shard, storage)
 
     def run(
-        self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
+        self,
+        settings: WorkerSettings,
+        shards: Sequence[Shard],
+        may_go_on: MayGoOn = always,
+        finished: Sequence[str] = (),
     ) -> Iterator[ShardOutcome | RunProgress]:
         """Yield outcomes and progress, as the driver does; SIGTERM drains, as with Ray."""
         self._pool.may_commit = may_go_on
         try:
             with self._drain.on_sigterm():
-                yield from self._driver.run(settings, shards, self._drain, may_go_on)
+                yield from self._driver.run(settings, shards, self._drain, may_go_on, finished)
         finally:
             self.close()
 
@@ -100,8 +109,10 @@ class InlineEngine:
 def breaker_for(outage_minutes: float) -> MakeBreaker:
     """What makes the breaker of a run: it probes the storage of the run from this process."""
 
-    def make(settings: WorkerSettings, reference: Callable[[str], str]) -> StorageBreaker[Shard]:
-        prober = StorageProber(settings.storage, settings.output, reference)
+    def make(
+        settings: WorkerSettings, references: Callable[[str], list[str]]
+    ) -> StorageBreaker[Shard]:
+        prober = StorageProber(settings.storage, settings.output, references)
         return StorageBreaker(prober, outage_minutes * 60)
 
     return make

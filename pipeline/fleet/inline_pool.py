@@ -55,7 +55,7 @@ class InlinePool:
         self._reports.put(Loaded(worker, _NODE, start))
 
     def _wait_until_sure(self) -> None:
-        while not self.may_commit():
+        while not self.may_commit() and self._hosts:
             time.sleep(_ASK_SECONDS)
 
     def submit(self, worker: str, settings: WorkerSettings, shard: Shard) -> None:

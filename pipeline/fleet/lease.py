@@ -20,7 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from pipeline.errors import LeaseError, NotFoundError, PipelineError
 from pipeline.fleet.job_id import current_job
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
-from pipeline.storage.retries import call_within, describe
+from pipeline.storage.retries import RetryPolicy, call_within, describe
 
 logger = logging.getLogger(__name__)
 LEASE = "lease"
@@ -219,7 +219,9 @@ def hold_lease(storage: Storage, output: str, *, wait: bool) -> Iterator[Lease]:
 
     Where another driver holds it: without `wait`, watch whether that one lives, and raise if so.
     """
-    lease = Lease(storage, output, _seconds_since_boot, Holder.here())
+    # One request that hangs must not take as long as the lease lasts.
+    quick = replace(storage, timeout_seconds=4.0, policy=RetryPolicy(attempts=2))
+    lease = Lease(quick, output, _seconds_since_boot, Holder.here())
     _take(lease, output, wait=wait)
     is_over = threading.Event()
     thread = threading.Thread(

@@ -14,34 +14,45 @@ from pipeline.errors import PipelineError
 from pipeline.fleet.breaker import Probe
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join
-from pipeline.storage.retries import RetryPolicy
+from pipeline.storage.retries import RetryPolicy, call_within
 from pipeline.worker.fault import Fault
 
 _PROBE_SECONDS = 20.0
 
 
 class StorageProber:
-    """Probes the inputs and the output of a run; `reference` names a shard that was read before."""
+    """Probes the inputs and the output of a run; `references` are other shards than a URL's."""
 
-    def __init__(self, storage: Storage, output: str, reference: Callable[[str], str]) -> None:
+    def __init__(
+        self, storage: Storage, output: str, references: Callable[[str], list[str]]
+    ) -> None:
         self._storage = replace(
             storage, policy=RetryPolicy(attempts=1), timeout_seconds=_PROBE_SECONDS
         )
         self._output = output
-        self._reference = reference
+        self._references = references
         self._threads = ThreadPoolExecutor(1, "xytok-probe")
 
     def __call__(self, fault: Fault) -> "Future[Probe]":
         """Begin the probe for a fault of storage."""
-        return self._threads.submit(self._ask, fault)
+        return self._threads.submit(self._ask_in_time, fault)
+
+    def _ask_in_time(self, fault: Fault) -> Probe:
+        try:
+            return call_within(lambda: self._ask(fault), 3 * _PROBE_SECONDS)
+        except TimeoutError:
+            return Probe.OUTAGE
 
     def _ask(self, fault: Fault) -> Probe:
         if fault.url == self._output:
             return Probe.ANSWERS if self._can_write() else Probe.OUTAGE
         if self._can_read(fault.url):
             return Probe.ANSWERS
-        other = self._reference(fault.url)
-        return Probe.ONLY_OTHERS if other and self._can_read(other) else Probe.OUTAGE
+        others = self._references(fault.url)
+        # A single input that is gone or refused is told from an outage by the output.
+        if not others and fault.is_answer:
+            return Probe.ONLY_OTHERS if self._can_write() else Probe.OUTAGE
+        return Probe.ONLY_OTHERS if any(map(self._can_read, others)) else Probe.OUTAGE
 
     def _can_read(self, url: str) -> bool:
         try:

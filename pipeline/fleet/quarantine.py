@@ -101,6 +101,10 @@ class Case(Generic[Item]):
             self.node_faults += 1
             is_over = self.node_faults >= self.policy.max_node_faults
             return Verdict.GIVEN_UP if is_over else Verdict.AGAIN
+        if loss is Loss.OUT_OF_MEMORY and alone and self.begun:
+            # Whoever took the memory, a shard that is alone each time is named in the end.
+            self.deaths += 1
+            return Verdict.GIVEN_UP if self.deaths >= self.policy.max_deaths else Verdict.AGAIN
         if loss not in (Loss.DIED, Loss.BROKE) or not self.begun:
             return Verdict.AGAIN
         self.suspected = True

@@ -73,7 +73,7 @@ def run_tokenize(
 ) -> RunSummary:
     """Do every shard that is left and return the summary; the same call again resumes.
 
-    `watch` gets the progress every second.
+    `watch` gets the progress about every second.
     """
     for url in (request.output, *(request.codec.urls() if request.codec else ())):
         check_no_secret(url)
@@ -109,6 +109,8 @@ def _run_alone(
     codec = engine.identity(_recorded_codec(request.storage, output))
     identity = build_identity(codec, request.rules)
     notes = provenance(request) | _flip_rate(request, engine, output, shards)
+    # Loading may have taken long enough to lose the output to another run.
+    lease.may_go_on()
     claim_output(request.storage, output, identity, notes, asdict(request.tuning))
     backlog = find_backlog(shards, manifests, identity.identity8)
     left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
@@ -131,7 +133,9 @@ def _run_alone(
             identity8=identity.identity8,
             job=current_job(),
         )
-        _work(request, engine.run(settings, left, lease.may_go_on), summary, events, watch)
+        finished = [shard.url for shard in backlog.done[:2]]
+        outcomes = engine.run(settings, left, lease.may_go_on, finished)
+        _work(request, outcomes, summary, events, watch)
     update_index(request.storage, output)
     if backlog.done:
         logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))

@@ -190,9 +190,10 @@ class Scheduler(Generic[Item]):
         self.drain(worker)
         self._requeue(self._put_down(worker, path))
 
-    def is_drained(self, worker: str) -> bool:
-        """Whether a draining worker finished all it had, so that it can be replaced."""
-        return worker in self._draining and not self._hands[worker]
+    @property
+    def drained(self) -> list[str]:
+        """Draining workers that finished all they had, so that they can be replaced."""
+        return [worker for worker in self._draining if not self._hands[worker]]
 
     def lose(self, worker: str, loss: Loss) -> list[LostShard[Item]]:
         """A worker is gone: its shards go back; one that it held alone may get a strike."""

@@ -50,9 +50,12 @@ class WorkerHost:
                 outcome.set_result(None)
                 return False
             if self._shard_worker is None:
-                self._shard_worker = ShardWorker(settings, self._codec)
-                self._thread = threading.Thread(target=self._work, daemon=True, name="xytok-shards")
+                worker = ShardWorker(settings, self._codec)
+                self._thread = threading.Thread(
+                    target=self._work, args=(worker,), daemon=True, name="xytok-shards"
+                )
                 self._thread.start()
+                self._shard_worker = worker
             self._feed.put(shard)
         return True
 
@@ -83,12 +86,9 @@ class WorkerHost:
         if self._thread is not None:
             self._thread.join(_JOIN_SECONDS)
 
-    def _work(self) -> None:
-        assert self._shard_worker is not None, "accept() makes it"
+    def _work(self, worker: ShardWorker) -> None:
         try:
-            for outcome in self._shard_worker.run(
-                self._feed, lambda: self._is_stopped, self._before_commit
-            ):
+            for outcome in worker.run(self._feed, lambda: self._is_stopped, self._before_commit):
                 self._settle(outcome.shard, replace(outcome, worker=self._name))
             self._fail_all(StoppedError())
         except BaseException as error:

@@ -53,9 +53,10 @@ def fault_of(error: BaseException, url: str = "") -> Fault:
             return Fault(Owner.STORAGE, str(error), url, is_answer=isinstance(error, RefusedError))
         case NotFoundError():
             return Fault(Owner.STORAGE, str(error), url, is_answer=True)
-        case NodeError():
+        # The driver listed the inputs, so that a package is missing on this node alone.
+        case NodeError() | UsageError():
             return Fault(Owner.NODE, str(error), error=error)
-        case OutputError() | UsageError():
+        case OutputError():
             return Fault(Owner.RUN, str(error), error=error)
         case InputError():
             return Fault(Owner.SHARD, str(error))

@@ -249,6 +249,9 @@ class Cluster:
             self.nodes.remove(node)
             for worker in [w for w in self._workers.values() if w.node is node]:
                 worker.is_gone = True
+                # Nobody calls an idle worker, so nobody learns that it is gone.
+                if worker.name in self.starts and not worker.hand:
+                    continue
                 report: Report = Gone(worker.name, Loss.NODE_LOST, "its node was lost")
                 if worker.name not in self.starts:
                     fault = Fault(Owner.WORKER, "its node was lost")
@@ -422,7 +425,7 @@ def driver_on(cluster: Cluster) -> Driver:
     options = RayOptions(cpus_per_worker=1)
 
     def breaker(
-        _settings: WorkerSettings, _reference: Callable[[str], str]
+        _settings: WorkerSettings, _references: Callable[[str], list[str]]
     ) -> StorageBreaker[Shard]:
         return StorageBreaker(cluster.probe, options.outage_minutes * 60, cluster.clock)
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from pipeline.corpus.shard import Shard
-from pipeline.errors import NodeError, PipelineError, WorkerError
+from pipeline.errors import NodeError, PipelineError, UsageError, WorkerError
 from pipeline.fleet.pool import WorkerStart
 from pipeline.fleet.worker_host import WorkerHost
 from pipeline.storage.client import Storage
@@ -41,7 +41,7 @@ class RayWorker(WorkerHost):
         """Load the codec and report where this worker runs, or why it cannot work."""
         try:
             return self._load(request, limit_seconds)
-        except XYCodecError as error:
+        except (XYCodecError, UsageError) as error:
             # The same codec would be refused everywhere.
             return Fault(Owner.RUN, str(error), error=error)
         except Exception as error:

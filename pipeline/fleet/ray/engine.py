@@ -48,13 +48,19 @@ class RayEngine:
         return self._pool.flip_rate(shard, storage)
 
     def run(
-        self, settings: WorkerSettings, shards: Sequence[Shard], may_go_on: MayGoOn = always
+        self,
+        settings: WorkerSettings,
+        shards: Sequence[Shard],
+        may_go_on: MayGoOn = always,
+        finished: Sequence[str] = (),
     ) -> Iterator[ShardOutcome | RunProgress]:
-        """Yield one outcome per shard, as they finish, and every second how far the run is."""
+        """Yield outcomes and progress, as the driver does."""
         self.identity()
         metrics = RunMetrics(settings.identity.identity8)
         with self._drain.on_sigterm():
-            for told in self._driver.run(self._tuned(settings), shards, self._drain, may_go_on):
+            for told in self._driver.run(
+                self._tuned(settings), shards, self._drain, may_go_on, finished
+            ):
                 if isinstance(told, RunProgress):
                     metrics.show(told)
                 yield told

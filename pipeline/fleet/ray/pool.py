@@ -97,7 +97,7 @@ class RayPool:
     def submit(self, worker: str, settings: WorkerSettings, shard: Shard) -> None:
         """Give a worker one shard; it reports `Accepted` and then `Returned`."""
         actor = self._actors[worker]
-        self._watch(actor.accept.remote(settings, shard), partial(_accepted, worker, shard))
+        self._watch(actor.accept.remote(settings, shard), partial(self._accepted, worker, shard))
         self._watch(actor.outcome.remote(shard), partial(self._returned, worker, shard))
 
     def ask_progress(self, worker: str) -> None:
@@ -117,6 +117,13 @@ class RayPool:
             return Loaded(worker, told.node_id, told)
         fault = told or Fault(Owner.WORKER, describe(error) if error else "")
         return Loaded(worker, node, None, fault)
+
+    def _accepted(
+        self, worker: str, shard: Shard, is_taken: bool | None, error: BaseException | None
+    ) -> Report | None:
+        if error is not None:
+            return Gone(worker, self._loss(worker, error), describe(error))
+        return Accepted(worker, shard) if is_taken else None
 
     def _returned(
         self,
@@ -185,9 +192,3 @@ class RayPool:
             self._answers.put(partial(report, None if error else finished.result(), error))
 
         future.add_done_callback(done)
-
-
-def _accepted(
-    worker: str, shard: Shard, is_taken: bool | None, _: BaseException | None
-) -> Accepted | None:
-    return Accepted(worker, shard) if is_taken else None
