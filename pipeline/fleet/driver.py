@@ -82,7 +82,8 @@ class Driver:
         self._scheduler: Scheduler[Shard] | None = None
         self._ask_seconds = ask_seconds
         self._live = LiveProgress((), clock)
-        self._hungry: set[str] = set()
+        # Workers that may take a shard now, in an order that a rerun of a simulation repeats.
+        self._hungry: dict[str, None] = {}
         self._last_read = ""
         self.avoided_nodes: dict[str, str] = {}
         self.verdicts: list[tuple[str, Verdict]] = []
@@ -139,7 +140,7 @@ class Driver:
         scheduler = self._scheduler = Scheduler(shards, self._policy)
         for worker, start in self._pool.starts.items():
             scheduler.add_worker(worker, start.place)
-        self._hungry = set(self._pool.starts)
+        self._hungry = dict.fromkeys(self._pool.starts)
         self._last_read, self._resized = "", float("-inf")
         self._alone_since = self._said = self._clock()
         spread = [shards[len(shards) * part // 4].url for part in range(4)] if shards else []
@@ -185,7 +186,7 @@ class Driver:
             case Loaded():
                 if self._take_start(report):
                     scheduler.add_worker(report.worker, self._pool.starts[report.worker].place)
-                    self._hungry.add(report.worker)
+                    self._hungry[report.worker] = None
             case Accepted():
                 scheduler.accept(report.worker, report.shard.path)
             case Progress():
@@ -198,9 +199,9 @@ class Driver:
             case Returned(outcome=None):
                 scheduler.give_back(report.worker, report.shard.path)
                 # Another worker may be idle and take the shard now.
-                self._hungry |= set(self._pool.starts)
+                self._hungry |= dict.fromkeys(self._pool.starts)
             case Returned(outcome=ShardOutcome() as outcome):
-                self._hungry.add(report.worker)
+                self._hungry[report.worker] = None
                 self._live.note_return(report.worker, outcome)
                 yield from self._take_outcome(report.worker, outcome, breaker, scheduler)
 
@@ -218,7 +219,7 @@ class Driver:
             self._health.note_success(node)
             self._last_read = shard.url
             if scheduler.has_suspects:
-                self._hungry |= set(self._pool.starts)
+                self._hungry |= dict.fromkeys(self._pool.starts)
             yield outcome
         elif fault.owner is Owner.RUN:
             raise fault.error or WorkerError(fault.message)
@@ -232,13 +233,12 @@ class Driver:
             if fault.owner is Owner.NODE:
                 self._avoid(node, fault.message)
             yield from self._lose(worker, _LOSSES[fault.owner], fault.message, scheduler)
-            return
 
     def _resolve(
         self, breaker: StorageBreaker[Shard], scheduler: Scheduler[Shard]
     ) -> Iterator[ShardOutcome]:
         for held, seen in breaker.resolve():
-            self._hungry |= set(self._pool.starts)
+            self._hungry |= dict.fromkeys(self._pool.starts)
             shard, fault = held.shard, held.fault
             # An answer that others get as well is no trouble that passes: it is the shard's.
             is_final = seen is Probe.ONLY_OTHERS and fault.is_answer
@@ -316,7 +316,7 @@ class Driver:
         # Only workers for which something changed are looked at: with a thousand workers a look at
         # all of them would dominate. Each gets one shard a round, so that none gets two while
         # another has none.
-        hungry, self._hungry = [w for w in self._hungry if w in self._pool.starts], set()
+        hungry, self._hungry = [w for w in self._hungry if w in self._pool.starts], {}
         while hungry:
             served = []
             for worker in hungry:
@@ -408,7 +408,7 @@ class Driver:
         start = self._pool.starts.get(worker)
         self._pool.retire(worker)
         self._resized = float("-inf")
-        self._hungry |= set(self._pool.starts)
+        self._hungry |= dict.fromkeys(self._pool.starts)
         if start is None:
             return
         is_blamed = False

@@ -193,7 +193,7 @@ class Scheduler(Generic[Item]):
     @property
     def drained(self) -> list[str]:
         """Draining workers that finished all they had, so that they can be replaced."""
-        return [worker for worker in self._draining if not self._hands[worker]]
+        return sorted(worker for worker in self._draining if not self._hands[worker])
 
     def lose(self, worker: str, loss: Loss) -> list[LostShard[Item]]:
         """A worker is gone: its shards go back; one that it held alone may get a strike."""

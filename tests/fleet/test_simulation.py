@@ -4,6 +4,9 @@ A failing seed is printed; `wrong_in(seed)` reproduces it.
 """
 
 import logging
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -41,6 +44,27 @@ def test_no_innocent_is_blamed_and_a_run_that_can_finish_does() -> None:
         assert wrong_in(seed) == []
         if seed >= LEAST_SEEDS and time.monotonic() - started > SECONDS:
             break
+
+
+@pytest.mark.slow
+def test_a_seed_gives_the_same_run_in_every_process() -> None:
+    script = (
+        "from tests.support.fleet_simulation import *\n"
+        "cluster, shards = world(8, 100, 20)\n"
+        "run_simulation(cluster, shards)\n"
+        "print(cluster.now, sorted(cluster.submits.items()))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": str(number)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for number in range(3)
+    }
+    assert len(told) == 1
 
 
 @pytest.mark.slow
