@@ -411,8 +411,8 @@ class Driver:
         self._hungry |= dict.fromkeys(self._pool.starts)
         if start is None:
             return
-        is_blamed = False
-        for lost in scheduler.lose(worker, loss):
+        held = scheduler.lose(worker, loss)
+        for lost in held:
             shard, verdict = lost.shard, lost.verdict
             logger.warning(
                 "%s is gone (%s): %s %s%s",
@@ -421,12 +421,13 @@ class Driver:
             )
             if verdict is not Verdict.AGAIN:
                 self.verdicts.append((shard.path, verdict))
-            if loss in (Loss.DIED, Loss.BROKE, Loss.OUT_OF_MEMORY) and not lost.was_suspect:
-                is_blamed |= self._note_loss(start.node_id, shard.path)
             if verdict in _ENDS:
                 fault = Fault(Owner.SHARD, f"{_ENDS[verdict]}; {why}")
                 yield ShardOutcome(shard, None, 0.0, fault, worker)
-        if is_blamed:
+        # One loss is one fault of the node, however many shards the worker had read ahead.
+        is_fault = loss in (Loss.DIED, Loss.BROKE, Loss.OUT_OF_MEMORY)
+        news = [lost.shard.path for lost in held if not lost.was_suspect]
+        if is_fault and news and self._note_loss(start.node_id, news[0]):
             self._avoid(start.node_id, f"no worker finished a shard there any more; {why}")
 
     def _say_waiting(self) -> None:
