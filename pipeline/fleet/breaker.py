@@ -106,12 +106,12 @@ class StorageBreaker(Generic[Item]):
         if self._since is None:
             self._since = now
             logger.warning(
-                "Storage does not answer, the run pauses for %.0f min at most: %s",
+                "Storage does not answer, the run pauses for %g minutes at most: %s",
                 *(self._limit / 60, fault.message),
             )
         if now - self._since >= self._limit:
             raise StorageError(
-                f"Storage did not answer for {(now - self._since) / 60:.0f} minutes (last: "
+                f"Storage did not answer for {(now - self._since) / 60:.1f} minutes (last: "
                 f"{fault.message}); expected an outage of at most {self._limit / 60:g} minutes; "
                 "once it answers, the same command resumes; `--outage-minutes` waits longer"
             )

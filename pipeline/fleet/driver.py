@@ -96,8 +96,6 @@ class Driver:
         """
         self._recorded = recorded if self._pool.may_get_nodes else None
         self._alone_since = self._said = self._clock()
-        if self._identity is None:
-            logger.info("Waiting for a first worker to start and to load the codec")
         while self._identity is None:
             if not self._pool.num_members:
                 size = self._size()
@@ -353,12 +351,6 @@ class Driver:
                 self._avoid(report.node_id, f"{why}; expected the same on all nodes")
             return False
         self._health.note_start(report.node_id)
-        logger.info(
-            "%s is ready: imports %.1f s, codec %.1f s",
-            report.worker,
-            report.start.import_seconds,
-            report.start.load_seconds,
-        )
         return True
 
     def _count_failed_start(self, report: Loaded, fault: Fault) -> None:

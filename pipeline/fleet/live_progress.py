@@ -314,5 +314,6 @@ def _most(before: ClipCounts, now: ClipCounts) -> ClipCounts:
         max(before.codes, now.codes),
         max(before.filtered, now.filtered),
         max(before.source_seconds, now.source_seconds),
-        Counter(before.rejects) | Counter(now.rejects),
+        # A plain one: `asdict` of Python 3.11 does not copy a `Counter` right.
+        dict(Counter(before.rejects) | Counter(now.rejects)),
     )

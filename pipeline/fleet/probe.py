@@ -6,8 +6,9 @@ thread of its own, so that the driver goes on meanwhile.
 
 import os
 import socket
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 
 from pipeline.errors import PipelineError
@@ -31,17 +32,22 @@ class StorageProber:
         )
         self._output = output
         self._references = references
-        self._threads = ThreadPoolExecutor(1, "xytok-probe")
 
     def __call__(self, fault: Fault) -> "Future[Probe]":
         """Begin the probe for a fault of storage."""
-        return self._threads.submit(self._ask_in_time, fault)
+        asked: Future[Probe] = Future()
 
-    def _ask_in_time(self, fault: Fault) -> Probe:
-        try:
-            return call_within(lambda: self._ask(fault), 3 * _PROBE_SECONDS)
-        except TimeoutError:
-            return Probe.OUTAGE
+        def ask() -> None:
+            try:
+                asked.set_result(call_within(lambda: self._ask(fault), 3 * _PROBE_SECONDS))
+            except TimeoutError:
+                asked.set_result(Probe.OUTAGE)
+            except BaseException as error:
+                asked.set_exception(error)
+
+        # A daemon, so that a run that ends does not wait for storage that is silent.
+        threading.Thread(target=ask, daemon=True, name="xytok-probe").start()
+        return asked
 
     def _ask(self, fault: Fault) -> Probe:
         if fault.url == self._output:

@@ -20,7 +20,7 @@ class ProgressAsks:
     def __init__(self, pause_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._shortest = pause_seconds
         self._clock = clock
-        self._looked = float("-inf")
+        self._looked = clock() - _LOOK_SECONDS
         self._asked: dict[str, float] = {}
         self._open: set[str] = set()
 

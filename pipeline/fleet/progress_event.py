@@ -33,6 +33,7 @@ class ProgressEvents:
         if progress.seconds >= self._due:
             self._due = progress.seconds + _PAUSE_SECONDS
             self._events.write(PROGRESS, **event_fields(progress))
+            self._events.flush()
 
 
 def event_fields(progress: RunProgress) -> dict[str, Any]:

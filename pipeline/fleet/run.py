@@ -41,6 +41,7 @@ from pipeline.output.manifest import ManifestName, list_manifests
 from pipeline.output.run_record import RUN_RECORD, claim_output, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import check_no_secret, join, normalise, redact
+from pipeline.storage.retries import describe
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.writer import ShardOutcome
@@ -133,6 +134,7 @@ def _run_alone(
             identity8=identity.identity8,
             job=current_job(),
         )
+        events.flush()
         finished = [shard.url for shard in backlog.done[:2]]
         outcomes = engine.run(settings, left, lease.may_go_on, finished)
         _work(request, outcomes, summary, events, watch)
@@ -225,6 +227,7 @@ def _work(
     events: EventLog,
     watch: Callable[[RunProgress], None],
 ) -> None:
+    error: str | None = None
     try:
         log = ProgressEvents(events)
         with show_run(summary, quiet=request.quiet) as show:
@@ -237,11 +240,14 @@ def _work(
                 summary.take(told)
                 _record(events, told)
                 _check_reject_rate(summary, request.max_reject_rate, is_over=False)
+    except BaseException as failure:
+        error = describe(failure)
+        raise
     finally:
         # An engine's outcomes are a generator: closing it stops the workers.
         if isinstance(outcomes, Generator):
             outcomes.close()
-        events.write("run_ended", **summary.to_dict())
+        events.write("run_ended", **summary.to_dict(), error=error)
         events.close()
 
 

@@ -106,6 +106,12 @@ def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
             f"The offset of `{found.row['key']}` in `{redact(manifest.url)}` is not known; "
             "expected an uncompressed tar and a clip with audio; unpack the tar to get the original"
         )
+    there = manifest.source_size_bytes - offset
+    if 0 <= there < size:
+        raise InputError(
+            f"`{redact(manifest.url)}` is cut inside of `{found.row['key']}`: {there} of its "
+            f"{size} bytes are there; expected a whole tar; fetch it again"
+        )
     return storage.read_range(manifest.url, offset, offset + size)
 
 

@@ -36,6 +36,7 @@ class RunStatus:
     identity8: str
     codec: str
     last_event: str | None
+    error: str | None
     job: str | None
 
     @property
@@ -59,6 +60,8 @@ class RunStatus:
         ]
         if self.job:
             lines.append(f"job       {self.job}")
+        if self.error:
+            lines.append(f"ended     by {self.error}")
         lines += [f"damaged   {shard}" for shard in self.damaged]
         lines += [f"failed    {shard}: {error}" for shard, error in self.failed.items()]
         return lines
@@ -78,6 +81,7 @@ class _History:
     failed: dict[str, str] = field(default_factory=dict)
     last_event: str | None = None
     job: str | None = None
+    error: str | None = None
 
     def take(self, event: dict[str, Any]) -> None:
         """Apply one event."""
@@ -87,6 +91,9 @@ class _History:
             # Every driver lists what is left, so the last one counts.
             self.num_shards, self.num_before = int(event["shards"]), event.get("manifests")
             self.num_done, self.failed, self.job = 0, {}, event.get("job")
+            self.error = None
+        elif kind == "run_ended":
+            self.error = event.get("error")
         elif kind == "shard_done":
             self.num_done += 1
         elif kind == "shard_failed":
@@ -145,6 +152,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         identity8=record.identity8,
         codec=f"{codec['name']} ({codec['checkpoint_sha256'][:12]}, {codec['precision']})",
         last_event=history.last_event,
+        error=history.error,
         job=history.job,
     )
 

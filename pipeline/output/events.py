@@ -46,8 +46,9 @@ def read_events(storage: Storage, output: str) -> Iterator[dict[str, Any]]:
 class EventLog:
     """The events of one driver, in numbered files that are written once each.
 
-    A thread writes those of the last 30 seconds, `close` the rest. Where a file could not be
-    written, its events go into the next try, under the same name: it may be there after all.
+    A thread writes those of the last 30 seconds, or earlier when asked, `close` the rest. Where a
+    file could not be written, its events go into the next try, under the same name: it may be there
+    after all.
     """
 
     def __init__(
@@ -55,26 +56,37 @@ class EventLog:
     ) -> None:
         self._storage = storage
         self._write_seconds = write_seconds
-        started = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        now = time.time()
+        started = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f"{now % 1:.3f}"[2:]
         self._driver = join(output, EVENTS, f"{started}-{socket.gethostname()}-{os.getpid()}")
         self._number = 1
         self._waiting: deque[str] = deque()
         self._num_dropped = 0
         self._lock = threading.Lock()
-        self._is_closed = threading.Event()
+        self._is_closed = False
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, daemon=True, name="xytok-events")
         self._thread.start()
 
     def write(self, kind: str, **fields: Any) -> None:
         """Record one event with the current time; it is written later."""
-        line = _line(kind, **fields)
+        try:
+            line = _line(kind, **fields)
+        except (TypeError, ValueError) as error:
+            logger.warning("The run goes on without an event `%s`: %s", kind, error)
+            return
         with self._lock:
             self._waiting.append(line)
             self._drop_oldest()
 
+    def flush(self) -> None:
+        """Write soon, because somebody may be watching."""
+        self._wake.set()
+
     def close(self) -> None:
         """Write what was not written yet, if storage answers."""
-        self._is_closed.set()
+        self._is_closed = True
+        self._wake.set()
         try:
             call_within(self._thread.join, _CLOSE_SECONDS)
         except TimeoutError:
@@ -83,7 +95,9 @@ class EventLog:
     def _keep_writing(self) -> None:
         is_last = False
         while not is_last:
-            is_last = self._is_closed.wait(self._write_seconds)
+            self._wake.wait(self._write_seconds)
+            self._wake.clear()
+            is_last = self._is_closed
             lines, num_dropped = self._take()
             try:
                 self._write_lines(lines, num_dropped)

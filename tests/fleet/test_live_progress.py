@@ -1,5 +1,6 @@
 """The progress of a run lives from its first seconds and never goes back."""
 
+import json
 import random
 import time
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.live_progress import LiveProgress, RunProgress
 from pipeline.fleet.pool import WorkerStart
 from pipeline.fleet.progress import facts_of
+from pipeline.fleet.progress_event import event_fields, read_progress
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.progress import ClipCounts, ShardProgress, WorkerProgress
@@ -70,6 +72,18 @@ class Fleet:
 
     def read(self) -> RunProgress:
         return self.live.read(self.starts, self.hands, nodes_aside=0, outage_seconds=0.0)
+
+
+def test_rejects_of_shards_in_hand_are_in_the_event() -> None:
+    fleet = Fleet(2, 2)
+    for number in range(2):
+        worker, path = f"w{number}", f"s{number}"
+        fleet.hands[worker] = [fleet.shards[number]]
+        counts = ClipCounts(1, 0, 1.0, {"undecodable": 2})
+        one = ShardProgress(path, SIZE, 9, 9, counts)
+        fleet.live.note(worker, WorkerProgress(3, counts, 9, (one,), "encode", 1.0))
+    event = json.loads(json.dumps(event_fields(fleet.read())))
+    assert read_progress(event).counts.rejects == {"undecodable": 4}
 
 
 def test_what_is_in_hand_counts() -> None:

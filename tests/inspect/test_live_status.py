@@ -1,6 +1,7 @@
 """`xytok status --watch` tells from the output alone how far a run is, until it ends."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -88,7 +89,7 @@ def test_watching_shows_what_is_in_hand_and_ends_with_the_run(
     live = read_live_status(str(output), STORAGE)
     first, second, worker = live.lines(5)
     assert "0/1 shards, 0.00 h, " in first
-    assert "told 0 s ago" in first
+    assert re.search(r"told \d s ago", first)
     assert second == "1 workers, 1 shards in hand, 0 failed, 0 nodes set aside"
     assert worker.split()[0] == "worker-0"
     assert "a.tar" in worker
@@ -108,9 +109,12 @@ def test_a_run_that_told_nothing_for_long_is_in_doubt(tmp_path: Path) -> None:
     (tmp_path / "events").mkdir()
     log = EventLog(STORAGE, str(tmp_path))
     log.write("run_started", shards=1)
+    log.close()
     assert read_live_status(str(tmp_path), STORAGE).lines(9) == ["no progress was told yet"]
+    log = EventLog(STORAGE, str(tmp_path))
     log.write("progress", **event_fields(progress_of(3)))
-    text = next((tmp_path / "events").iterdir())
+    log.close()
+    (text,) = (each for each in (tmp_path / "events").iterdir() if "progress" in each.read_text())
     lines = [json.loads(line) for line in text.read_text().splitlines()]
     lines[-1]["time"] -= 600
     text.write_text("".join(json.dumps(line) + "\n" for line in lines))

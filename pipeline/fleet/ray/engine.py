@@ -1,5 +1,6 @@
 """The Ray engine: connects to a cluster and lets a `Driver` run shards on a pool of its actors."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,8 @@ from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import CodecIdentity
 
+logger = logging.getLogger(__name__)
+
 
 class RayEngine:
     """Runs shards on a Ray cluster; without an address it starts Ray on this machine."""
@@ -40,6 +43,8 @@ class RayEngine:
         """The identity of the codec as a worker loaded it; the driver may have no GPU."""
         self._is_connected |= ray_cluster.connect(self._options.cluster)
         self._pool.may_get_nodes = ray_cluster.is_named(self._options.cluster)
+        if not self._pool.starts:
+            logger.info("Waiting for a first worker to start and to load the codec")
         return self._driver.identity(recorded)
 
     def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:

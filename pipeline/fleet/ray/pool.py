@@ -146,6 +146,12 @@ class RayPool:
             return None
         if isinstance(report, Loaded) and report.start is not None:
             self.starts[report.worker] = report.start
+            logger.info(
+                "%s is ready: imports %.1f s, codec %.1f s",
+                report.worker,
+                report.start.import_seconds,
+                report.start.load_seconds,
+            )
         return report
 
     def retire(self, worker: str) -> None:
