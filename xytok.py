@@ -14,8 +14,8 @@ What a name needs is imported when it is first used: `import xytok` costs nothin
 whose messages say what is wrong, what was expected and what to do:
 
     PipelineError    UsageError, InputError, NotFoundError, OutputError, IdentityError,
-                     LeaseError, StorageError, WorkerError, NodeError, DrainedError,
-                     RejectRateError, DamageError; all in `pipeline.errors`
+                     LeaseError, StorageError, RefusedError, WorkerError, NodeError,
+                     DrainedError, RejectRateError, DamageError; all in `pipeline.errors`
     XYCodecError     CheckpointError, ConfigError, AudioError, CodesError; all in `xy_codec.errors`
 
 Each of them is a name of this module too: `except xytok.DamageError`.

@@ -84,7 +84,7 @@ def test_an_audit_draws_one_bar(corpus: Path) -> None:
     assert cli.run(["tokenize", *words, "--quiet"]) == 0
     audit = ["audit", str(corpus / "out"), "--metrics", "acoustics", "--processes", "0"]
     shown = run_in_terminal(audit)
-    assert re.search(r"100%\|█+\| 3/3 \[.* (shards/s|s/ shards), 12 clips\]", shown), shown
+    assert re.search(r"100%\|█+\| 3/3 \[.*(shards/s|s/ shards), 12 clips\]", shown), shown
     assert len([line for line in shown.split("\n") if "%|" in line]) == 1
 
 
