@@ -59,7 +59,7 @@ def test_the_example_of_every_verb_parses(verb):
     ("arguments", "said"),
     [
         (["tokeniz"], "`tokeniz` is no command; expected `tokenize`; see `xytok -h`"),
-        (["--versio"], "`--versio` is no command; expected one of audit, bench, card"),
+        (["--versio"], "`--versio` is no command; expected a known one; see `xytok -h`"),
         (["doctor", "--writ"], "`--writ` is no option; expected `--write`; see `xytok doctor -h`"),
         (["plan", "in", "out"], "`--codec` is missing; expected a released checkpoint; name one"),
         (["plan", "in", "out", "--codec", "fake", "--limit"], "`--limit` has no value; expected"),
@@ -77,9 +77,12 @@ def test_the_example_of_every_verb_parses(verb):
         ),
         (
             ["status", "out", "--limit", "3"],
-            "`--limit` is no option; expected one of --json, --storage-options; see",
+            "`--limit` is no option; expected one of --json, --storage-options, --watch; see",
         ),
-        (["status", "out", "--where", "x"], "expected one of --json, --storage-options; see"),
+        (
+            ["status", "out", "--where", "x"],
+            "expected one of --json, --storage-options, --watch; see",
+        ),
         (["status", "out", "--verbos"], "`--verbos` is no option; expected `--verbose`; see"),
         (["status", "out", "more"], "`more` is more than expected"),
     ],
