@@ -12,7 +12,7 @@ from pipeline.corpus.pairing import split_name
 from pipeline.corpus.sampling import first_members
 from pipeline.corpus.shard import Shard
 from pipeline.corpus.where import fields_of
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, RefusedError, UsageError
 from pipeline.storage.client import Storage
 from xy_codec.validation import nearest
 
@@ -46,7 +46,7 @@ def check_filter_fields(where: str, shards: Sequence[Shard], storage: Storage) -
 def _first_fields(shard: Shard, storage: Storage) -> Iterator[Mapping[str, Any]]:
     try:
         members = list(first_members(shard, storage))
-    except InputError:
+    except (InputError, RefusedError):
         return  # the run names a shard that cannot be read
     for member in members:
         _, extension = split_name(member.name) or ("", "")

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
-from pipeline.errors import InputError, list_lines
+from pipeline.errors import InputError, RefusedError, list_lines
 from pipeline.output.identity import RunIdentity, build_identity, check_same_identity
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import FinishedShard, ManifestName
@@ -96,7 +96,7 @@ def read_if_all_done(
     """
     try:
         record = read_run_record(storage, output)
-    except InputError:
+    except (InputError, RefusedError):
         return None
     identity = check_recorded_identity(output, record, codec, rules)
     # Without the codec nobody knows the default of an option that only one of the two states.

@@ -14,7 +14,7 @@ from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.sampling import ShardSample, sample_shards
 from pipeline.corpus.shard import Shard
-from pipeline.errors import InputError
+from pipeline.errors import InputError, RefusedError
 from pipeline.fleet.resume import check_recorded_identity, find_backlog
 from pipeline.fleet.scheduler import Scheduler
 from pipeline.inspect.run_speed import speed_so_far
@@ -267,7 +267,7 @@ def _run_of(
     try:
         if not storage.exists(join(output, RUN_RECORD)):
             return None
-    except InputError:
+    except (InputError, RefusedError):
         return None
     record = read_run_record(storage, output)
     from xy_codec.loading import checkpoint_sha256

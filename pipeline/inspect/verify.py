@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, PipelineError, RefusedError
 from pipeline.fleet.progress import show_progress
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import (
@@ -190,7 +190,7 @@ class _Check:
         shown = redact(manifest.url)
         try:
             source = self.storage.file_info(manifest.url)
-        except InputError:
+        except (InputError, RefusedError):
             yield Fault(shown, "the source is gone or cannot be read")
             return
         before = (manifest.source_size_bytes, manifest.source_etag)

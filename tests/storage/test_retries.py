@@ -11,7 +11,14 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from pipeline.errors import InputError, NotFoundError, OutputError, PipelineError, StorageError
+from pipeline.errors import (
+    InputError,
+    NotFoundError,
+    OutputError,
+    PipelineError,
+    RefusedError,
+    StorageError,
+)
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import (
     RetryPolicy,
@@ -117,7 +124,7 @@ def test_a_web_server_that_asks_for_patience_gets_it(
 ) -> None:
     proxy.faults.rule = lambda method, path, number: "throttled" if number < 2 else None
     started = time.monotonic()
-    with pytest.raises(InputError, match="was refused"):  # nobody signs this request
+    with pytest.raises(RefusedError, match="was refused"):  # nobody signs this request
         storage.read_range(f"{proxy.url}/retries/k", 0, 4)
     assert time.monotonic() - started >= RETRY_AFTER_SECONDS
     assert len(proxy.faults.seen) == 2
@@ -196,7 +203,7 @@ def test_what_stays_wrong_is_asked_once(
     s3: S3Server, proxy: FaultProxy, url: str, options: dict[str, Any], said: str
 ) -> None:
     storage = Storage({"s3": s3.storage_options(proxy.url) | options}, RetryPolicy(TRIES, 60.0))
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises((InputError, RefusedError), match=said) as caught:
         storage.read_range(url, 0, 4)
     assert isinstance(caught.value, NotFoundError) == ("found nothing there" in str(caught.value))
     assert len(proxy.faults.seen) == 1
@@ -227,12 +234,12 @@ def test_what_may_pass_is_tried_again() -> None:
         (OSError(errno.ENOSPC, "full"), OutputError, "no space left"),
         (OSError(errno.EDQUOT, "quota"), OutputError, "no space left"),
         (OSError(errno.EROFS, "ro"), OutputError, "read-only"),
-        (PermissionError("ExpiredToken"), OutputError, "credentials"),
-        (OSError("Forbidden: b/k"), OutputError, "credentials"),
-        (botocore.exceptions.NoCredentialsError(), OutputError, "credentials"),
+        (PermissionError("ExpiredToken"), RefusedError, "credentials"),
+        (OSError("Forbidden: b/k"), RefusedError, "credentials"),
+        (botocore.exceptions.NoCredentialsError(), RefusedError, "credentials"),
         (
             botocore.exceptions.InvalidConfigError(error_msg="no profile"),
-            OutputError,
+            RefusedError,
             "credentials",
         ),
         (ValueError("Protocol not known: x"), OutputError, "is not possible"),
