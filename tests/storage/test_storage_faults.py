@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.corpus.rules import ReadRules
 from pipeline.errors import PipelineError, RefusedError, StorageError
-from pipeline.fleet import breaker
+from pipeline.fleet import breaker, driver, lease
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
 from pipeline.fleet.summary import RunSummary
@@ -128,6 +128,9 @@ class Outage:
 def quick_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "_FIRST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(breaker, "_LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(driver, "_REPORT_SECONDS", 0.05)
+    # A lease that could not be released is taken over soon.
+    monkeypatch.setattr(lease, "STALE_SECONDS", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +151,8 @@ def test_an_outage_pauses_the_run_and_blames_no_shard(
     quick_breaker: None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Twice what a worker tries by itself, for each of its two shards, and some probes.
-    proxy.faults.rule = Outage(fault, folder, 40 if fault == "500" else 12)
+    # More than a worker tries by itself, and some probes.
+    proxy.faults.rule = Outage(fault, folder, 22 if fault == "500" else 8)
     assert tokenize(storage_at(s3, proxy.url), name).done == NUM_SHARDS
     assert proxy.faults.met
     assert "the run pauses" in caplog.text
