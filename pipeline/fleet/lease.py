@@ -140,6 +140,11 @@ class Lease:
 
     def release(self) -> None:
         """Let the next driver take the lease at once; does nothing when it is not held."""
+        if not self._number:
+            # A signal may have come between the creation of the file and its answer.
+            number = self._highest_number()
+            is_ours = _fields(self._read(number)).get("nonce") == self._holder.nonce
+            self._number = number if is_ours else 0
         if self._number and not self.is_lost:
             self._sure_until = float("-inf")
             # The file stays, so that no number is used twice.
@@ -222,18 +227,19 @@ def hold_lease(storage: Storage, output: str, *, wait: bool) -> Iterator[Lease]:
     # One request that hangs must not take as long as the lease lasts.
     quick = replace(storage, timeout_seconds=4.0, policy=RetryPolicy(attempts=2))
     lease = Lease(quick, output, _seconds_since_boot, Holder.here())
-    _take(lease, output, wait=wait)
     is_over = threading.Event()
     thread = threading.Thread(
         target=_keep_renewing, args=(lease, output, is_over), daemon=True, name="xytok-lease"
     )
-    thread.start()
 
     def end() -> None:
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
         lease.release()
 
     try:
+        _take(lease, output, wait=wait)
+        thread.start()
         yield lease
     finally:
         is_over.set()

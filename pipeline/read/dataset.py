@@ -154,7 +154,7 @@ class CodesDataset:
 
 
 def _is_beside(path: str) -> bool:
-    return not {"rejects", "audit"}.isdisjoint(path.split("/"))
+    return not {"rejects", "audit", "index"}.isdisjoint(path.split("/"))
 
 
 def open_dataset(

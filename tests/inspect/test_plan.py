@@ -128,9 +128,9 @@ def test_the_tail_is_that_of_the_largest_shards_first(tmp_path: Path) -> None:
         # Large files, so that a tar's padding does not count; their JSON says "a second".
         write_shard(tmp_path / "in" / f"{name}.tar", pairs(clips, 10.0))
     plan = plan_of(tmp_path, workers=2, speed=SPEED, price=36_000.0)
-    # As in a run, one worker does 8 clips and then the 5 that it read ahead, the other 5 and 2.
-    assert plan.longest_hours == pytest.approx(13 / 3600, rel=0.05)
-    assert plan.idle_share == pytest.approx(1 - 20 / 26, abs=0.03)
+    # As in a run, one worker does 8 and 2 clips, the other 5 and 5: nothing is read ahead here.
+    assert plan.longest_hours == pytest.approx(10 / 3600, rel=0.05)
+    assert plan.idle_share == pytest.approx(0.0, abs=0.03)
     plan = plan_of(tmp_path, workers=9, speed=SPEED, price=36_000.0)
     assert plan.workers == 4
     assert plan.longest_hours == plan.largest_hours == pytest.approx(8 / 3600, rel=0.05)
