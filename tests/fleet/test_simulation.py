@@ -27,9 +27,9 @@ LEAST_SEEDS = 50
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> None:
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
     """Thousands of warnings of runs that go wrong on purpose would only take time."""
-    logging.getLogger("pipeline").setLevel(logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, "pipeline")
 
 
 def wrong_in(seed: int, num_shards: int = 300, num_workers: int = 20) -> list[str]:
