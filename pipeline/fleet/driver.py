@@ -392,7 +392,8 @@ class Driver:
 
     def _note_loss(self, node: str, shard: str) -> bool:
         workers = sum(start.node_id == node for start in self._pool.starts.values())
-        return self._health.note_loss(node, shard, workers)
+        is_last = [each.node_id for each in self._nodes()] == [node]
+        return self._health.note_loss(node, shard, workers, is_last=is_last)
 
     def _lose(
         self, worker: str, loss: Loss, why: str, scheduler: Scheduler[Shard]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 # those that its other workers have in hand.
 _SHARDS_IN_A_ROW = 3
 _STARTS_IN_A_ROW = 3
+_PATIENCE_WITH_THE_LAST = 5
 
 
 @dataclass(slots=True)
@@ -28,12 +29,15 @@ class NodeHealth:
         """A worker of the node finished a shard."""
         self._faults.pop(node, None)
 
-    def note_loss(self, node: str, shard: str, num_workers: int) -> bool:
-        """A worker of the node failed or was lost; whether the node is to be set aside."""
+    def note_loss(self, node: str, shard: str, num_workers: int, *, is_last: bool = False) -> bool:
+        """A worker of the node failed or was lost; whether the node is to be set aside.
+
+        With the last node the run ends, so that one takes more faults.
+        """
         faults = self._faults.setdefault(node, _Faults())
         faults.shards.add(shard)
         faults.losses += 1
-        limit = _SHARDS_IN_A_ROW + num_workers
+        limit = (_SHARDS_IN_A_ROW + num_workers) * (_PATIENCE_WITH_THE_LAST if is_last else 1)
         return len(faults.shards) >= limit or faults.losses >= 2 * limit
 
     def note_failed_start(self, node: str) -> bool:

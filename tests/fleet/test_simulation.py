@@ -90,6 +90,13 @@ def test_a_cluster_of_broken_nodes_ends_the_run_and_blames_no_shard() -> None:
     assert result.summary.failed == []
 
 
+def test_kills_at_random_do_not_set_the_only_node_aside() -> None:
+    for seed in range(20):
+        cluster, shards = world_of([Node("n0", "A", 1.0)], Trouble(killed_share=0.6), 40, seed)
+        result = run_simulation(cluster, shards)
+        assert result.error is None, f"seed {seed}"
+
+
 def test_a_run_that_is_resumed_waits_for_its_platform() -> None:
     cluster, shards = world_of([Node(f"n{number}", "B", 1.0) for number in range(3)], Trouble(), 20)
     cluster.add_node(Node("late", "A", 1.0), 7200.0)

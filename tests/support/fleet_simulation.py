@@ -541,9 +541,11 @@ def seconds_of(shard: Shard) -> float:
     return 10 * shard.size_bytes / (1 << 20)
 
 
-def world_of(nodes: list[Node], trouble: Trouble, count: int) -> tuple[Cluster, list[Shard]]:
-    """A cluster of these nodes alone, without chance."""
-    rng = random.Random(0)
+def world_of(
+    nodes: list[Node], trouble: Trouble, count: int, seed: int = 0
+) -> tuple[Cluster, list[Shard]]:
+    """A cluster of these nodes alone."""
+    rng = random.Random(seed)
     return Cluster(rng, nodes, trouble), make_shards(rng, count)
 
 
