@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from jobs import cli
+from pipeline.output.events import read_events
+from pipeline.storage.client import Storage
 from tests.support.places import SPEECH
 from tests.support.shard_maker import Member, audio, pair, pairs, tar_bytes, write_shard
 from xy_codec import load_codec
@@ -276,8 +278,7 @@ def test_times_out_of_memory_are_in_the_summary_and_the_event_log(
     words = ["tokenize", str(corpus / "in"), str(corpus / "out2"), "--codec", "xy-nano"]
     assert cli.run([*words, "--engine", "inline"]) == 0
     assert "GPU memory ran out (1 x)" in capsys.readouterr().out
-    (log,) = corpus.glob("out2/events/*.jsonl")
-    events = [json.loads(line) for line in log.read_text().splitlines()]
+    events = list(read_events(Storage(), str(corpus / "out2")))
     assert events[-1]["times_out_of_memory"] == 1
     assert {e["worker_times_out_of_memory"] for e in events if e["event"] == "shard_done"} == {1}
     assert tree(corpus / "out2") == tree(corpus / "out")
