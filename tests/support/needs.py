@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-needs_float16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_fp16_supported() and not torch.cuda.is_available(),
-    reason="neither CUDA nor a CPU with float16 arithmetic",
-)
+HAS_FLOAT16 = torch.ops.mkldnn._is_mkldnn_fp16_supported() or torch.cuda.is_available()
+WITHOUT_FLOAT16 = "neither CUDA nor a CPU with float16 arithmetic"
+needs_float16 = pytest.mark.skipif(not HAS_FLOAT16, reason=WITHOUT_FLOAT16)
