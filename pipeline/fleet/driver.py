@@ -17,6 +17,7 @@ from pipeline.errors import WorkerError
 from pipeline.fleet.breaker import Held, Probe, StorageBreaker
 from pipeline.fleet.drain import Drain, drained
 from pipeline.fleet.hang_watch import HangWatch
+from pipeline.fleet.lease import MayGoOn, always
 from pipeline.fleet.live_progress import LiveProgress, RunProgress
 from pipeline.fleet.node_health import NodeHealth
 from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerPool
@@ -43,13 +44,7 @@ _ENDS = {
     "shard shows whether the node works",
 }
 
-MayGoOn = Callable[[], bool]
 MakeBreaker = Callable[[WorkerSettings, Callable[[str], list[str]]], StorageBreaker[Shard]]
-
-
-def always() -> bool:
-    """For runs without a lease."""
-    return True
 
 
 class Driver:

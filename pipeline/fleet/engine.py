@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.breaker import StorageBreaker
 from pipeline.fleet.drain import DRAIN_SECONDS, Drain
-from pipeline.fleet.driver import Driver, MakeBreaker, MayGoOn, always
+from pipeline.fleet.driver import Driver, MakeBreaker
 from pipeline.fleet.inline_pool import InlinePool
+from pipeline.fleet.lease import MayGoOn, always
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.probe import StorageProber
 from pipeline.fleet.ray.options import RayOptions

@@ -4,9 +4,10 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from pipeline.corpus.shard import Shard
+from pipeline.fleet.lease import MayGoOn, always
 from pipeline.fleet.pool import Accepted, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.worker_count import FleetSize, NodeSize
 from pipeline.fleet.worker_host import WorkerHost
@@ -30,7 +31,7 @@ class InlinePool:
         self.starts: dict[str, WorkerStart] = {}
         self.may_get_nodes = False
         # Whether this run still holds its output, which is asked before every manifest.
-        self.may_commit: Callable[[], bool] = lambda: True
+        self.may_commit: MayGoOn = always
         self.codec: Codec | None = None
 
     @property

@@ -39,6 +39,14 @@ _POLL_SECONDS = 1.0
 # How long the end of a run waits for storage that does not answer.
 _RELEASE_SECONDS = 10.0
 
+# Whether work may be handed out now; raises when another driver took over.
+MayGoOn = Callable[[], bool]
+
+
+def always() -> bool:
+    """For runs without a lease."""
+    return True
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:

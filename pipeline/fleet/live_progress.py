@@ -138,7 +138,7 @@ class _Sums:
 
 
 class LiveProgress:
-    """Adds up what workers tell; a `RunProgress` is read from it every second."""
+    """Adds up what workers tell; a `RunProgress` is read from it about every second."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Counters and gauges of a run at the Prometheus endpoint of Ray; the inline engine has none.
 
-They move with every progress of the run, once a second. `docker/grafana.json` shows them.
+They move with every progress of the run, about once a second. `docker/grafana.json` shows them.
 """
 
 from typing import Any

@@ -19,7 +19,7 @@ from pipeline.corpus.filter_fields import check_filter_fields
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
-from pipeline.errors import DamageError, InputError, RejectRateError, list_lines
+from pipeline.errors import DamageError, InputError, NotFoundError, RejectRateError, list_lines
 from pipeline.fleet.drain import end_on_sigterm
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.job_id import current_job
@@ -38,9 +38,9 @@ from pipeline.output.events import EventLog
 from pipeline.output.identity import build_identity
 from pipeline.output.index import update_index
 from pipeline.output.manifest import ManifestName, list_manifests
-from pipeline.output.run_record import RUN_RECORD, claim_output, read_run_record
+from pipeline.output.run_record import claim_output, read_run_record
 from pipeline.storage.client import Storage
-from pipeline.storage.location import check_no_secret, join, normalise, redact
+from pipeline.storage.location import check_no_secret, normalise, redact
 from pipeline.storage.retries import describe
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning, WorkerSettings
@@ -107,9 +107,12 @@ def _run_alone(
     lease: Lease,
     watch: Callable[[RunProgress], None],
 ) -> RunSummary:
-    codec = engine.identity(_recorded_codec(request.storage, output))
+    recorded = _recorded_codec(request.storage, output)
+    codec = engine.identity(recorded)
     identity = build_identity(codec, request.rules)
-    notes = provenance(request) | _flip_rate(request, engine, output, shards)
+    notes = provenance(request)
+    if recorded is None and codec.precision != "exact" and shards:
+        notes |= _flip_rate(request, engine, shards[0])
     # Loading may have taken long enough to lose the output to another run.
     lease.may_go_on()
     claim_output(request.storage, output, identity, notes, asdict(request.tuning))
@@ -148,9 +151,10 @@ def _run_alone(
 
 
 def _recorded_codec(storage: Storage, output: str) -> Mapping[str, Any] | None:
-    if not storage.exists(join(output, RUN_RECORD)):
+    try:
+        codec: Mapping[str, Any] = read_run_record(storage, output).identity["codec"]
+    except NotFoundError:
         return None
-    codec: Mapping[str, Any] = read_run_record(storage, output).identity["codec"]
     return codec
 
 
@@ -170,18 +174,13 @@ def _summary_if_finished(
     return summary
 
 
-def _flip_rate(
-    request: RunRequest, engine: Engine, output: str, shards: Sequence[Shard]
-) -> dict[str, Any]:
+def _flip_rate(request: RunRequest, engine: Engine, shard: Shard) -> dict[str, Any]:
     """What an audit in `exact` has to expect; measured once, before the first shard of a run."""
-    is_exact = engine.identity().precision == "exact"
-    if is_exact or not shards or request.storage.exists(join(output, RUN_RECORD)):
-        return {}
     logger.info(
         "Measuring how many codes differ from those of `exact`, on a minute of `%s`",
-        redact(shards[0].url),
+        redact(shard.url),
     )
-    return {"flip_rate": engine.flip_rate(shards[0], request.storage)}
+    return {"flip_rate": engine.flip_rate(shard, request.storage)}
 
 
 def provenance(request: RunRequest) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The summary of a run: clips, rejects, hours, speed and stage times, added up shard by shard.
 
-`run.py` feeds it. Progress shows it while it grows, the command prints it at the end, and the last
-event of a run records it.
+`run.py` feeds it. The command prints it at the end, and the last event of a run records it; what is
+shown meanwhile is a `RunProgress` (`live_progress.py`).
 """
 
 import time
@@ -37,7 +37,6 @@ class RunSummary:
     filtered: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     source_seconds: float = 0.0
-    bytes_done: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     damaged: list[tuple[str, int]] = field(default_factory=list)
     judged_before: int = 0
@@ -56,7 +55,6 @@ class RunSummary:
             now = time.perf_counter()
             began, _ = self.spans_by_worker.get(outcome.worker, (now - outcome.seconds, now))
             self.spans_by_worker[outcome.worker] = (began, now)
-        self.bytes_done += max(0, outcome.shard.size_bytes)
         manifest = outcome.manifest
         if manifest is None:
             reason = outcome.fault.message if outcome.fault else "no reason given"

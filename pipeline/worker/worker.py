@@ -1,6 +1,6 @@
 """A worker: one process that turns shards into files; its threads read, decode, encode and write.
 
-The engines (`fleet/engine.py`, `fleet/ray/actor.py`) run it; it knows nothing of Ray. It reads and
+`fleet/worker_host.py` runs it for both engines; it knows nothing of Ray. It reads and
 decodes the next shard while it encodes this one, so that the codec has no gap between shards.
 No result depends on which thread is faster.
 """

@@ -20,8 +20,8 @@ from pipeline.corpus.shard import Shard
 from pipeline.errors import LeaseError, NotFoundError, PipelineError, RefusedError, StorageError
 from pipeline.fleet.breaker import Probe, StorageBreaker
 from pipeline.fleet.drain import Drain
-from pipeline.fleet.driver import Driver, MayGoOn, always
-from pipeline.fleet.lease import RENEW_SECONDS, Holder, Lease
+from pipeline.fleet.driver import Driver
+from pipeline.fleet.lease import RENEW_SECONDS, Holder, Lease, MayGoOn, always
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.quarantine import Loss

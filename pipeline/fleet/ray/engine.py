@@ -7,8 +7,9 @@ from typing import Any
 
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.drain import Drain
-from pipeline.fleet.driver import Driver, MayGoOn, always
+from pipeline.fleet.driver import Driver
 from pipeline.fleet.engine import breaker_for
+from pipeline.fleet.lease import MayGoOn, always
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.metrics import RunMetrics
 from pipeline.fleet.pool import WorkerStart
