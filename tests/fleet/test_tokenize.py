@@ -18,6 +18,7 @@ from pipeline.output.events import read_events
 from pipeline.storage.client import Storage
 from tests.support.places import SPEECH
 from tests.support.shard_maker import Member, audio, pair, pairs, tar_bytes, write_shard
+from tests.support.tmpfs import mounted_tmpfs
 from xy_codec import load_codec
 from xy_codec.xy.packed_model import PackedEncoder
 
@@ -211,14 +212,7 @@ def test_lists_ranges_and_max_shards_choose_shards(corpus: Path) -> None:
 
 
 def test_a_full_disk_is_a_clear_error_without_partial_files(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("a disk that fills up can only be made where tmpfs may be mounted")
-    try:
+    with mounted_tmpfs(tmp_path, "size=64k") as disk:
         rng = np.random.default_rng(0)
         members = [m for n in range(40) for m in pair(f"k{n}", 8.0, text=str(rng.bytes(2000)))]
         write_shard(tmp_path / "in/s.tar", members)
@@ -231,26 +225,17 @@ def test_a_full_disk_is_a_clear_error_without_partial_files(tmp_path: Path) -> N
         left = [p for p in disk.rglob("*") if p.is_file() and p.suffix in (".parquet", ".tmp")]
         assert left == []
         assert not list(disk.rglob("manifests"))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_read_only_output_is_a_clear_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a read-only disk can only be made where tmpfs may be mounted")
-    try:
+    with mounted_tmpfs(tmp_path, "ro") as disk:
         write_shard(tmp_path / "in/s.tar", pairs(1))
         assert tokenize(tmp_path / "in", disk / "out") == 1
         error = capsys.readouterr().err
         assert "read-only" in error
         assert "Traceback" not in error
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_audio_of_every_kind_in_one_shard(tmp_path: Path) -> None:

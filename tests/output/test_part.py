@@ -1,6 +1,5 @@
 import gc
 import json
-import subprocess
 from pathlib import Path
 
 import datasets
@@ -24,6 +23,7 @@ from pipeline.output.schema import REJECT_SCHEMA, part_schema
 from pipeline.storage.client import Storage
 from tests.support.inline_run import run_shards, run_tar
 from tests.support.shard_maker import pairs, write_shard
+from tests.support.tmpfs import mounted_tmpfs
 from xy_codec.fake import FAKES, FakeCodec
 
 IDENTITY = build_identity(FakeCodec().identity, ReadRules())
@@ -134,16 +134,9 @@ def test_manifests_of_equal_runs_are_equal(tmp_path: Path) -> None:
 def test_a_full_disk_below_an_unfinished_part_is_the_fault_of_the_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a disk that fills up can only be made where tmpfs may be mounted")
     monkeypatch.setattr(parquet_file, "_MEMORY_BYTES", 1000)
-    monkeypatch.setattr("tempfile.tempdir", str(disk))
-    try:
+    with mounted_tmpfs(tmp_path, "size=64k") as disk:
+        monkeypatch.setattr("tempfile.tempdir", str(disk))
         with pytest.raises(NodeError, match=r"No space left on device.*TMPDIR"):
             write_part(tmp_path / "out", 3 * ROW_GROUP_ROWS, 20)
-    finally:
-        gc.collect()
-        subprocess.run(["umount", "-l", str(disk)], check=True)
+        gc.collect()  # a file that is open would keep the disk
