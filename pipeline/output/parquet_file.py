@@ -10,7 +10,7 @@ import io
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, cast
@@ -32,11 +32,11 @@ _MEMORY_BYTES = 64 << 20
 
 
 class UnfinishedFile(io.RawIOBase):
-    """A write-only file that is hashed as it grows; `close` frees its memory and disk."""
+    """A write-only file that is hashed as it grows; `drop` frees its memory and disk."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._file: IO[bytes] = io.BytesIO()
+        self._file: IO[bytes] | None = io.BytesIO()
         self._path: Path | None = None
         self._sha256 = hashlib.sha256()
         self.size_bytes = 0
@@ -46,8 +46,10 @@ class UnfinishedFile(io.RawIOBase):
         return True
 
     def write(self, content: Any) -> int:
-        """Append bytes."""
+        """Append bytes; after `drop` they go nowhere."""
         view = memoryview(content).cast("B")
+        if self._file is None:
+            return len(view)
         with _on_this_disk():
             if self._path is None and self.size_bytes + len(view) > _MEMORY_BYTES:
                 self._move_to_disk()
@@ -63,6 +65,7 @@ class UnfinishedFile(io.RawIOBase):
     def content(self) -> bytes | Path:
         """The whole content, or the local file that holds it."""
         if self._path is not None:
+            assert self._file is not None
             with _on_this_disk():
                 self._file.flush()
             return self._path
@@ -74,10 +77,13 @@ class UnfinishedFile(io.RawIOBase):
         """The hash of everything written, in hexadecimal."""
         return self._sha256.hexdigest()
 
-    def close(self) -> None:
+    def drop(self) -> None:
         """Free the memory and delete the local file."""
-        super().close()
-        self._file.close()
+        file, self._file = self._file, None
+        # On a full disk, closing fails for bytes that nobody wants any more.
+        if file is not None:
+            with suppress(OSError):
+                file.close()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
@@ -85,8 +91,8 @@ class UnfinishedFile(io.RawIOBase):
         assert isinstance(self._file, io.BytesIO)
         # The file needs a name because object stores upload large files by name.
         disk = tempfile.NamedTemporaryFile(prefix="xytok-", suffix=".spill", delete=False)  # noqa: SIM115
-        disk.write(self._file.getbuffer())
-        self._file, self._path = disk, Path(disk.name)
+        memory, self._file, self._path = self._file, disk, Path(disk.name)
+        disk.write(memory.getbuffer())
 
 
 @contextmanager
@@ -134,10 +140,10 @@ class ParquetFile:
 
     def close(self) -> None:
         """Free memory and disk, whether the file was published or not."""
-        # An open writer that is garbage-collected later would write its footer to a closed file.
+        self._content.drop()
+        # An open writer writes its footer when it is closed, at the latest as garbage.
         if self._writer.is_open:
             self._writer.close()
-        self._content.close()
 
 
 def footer(identity: RunIdentity, shard: Shard) -> dict[bytes, bytes]:

@@ -187,15 +187,15 @@ def test_a_node_that_cannot_do_the_work_is_left_out_and_blames_no_shard(
 
 def test_a_worker_asks_ray_for_its_memory(cluster: Any) -> None:
     pool = RayPool(CodecRequest("fake"), load_minutes=1)
-    before = ray.cluster_resources()["memory"]
     pool.grow(FleetSize(0, 1, 1, memory_bytes_per_worker=1 << 30), 1, ())
     try:
         assert isinstance(pool.next_report(120), Loaded)
 
         def requested() -> float:
-            return before - ray.available_resources().get("memory", before)
+            total = ray.cluster_resources()["memory"]
+            return total - ray.available_resources().get("memory", 0)
 
-        # Workers of the test before this one may still give theirs back.
+        # Nodes of the test before this one may still be counted, and its workers still leave.
         assert wait_for(lambda: requested() == 1 << 30, "only the memory of this worker")
     finally:
         pool.retire_all()

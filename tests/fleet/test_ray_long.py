@@ -23,6 +23,8 @@ from pipeline.fleet.metrics import COUNTERS, GAUGES
 from pipeline.fleet.run import run_tokenize
 from pipeline.output.manifest import list_manifests
 from pipeline.storage.client import Storage
+from pipeline.storage.retries import RetryPolicy
+from tests.support.faulty_codecs import SpillingRequest
 from tests.support.full_size_codec import FullSizeRequest
 from tests.support.places import SPEECH
 from tests.support.ray_runs import (
@@ -35,6 +37,8 @@ from tests.support.ray_runs import (
     undisturbed,
     wait_for,
 )
+from tests.support.s3_server import S3Server, s3_server
+from tests.support.tmpfs import fill, mounted_tmpfs
 
 pytestmark = pytest.mark.slow
 NUM_SHARDS = 16
@@ -82,6 +86,52 @@ def test_two_lost_nodes_cost_no_clip(
         time.sleep(1)
     assert run.finish().done == NUM_SHARDS
     assert snapshot(tmp_path) == expected
+
+
+def test_a_crashed_s3_server_that_comes_back_costs_no_clip(
+    cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inputs = make_shards(tmp_path / "in", 6)
+    with s3_server(tmp_path / "s3") as server:
+        # Two tries, so that the outage is longer than what the workers wait for by themselves.
+        storage = Storage({"s3": server.storage_options()}, RetryPolicy(attempts=2))
+        bucket_of(server).put(str(inputs), "crash/in", recursive=True)
+        expected = undisturbed("s3://crash/in", tmp_path / "calm", storage)
+        run = RayRun("s3://crash/in", "s3://crash/out", storage=storage).start_together()
+        server.stop(signal.SIGKILL)
+        time.sleep(10)
+        server.start()
+        assert run.finish().done == 6
+        assert snapshot("s3://crash/out", storage) == expected
+    assert "Storage answers again after" in caplog.text
+    assert run.engine.verdicts == []
+
+
+def bucket_of(server: S3Server) -> Any:
+    filesystem = Storage({"s3": server.storage_options()}).filesystem("s3://crash")[0]
+    filesystem.mkdir("crash")
+    return filesystem
+
+
+def test_a_node_whose_disk_fills_up_is_set_aside_and_others_do_its_shards(
+    cluster: Any,
+    inputs: Path,
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with mounted_tmpfs(tmp_path, "size=1m") as disk:
+        node = cluster.add_node(num_cpus=1, env_vars={"TMPDIR": str(disk)}, **NODE)
+        codec = SpillingRequest("fake")
+        run = RayRun(inputs, tmp_path / "out", workers=4, codec=codec).start_together()
+        fill(disk)
+        try:
+            assert run.finish().done == NUM_SHARDS
+        finally:
+            cluster.remove_node(node, allow_graceful=False)
+    assert run.engine.avoided_nodes == {node.node_id}
+    assert "for unfinished parts cannot be written" in caplog.text
+    assert snapshot(tmp_path / "out") == expected
 
 
 def driver(cluster: Any, inputs: Path, output: Path, *more: str) -> subprocess.Popen[bytes]:

@@ -108,7 +108,7 @@ def test_inputs_that_no_listing_has_are_looked_up_and_the_count_is_told(
     watched: Watched, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "_TELL_SECONDS", 0.0)
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="pipeline")
     # Two or three names in each of eight folders: too few to list a folder for them.
     names = [shard.url for shard in list_shards(["s3://requests/in"], watched.storage)]
     found, asked = watched.requests_of(lambda storage: list_shards(names, storage))

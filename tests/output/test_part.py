@@ -23,7 +23,7 @@ from pipeline.output.schema import REJECT_SCHEMA, part_schema
 from pipeline.storage.client import Storage
 from tests.support.inline_run import run_shards, run_tar
 from tests.support.shard_maker import pairs, write_shard
-from tests.support.tmpfs import mounted_tmpfs
+from tests.support.tmpfs import fill, mounted_tmpfs
 from xy_codec.fake import FAKES, FakeCodec
 
 IDENTITY = build_identity(FakeCodec().identity, ReadRules())
@@ -37,11 +37,13 @@ def row(number: int, frames: int, rng: np.random.Generator) -> PartRow:
 def write_part(folder: Path, count: int, frames: int) -> Path:
     rng = np.random.default_rng(5)
     writer = PartWriter(Shard("/s.tar", "s.tar", 1, "e"), IDENTITY)
-    for start in range(0, count, ROW_GROUP_ROWS):
-        stop = min(count, start + ROW_GROUP_ROWS)
-        writer.add_row_group([row(n, frames, rng) for n in range(start, stop)])
-    written = writer.publish(Storage(), str(folder))
-    writer.discard()
+    try:
+        for start in range(0, count, ROW_GROUP_ROWS):
+            stop = min(count, start + ROW_GROUP_ROWS)
+            writer.add_row_group([row(n, frames, rng) for n in range(start, stop)])
+        written = writer.publish(Storage(), str(folder))
+    finally:
+        writer.discard()
     assert (folder / written.path).stat().st_size == written.size_bytes
     return folder / written.path
 
@@ -131,12 +133,16 @@ def test_manifests_of_equal_runs_are_equal(tmp_path: Path) -> None:
     assert one.name == two.name
 
 
+# A small part is in the buffer of its file until it is published.
+@pytest.mark.parametrize("rows", [1, 3 * ROW_GROUP_ROWS])
 def test_a_full_disk_below_an_unfinished_part_is_the_fault_of_the_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
-    monkeypatch.setattr(parquet_file, "_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(parquet_file, "_MEMORY_BYTES", 0)
     with mounted_tmpfs(tmp_path, "size=64k") as disk:
         monkeypatch.setattr("tempfile.tempdir", str(disk))
+        fill(disk)
         with pytest.raises(NodeError, match=r"No space left on device.*TMPDIR"):
-            write_part(tmp_path / "out", 3 * ROW_GROUP_ROWS, 20)
+            write_part(tmp_path / "out", rows, 20)
+        assert [each.name for each in disk.iterdir()] == ["filler"]
         gc.collect()  # a file that is open would keep the disk

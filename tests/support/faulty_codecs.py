@@ -15,6 +15,7 @@ from ray import get_runtime_context
 
 from pipeline.corpus.decode import DecodedClip, decode_clip
 from pipeline.errors import NodeError
+from pipeline.output import parquet_file
 from pipeline.worker import decode_child
 from pipeline.worker.codec_request import CodecRequest
 from xy_codec.contract import Codec, Encoded, Tag, Waveform
@@ -106,4 +107,13 @@ class ImpatientRequest(CodecRequest):
 
     def load(self) -> Codec:
         decode_child.HANG_SECONDS = 3.0
+        return FakeCodec()
+
+
+@dataclass(frozen=True, slots=True)
+class SpillingRequest(CodecRequest):
+    """Asks for a codec whose worker builds every part on its disk, as it does those over 64 MB."""
+
+    def load(self) -> Codec:
+        parquet_file._MEMORY_BYTES = 0
         return FakeCodec()

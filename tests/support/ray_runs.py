@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -22,7 +23,9 @@ from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.run import RunRequest, run_tokenize
 from pipeline.fleet.scheduler import Scheduler
 from pipeline.fleet.summary import RunSummary
+from pipeline.output.manifest import list_manifests
 from pipeline.storage.client import Storage
+from pipeline.storage.location import join
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
 from pipeline.worker.worker import ShardWorker
@@ -33,6 +36,8 @@ from tests.support.shard_maker import pairs, write_shard
 from xy_codec.fake import FakeCodec
 
 T = TypeVar("T")
+Place = Path | str
+LOCAL = Storage()
 RULES = ReadRules(decoder="tests.support.faulty_codecs:decode_slowly")
 # Ray refuses an object store below 75 MiB; nothing of ours goes through it.
 NODE: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 80 << 20}
@@ -78,22 +83,26 @@ def make_shards(folder: Path, num_shards: int, num_clips: int = 20) -> Path:
     return folder
 
 
-def snapshot(output: Path) -> dict[str, bytes]:
+def snapshot(output: Place, storage: Storage = LOCAL) -> dict[str, bytes]:
     """Every byte that two equal runs must have in common; a kill may leave a temporary file."""
-    files = (path for name in FOLDERS for path in (output / name).rglob("[!.]*") if path.is_file())
-    return {str(path.relative_to(output)): path.read_bytes() for path in files}
+    root = str(output)
+    urls = [each.url for name in FOLDERS for each in storage.list_files(join(root, name))]
+    shown = (url for url in urls if not url.rpartition("/")[2].startswith("."))
+    return {url.removeprefix(root): storage.read_bytes(url) for url in shown}
 
 
-def undisturbed(inputs: Path, output: Path) -> dict[str, bytes]:
+def undisturbed(inputs: Place, output: Path, storage: Storage = LOCAL) -> dict[str, bytes]:
     """The same shards through one worker in this process, without Ray."""
-    settings = worker_settings(output, RULES)
-    shards = list_shards([str(inputs)], Storage())
+    settings = replace(worker_settings(output, RULES), storage=storage)
+    shards = list_shards([str(inputs)], storage)
     assert all(o.is_done for o in ShardWorker(settings, FakeCodec()).run(iter(shards)))
     return snapshot(output)
 
 
-def request_for(inputs: Path, output: Path, rules: ReadRules) -> RunRequest:
-    return RunRequest((str(inputs),), str(output), rules, Storage(), Tuning(1), quiet=True)
+def request_for(
+    inputs: Place, output: Place, rules: ReadRules, storage: Storage = LOCAL
+) -> RunRequest:
+    return RunRequest((str(inputs),), str(output), rules, storage, Tuning(1), quiet=True)
 
 
 class RayRun:
@@ -106,22 +115,22 @@ class RayRun:
 
     def __init__(
         self,
-        inputs: Path,
-        output: Path,
+        inputs: Place,
+        output: Place,
         workers: int = 2,
         codec: CodecRequest | None = None,
         policy: QuarantinePolicy | None = None,
         rules: ReadRules = RULES,
         hang_minutes: float = 15.0,
         load_minutes: float = 30.0,
+        storage: Storage = LOCAL,
     ) -> None:
         options = RayOptions(
             workers, cpus_per_worker=1, hang_minutes=hang_minutes, load_minutes=load_minutes
         )
         self.engine = RayEngine(codec or CodecRequest("fake"), options, policy)
         self.workers = workers
-        self.request = request_for(inputs, output, rules)
-        self.output = output
+        self.request = request_for(inputs, output, rules, storage)
         self.summary: RunSummary | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -195,7 +204,7 @@ class RayRun:
         return [start.pid for start in list(self.engine.worker_starts)]
 
     def num_done(self) -> int:
-        return len(list((self.output / "manifests").rglob("*.json")))
+        return len(list_manifests(self.request.storage, self.request.output))
 
     def kill_worker(self, sign: int = signal.SIGKILL) -> None:
         pids = self._wait_for(lambda: self.worker_pids, "a worker")

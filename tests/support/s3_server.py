@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,19 +27,51 @@ class ServerError(Exception):
     """The server did not come up; the message ends with its log."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class S3Server:
-    """A running server: where it listens, where it keeps its data and its process id."""
+    """A server: where it keeps its data and its log, and on which ports it listens."""
 
-    url: str
     folder: Path
-    pid: int
+    ports: list[int]
+    secret: str = SECRET_KEY
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    def start(self, secret: str = SECRET_KEY) -> None:
+        """Start it, with the data that an earlier start left, and wait until it takes writes."""
+        self.secret = secret
+        _write_identities(self.folder / "s3.json", secret)
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                _command(self.folder, self.ports),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env={**os.environ, "HOME": str(self.folder)},
+            )
+        _wait_ready(self._process, self)
+
+    def stop(self, sign: int = signal.SIGTERM) -> None:
+        """End it as an orderly end or a crash does."""
+        if self._process is None:
+            return
+        self._process.send_signal(sign)
+        try:
+            self._process.wait(timeout=1)  # it drains for 10 s; a test's data needs no farewell
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
 
     def storage_options(self, url: str | None = None) -> dict[str, Any]:
         """The s3fs options for this server, or for a proxy in front of it at `url`."""
         return {
             "key": ACCESS_KEY,
-            "secret": SECRET_KEY,
+            "secret": self.secret,
             "client_kwargs": {"endpoint_url": url or self.url, "region_name": "us-east-1"},
         }
 
@@ -46,7 +79,7 @@ class S3Server:
         """The environment in which any S3 client finds this server by itself."""
         return {
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_ENDPOINT_URL": url or self.url,
             "AWS_DEFAULT_REGION": "us-east-1",
         }
@@ -105,8 +138,8 @@ def _command(folder: Path, ports: list[int]) -> list[str]:
     ]
 
 
-def _write_identities(path: Path) -> None:
-    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+def _write_identities(path: Path, secret: str) -> None:
+    credentials = [{"accessKey": ACCESS_KEY, "secretKey": secret}]
     actions = ["Admin", "Read", "Write", "List", "Tagging"]
     tester = {"name": "tester", "credentials": credentials, "actions": actions}
     readable = [f"Read:{PUBLIC_BUCKET}", f"List:{PUBLIC_BUCKET}"]
@@ -153,24 +186,9 @@ def _wait_ready(process: subprocess.Popen[bytes], server: S3Server) -> None:
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """Run a server on free ports with its data in `folder`; it is gone when the block ends."""
     (folder / "data").mkdir(parents=True, exist_ok=True)
-    _write_identities(folder / "s3.json")
-    ports = free_ports(4)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            _command(folder, ports),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            env={**os.environ, "HOME": str(folder)},
-        )
-    server = S3Server(f"http://127.0.0.1:{ports[0]}", folder, process.pid)
+    server = S3Server(folder, free_ports(4))
     try:
-        _wait_ready(process, server)
+        server.start()
         yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=1)  # it drains for 10 s; a test's data needs no farewell
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        server.stop()
