@@ -10,12 +10,19 @@ import os
 import random
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.output.manifest import list_manifests
+from pipeline.storage.client import Storage
+from tests.support.faulty_codecs import SpillingRequest
 from tests.support.fleet_simulation import failures, run_simulation, world
 from tests.support.ray_runs import (
     NODE,
@@ -24,7 +31,10 @@ from tests.support.ray_runs import (
     ray_cluster_of,
     snapshot,
     undisturbed,
+    wait_for,
 )
+from tests.support.s3_server import S3Server, s3_server
+from tests.support.tmpfs import fill, mounted_tmpfs
 
 SMALL_SEEDS = range(1_000, 2_000)
 BIG = (250_000, 1_000)
@@ -60,27 +70,140 @@ def prove_big(num_shards: int, num_workers: int) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Kills:
+    """Runs from an S3 server to itself on a cluster of two nodes, each disturbed once."""
+
+    cluster: Any
+    server: S3Server
+    root: Path
+    rng: random.Random
+    inputs: str = "s3://kills/in"
+
+    @property
+    def storage(self) -> Storage:
+        """As users have it: the keys are in the credentials file, which may change."""
+        return Storage({"s3": {"client_kwargs": self.server.storage_options()["client_kwargs"]}})
+
+    def write_keys(self) -> None:
+        """Write the keys that the server takes now."""
+        keys = self.server.environment()
+        lines = ["[default]"] + [
+            f"{name.lower()} = {keys[name]}"
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        ]
+        Path(os.environ["AWS_SHARED_CREDENTIALS_FILE"]).write_text("\n".join(lines))
+
+    def run(self, output: str, workers: int = 2, **options: Any) -> RayRun:
+        """Start a run and wait for its first shard."""
+        return RayRun(
+            self.inputs, output, workers, storage=self.storage, **options
+        ).start_together()
+
+    def worker(self, output: str) -> str:
+        """A worker dies, or gets the notice of a spot node."""
+        run, sign = self.run(output), self.rng.choice([signal.SIGKILL, signal.SIGTERM])
+        wait = self._wait(6)
+        run.kill_worker(sign)
+        return f"{sign.name} to a worker after {wait}{left_by(run)}"
+
+    def node(self, output: str) -> str:
+        """The node of one worker is torn away."""
+        with self._node() as node:
+            run = self.run(output, 3)
+            wait = self._wait(6)
+            self.cluster.remove_node(node, allow_graceful=False)
+            return f"a node lost after {wait}{left_by(run)}"
+
+    def disk(self, output: str) -> str:
+        """The disk of one node fills up."""
+        folder = Path(tempfile.mkdtemp(dir=self.root))
+        with (
+            mounted_tmpfs(folder, "size=1m") as disk,
+            self._node(env_vars={"TMPDIR": str(disk)}),
+        ):
+            run = self.run(output, 3, codec=SpillingRequest("fake"))
+            wait = self._wait(3)
+            fill(disk)
+            return f"the disk of a node full after {wait}{left_by(run)}"
+
+    def driver(self, output: str) -> str:
+        """The driver dies; the same command goes on."""
+        words = [self.inputs, output, "--codec", "fake", "--workers", "2", "--cpus-per-worker", "1"]
+        command = [sys.executable, "-m", "jobs", "tokenize", *words, "--quiet"]
+        command += ["--cluster", self.cluster.address]
+        env = os.environ | {"AWS_ENDPOINT_URL": self.server.url}
+        first = subprocess.Popen(command, env=env)
+        wait_for(lambda: list_manifests(self.storage, output) or first.poll(), "a shard")
+        wait = self._wait(1)
+        first.kill()
+        first.wait()
+        if code := subprocess.run(command, env=env).returncode:
+            sys.exit(f"the second driver ended with exit code {code}")
+        return f"SIGKILL to the driver {wait} after its first shard"
+
+    def server_crash(self, output: str) -> str:
+        """The S3 server crashes and comes back after up to a minute."""
+        run = self.run(output)
+        wait = self._wait(3)
+        self.server.stop(signal.SIGKILL)
+        gone = self._wait(60)
+        self.server.start(self.server.secret)
+        return f"the S3 server crashed after {wait}, for {gone}{left_by(run)}"
+
+    def credentials(self, output: str) -> str:
+        """The keys expire; some time later new ones stand in the credentials file."""
+        run = self.run(output)
+        wait = self._wait(3)
+        self.server.stop(signal.SIGKILL)
+        self.server.start(f"{self.server.secret}-renewed")
+        gone = self._wait(30)
+        self.write_keys()
+        return f"keys expired after {wait}, renewed after {gone}{left_by(run)}"
+
+    def _wait(self, longest: float) -> str:
+        seconds = self.rng.uniform(0, longest)
+        time.sleep(seconds)
+        return f"{seconds:.1f} s"
+
+    @contextmanager
+    def _node(self, **options: Any) -> Iterator[Any]:
+        node = self.cluster.add_node(num_cpus=1, **NODE, **options)
+        try:
+            yield node
+        finally:
+            with suppress(Exception):
+                self.cluster.remove_node(node, allow_graceful=False)
+
+
+def left_by(run: RayRun) -> str:
+    """Wait for the end of a run; nothing if it did all of it."""
+    summary = run.finish(600)
+    return f": {len(summary.failed)} shards failed" if summary.failed else ""
+
+
 def prove_kills(count: int, seed: int) -> Iterator[str]:
-    """Kill a worker or a node at random moments; the bytes equal those of a calm run."""
+    """Disturb runs at random moments; the bytes equal those of a calm run."""
     rng = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="xytok-prove-") as folder, ray_cluster_of(2) as cluster:
+    with tempfile.TemporaryDirectory(prefix="xytok-prove-") as folder:
         root = Path(folder)
-        inputs = make_shards(root / "in", 12, num_clips=30)
-        expected = undisturbed(inputs, root / "calm")
-        for number in range(count):
-            kind = rng.choice(["worker", "worker", "spot notice", "node"])
-            moment = rng.uniform(0.0, 6.0)
-            node = cluster.add_node(num_cpus=1, **NODE) if kind == "node" else None
-            run = RayRun(inputs, root / f"out{number}", 3 if node else 2).start_together()
-            time.sleep(moment)
-            if node is not None:
-                cluster.remove_node(node, allow_graceful=False)
-            else:
-                run.kill_worker(signal.SIGTERM if kind == "spot notice" else signal.SIGKILL)
-            summary = run.finish()
-            if summary.failed or snapshot(root / f"out{number}") != expected:
-                sys.exit(f"kill {number} (seed {seed}): {kind} after {moment:.1f} s")
-            yield f"{kind} killed {moment:.1f} s after the first shard | equal bytes | -"
+        os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(root / "credentials")
+        with s3_server(root / "s3") as server, ray_cluster_of(2) as cluster:
+            kills = Kills(cluster, server, root, rng)
+            kills.write_keys()
+            filesystem, _ = kills.storage.filesystem("s3://kills")
+            filesystem.mkdir("kills")
+            local = make_shards(root / "in", 12, num_clips=30)
+            filesystem.put(str(local), "kills/in", recursive=True)
+            expected = undisturbed(kills.inputs, root / "calm", kills.storage)
+            kinds = [kills.worker, kills.node, kills.driver]
+            kinds += [kills.disk, kills.server_crash, kills.credentials]
+            for number in range(count):
+                output = f"s3://kills/out{number}"
+                what = kinds[number % len(kinds)](output)
+                if snapshot(output, kills.storage) != expected:
+                    sys.exit(f"kill {number} (seed {seed}): {what}: the bytes differ")
+                yield f"{what} | equal bytes | -"
 
 
 def main() -> None:

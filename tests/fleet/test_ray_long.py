@@ -99,7 +99,7 @@ def test_a_crashed_s3_server_that_comes_back_costs_no_clip(
         expected = undisturbed("s3://crash/in", tmp_path / "calm", storage)
         run = RayRun("s3://crash/in", "s3://crash/out", storage=storage).start_together()
         server.stop(signal.SIGKILL)
-        time.sleep(10)
+        wait_for(lambda: "the run pauses" in caplog.text, "the pause")
         server.start()
         assert run.finish().done == 6
         assert snapshot("s3://crash/out", storage) == expected
