@@ -1,8 +1,8 @@
-"""Keeps products of matrices independent of threads and memory alignment on CPUs without AVX-512.
+"""Keeps products of matrices independent of threads and memory alignment.
 
-There, torch's library of products (MKL) rounds by both unless a mode is set. The mode must stand in
-the environment before the first product of the process, so `xy_codec/__init__.py` sets it; a value
-that is set already stays. With AVX-512 no difference was seen.
+Torch's library of products (MKL) rounds by both unless a mode is set. The mode must stand in the
+environment before the first product of the process, so `xy_codec/__init__.py` sets it; a value that
+is set already stays.
 """
 
 import os
@@ -18,11 +18,13 @@ def set_mkl_mode() -> None:
             flags = next((line for line in lines if line.startswith("flags")), "").split()
     except OSError:
         return
-    if flags and "avx512f" not in flags:
-        os.environ.setdefault(VARIABLE, "AVX2" if "avx2" in flags else "COMPATIBLE")
+    modes = {"avx512f": "AVX512,STRICT", "avx2": "AVX2"}
+    if flags:
+        mode = next((mode for flag, mode in modes.items() if flag in flags), "COMPATIBLE")
+        os.environ.setdefault(VARIABLE, mode)
 
 
 def mkl_mode() -> str:
     """The mode as a part of a platform's name; empty where none is set."""
     mode = os.environ.get(VARIABLE, "")
-    return f"/mkl-{mode.lower()}" if mode else ""
+    return f"/mkl-{mode.lower().replace(',', '-')}" if mode else ""

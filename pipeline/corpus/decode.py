@@ -39,6 +39,7 @@ _MAX_WHOLE_SAMPLES = 1 << 28
 # Codes of libsndfile.
 _UNKNOWN_FORMAT = 1
 _NO_MEMORY = 17
+_TORCH_HAS_NO_MEMORY = "can't allocate memory"
 _SHOWN_BYTES = 8
 # No recording of speech has a lower rate.
 MIN_RATE_HZ = 2000
@@ -129,6 +130,10 @@ def decode_clip(
     except (OSError, MemoryError) as error:
         # The bytes lie in memory and their length was checked, so the clip cannot be the cause.
         raise _node_error(error) from error
+    except RuntimeError as error:
+        if _TORCH_HAS_NO_MEMORY in str(error):
+            raise _node_error(error) from error
+        raise
     except ValueError as error:
         return ClipFault(Reason.UNDECODABLE, " ".join(str(error).split())[:200])
 

@@ -232,8 +232,9 @@ def hold_lease(storage: Storage, output: str, *, wait: bool) -> Iterator[Lease]:
 
     Where another driver holds it: without `wait`, watch whether that one lives, and raise if so.
     """
-    # One request that hangs must not take as long as the lease lasts.
-    quick = replace(storage, timeout_seconds=4.0, policy=RetryPolicy(attempts=2))
+    # One request that hangs must not take as long as the lease lasts, nor the pause before a retry.
+    policy = RetryPolicy(attempts=2, longest_pause_seconds=1.0)
+    quick = replace(storage, timeout_seconds=4.0, policy=policy)
     lease = Lease(quick, output, _seconds_since_boot, Holder.here())
     is_over = threading.Event()
     thread = threading.Thread(

@@ -25,6 +25,7 @@ from pipeline.storage.client import Storage
 from tests.support.faulty_codecs import SpillingRequest
 from tests.support.fleet_simulation import failures, run_simulation, world
 from tests.support.ray_runs import (
+    LOCAL,
     NODE,
     RayRun,
     make_shards,
@@ -72,18 +73,36 @@ def prove_big(num_shards: int, num_workers: int) -> str:
 
 @dataclass(frozen=True)
 class Kills:
-    """Runs from an S3 server to itself on a cluster of two nodes, each disturbed once."""
+    """Runs from an S3 server to itself on a cluster, each disturbed once.
+
+    All processes find the server in the environment and its keys in the credentials file.
+    """
 
     cluster: Any
     server: S3Server
     root: Path
     rng: random.Random
+    storage: Storage = LOCAL  # with no options of its own
     inputs: str = "s3://kills/in"
 
-    @property
-    def storage(self) -> Storage:
-        """As users have it: the keys are in the credentials file, which may change."""
-        return Storage({"s3": {"client_kwargs": self.server.storage_options()["client_kwargs"]}})
+    def all(self, count: int) -> Iterator[str]:
+        """Disturb so many runs, in every way by turns."""
+        self.write_keys()
+        filesystem, _ = self.storage.filesystem("s3://kills")
+        filesystem.mkdir("kills")
+        local = make_shards(self.root / "in", 12, num_clips=30)
+        filesystem.put(str(local), "kills/in", recursive=True)
+        slow = undisturbed(self.inputs, self.root / "calm", self.storage)
+        # A command has no slow decoder, which is part of what outputs say of themselves.
+        subprocess.run(self.command("s3://kills/calm"), check=True)
+        quick = snapshot("s3://kills/calm", self.storage)
+        ways = [self.worker, self.node, self.driver, self.disk, self.server_crash, self.credentials]
+        for number in range(count):
+            output, way = f"s3://kills/out{number}", ways[number % len(ways)]
+            what = way(output)
+            if snapshot(output, self.storage) != (quick if way == self.driver else slow):
+                sys.exit(f"kill {number}: {what}: the bytes differ")
+            yield f"{what} | equal bytes | -"
 
     def write_keys(self) -> None:
         """Write the keys that the server takes now."""
@@ -99,6 +118,12 @@ class Kills:
         return RayRun(
             self.inputs, output, workers, storage=self.storage, **options
         ).start_together()
+
+    def command(self, output: str) -> list[str]:
+        """A run as users start it."""
+        words = [self.inputs, output, "--codec", "fake", "--workers", "2", "--cpus-per-worker", "1"]
+        where = ["--cluster", self.cluster.address, "--quiet"]
+        return [sys.executable, "-m", "jobs", "tokenize", *words, *where]
 
     def worker(self, output: str) -> str:
         """A worker dies, or gets the notice of a spot node."""
@@ -129,16 +154,12 @@ class Kills:
 
     def driver(self, output: str) -> str:
         """The driver dies; the same command goes on."""
-        words = [self.inputs, output, "--codec", "fake", "--workers", "2", "--cpus-per-worker", "1"]
-        command = [sys.executable, "-m", "jobs", "tokenize", *words, "--quiet"]
-        command += ["--cluster", self.cluster.address]
-        env = os.environ | {"AWS_ENDPOINT_URL": self.server.url}
-        first = subprocess.Popen(command, env=env)
+        first = subprocess.Popen(self.command(output))
         wait_for(lambda: list_manifests(self.storage, output) or first.poll(), "a shard")
         wait = self._wait(1)
         first.kill()
         first.wait()
-        if code := subprocess.run(command, env=env).returncode:
+        if code := subprocess.run(self.command(output)).returncode:
             sys.exit(f"the second driver ended with exit code {code}")
         return f"SIGKILL to the driver {wait} after its first shard"
 
@@ -187,23 +208,14 @@ def prove_kills(count: int, seed: int) -> Iterator[str]:
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="xytok-prove-") as folder:
         root = Path(folder)
-        os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(root / "credentials")
-        with s3_server(root / "s3") as server, ray_cluster_of(2) as cluster:
-            kills = Kills(cluster, server, root, rng)
-            kills.write_keys()
-            filesystem, _ = kills.storage.filesystem("s3://kills")
-            filesystem.mkdir("kills")
-            local = make_shards(root / "in", 12, num_clips=30)
-            filesystem.put(str(local), "kills/in", recursive=True)
-            expected = undisturbed(kills.inputs, root / "calm", kills.storage)
-            kinds = [kills.worker, kills.node, kills.driver]
-            kinds += [kills.disk, kills.server_crash, kills.credentials]
-            for number in range(count):
-                output = f"s3://kills/out{number}"
-                what = kinds[number % len(kinds)](output)
-                if snapshot(output, kills.storage) != expected:
-                    sys.exit(f"kill {number} (seed {seed}): {what}: the bytes differ")
-                yield f"{what} | equal bytes | -"
+        with s3_server(root / "s3") as server:
+            os.environ |= {
+                "AWS_SHARED_CREDENTIALS_FILE": str(root / "credentials"),
+                "AWS_ENDPOINT_URL": server.url,
+                "AWS_DEFAULT_REGION": "us-east-1",
+            }
+            with ray_cluster_of(2) as cluster:
+                yield from Kills(cluster, server, root, rng).all(count)
 
 
 def main() -> None:

@@ -50,6 +50,15 @@ def proxy(s3: S3Server, bucket: Any) -> Iterator[FaultProxy]:
         yield proxy
 
 
+@pytest.fixture
+def quick_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "_FIRST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(breaker, "_LONGEST_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(driver, "_REPORT_SECONDS", 0.05)
+    # A lease that could not be released is taken over soon.
+    monkeypatch.setattr(lease, "STALE_SECONDS", 1.0)
+
+
 def storage_at(s3: S3Server, url: str | None = None, timeout: float = 20.0) -> Storage:
     return Storage({"s3": s3.storage_options(url)}, QUICK, timeout)
 
@@ -97,13 +106,14 @@ def test_passing_faults_cost_nothing_but_time(
 
 
 def test_a_put_that_always_fails_half_way_leaves_nothing_that_counts_as_done(
-    s3: S3Server, bucket: Any, proxy: FaultProxy
+    s3: S3Server, bucket: Any, proxy: FaultProxy, quick_breaker: None
 ) -> None:
     proxy.faults.rule = lambda method, path, number: (
         "half" if method == "PUT" and "/tokens/" in path else None
     )
+    storage = replace(storage_at(s3, proxy.url), policy=replace(QUICK, attempts=2))
     with pytest.raises(PipelineError, match="writing `s3://faults/never/tokens"):
-        assert not tokenize(storage_at(s3, proxy.url), "never").failed
+        assert not tokenize(storage, "never").failed
     assert not list_manifests(storage_at(s3), "s3://faults/never")
     assert tokenize(storage_at(s3), "never").done == NUM_SHARDS
     assert contents(bucket, "never") == contents(bucket, "calm")
@@ -122,15 +132,6 @@ class Outage:
             return None
         self.left -= 1
         return self.fault
-
-
-@pytest.fixture
-def quick_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "_FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(breaker, "_LONGEST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(driver, "_REPORT_SECONDS", 0.05)
-    # A lease that could not be released is taken over soon.
-    monkeypatch.setattr(lease, "STALE_SECONDS", 1.0)
 
 
 @pytest.mark.parametrize(
