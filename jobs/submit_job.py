@@ -29,7 +29,7 @@ def submit(
     """
     from pipeline.errors import UsageError
     from pipeline.fleet.ray import submission as jobs_api
-    from pipeline.storage.location import check_no_secret
+    from pipeline.storage.location import check_means_the_same_elsewhere, check_no_secret
     from pipeline.storage.options import check_storage_argument
 
     inputs, output = options.paths()
@@ -42,6 +42,8 @@ def submit(
         )
     for url in (*inputs, output, *options.codec.urls()):
         check_no_secret(url)
+    for url in (*inputs, output):
+        check_means_the_same_elsewhere(url.removeprefix("@"))
     if options.engine == "inline":
         raise UsageError(
             "`--engine inline` would use one process of the head; expected `ray`, which uses the "

@@ -56,12 +56,22 @@ class Shard:
     @property
     def part_path(self) -> str:
         """The part's path below the output."""
-        return f"tokens/{self.stem}.parquet"
+        return part_path(self.stem)
 
     @property
     def reject_path(self) -> str:
         """The reject file's path below the output."""
-        return f"rejects/{self.stem}.parquet"
+        return reject_path(self.stem)
+
+
+def part_path(stem: str) -> str:
+    """The path of a shard's part below the output."""
+    return f"tokens/{stem}.parquet"
+
+
+def reject_path(stem: str) -> str:
+    """The path of a shard's reject file below the output."""
+    return f"rejects/{stem}.parquet"
 
 
 def source_hash(size_bytes: int, etag: str) -> str:

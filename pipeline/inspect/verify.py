@@ -13,7 +13,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError, PipelineError, RefusedError
+from pipeline.corpus.shard import part_path, reject_path
+from pipeline.errors import InputError, OutputError, RefusedError
 from pipeline.fleet.progress import show_progress
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import (
@@ -23,7 +24,7 @@ from pipeline.output.manifest import (
     ManifestName,
     WrittenFile,
     list_manifests,
-    read_named_manifests,
+    read_manifest,
 )
 from pipeline.output.parquet_layout import IDENTITY_KEY
 from pipeline.output.run_record import RunRecord, read_run_record
@@ -34,6 +35,10 @@ from pipeline.storage.location import join, normalise, redact
 _CHECKERS = 8
 _AT_A_TIME = 1024
 _SIZE_COLUMNS = ("part_path", "part_size_bytes", "reject_file_path", "reject_file_size_bytes")
+_REDO = (
+    "delete the manifest of each faulty shard (`manifests/…` of the same name) and run the same "
+    "command again: it makes these shards anew"
+)
 _FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/")
 
 
@@ -68,6 +73,7 @@ class Verification:
             *(f"fault     {fault.path}: {fault.problem}" for fault in self.faults),
             *(f"leftover  {path}" for path in kept),
             *(f"removed   {path}" for path in self.removed),
+            *([f"to do     {_REDO}"] if self.faults else []),
         ]
 
 
@@ -141,12 +147,9 @@ def _size_fault(path: str, found: int | None, wanted: int) -> Fault | None:
 
 def _check_bytes(check: "_Check", names: Sequence[ManifestName]) -> Iterator[_Checked]:
     with ThreadPoolExecutor(_CHECKERS) as pool:
-        # Manifests of a few shards at a time, so that memory does not grow with the output.
+        # A few shards at a time, so that memory does not grow with the output.
         for start in range(0, len(names), _AT_A_TIME):
-            some = names[start : start + _AT_A_TIME]
-            manifests = read_named_manifests(check.storage, check.output, some)
-            paths = [[file.path for file in _files_of(manifest)] for manifest in manifests]
-            yield from zip(paths, pool.map(check.shard, manifests, some), strict=True)
+            yield from pool.map(check.shard, names[start : start + _AT_A_TIME])
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +160,17 @@ class _Check:
     sizes: Mapping[str, int]
     sources: bool
 
-    def shard(self, manifest: Manifest, name: ManifestName) -> list[Fault]:
-        """Everything that is wrong with one finished shard."""
+    def shard(self, name: ManifestName) -> _Checked:
+        """The files of one finished shard, and everything that is wrong with it."""
+        paths = [part_path(name.stem), reject_path(name.stem)]
         try:
+            manifest = read_manifest(self.storage, join(self.output, name.path))
             manifest.check_balance()
-        except PipelineError as error:
-            return [Fault(name.path, str(error))]
-        faults = [fault for file in _files_of(manifest) for fault in self._file(file)]
-        return faults + (list(self._source(manifest)) if self.sources else [])
+        except OutputError as error:
+            return paths, [Fault(name.path, str(error))]
+        files = (manifest.part, manifest.reject_file)
+        faults = [fault for file in files for fault in self._file(file)]
+        return paths, faults + (list(self._source(manifest)) if self.sources else [])
 
     def _file(self, file: WrittenFile) -> Iterator[Fault]:
         fault = _size_fault(file.path, self.sizes.get(file.path), file.size_bytes)
@@ -196,7 +202,3 @@ class _Check:
         before = (manifest.source_size_bytes, manifest.source_etag)
         if (source.size_bytes, source.etag) != before:
             yield Fault(shown, "the source was replaced since; redo it with `--redo-changed`")
-
-
-def _files_of(manifest: Manifest) -> Sequence[WrittenFile]:
-    return manifest.part, manifest.reject_file

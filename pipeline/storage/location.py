@@ -27,6 +27,16 @@ def local_path(url: str) -> str:
     return url.split("://", 1)[1] if "://" in url else url
 
 
+def check_means_the_same_elsewhere(url: str) -> None:
+    """Refuse a path that another machine would look for in a folder of its own."""
+    if is_local(url) and not local_path(url).startswith("/"):
+        raise UsageError(
+            f"`{url}` is a relative path, which the job would look for in a folder of its own on "
+            "the cluster; expected the URL of a bucket, or an absolute path on a disk that all "
+            "nodes have"
+        )
+
+
 def normalise(url: str) -> str:
     """One spelling for a place: absolute local paths without `file://`, no trailing slash."""
     if is_local(url):

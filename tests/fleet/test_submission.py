@@ -8,7 +8,7 @@ from ray.exceptions import AuthenticationError
 
 from jobs import cli
 
-WORDS = ("submit", "in", "out", "--codec", "fake")
+WORDS = ("submit", "s3://b/in", "s3://b/out", "--codec", "fake")
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +79,18 @@ def test_a_server_that_wants_a_token_is_one_message(
     said = capsys.readouterr().err
     assert "`http://head:8265`, from `--cluster`" in said
     assert "AuthenticationError" in said
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (["in", "s3://b/out"], "in"),
+        (["s3://b/in", "out"], "out"),
+        (["@a.txt", "s3://b/o"], "a.txt"),
+    ],
+)
+def test_paths_that_the_cluster_would_look_for_elsewhere_are_refused(
+    paths: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["submit", *paths, "--codec", "fake", "--cluster", "http://127.0.0.1:9"]) == 2
+    assert f"`{named}` is a relative path" in capsys.readouterr().err

@@ -150,7 +150,7 @@ def test_a_wrong_url_is_refused_and_not_shown(tmp_path: Path) -> None:
 def test_submit_takes_no_url_that_the_job_api_would_show(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words = ["submit", "in", "out", "--codec", "fake", "--cluster", "http://127.0.0.1:1"]
+    words = ["submit", "/in", "/out", "--codec", "fake", "--cluster", "http://127.0.0.1:1"]
     assert cli.run([*words, "--webhook", f"https://host/{SECRET}"]) == 2
     error = capsys.readouterr().err
     assert "expected `@FILE`" in error

@@ -168,6 +168,8 @@ def test_a_quick_check_finds_lost_files_and_wrong_sizes_without_reading_one(
         f"fault     {part.relative_to(output)}: has 4 bytes, not {size}",
         f"fault     {reject.relative_to(output)}: is missing",
         "leftover  tokens/orphan.parquet",
+        "to do     delete the manifest of each faulty shard (`manifests/…` of the same name) and "
+        "run the same command again: it makes these shards anew",
     ]
 
 
@@ -177,6 +179,22 @@ def test_a_missing_part_and_a_replaced_source_are_found(output: Path, tmp_path: 
     problems = [fault.problem for fault in verify_output(str(output), STORAGE).faults]
     assert problems[0] == "is missing"
     assert "was replaced" in problems[1]
+
+
+def test_a_broken_manifest_is_a_fault_of_one_shard_and_what_verify_says_mends_it(
+    output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = next((output / "manifests").rglob("a.*.json"))
+    manifest.write_text('{"codes": ')
+    next((output / "rejects").rglob("b.parquet")).unlink()
+    assert cli.run(["verify", str(output), "--clean"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "checked   2 shards, 2 faults, 0 leftovers, 0 removed"
+    assert f"{manifest.name}` cannot be read" in told[1]
+    for shard in "ab":
+        next((output / "manifests").rglob(f"{shard}.*.json")).unlink()
+    assert tokenize(tmp_path) == 0
+    assert cli.run(["verify", str(output)]) == 0
 
 
 def test_clean_removes_leftovers_and_nothing_else(output: Path) -> None:

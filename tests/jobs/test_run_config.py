@@ -129,8 +129,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, ray_submissi
 def test_submit_sends_the_options_and_not_the_file(
     corpus: Path, sent: list[tuple[str | None, ray_submission.Submission]]
 ) -> None:
-    config = write_config(corpus, "limit: 2\nrequire-json: true\noutput: out\n")
-    words = ["submit", "in", "--config", config, "--codec", "fake", "--workers", "3"]
+    config = write_config(corpus, "limit: 2\nrequire-json: true\noutput: /out\n")
+    words = ["submit", "/in", "--config", config, "--codec", "fake", "--workers", "3"]
     words += ["--cluster", "http://head:8265", "--max-reject-rate", "0.1", "--no-wait", "--json"]
     assert cli.run(words) == 0
     [(cluster, submission)] = sent
@@ -140,17 +140,17 @@ def test_submit_sends_the_options_and_not_the_file(
         "--json",
         "--limit=2",
         "--max-reject-rate=0.1",
-        "--output=out",
+        "--output=/out",
         "--require-json",
         "--workers=3",
-        "in",
+        "/in",
     ]
 
 
 def test_what_submit_sends_parses_to_the_same_options(
     sent: list[tuple[str | None, ray_submission.Submission]],
 ) -> None:
-    words = "a b --codec fake --where x>1 --max-member-bytes 5MiB --compile --decode-threads 2"
+    words = "/a /b --codec fake --where x>1 --max-member-bytes 5MiB --compile --decode-threads 2"
     assert cli.run(["submit", *words.split()]) == 0
     assert options_of(*sent[0][1].arguments) == options_of(*words.split())
 
