@@ -46,8 +46,7 @@ NUM_SHARDS = 16
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    head = {"include_dashboard": True, "dashboard_port": 0}
-    with ray_cluster_of(num_cpus=3, **head) as cluster:
+    with ray_cluster_of(num_cpus=3, include_dashboard=True) as cluster:
         yield cluster
 
 

@@ -15,7 +15,6 @@ import pytest
 
 from jobs import cli
 from tests.support.ray_runs import make_shards, ray_cluster_of, wait_for
-from tests.support.s3_server import free_ports
 
 pytestmark = [
     pytest.mark.slow,
@@ -28,9 +27,7 @@ NUM_SHARDS = 24
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    # Another cluster of this machine may have the agent's usual port.
-    head = {"dashboard_port": 0, "dashboard_agent_listen_port": free_ports(1)[0]}
-    with ray_cluster_of(num_cpus=2, include_dashboard=True, **head) as cluster:
+    with ray_cluster_of(num_cpus=2, include_dashboard=True) as cluster:
         yield "http://" + str(cluster.head_node.webui_url)
 
 

@@ -32,6 +32,7 @@ from pipeline.worker.worker import ShardWorker
 from tests.support.faulty_codecs import GATE
 from tests.support.inline_run import worker_settings
 from tests.support.places import ROOT
+from tests.support.s3_server import free_ports
 from tests.support.shard_maker import pairs, write_shard
 from xy_codec.fake import FakeCodec
 
@@ -63,6 +64,9 @@ def ray_cluster_of(num_cpus: int, **head: Any) -> Iterator[Any]:
     # Submitted jobs run the `python` of the cluster's path.
     os.environ |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{before.get('PATH', '')}"}
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    if head.get("include_dashboard"):
+        # Another cluster of this machine may have the usual ports.
+        head |= {"dashboard_port": 0, "dashboard_agent_listen_port": free_ports(1)[0]}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_cpus, **NODE, **head})
     ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
     try:
