@@ -87,16 +87,3 @@ def test_impossible_numbers_are_refused_before_anything_is_measured(capsys, flag
     captured = capsys.readouterr()
     assert f"`{flag} {value}`; expected more than 0" in captured.err
     assert "measuring" not in captured.err
-
-
-@pytest.mark.slow
-def test_bench_prints_a_table_for_the_bundled_codec(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    code = run(["bench", *SHORT, "--storage", str(tmp_path), "--speed", "10000"])
-    printed = capsys.readouterr().out
-    assert code == 0
-    assert "overlap_seconds 10" in printed
-    assert "10,000.0 × real time, assumed" in printed
-    assert "decode" in printed
-    assert find_speed(CodecRequest("xy-nano")) is not None
-    assert [path.name for path in tmp_path.rglob("*.json")] == ["speeds.json"]

@@ -1,21 +1,27 @@
 """Ray workers may die in any way: the output equals that of a run that nothing disturbed."""
 
+import logging
 import re
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
+from pipeline.corpus.listing import list_shards
 from pipeline.errors import WorkerError
 from pipeline.fleet.pool import Loaded
 from pipeline.fleet.quarantine import QuarantinePolicy
+from pipeline.fleet.ray.engine import RayEngine
+from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.ray.pool import RayPool
 from pipeline.fleet.summary import RunSummary
 from pipeline.fleet.worker_count import FleetSize
+from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from tests.support.faulty_codecs import (
     ABORT,
@@ -70,15 +76,6 @@ def test_ray_and_inline_runs_are_equal_and_a_second_run_does_nothing(
     assert snapshot(tmp_path) == expected
     again = RayRun(inputs, tmp_path).start().finish()
     assert (again.done, again.shards_skipped) == (0, NUM_SHARDS)
-
-
-def test_a_killed_worker_costs_no_clip(
-    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
-) -> None:
-    run = RayRun(inputs, tmp_path).start_together()
-    run.kill_worker()
-    assert run.finish().done == NUM_SHARDS
-    assert snapshot(tmp_path) == expected
 
 
 def test_a_worker_with_a_spot_notice_finishes_what_it_has(
@@ -252,3 +249,15 @@ def test_a_stopped_worker_process_is_replaced(
     run.kill_worker(signal.SIGSTOP)
     assert run.finish().done == NUM_SHARDS
     assert snapshot(tmp_path) == expected
+
+
+def test_a_worker_that_cannot_measure_the_flip_rate_leaves_it_unknown(
+    cluster: Any, inputs: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = RayEngine(CodecRequest("fake"), RayOptions(workers=1, cpus_per_worker=1))
+    shard = list_shards([str(inputs)], Storage())[0]
+    with closing(engine), caplog.at_level(logging.WARNING, "pipeline"):
+        engine.identity()
+        broken: Any = None  # any use of it fails
+        assert engine.flip_rate(shard, broken) is None
+    assert "could not be measured" in caplog.text

@@ -75,18 +75,6 @@ def test_ten_kills_at_random_moments_and_a_rerun_cost_no_clip(
     assert snapshot(tmp_path) == expected
 
 
-def test_two_lost_nodes_cost_no_clip(
-    cluster: Any, inputs: Path, expected: dict[str, bytes], tmp_path: Path
-) -> None:
-    nodes = [cluster.add_node(num_cpus=1, **NODE) for _ in range(2)]
-    run = RayRun(inputs, tmp_path, workers=5).start_together()
-    for node in nodes:
-        cluster.remove_node(node, allow_graceful=False)
-        time.sleep(1)
-    assert run.finish().done == NUM_SHARDS
-    assert snapshot(tmp_path) == expected
-
-
 def test_a_crashed_s3_server_that_comes_back_costs_no_clip(
     cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,7 +22,7 @@ from tests.support.fleet_simulation import (
     world_of,
 )
 
-SECONDS = 30.0
+SECONDS = 20
 LEAST_SEEDS = 50
 
 

@@ -1,21 +1,16 @@
 """A flip rate that cannot be measured is a warning and never the end of a run."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.shard import Shard
-from pipeline.fleet.ray.engine import RayEngine
-from pipeline.fleet.ray.options import RayOptions
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.flip_rate import measure_flip_rate
-from tests.support.ray_runs import ray_cluster_of
 from tests.support.shard_maker import pairs, write_shard
 from xy_codec.contract import Codes, Waveform
 from xy_codec.fake import FakeCodec
@@ -44,17 +39,3 @@ def test_no_memory_for_a_second_codec_leaves_the_rate_unknown(
     assert measure_flip_rate(FakeCodec(), FAKE, shard, Storage()) is not None
     assert measure_flip_rate(TooBigCodec(), FAKE, shard, Storage()) is None
     assert "no memory" in caplog.text
-
-
-def test_a_worker_that_fails_at_it_leaves_the_rate_unknown(
-    shard: Shard, caplog: pytest.LogCaptureFixture
-) -> None:
-    engine = RayEngine(FAKE, RayOptions(workers=1, cpus_per_worker=1))
-    with ray_cluster_of(num_cpus=1), caplog.at_level(logging.WARNING, "pipeline"):
-        try:
-            engine.identity()
-            broken: Any = None  # any use of it fails
-            assert engine.flip_rate(shard, broken) is None
-        finally:
-            engine.close()
-    assert "could not be measured" in caplog.text
