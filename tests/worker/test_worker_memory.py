@@ -1,9 +1,5 @@
 """Memory of a worker stays bounded, whatever the shard or the clip is."""
 
-import io
-import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -12,30 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from tests.support.shard_maker import audio, emilia_json, speech
+from tests.support.peak_memory import peak_mib, write_clips
+from tests.support.shard_maker import audio, speech
 
 MIB = 1 << 20
-CODE = "import sys; from jobs.cli import run; sys.exit(run(sys.argv[1:]))"
-
-
-def peak_mib(tar: Path, output: Path) -> float:
-    """Peak memory of a process that tokenizes one shard."""
-    words = ["tokenize", str(tar), str(output), "--codec", "fake", "--engine", "inline", "--quiet"]
-    process = subprocess.Popen([sys.executable, "-c", CODE, *words])
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return usage.ru_maxrss / 1024
-
-
-def write_clips(path: Path, count: int, payload: bytes) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for n in range(count):
-            for name, content in ((f"k{n}.json", emilia_json(f"k{n}")), (f"k{n}.mp3", payload)):
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-    return path
 
 
 @pytest.mark.slow
