@@ -125,8 +125,9 @@ class Shard:
 class ShardFiles:
     """The files of one output shard while it is written; nothing is visible before it is whole."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, split: str) -> None:
         self.number = number
+        self.split = split
         self.opened: dict[str, UnfinishedFile] = {}
         self.facts: dict[str, Any] = {}
         self._stack = ExitStack()
@@ -145,6 +146,7 @@ class Format(ABC):
     """The files of one kind of trainer.
 
     Attributes:
+        in_one_folder: whether the files of all splits lie in one folder, named by their split.
         options: the fields of `FormatOptions` that the format understands.
         has_ids: whether clips are known by their ids, so that no two may have the same.
         needs_text: whether a clip without text is left out; a template may decide it.
@@ -154,6 +156,7 @@ class Format(ABC):
     """
 
     name: ClassVar[str]
+    in_one_folder: bool = False
     options: ClassVar[tuple[str, ...]] = ()
     has_ids: ClassVar[bool] = False
     needs_text: bool = False

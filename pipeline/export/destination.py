@@ -19,6 +19,7 @@ from pipeline.export.contract import Shard, ShardFiles
 from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
+from pipeline.storage.local_write import is_temporary
 from pipeline.storage.location import is_local, join, normalise, redact
 
 EXPORT_RECORD = "export.json"
@@ -30,14 +31,20 @@ _RECORD = re.compile(r"(?P<split>\d+)-(?P<number>\d+)\.json\Z")
 class Destination:
     """One export's folder; `folder_of` says where a split has its files."""
 
-    def __init__(self, storage: Storage, url: str, splits: tuple[str, ...]) -> None:
+    def __init__(
+        self, storage: Storage, url: str, splits: tuple[str, ...], *, in_one_folder: bool
+    ) -> None:
         self.storage = storage
         self.url = normalise(url)
         self._splits = splits
+        self._in_one_folder = in_one_folder
 
     def folder_of(self, split: int) -> str:
-        """The path of a split's folder below the destination; empty where there is one split."""
-        return f"{self._splits[split]}/" if len(self._splits) > 1 else ""
+        """The path of a split's folder below the destination.
+
+        `export.json` is never in it: lhotse takes every file of a folder for data.
+        """
+        return "" if self._in_one_folder else f"{self._splits[split]}/"
 
     def read_record(self) -> dict[str, Any] | None:
         """The `export.json` of an export that ended; None before."""
@@ -90,9 +97,11 @@ class Destination:
         self.clean()
 
     def clean(self) -> None:
-        """Remove what a command left that was killed between its last two steps."""
-        for file in self.storage.list_files(join(self.url, _STATE)):
-            self.storage.delete(file.url)
+        """Remove the records of shards, and half-written files of commands that were killed."""
+        state = f"{join(self.url, _STATE)}/"
+        for file in self.storage.list_files(self.url):
+            if file.url.startswith(state) or is_temporary(file.url):
+                self.storage.delete(file.url)
         if is_local(self.url):
             with suppress(FileNotFoundError):
                 Path(join(self.url, _STATE)).rmdir()

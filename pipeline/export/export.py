@@ -39,9 +39,6 @@ from pipeline.storage.location import redact
 from xy_codec.codes_shape import CodesShape
 from xy_codec.validation import nearest
 
-# What a sample already has; asking for it again by `--columns` is fine and changes nothing.
-_ALWAYS_THERE = ("key", "codes")
-
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
@@ -85,7 +82,12 @@ class Exporter:
             request.selection, self.run, self.storage, needs_text=self.format.needs_text
         )
         self.splits = tuple(request.selection.splits())
-        self.destination = Destination(self.storage, request.destination, self.splits)
+        self.destination = Destination(
+            self.storage,
+            request.destination,
+            self.splits,
+            in_one_folder=self.format.in_one_folder,
+        )
 
     @property
     def limits(self) -> Limits:
@@ -182,8 +184,7 @@ class Exporter:
                     f"`--columns {name}` is no column of the parts; expected "
                     f"{nearest(name, schema.names)}; `xytok card` lists them"
                 )
-        wanted = (name for name in self.request.columns if name not in _ALWAYS_THERE)
-        return {name: schema.field(name).type for name in wanted}
+        return {name: schema.field(name).type for name in self.request.columns if name != "codes"}
 
 
 def _check_options(kind: type[Format], request: ExportRequest) -> None:
@@ -237,7 +238,7 @@ def chosen_tables(
 
 def write_shard(exporter: Exporter, split: int, number: int, samples: Iterable[Sample]) -> None:
     """Write the files of one output shard and mark it as done."""
-    files, count = ShardFiles(number), _Counted(samples)
+    files, count = ShardFiles(number, exporter.splits[split]), _Counted(samples)
     try:
         exporter.format.write_shard(count, files)
         exporter.destination.publish(split, files, count.samples, count.seconds)
@@ -360,8 +361,7 @@ def _finish(exporter: Exporter, plan: Plan) -> dict[str, Any]:
     for split, shards in by_split.items():
         found = exporter.format.finish(folders[exporter.splits[split]], shards)
         small |= {f"{destination.folder_of(split)}{name}": found[name] for name in found}
-    if len(exporter.splits) > 1:
-        small |= exporter.format.finish_all(folders)
+    small |= exporter.format.finish_all(folders)
     for path, content in small.items():
         destination.storage.write_finished(f"{destination.url}/{path}", content)
     shards = [shard for each in by_split.values() for shard in each]

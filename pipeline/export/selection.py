@@ -30,7 +30,7 @@ LEFT_OUT = {
     -6: "same_audio",
 }
 _NO_FRAMES, _NO_TEXT, _WHERE, _NOT_KEPT, _NOT_LISTED, SAME_AUDIO = LEFT_OUT
-ONLY_SPLIT = "all"
+ONLY_SPLIT = "train"
 _HASH_RANGE = 1 << 64
 # Row groups whose fields are looked at before an unknown field of `--where` is refused.
 _GROUPS_TO_LOOK_AT = 5
@@ -53,7 +53,7 @@ class Selection:
     split: str | None = None
 
     def splits(self) -> dict[str, float]:
-        """The names and shares of the splits; one without a folder where none are asked for."""
+        """The names and shares of the splits; a single one where none are asked for."""
         if self.split is None:
             return {ONLY_SPLIT: 1.0}
         pairs = [part.partition("=") for part in self.split.split(",")]

@@ -158,8 +158,8 @@ def test_llasa_rows_are_padded_to_its_window_and_what_is_cut_is_counted() -> Non
     short = toy_samples()[0]
     long = replace(short, codes=np.zeros((8, 300), np.int16))
     files = written(made, [short, long])
-    shape = np.load(io.BytesIO(files["input_ids_shape.npy"])).tolist()
-    rows = np.frombuffer(files["input_ids.memmap"], "<i4").reshape(shape)
+    shape = np.load(io.BytesIO(files["train_input_ids_shape.npy"])).tolist()
+    rows = np.frombuffer(files["train_input_ids.memmap"], "<i4").reshape(shape)
     assert shape == [2, 2048]
     base = 257 + 8  # behind the eight tokens that its trainer adds
     start = rows[0].tolist().index(base)

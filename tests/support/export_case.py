@@ -38,7 +38,7 @@ def make_format(name: str, shape: Any = FAKES["fake"], **changes: Any) -> Format
 
 def written(made: Format, samples: Sequence[Sample], number: int = 0) -> dict[str, bytes]:
     """The files of one shard, and those that speak of all shards."""
-    files = ShardFiles(number)
+    files = ShardFiles(number, "train")
     try:
         made.write_shard(samples, files)
         contents = {path: content_of(file) for path, file in files.opened.items()}

@@ -30,6 +30,11 @@ class Flat(SequenceFormat):
     name = "flat"
     takes_columns = True
 
+    def check(self) -> None:
+        """LLaSA's trainer looks for `train_…` and `val_…` in one folder."""
+        super().check()
+        self.in_one_folder = self.template.name == "llasa"
+
     @property
     def limits(self) -> Limits:
         """LLaSA's trainer opens one file, Parquet files may be many."""
@@ -70,7 +75,7 @@ class Flat(SequenceFormat):
 
     def _write_memmap(self, samples: Iterable[Sample], files: ShardFiles) -> None:
         pad = self.template.tokens.id_of("<|eot_id|>")  # Llama's end, with which LLaSA pads
-        file = files.open("input_ids.memmap")
+        file = files.open(f"{files.split}_input_ids.memmap")
         rows = truncated = 0
         for sample in samples:
             ids = self.template.sequence(sample).ids
@@ -79,4 +84,6 @@ class Flat(SequenceFormat):
             file.write(row.tobytes())
             rows, truncated = rows + 1, truncated + (len(ids) > _LLASA_LENGTH)
         files.facts["truncated"] = truncated
-        files.open("input_ids_shape.npy").write(npy_bytes(np.array([rows, _LLASA_LENGTH])))
+        files.open(f"{files.split}_input_ids_shape.npy").write(
+            npy_bytes(np.array([rows, _LLASA_LENGTH]))
+        )
