@@ -2,10 +2,11 @@
 
 import shlex
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from jobs.logs import Log, LogOptions
 from jobs.options import Run, StorageOptions, flags, open_storage
@@ -38,13 +39,13 @@ class SampleOptions:
     """
 
     columns: str = ""
-    codebooks: int | None = None
+    codebooks: Annotated[int, Field(ge=1)] | None = None
     pair_reference: bool = False
     keep_text_spaces: bool = False
     duplicate_keys: Literal["refuse", "prefix"] = "refuse"
-    shuffle: int | None = None
-    samples_per_shard: int | None = None
-    max_bytes: int | None = None
+    shuffle: Annotated[int, Field(ge=0)] | None = None
+    samples_per_shard: Annotated[int, Field(ge=1)] | None = None
+    max_bytes: Annotated[int, Field(ge=1)] | None = None
     allow_codec: bool = False
 
 
@@ -66,11 +67,16 @@ def export(
     selection: _Selection = Selection(),
     samples: _Samples = SampleOptions(),
     options: _Format = FormatOptions(),
+    engine: Annotated[
+        Literal["inline", "ray"],
+        Parameter(help="write in this process, or by tasks on a Ray cluster."),
+    ] = "inline",
     storage_options: StorageOptions = None,
     log: Log = LogOptions(),
 ) -> int:
     """Export and say what came out."""
     from pipeline.export.export import ExportRequest, run_export
+    from pipeline.export.ray_map import write_on_ray
     from pipeline.fleet.progress import show_progress
 
     request = ExportRequest(
@@ -91,7 +97,11 @@ def export(
         max_bytes=samples.max_bytes,
         command=shlex.join(["xytok", *sys.argv[1:]]),
     )
-    record = run_export(request, lambda total: show_progress(total, " clips", quiet=log.quiet))
+    record = run_export(
+        request,
+        lambda total: show_progress(total, " clips", quiet=log.quiet),
+        write_on_ray if engine == "ray" else None,
+    )
     _print(request, record)
     return 0
 

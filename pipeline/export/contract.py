@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass as settings
 
 from pipeline.errors import UsageError
 from pipeline.output.manifest import WrittenFile
@@ -51,7 +53,7 @@ class Sample:
         return self.reference.codes if self.reference else None
 
 
-@dataclass(frozen=True, slots=True)
+@settings(frozen=True, slots=True)
 class FormatOptions:
     """What a format may be told; each names those that it understands in `Format.options`.
 
@@ -70,7 +72,7 @@ class FormatOptions:
     nemo: bool = False
     json_in_tar: bool = False
     template: Literal["codes", "orpheus", "vyvo", "llasa"] | None = None
-    base: int | None = None
+    base: Annotated[int, Field(ge=0)] | None = None
     tokenizer: str | None = None
     language: Literal["code", "name"] | None = None
     dataset_name: str | None = None

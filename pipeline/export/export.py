@@ -7,7 +7,8 @@ through this machine's disk (`shuffle.py`).
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import metadata
@@ -28,7 +29,7 @@ from pipeline.export.contract import (
 )
 from pipeline.export.destination import Destination
 from pipeline.export.keep_list import KeepList
-from pipeline.export.plan import Cutter, Plan, PlannedShard, Planner
+from pipeline.export.plan import Cutter, Plan, PlannedShard, Planner, SplitCounts
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
 from pipeline.export.selection import Chooser, Selection
 from pipeline.export.shuffle import Spool
@@ -38,6 +39,8 @@ from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 from xy_codec.codes_shape import CodesShape
 from xy_codec.validation import nearest
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +193,7 @@ class Exporter:
 def _check_options(kind: type[Format], request: ExportRequest) -> None:
     """Refuse options that the format would ignore."""
     given, plain = request.options, FormatOptions()
-    names = [n for n in FormatOptions.__slots__ if getattr(given, n) != getattr(plain, n)]
+    names = [n for n in asdict(plain) if getattr(given, n) != getattr(plain, n)]
     ignored = [name for name in names if name not in kind.options]
     ignored += ["pair_reference"] if request.pair_reference and not kind.takes_reference else []
     ignored += ["columns"] if request.columns and not kind.takes_columns else []
@@ -261,14 +264,26 @@ class _Counted:
             yield sample
 
 
+# Writes planned shards in any order; the samples of each as it is done.
+WriteShards = Callable[[ExportRequest, ExportedRun, Plan, Sequence[PlannedShard]], Iterator[int]]
+
+
 def run_export(
-    request: ExportRequest, show_for: Callable[[int], Any] | None = None
+    request: ExportRequest,
+    show_for: Callable[[int], Any] | None = None,
+    write_shards: WriteShards | None = None,
 ) -> dict[str, Any]:
     """Export a run; what `export.json` says.
 
     Args:
         show_for: gives for the number of samples a context whose value shows how many are done.
+        write_shards: writes the shards elsewhere than here, see `ray_map.py`.
     """
+    if write_shards and request.shuffle is not None:
+        raise UsageError(
+            "`--shuffle` goes through the disk of one machine; expected it with `--engine inline`; "
+            "leave one or the other out"
+        )
     exporter = Exporter(request)
     destination = exporter.destination
     ended = destination.read_record()
@@ -279,11 +294,12 @@ def run_export(
     plan = exporter.plan()
     # Only now, so that a request that is refused leaves nothing behind.
     destination.claim(exporter.identity)
+    _warn_of_empty_splits(exporter, plan)
     done = destination.finished_shards()
     if request.shuffle is not None:
         shards = _write_shuffled(exporter, plan, done)
     else:
-        shards = _write_planned(exporter, plan, done)
+        shards = _write_planned(exporter, plan, done, write_shards or _write_here)
     if show_for is None:
         list(shards)
     else:
@@ -297,12 +313,30 @@ def run_export(
     return record
 
 
-def _write_planned(exporter: Exporter, plan: Plan, done: set[tuple[int, int]]) -> Iterator[int]:
-    """The samples of each shard, when it is done."""
-    writer = ShardExporter(exporter, plan)
-    for shard in plan.shards:
-        is_done = (shard.split, shard.number) in done
-        yield shard.samples if is_done else writer.write(shard)
+def _warn_of_empty_splits(exporter: Exporter, plan: Plan) -> None:
+    empty = [name for n, name in enumerate(exporter.splits) if n not in plan.counts]
+    if empty:
+        logger.warning(
+            "No clip is in the split %s: a speaker is in one split only, and there are few of "
+            "them; expected some; give it a larger share in `--split`",
+            " and ".join(f"`{name}`" for name in empty),
+        )
+
+
+def _write_planned(
+    exporter: Exporter, plan: Plan, done: set[tuple[int, int]], write_shards: WriteShards
+) -> Iterator[int]:
+    """The samples of shards, those first that were done before."""
+    left = [shard for shard in plan.shards if (shard.split, shard.number) not in done]
+    yield plan.clips - sum(shard.samples for shard in left)
+    yield from write_shards(exporter.request, exporter.run, plan, left)
+
+
+def _write_here(
+    request: ExportRequest, run: ExportedRun, plan: Plan, shards: Sequence[PlannedShard]
+) -> Iterator[int]:
+    writer = ShardExporter(Exporter(request, run), plan)
+    return map(writer.write, shards)
 
 
 def _write_shuffled(exporter: Exporter, plan: Plan, done: set[tuple[int, int]]) -> Iterator[int]:
@@ -401,7 +435,10 @@ def _record(
         "output_rate_hz": shape.output_rate_hz,
         "clips": plan.clips,
         "seconds": sum(count.seconds for count in plan.counts.values()),
-        "splits": {exporter.splits[n]: asdict(plan.counts[n]) for n in sorted(plan.counts)},
+        "splits": {
+            name: asdict(plan.counts.get(n, SplitCounts()))
+            for n, name in enumerate(exporter.splits)
+        },
         "left_out": dict(sorted(plan.left_out.items())),
         "facts": facts,
         "trainer_ram_bytes": round(made.ram_bytes_per_code * codes),
