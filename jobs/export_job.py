@@ -67,6 +67,12 @@ def export(
     selection: _Selection = Selection(),
     samples: _Samples = SampleOptions(),
     options: _Format = FormatOptions(),
+    push_to_hub: Annotated[
+        str | None,
+        Parameter(help="put a Parquet export into this dataset repository, OWNER/NAME, too."),
+    ] = None,
+    licence: Annotated[str, Parameter(help="the licence of the speech, for the hub.")] = "other",
+    title: Annotated[str, Parameter(help="the name of the data set there.")] = "Speech codes",
     engine: Annotated[
         Literal["inline", "ray"],
         Parameter(help="write in this process, or by tasks on a Ray cluster."),
@@ -76,9 +82,13 @@ def export(
 ) -> int:
     """Export and say what came out."""
     from pipeline.export.export import ExportRequest, run_export
+    from pipeline.export.hub import check_push
+    from pipeline.export.hub import push_to_hub as push
     from pipeline.export.ray_map import write_on_ray
     from pipeline.fleet.progress import show_progress
 
+    if push_to_hub:
+        check_push(to, destination)
     request = ExportRequest(
         output=run,
         destination=destination,
@@ -103,6 +113,8 @@ def export(
         write_on_ray if engine == "ray" else None,
     )
     _print(request, record)
+    if push_to_hub:
+        print(f"pushed    {push(record, destination, push_to_hub, licence=licence, title=title)}")
     return 0
 
 

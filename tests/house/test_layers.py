@@ -27,7 +27,7 @@ FORBIDDEN = {
 # The folders and files of a package, lowest first: each may import those before it.
 ROOMS = {
     "pipeline": (
-        "errors", "storage", "corpus", "output", "worker", "fleet", "read", "export", "inspect",
+        "errors", "storage", "corpus", "output", "worker", "fleet", "read", "inspect", "export",
         "audit", "bench",
     ),
     "xy_codec": (
