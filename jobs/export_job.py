@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from pydantic import Field
@@ -15,6 +15,7 @@ from pipeline.export.selection import Selection
 
 if TYPE_CHECKING:
     from pipeline.export.export import ExportRequest
+    from pipeline.export.record import ExportRecord
 
 _GIB = 1 << 30
 _Format = Annotated[FormatOptions, flags("Format")]
@@ -118,26 +119,25 @@ def export(
     return 0
 
 
-def _print(request: "ExportRequest", record: dict[str, Any]) -> None:
-    size = sum(file["size_bytes"] for file in record["files"])
+def _print(request: "ExportRequest", record: "ExportRecord") -> None:
     print(
-        f"exported  {record['clips']} clips, {record['seconds'] / 3600:.2f} h, in "
-        f"{len(record['files'])} files of {size} bytes; layout {record['layout']}"
+        f"exported  {record.clips} clips, {record.seconds / 3600:.2f} h: {record.size_bytes} bytes "
+        f"in {len(record.files)} files; layout {record.layout}"
     )
-    if len(record["splits"]) > 1:
-        counts = (f"{name} {each['clips']}" for name, each in record["splits"].items())
+    if len(record.splits) > 1:
+        counts = (f"{name} {each.clips}" for name, each in record.splits.items())
         print(f"splits    {', '.join(counts)}")
-    if record["left_out"]:
-        reasons = (f"{count} {reason}" for reason, count in record["left_out"].items())
+    if record.left_out:
+        reasons = (f"{count} {reason}" for reason, count in record.left_out.items())
         print(f"left out  {', '.join(reasons)}")
     if request.pair_reference:
-        paired = sum(each["with_reference"] for each in record["splits"].values())
-        print(f"pairs     {paired} of {record['clips']} clips have a reference")
-    for name, count in record["facts"].items():
+        paired = sum(each.with_reference for each in record.splits.values())
+        print(f"pairs     {paired} of {record.clips} clips have a reference")
+    for name, count in record.facts.items():
         print(f"{name:9} {count} clips")
-    if record["trainer_ram_bytes"]:
+    if record.trainer_ram_bytes:
         print(
             f"memory    the trainer loads all codes at its start: about "
-            f"{record['trainer_ram_bytes'] / _GIB:.1f} GiB of RAM in each of its processes"
+            f"{record.trainer_ram_bytes / _GIB:.1f} GiB of RAM in each of its processes"
         )
     print(f"record    {request.destination.rstrip('/')}/export.json")

@@ -47,6 +47,10 @@ class Sample:
     columns: Mapping[str, Any] = field(default_factory=dict)
     reference: Reference | None = None
 
+    def further(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """The further columns that are not among a format's own names."""
+        return {name: value for name, value in self.columns.items() if name not in own}
+
     @property
     def reference_codes(self) -> Codes | None:
         """The codes of the reference, if there is one."""

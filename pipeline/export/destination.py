@@ -6,6 +6,7 @@ appears whole or not at all, and equal requests write equal bytes, so a command 
 resumed by the same command.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -16,13 +17,13 @@ from typing import Any
 
 from pipeline.errors import NotFoundError, OutputError
 from pipeline.export.contract import Shard, ShardFiles
+from pipeline.export.record import EXPORT_RECORD, ExportRecord, parse_record
 from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.storage.local_write import is_temporary
 from pipeline.storage.location import is_local, join, normalise, redact
 
-EXPORT_RECORD = "export.json"
 _STATE = "_export"
 _REQUEST = f"{_STATE}/request.json"
 _RECORD = re.compile(r"(?P<split>\d+)-(?P<number>\d+)\.json\Z")
@@ -46,13 +47,13 @@ class Destination:
         """
         return "" if self._in_one_folder else f"{self._splits[split]}/"
 
-    def read_record(self) -> dict[str, Any] | None:
+    def read_record(self) -> ExportRecord | None:
         """The `export.json` of an export that ended; None before."""
         try:
             content = self.storage.read_bytes(join(self.url, EXPORT_RECORD))
         except NotFoundError:
             return None
-        return _parsed(join(self.url, EXPORT_RECORD), content)
+        return parse_record(join(self.url, EXPORT_RECORD), content)
 
     def claim(self, request: Mapping[str, Any]) -> None:
         """Note what is exported here; raise where the folder holds another export."""
@@ -91,9 +92,14 @@ class Destination:
         files = tuple(WrittenFile(**file) for file in values.pop("files"))
         return Shard(**values, files=files)
 
-    def finish(self, record: Mapping[str, Any]) -> None:
+    def write_small(self, path: str, content: bytes) -> WrittenFile:
+        """Put a file that speaks of all shards in place."""
+        digest = hashlib.sha256(content).hexdigest()
+        return self._publish_file(path, content, digest, 0)
+
+    def finish(self, record: ExportRecord) -> None:
         """Write `export.json`, then remove what was only needed to resume."""
-        self.storage.write_finished(join(self.url, EXPORT_RECORD), _json(record))
+        self.storage.write_finished(join(self.url, EXPORT_RECORD), record.to_json())
         self.clean()
 
     def clean(self) -> None:

@@ -6,8 +6,8 @@ through this machine's disk (`shuffle.py`).
 """
 
 import hashlib
-import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -30,11 +30,13 @@ from pipeline.export.contract import (
 from pipeline.export.destination import Destination
 from pipeline.export.keep_list import KeepList
 from pipeline.export.plan import Cutter, Plan, PlannedShard, Planner, SplitCounts
+from pipeline.export.record import ExportRecord
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
 from pipeline.export.selection import Chooser, Selection
 from pipeline.export.shuffle import Spool
 from pipeline.export.source import ExportedRun, PartReader, open_exported_run
 from pipeline.output.identity import check_same_identity
+from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 from xy_codec.codes_shape import CodesShape
@@ -272,7 +274,7 @@ def run_export(
     request: ExportRequest,
     show_for: Callable[[int], Any] | None = None,
     write_shards: WriteShards | None = None,
-) -> dict[str, Any]:
+) -> ExportRecord:
     """Export a run; what `export.json` says.
 
     Args:
@@ -288,7 +290,7 @@ def run_export(
     destination = exporter.destination
     ended = destination.read_record()
     if ended is not None:
-        check_same_identity(redact(destination.url), ended["request"], exporter.identity)
+        check_same_identity(redact(destination.url), ended.request, exporter.identity)
         destination.clean()
         return ended
     plan = exporter.plan()
@@ -383,7 +385,7 @@ def _size(sample: Sample, exporter: Exporter) -> int:
     return exporter.format.sample_bytes(sample.codes.shape[1], text_bytes)
 
 
-def _finish(exporter: Exporter, plan: Plan) -> dict[str, Any]:
+def _finish(exporter: Exporter, plan: Plan) -> ExportRecord:
     """Write the files that speak of all shards; what `export.json` says."""
     destination, by_split = exporter.destination, _shards_by_split(exporter)
     small: dict[str, bytes] = {}
@@ -396,15 +398,12 @@ def _finish(exporter: Exporter, plan: Plan) -> dict[str, Any]:
         found = exporter.format.finish(folders[exporter.splits[split]], shards)
         small |= {f"{destination.folder_of(split)}{name}": found[name] for name in found}
     small |= exporter.format.finish_all(folders)
-    for path, content in small.items():
-        destination.storage.write_finished(f"{destination.url}/{path}", content)
-    shards = [shard for each in by_split.values() for shard in each]
-    files = [asdict(file) for shard in shards for file in shard.files]
-    files += [
-        {"path": path, "size_bytes": len(b), "sha256": hashlib.sha256(b).hexdigest(), "rows": 0}
-        for path, b in small.items()
-    ]
-    return _record(exporter, plan, by_split, files)
+    written = [destination.write_small(path, content) for path, content in small.items()]
+    files = [file for shards in by_split.values() for shard in shards for file in shard.files]
+    facts: Counter[str] = Counter()
+    for shard in (shard for shards in by_split.values() for shard in shards):
+        facts.update(shard.facts)
+    return _record(exporter, plan, tuple(files + written), facts)
 
 
 def _shards_by_split(exporter: Exporter) -> dict[int, list[Shard]]:
@@ -415,37 +414,30 @@ def _shards_by_split(exporter: Exporter) -> dict[int, list[Shard]]:
 
 
 def _record(
-    exporter: Exporter, plan: Plan, by_split: Mapping[int, list[Shard]], files: list[Any]
-) -> dict[str, Any]:
+    exporter: Exporter, plan: Plan, files: tuple[WrittenFile, ...], facts: Mapping[str, int]
+) -> ExportRecord:
     shape, made, run = exporter.format.shape, exporter.format, exporter.run
     codes = sum(count.frames for count in plan.counts.values()) * shape.num_codebooks
-    facts: dict[str, int] = {}
-    for shard in (shard for shards in by_split.values() for shard in shards):
-        for name, value in shard.facts.items():
-            facts[name] = facts.get(name, 0) + value
-    return {
-        "format": made.name,
-        "layout": made.layout,
-        "offsets": list(made.offsets),
-        "num_codebooks": shape.num_codebooks,
-        "codebook_sizes": list(shape.codebook_sizes),
-        "frame_rate_hz": shape.frame_rate_hz,
-        "samples_per_frame": shape.samples_per_frame,
-        "input_rate_hz": shape.input_rate_hz,
-        "output_rate_hz": shape.output_rate_hz,
-        "clips": plan.clips,
-        "seconds": sum(count.seconds for count in plan.counts.values()),
-        "splits": {
-            name: asdict(plan.counts.get(n, SplitCounts()))
-            for n, name in enumerate(exporter.splits)
-        },
-        "left_out": dict(sorted(plan.left_out.items())),
-        "facts": facts,
-        "trainer_ram_bytes": round(made.ram_bytes_per_code * codes),
-        "files": files,
-        "xytok.identity": json.loads(json.dumps(run.record.identity)),
-        "xytok.provenance": dict(run.record.provenance),
-        "output": redact(run.output),
-        "request": exporter.identity,
-        "command": exporter.request.command,
-    }
+    return ExportRecord(
+        format=made.name,
+        layout=made.layout,
+        offsets=made.offsets,
+        num_codebooks=shape.num_codebooks,
+        codebook_sizes=shape.codebook_sizes,
+        frame_rate_hz=shape.frame_rate_hz,
+        samples_per_frame=shape.samples_per_frame,
+        input_rate_hz=shape.input_rate_hz,
+        output_rate_hz=shape.output_rate_hz,
+        clips=plan.clips,
+        seconds=sum(count.seconds for count in plan.counts.values()),
+        splits={name: plan.counts.get(n, SplitCounts()) for n, name in enumerate(exporter.splits)},
+        left_out=dict(sorted(plan.left_out.items())),
+        facts=facts,
+        trainer_ram_bytes=round(made.ram_bytes_per_code * codes),
+        files=files,
+        output=redact(run.output),
+        identity=run.record.identity,
+        provenance=run.record.provenance,
+        request=exporter.identity,
+        command=exporter.request.command,
+    )

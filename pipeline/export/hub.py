@@ -3,12 +3,10 @@
 All files go in one commit, so a reader of the repository sees the whole export or none of it.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import RefusedError, StorageError, UsageError
-from pipeline.export.destination import EXPORT_RECORD
+from pipeline.export.record import EXPORT_RECORD, ExportRecord
 from pipeline.inspect.card import size_category
 from pipeline.storage.location import is_local, join, normalise, redact
 
@@ -18,7 +16,7 @@ _CARD = """
 {hours:,.2f} hours of speech as codes: {clips:,} clips.
 
 - Codec: {codec[name]}, checkpoint sha256 `{codec[checkpoint_sha256]}`, precision {codec[precision]}
-- Codes: `[T, K]`, {num_codebooks} codebooks of {sizes} entries, {frame_rate_hz:.5g} frames a second;
+- Codes: `[T, K]`, {num_codebooks} codebooks of {sizes} entries, {rate_hz:.5g} frames a second;
   no special tokens, no offsets, no delay
 - Splits: {splits}
 - `export.json` has the run's identity, the SHA-256 of every file and the command
@@ -48,7 +46,7 @@ def check_push(format_name: str, destination: str) -> None:
 
 
 def push_to_hub(
-    record: Mapping[str, Any],
+    record: ExportRecord,
     destination: str,
     repository: str,
     *,
@@ -66,7 +64,7 @@ def push_to_hub(
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     folder = normalise(destination)
-    paths = [file["path"] for file in record["files"]] + [EXPORT_RECORD]
+    paths = [file.path for file in record.files] + [EXPORT_RECORD]
     files = [CommitOperationAdd(path, Path(join(folder, path))) for path in paths]
     card = make_card(record, repository, licence=licence, title=title).encode()
     api = HfApi(endpoint=endpoint)
@@ -75,7 +73,7 @@ def push_to_hub(
         done = api.create_commit(
             repository,
             [*files, CommitOperationAdd("README.md", card)],
-            commit_message=f"Export {record['clips']} clips",
+            commit_message=f"Export {record.clips} clips",
             repo_type="dataset",
         )
     except HFValidationError as error:
@@ -96,30 +94,30 @@ def push_to_hub(
     return str(done.commit_url)
 
 
-def make_card(record: Mapping[str, Any], repository: str, *, licence: str, title: str) -> str:
+def make_card(record: ExportRecord, repository: str, *, licence: str, title: str) -> str:
     """The card as Markdown, with the header by which `load_dataset` finds the splits."""
     from huggingface_hub import DatasetCard, DatasetCardData
 
-    filled = {name: split for name, split in record["splits"].items() if split["clips"]}
+    filled = {name: split for name, split in record.splits.items() if split.clips}
     data_files = [{"split": name, "path": f"{name}/*.parquet"} for name in filled]
     header = DatasetCardData(
         license=licence,
         pretty_name=title,
         task_categories=["text-to-speech"],
-        size_categories=[size_category(record["clips"])],
+        size_categories=[size_category(record.clips)],
         configs=[{"config_name": "default", "data_files": data_files}],
     )
-    sizes = sorted(set(record["codebook_sizes"]))
+    sizes = sorted(set(record.codebook_sizes))
     body = _CARD.format(
         title=title,
         repository=repository,
-        hours=record["seconds"] / 3600,
-        clips=record["clips"],
-        codec=record["xytok.identity"]["codec"],
-        num_codebooks=record["num_codebooks"],
+        hours=record.seconds / 3600,
+        clips=record.clips,
+        codec=record.identity["codec"],
+        num_codebooks=record.num_codebooks,
         sizes=" or ".join(f"{size:,}" for size in sizes),
-        frame_rate_hz=record["frame_rate_hz"],
-        splits=", ".join(f"{name} {split['clips']:,} clips" for name, split in filled.items()),
+        rate_hz=record.frame_rate_hz,
+        splits=", ".join(f"{name} {split.clips:,} clips" for name, split in filled.items()),
         first=next(iter(filled)),
     )
     return str(DatasetCard(f"---\n{header.to_yaml()}\n---\n{body}"))

@@ -17,8 +17,10 @@ from pipeline.export import export as export_module
 from pipeline.export import shuffle
 from pipeline.export.catalogue import FORMATS
 from pipeline.export.contract import FormatOptions, Sample
+from pipeline.export.record import parse_record
 from pipeline.export.selection import Selection
 from pipeline.storage.client import Storage
+from tests.support.export_case import hash_of
 from tests.support.export_format import TabSeparated
 from tests.support.export_run import CLIPS_EACH, export, files_in, rows_of
 from tests.support.s3_server import S3Server
@@ -47,8 +49,8 @@ def test_every_clip_with_text_comes_once_in_the_order_of_shards_and_rows(
     for line, row in zip(lines, rows, strict=True):
         assert line["text"] == row["text"].strip()
         assert line["audio_codes"] == frames(row["codes"])
-    assert record["clips"] == len(lines) == 3 * (CLIPS_EACH - 1)
-    assert record["left_out"] == {"no_text": 3}
+    assert record.clips == len(lines) == 3 * (CLIPS_EACH - 1)
+    assert record.left_out == {"no_text": 3}
     assert {line["language"] for line in lines} == {"English", "French"}
 
 
@@ -63,12 +65,12 @@ def test_equal_exports_have_equal_bytes_and_their_record_has_the_hashes(
         shutil.rmtree(tmp_path / "out")
     assert both[0] == both[1]
     written = dict(both[0])
-    assert json.loads(written.pop("export.json")) == record
-    assert {file["path"] for file in record["files"]} == set(written)
-    for file in record["files"]:
-        content = pa.py_buffer(written[file["path"]])
-        assert file["size_bytes"] == content.size
-    assert sum(split["clips"] for split in record["splits"].values()) == record["clips"]
+    assert parse_record("", written.pop("export.json")) == record
+    assert {file.path for file in record.files} == set(written)
+    for file in record.files:
+        content = written[file.path]
+        assert (file.size_bytes, file.sha256) == (len(content), hash_of(content))
+    assert sum(split.clips for split in record.splits.values()) == record.clips
 
 
 def test_an_export_that_ended_is_not_done_again(run: Path, tmp_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_run_that_grew_is_refused_until_its_export_has_another_folder(
     shutil.copytree(run, grown, ignore=shutil.ignore_patterns("index"))
     (manifest,) = grown.glob("manifests/FR/*.json")
     manifest.rename(tmp_path / "later")
-    assert export(grown, tmp_path / "out", "jsonl")["clips"] == 2 * (CLIPS_EACH - 1)
+    assert export(grown, tmp_path / "out", "jsonl").clips == 2 * (CLIPS_EACH - 1)
     (tmp_path / "later").rename(manifest)
     with pytest.raises(IdentityError, match="parts: output has `2`, this run has `3`"):
         export(grown, tmp_path / "out", "jsonl")
@@ -188,7 +190,7 @@ def test_splits_never_share_a_speaker(run: Path, tmp_path: Path) -> None:
         assert (tmp_path / f"out/{name}/cuts.000000.jsonl.gz").exists()
     assert speakers["train"] | speakers["dev"] == {"S0", "S1", "S2", "S3"}
     assert not speakers["train"] & speakers["dev"]
-    assert sum(split["clips"] for split in record["splits"].values()) == 3 * CLIPS_EACH
+    assert sum(split.clips for split in record.splits.values()) == 3 * CLIPS_EACH
 
 
 @pytest.mark.parametrize("split", ["train=1,train=0", "train=0.5,dev=0.4", "train", "a/b=1", "=1"])
@@ -227,7 +229,7 @@ def test_a_reference_is_another_clip_of_the_speaker_in_the_same_shard(
         ]
         assert line["ref_audio_codes"] in others
     # In each shard the clip without text leaves one speaker with a single clip.
-    assert record["splits"]["train"]["with_reference"] == len(paired) == 18
+    assert record.splits["train"].with_reference == len(paired) == 18
 
 
 def test_only_the_first_codebooks(run: Path, tmp_path: Path) -> None:
@@ -235,12 +237,12 @@ def test_only_the_first_codebooks(run: Path, tmp_path: Path) -> None:
     lines, rows = lines_of(tmp_path / "out"), [row for row in rows_of(run) if row["text"]]
     for line, row in zip(lines, rows, strict=True):
         assert line["audio_codes"] == frames(row["codes"][:3])
-    assert (record["num_codebooks"], record["codebook_sizes"]) == (3, [1024] * 3)
+    assert (record.num_codebooks, record.codebook_sizes) == (3, (1024,) * 3)
 
 
 def test_a_file_ends_before_it_passes_the_size(run: Path, tmp_path: Path) -> None:
     record = export(run, tmp_path / "out", "mds", max_bytes=4000)
-    sizes = [f["size_bytes"] for f in record["files"] if f["path"].endswith(".mds")]
+    sizes = [f.size_bytes for f in record.files if f.path.endswith(".mds")]
     assert len(sizes) > 3
     assert max(sizes) < 4000
 
@@ -261,7 +263,7 @@ def test_a_key_of_two_clips_is_refused_or_prefixed(run: Path, tmp_path: Path) ->
     twice = with_one_key_twice(run, tmp_path / "run")
     with pytest.raises(UsageError, match=r"`EN_a_0001` in EN/a.tar and FR/c.tar"):
         export(twice, tmp_path / "out", "shar")
-    assert export(twice, tmp_path / "lines", "jsonl")["clips"] == 21  # which has no ids
+    assert export(twice, tmp_path / "lines", "jsonl").clips == 21  # which has no ids
     export(twice, tmp_path / "out", "omnivoice", duplicate_keys="prefix")
     labels = lines_of(tmp_path / "out/train/txts")
     ids = [label["id"] for label in labels]
@@ -283,7 +285,7 @@ def test_codes_that_the_trainer_does_not_know_need_a_word(run: Path, tmp_path: P
     fewer: dict[str, Any] = {"codebooks": 4}
     with pytest.raises(IdentityError, match=r"8 codebooks of 1,024.*4 codebooks of 1,024"):
         export(run, tmp_path / "out", "omnivoice", **fewer)
-    assert export(run, tmp_path / "out", "omnivoice", allow_codec=True, **fewer)["clips"] == 21
+    assert export(run, tmp_path / "out", "omnivoice", allow_codec=True, **fewer).clips == 21
 
 
 def test_options_that_a_format_would_ignore_are_refused(run: Path, tmp_path: Path) -> None:

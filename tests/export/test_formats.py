@@ -241,3 +241,29 @@ def test_codes_of_parquet_are_arrays_of_hugging_face() -> None:
     assert rows[0]["codes"] == first.codes.T.tolist()
     assert rows[0]["ref_codes"] == second.codes.T.tolist()
     assert rows[1]["ref_codes"] is None
+
+
+@pytest.mark.parametrize(
+    ("codec", "source", "is_meant"),
+    [
+        ("xy-tokenizer-ttsd-24k", "", True),
+        ("xy-tokenizer-16k", "/models/ttsd/xy.ckpt", False),
+        ("xy-0a1b2c3d", "OpenMOSS-Team/MOSS_TTSD_tokenizer", True),
+        ("xy-nano", "xy-nano", False),
+    ],
+)
+def test_moss_ttsd_means_the_codes_of_one_checkpoint(
+    codec: str, source: str, is_meant: bool
+) -> None:
+    made = make_format("moss-ttsd", tokenizer_json=byte_tokenizer(END_OF_SPEECH))
+    made.target = replace(made.target, codec={"name": codec}, codec_source=source)
+    fault = made.other_codec()
+    assert fault is None if is_meant else f"made by `{codec}`" in str(fault)
+
+
+@pytest.mark.parametrize("name", ["omnivoice", "jsonl", "webdataset"])
+def test_a_further_column_never_replaces_what_the_format_writes(name: str) -> None:
+    first = replace(toy_samples()[0], columns={"text": " not stripped", "dnsmos": 3.0})
+    content = b"".join(written(make_format(name), [first]).values())
+    assert b"not stripped" not in content
+    assert b'"dnsmos": 3.0' in content

@@ -45,7 +45,7 @@ def test_files_and_card_arrive_in_one_commit(
     (folder / "README.md").write_text(card)
     loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     counts = {name: split.num_rows for name, split in loaded.items()}
-    assert counts == {name: split["clips"] for name, split in record["splits"].items()}
+    assert counts == {name: split.clips for name, split in record.splits.items()}
 
 
 def test_a_hub_that_refuses_is_named(

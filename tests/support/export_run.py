@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.export.export import ExportRequest, run_export
+from pipeline.export.record import ExportRecord
 from pipeline.storage.client import Storage
 from tests.support.audit_run import make_run
 from tests.support.shard_maker import Member, audio, emilia_json, write_shard
@@ -43,7 +44,7 @@ def rows_of(output: Path) -> list[dict[str, Any]]:
     return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
-def export(output: Path, destination: Path | str, format: str, **changes: Any) -> dict[str, Any]:
+def export(output: Path, destination: Path | str, format: str, **changes: Any) -> ExportRecord:
     request: dict[str, Any] = {"storage": Storage()} | changes
     return run_export(ExportRequest(str(output), str(destination), format, **request))
 

@@ -41,13 +41,13 @@ class JsonLines(Format):
     def _object(self, sample: Sample) -> dict[str, Any]:
         by_name = self.target.options.language != "code"
         language = language_name(sample.language) if sample.language and by_name else None
-        whole = {
+        whole: dict[str, Any] = {
             "text": sample.text,
             "language": language or sample.language,
             "audio_codes": _turned(sample.codes),
             "ref_audio_codes": _turned(sample.reference_codes),
-            **sample.columns,
         }
+        whole |= sample.further(whole)
         return {name: value for name, value in whole.items() if value is not None}
 
 

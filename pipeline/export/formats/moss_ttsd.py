@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from pipeline.export.contract import Format, Limits, Sample, ShardFiles
 from pipeline.export.text_tokens import TextTokens
+from xy_codec.xy.released import VARIANTS
 
+_RELEASED = {name for name, _ in VARIANTS.values()}
 _CODEBOOKS = (1024,) * 8
 _SPEECH_BASE = 151665  # the id of code 0 of the first codebook
 _END_OF_SPEECH = 152694
@@ -61,13 +63,15 @@ class MossTtsd(Format):
 
     def other_codec(self) -> str | None:
         """The model was trained on the codes of the TTSD checkpoint; others are other sounds."""
-        made_by = f"{self.target.codec['name']} {self.target.codec_source}".lower()
-        if "ttsd" in made_by:
+        name, source = str(self.target.codec["name"]), self.target.codec_source
+        # The name tells a release; where it is none, only the user's own word is left.
+        made_by = name if name in _RELEASED else f"{name} {source}"
+        if "ttsd" in made_by.lower():
             return None
         return (
             "MOSS-TTSD was trained on codes of the checkpoint "
-            f"`OpenMOSS-Team/MOSS_TTSD_tokenizer`, these were made by `{self.target.codec['name']}`"
-            + (f" of `{self.target.codec_source}`" if self.target.codec_source else "")
+            f"`OpenMOSS-Team/MOSS_TTSD_tokenizer`, these were made by `{name}`"
+            + (f" of `{source}`" if source else "")
         )
 
     @property

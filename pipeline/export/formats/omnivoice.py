@@ -63,14 +63,14 @@ class OmniVoice(Format):
                 lines.write(f"{line}\n".encode())
 
     def _label(self, sample: Sample) -> dict[str, Any]:
-        label = {
+        label: dict[str, Any] = {
             "id": sample.id,
             "text": sample.text,
             "audio_duration": sample.duration,
             "language_id": sample.language,
             "num_tokens": sample.codes.shape[1],
-            **sample.columns,
         }
+        label |= sample.further(label)
         # Its reader takes a null for the word "None".
         return {name: value for name, value in label.items() if value is not None}
 

@@ -38,13 +38,13 @@ class WebDatasetTars(Format):
 
     def _members(self, sample: Sample) -> dict[str, bytes]:
         turned = self.target.options.layout == "TK"
-        about = {
+        about: dict[str, Any] = {
             "text": sample.text,
             "speaker": sample.speaker,
             "language": sample.language,
             "duration": sample.duration,
-            **sample.columns,
         }
+        about |= sample.further(about)
         members = {
             "npy": npy_bytes(sample.codes.T if turned else sample.codes),
             "json": json.dumps(about, ensure_ascii=False).encode(),
