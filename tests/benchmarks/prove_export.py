@@ -34,6 +34,14 @@ from xy_codec.fake import FakeCodec
 FRAMES = 125  # ten seconds
 SECONDS = 10
 KILLS = 20
+# Runs a command line, then tells the largest memory of its own: `ru_maxrss` would count its parent's.
+WITH_MEMORY = """
+import re, sys
+from jobs.cli import run
+code = run(sys.argv[1:])
+print(re.search("VmHWM:.*", open("/proc/self/status").read())[0], file=sys.stderr)
+sys.exit(code)
+"""
 # Prints key, shape and a hash of the codes of every sample.
 READ_MDS = """
 import hashlib, sys
@@ -56,7 +64,9 @@ def make_run(folder: Path, num_shards: int, clips_each: int) -> Path:
     return output
 
 
-def prove_formats(folder: Path, small: Path, large: Path, clips: int) -> Iterator[str]:
+def prove_formats(
+    folder: Path, small: Path, large: Path, asked: argparse.Namespace
+) -> Iterator[str]:
     """A line a format: hours a second, and the peak memory of a run and of one four times it."""
     tokenizer = folder / "tokenizer.json"
     tokenizer.write_bytes(byte_tokenizer([(152694, "<|end_of_speech|>")]))
@@ -65,21 +75,24 @@ def prove_formats(folder: Path, small: Path, large: Path, clips: int) -> Iterato
     wanted = [(name, ["--to", name, *more]) for name, more in cases.items()]
     wanted += [("parquet, shuffled", ["--to", "parquet", "--shuffle", "1"])]
     wanted += [("jsonl, with references", ["--to", "jsonl", "--pair-reference"])]
-    for name, options in wanted:
+    chosen = asked.formats.split(",") if asked.formats else [name for name, _ in wanted]
+    for name, options in (each for each in wanted if each[0] in chosen):
         memory = []
         for run in (small, large):
-            command = export_command(run, folder / "export", *options)
+            words = export_command(run, folder / "export", *options)[3:]
             started = time.perf_counter()
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
+            done = subprocess.run(
+                [sys.executable, "-c", WITH_MEMORY, *words],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             seconds = time.perf_counter() - started
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                sys.exit(f"{name}: exit code {process.returncode}")
-            memory.append(usage.ru_maxrss / 1024)
-            size = sum(len(content) for content in files_in(folder / "export").values())
+            memory.append(int(done.stderr.split()[-2]) / 1024)
+            files = (path for path in (folder / "export").rglob("*") if path.is_file())
+            size = sum(path.stat().st_size for path in files)
             subprocess.run(["rm", "-r", str(folder / "export")], check=True)
-        hours = clips * SECONDS / 3600
+        hours = asked.clips * SECONDS / 3600
         yield (
             f"{name} | {hours / seconds:.1f} | {size / hours / 1e6:.2f} | {memory[0]:.0f} | "
             f"{memory[1]:.0f}"
@@ -140,13 +153,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=40_000, help="of ten seconds each")
     parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--formats", default="", help="only those, with commas between them")
     parser.add_argument("--mds-python", help="that has mosaicml-streaming; default: install it")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 16))
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xytok-prove-") as name:
         folder = Path(name)
         few = make_run(folder / "few", 4, 250)
-        print(prove_mds(folder, few, wanted.mds_python or install_streaming(folder)), flush=True)
+        if wanted.kills:
+            python = wanted.mds_python or install_streaming(folder)
+            print(prove_mds(folder, few, python), flush=True)
         print(f"seed of the kills: {wanted.seed}; {os.cpu_count()} cores")
         print("| export | kills | result |\n|---|---|---|")
         for line in prove_kills(folder, few, wanted.kills, wanted.seed):
@@ -157,7 +173,7 @@ def main() -> None:
             small = make_run(folder / "small", 5, clips_each)
             print("| format | hours a second | MB an hour | peak RSS, a quarter, MB | all, MB |")
             print("|---|---|---|---|---|")
-            for line in prove_formats(folder, small, large, wanted.clips):
+            for line in prove_formats(folder, small, large, wanted):
                 print(f"| {line} |", flush=True)
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
 from pipeline.export.catalogue import FORMATS
 from pipeline.export.contract import Reference
 from pipeline.export.formats.moss_ttsd import MossTtsd
+from pipeline.export.languages import language_name
 from pipeline.export.templates import SequenceFormat
 from tests.support.export_case import (
     SPEAKER,
@@ -267,3 +268,12 @@ def test_a_further_column_never_replaces_what_the_format_writes(name: str) -> No
     content = b"".join(written(make_format(name), [first]).values())
     assert b"not stripped" not in content
     assert b'"dnsmos": 3.0' in content
+
+
+def test_languages_are_written_by_name_or_code() -> None:
+    names = [language_name(word) for word in ("en", "zh", "pt-BR", "German", "yue")]
+    assert names == ["English", "Chinese", "Portuguese", "German", "Cantonese"]
+    with pytest.raises(InputError, match="pass `--language code`"):
+        language_name("xx")
+    content = written(make_format("jsonl", language="code"), toy_samples())["codes-00000.jsonl"]
+    assert b'"language": "en"' in content
