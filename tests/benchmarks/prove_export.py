@@ -1,8 +1,8 @@
-"""Proves exports at size: speed and memory of each format, twenty kills, and the reader of MDS.
+"""Proves exports at size: speed and memory of each format, twenty kills, and two readers.
 
 `make prove-export` runs all of it and prints tables for RESULTS.md. The run is written by the code
-that writes real ones, with uniform random codes; the reader of MDS gets an environment of its own,
-because its package wants other versions than ours.
+that writes real ones, with uniform random codes. The readers of MDS and Megatron are installed
+apart, because their packages want other versions than ours.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from xy_codec.fake import FakeCodec
 FRAMES = 125  # ten seconds
 SECONDS = 10
 KILLS = 20
-# Runs a command line, then tells the largest memory of its own: `ru_maxrss` would count its parent's.
+# Runs a command line, then tells its own largest memory; `ru_maxrss` would count its parent's.
 WITH_MEMORY = """
 import re, sys
 from jobs.cli import run
@@ -43,6 +43,12 @@ print(re.search("VmHWM:.*", open("/proc/self/status").read())[0], file=sys.stder
 sys.exit(code)
 """
 # Prints key, shape and a hash of the codes of every sample.
+READ_MEGATRON = """
+import sys
+from megatron.core.datasets.indexed_dataset import IndexedDataset
+for ids in IndexedDataset(sys.argv[1]):
+    print(*ids)
+"""
 READ_MDS = """
 import hashlib, sys
 from streaming import StreamingDataset
@@ -148,6 +154,33 @@ def prove_mds(folder: Path, run: Path, python: str) -> str:
     return f"MosaicML Streaming read {len(expected)} samples of {shards} shards: equal"
 
 
+def install_megatron(folder: Path) -> str:
+    """A folder with Megatron's package alone; reading its files needs no more than torch."""
+    target = str(folder / "megatron")
+    command = ["pip", "install", "-q", "--no-deps", "--target", target, "megatron-core"]
+    subprocess.run([sys.executable, "-m", *command], check=True)
+    return target
+
+
+def prove_megatron(folder: Path, run: Path, package: str) -> str:
+    """Read an export by Megatron's own reader."""
+    subprocess.run(export_command(run, folder / "ids", "--to", "megatron"), check=True)
+    read = subprocess.run(
+        [sys.executable, "-c", READ_MEGATRON, str(folder / "ids/train/codes_00000_text_document")],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": package},
+    )
+    expected = []
+    for row in rows_of(run):
+        ids = np.array(row["codes"]).T + 1024 * np.arange(8)
+        expected.append(" ".join(map(str, ids.reshape(-1))))
+    if read.stdout.splitlines() != expected:
+        sys.exit("Megatron reads other ids than the run has")
+    return f"Megatron's IndexedDataset read {len(expected)} documents: equal"
+
+
 def main() -> None:
     """Prove what the arguments name, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -155,6 +188,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--formats", default="", help="only those, with commas between them")
     parser.add_argument("--mds-python", help="that has mosaicml-streaming; default: install it")
+    parser.add_argument("--megatron", help="a folder with megatron-core; default: install it")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 16))
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xytok-prove-") as name:
@@ -163,6 +197,8 @@ def main() -> None:
         if wanted.kills:
             python = wanted.mds_python or install_streaming(folder)
             print(prove_mds(folder, few, python), flush=True)
+            package = wanted.megatron or install_megatron(folder)
+            print(prove_megatron(folder, few, package), flush=True)
         print(f"seed of the kills: {wanted.seed}; {os.cpu_count()} cores")
         print("| export | kills | result |\n|---|---|---|")
         for line in prove_kills(folder, few, wanted.kills, wanted.seed):

@@ -1,12 +1,18 @@
 """Exports of a run, opened by the readers of the trainers themselves."""
 
+import json
+import pickle
+import struct
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.errors import IdentityError
 from pipeline.export.contract import FormatOptions
+from tests.support.export_case import byte_tokenizer
 from tests.support.export_run import export, rows_of
 
 # Readers of tars leave their files open until they are collected.
@@ -132,3 +138,88 @@ def test_datatrove_reads_windows_of_tokens(
         assert np.array_equal(window["input_ids"], whole[span])
         # The reader counts from the window's start where a clip began before it.
         assert np.array_equal(window["positions"], np.minimum(places[span], np.arange(32)))
+
+
+def test_protobuf_parses_what_fish_speech_reads(
+    run: Path, tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    export(run, tmp_path / "out", "fish", options=FormatOptions(dataset_name="emilia"))
+    content = (tmp_path / "out/train/00000000.protos").read_bytes()
+    message, found = text_data(), []
+    while content:
+        (size,) = struct.unpack_from("<I", content)
+        record = message.FromString(content[4 : 4 + size])
+        assert record.SerializeToString() == content[4 : 4 + size]
+        found.append(record)
+        content = content[4 + size :]
+    assert [record.name for record in found] == ["S0", "S1", "S3", "S2"]
+    for record in found:
+        own = [row for row in rows if row["speaker"] == record.name and row["text"]]
+        for sentence, row in zip(record.sentences, own, strict=True):
+            assert list(sentence.texts) == [row["text"].strip()]
+            assert [list(book.values) for book in sentence.semantics] == row["codes"]
+
+
+def text_data() -> Any:
+    """The message class of upstream's `text-data.proto`, from its field numbers."""
+    descriptor_pb2 = pytest.importorskip("google.protobuf.descriptor_pb2")
+    descriptor_pool = pytest.importorskip("google.protobuf.descriptor_pool")
+    message_factory = pytest.importorskip("google.protobuf.message_factory")
+    file = descriptor_pb2.FileDescriptorProto(name="t.proto", package="t", syntax="proto3")
+    kinds = {"string": 9, "uint32": 13}
+    messages = {
+        "Semantics": [("values", 1, "uint32", True)],
+        "Sentence": [("texts", 1, "string", True), ("semantics", 3, "Semantics", True)],
+        "TextData": [
+            ("source", 1, "string", False),
+            ("name", 2, "string", False),
+            ("sentences", 4, "Sentence", True),
+        ],
+    }
+    for name, fields in messages.items():
+        message = file.message_type.add(name=name)
+        for field, number, kind, is_list in fields:
+            own = message.field.add(name=field, number=number, label=3 if is_list else 1)
+            own.type = kinds.get(kind, 11)
+            if kind not in kinds:
+                own.type_name = f".t.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("t.TextData"))
+
+
+def test_records_of_moss_ttsd_are_found_by_their_offsets(
+    run: Path, tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.write_bytes(byte_tokenizer([(152694, "<|end_of_speech|>")]))
+    options = FormatOptions(tokenizer=str(tokenizer))
+    with pytest.raises(IdentityError, match="these were made by `fake`"):
+        export(run, tmp_path / "out", "moss-ttsd", options=options)
+    export(run, tmp_path / "out", "moss-ttsd", options=options, allow_codec=True)
+    folder = tmp_path / "out/train"
+    offsets, lengths, frames = np.load(folder / "codes-00000_metas.npy")
+    with_text = [row for row in rows if row["text"]]
+    with (folder / "codes-00000.pkl").open("rb") as file:
+        for place, row in enumerate(with_text):
+            file.seek(offsets[place])
+            inputs = np.array(pickle.load(file)["input_ids"])
+            assert inputs.shape == (lengths[place], 8)
+            assert frames[place] == row["num_frames"]
+            codes = inputs[-1 - row["num_frames"] : -1]
+            assert np.array_equal(codes[:, 1:], np.array(row["codes"]).T[:, 1:])
+            assert np.array_equal(codes[:, 0] - 151665, row["codes"][0])
+
+
+def test_lists_of_omnivoice_name_files_whose_clips_agree(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "out", "omnivoice", samples_per_shard=8)
+    (named,) = json.loads((tmp_path / "out/data.json").read_text())["train"]
+    lines = Path(named["manifest_path"][0]).read_text().splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        tar, labels, clips, seconds = line.split()
+        read = [json.loads(each) for each in Path(labels).read_text().splitlines()]
+        with tarfile.open(tar) as members:
+            assert members.getnames() == [f"{label['id']}.npy" for label in read]
+        assert len(read) == int(clips)
+        assert abs(sum(label["audio_duration"] for label in read) - float(seconds)) < 1e-3

@@ -61,6 +61,11 @@ class MossTtsd(Format):
     def _tokens(self) -> TextTokens:
         return TextTokens(self.target, self.name)
 
+    @cached_property
+    def _fixed_ids(self) -> tuple[list[int], ...]:
+        """The ids of what is the same in every clip."""
+        return tuple(map(self._tokens.ids, (_BEFORE_TEXT, _AFTER_TEXT, _AFTER_SPEECH)))
+
     def other_codec(self) -> str | None:
         """The model was trained on the codes of the TTSD checkpoint; others are other sounds."""
         name, source = str(self.target.codec["name"]), self.target.codec_source
@@ -109,11 +114,11 @@ class MossTtsd(Format):
         if sample.reference:
             text = (sample.reference.text or "") + text
             codes = np.concatenate([sample.reference.codes, codes], axis=1)
-        words = self._tokens.ids(_BEFORE_TEXT), self._tokens.ids(_dialogue(text))
-        prompt = _text_rows([*words[0], *words[1], *self._tokens.ids(_AFTER_TEXT)])
+        before, after, end_ids = self._fixed_ids
+        prompt = _text_rows([*before, *self._tokens.ids(_dialogue(text)), *after])
         speech = codes.T.astype(np.int64)
         speech[:, 0] += _SPEECH_BASE
-        end = _text_rows(self._tokens.ids(_AFTER_SPEECH))
+        end = _text_rows(end_ids)
         end_label = np.full_like(end, _NO_LOSS)
         end_label[:, 0] = end[:, 0]
         inputs = np.concatenate([prompt, speech, end])
