@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.errors import IdentityError, UsageError
+from pipeline.errors import IdentityError, OutputError, UsageError
 from pipeline.export.catalogue import find_format
 from pipeline.export.contract import (
     Format,
@@ -388,6 +388,7 @@ def _size(sample: Sample, exporter: Exporter) -> int:
 def _finish(exporter: Exporter, plan: Plan) -> ExportRecord:
     """Write the files that speak of all shards; what `export.json` says."""
     destination, by_split = exporter.destination, _shards_by_split(exporter)
+    _check_whole(exporter, plan, by_split)
     small: dict[str, bytes] = {}
     folders = {
         name: f"{destination.url}/{destination.folder_of(n)}".rstrip("/")
@@ -404,6 +405,18 @@ def _finish(exporter: Exporter, plan: Plan) -> ExportRecord:
     for shard in (shard for shards in by_split.values() for shard in shards):
         facts.update(shard.facts)
     return _record(exporter, plan, tuple(files + written), facts)
+
+
+def _check_whole(exporter: Exporter, plan: Plan, by_split: Mapping[int, list[Shard]]) -> None:
+    written = {split: sum(shard.samples for shard in by_split[split]) for split in by_split}
+    expected = {split: count.clips for split, count in plan.counts.items()}
+    if written != expected:
+        url = redact(exporter.destination.url)
+        raise OutputError(
+            f"`{url}` has records of {sum(written.values())} clips, {plan.clips} were to be "
+            "exported; expected all, and no other command that works in this folder; run the same "
+            "command again"
+        )
 
 
 def _shards_by_split(exporter: Exporter) -> dict[int, list[Shard]]:

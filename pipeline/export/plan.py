@@ -145,7 +145,9 @@ class Planner:
             chosen = np.flatnonzero(fate >= 0)
             hashes.append(table["audio_xxh64"].to_numpy()[chosen])
             rows.append(chosen + self.run.parts[group.part].first_row + group.first_row)
-        all_rows = np.concatenate(rows) if rows else _NONE
+        if not rows:
+            return _NONE
+        all_rows = np.concatenate(rows)
         _, first = np.unique(np.concatenate(hashes), return_index=True)
         return np.delete(all_rows, first)
 

@@ -12,7 +12,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,21 +33,23 @@ from xy_codec.fake import FakeCodec
 FRAMES = 125  # ten seconds
 SECONDS = 10
 KILLS = 20
-# Runs a command line, then tells its own largest memory; `ru_maxrss` would count its parent's.
-WITH_MEMORY = """
-import re, sys
+# Runs a command line, then tells its processor seconds and its largest memory in kB; `ru_maxrss`
+# would count the memory of its parent.
+MEASURED = """
+import re, sys, time
 from jobs.cli import run
 code = run(sys.argv[1:])
-print(re.search("VmHWM:.*", open("/proc/self/status").read())[0], file=sys.stderr)
+memory = re.search("VmHWM:[^0-9]*([0-9]+)", open("/proc/self/status").read())[1]
+print(time.process_time(), memory, file=sys.stderr)
 sys.exit(code)
 """
-# Prints key, shape and a hash of the codes of every sample.
 READ_MEGATRON = """
 import sys
 from megatron.core.datasets.indexed_dataset import IndexedDataset
 for ids in IndexedDataset(sys.argv[1]):
     print(*ids)
 """
+# Prints key, shape and a hash of the codes of every sample.
 READ_MDS = """
 import hashlib, sys
 from streaming import StreamingDataset
@@ -73,7 +74,7 @@ def make_run(folder: Path, num_shards: int, clips_each: int) -> Path:
 def prove_formats(
     folder: Path, small: Path, large: Path, asked: argparse.Namespace
 ) -> Iterator[str]:
-    """A line a format: hours a second, and the peak memory of a run and of one four times it."""
+    """A line a format: hours a processor second, and the peak memory of two runs."""
     tokenizer = folder / "tokenizer.json"
     tokenizer.write_bytes(byte_tokenizer([(152694, "<|end_of_speech|>")]))
     moss = ["--tokenizer", str(tokenizer), "--allow-codec"]
@@ -86,15 +87,11 @@ def prove_formats(
         memory = []
         for run in (small, large):
             words = export_command(run, folder / "export", *options)[3:]
-            started = time.perf_counter()
             done = subprocess.run(
-                [sys.executable, "-c", WITH_MEMORY, *words],
-                check=True,
-                capture_output=True,
-                text=True,
+                [sys.executable, "-c", MEASURED, *words], check=True, capture_output=True, text=True
             )
-            seconds = time.perf_counter() - started
-            memory.append(int(done.stderr.split()[-2]) / 1024)
+            seconds, kilobytes = map(float, done.stderr.split()[-2:])
+            memory.append(kilobytes / 1024)
             files = (path for path in (folder / "export").rglob("*") if path.is_file())
             size = sum(path.stat().st_size for path in files)
             subprocess.run(["rm", "-r", str(folder / "export")], check=True)
@@ -207,7 +204,9 @@ def main() -> None:
             clips_each = wanted.clips // 20
             large = make_run(folder / "large", 20, clips_each)
             small = make_run(folder / "small", 5, clips_each)
-            print("| format | hours a second | MB an hour | peak RSS, a quarter, MB | all, MB |")
+            print(
+                "| format | hours a CPU second | MB an hour | peak RSS, a quarter, MB | all, MB |"
+            )
             print("|---|---|---|---|---|")
             for line in prove_formats(folder, small, large, wanted):
                 print(f"| {line} |", flush=True)

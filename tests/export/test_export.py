@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
-from pipeline.errors import IdentityError, InputError, UsageError
+from pipeline.errors import IdentityError, InputError, OutputError, UsageError
 from pipeline.export import export as export_module
 from pipeline.export import shuffle
 from pipeline.export.catalogue import FORMATS
 from pipeline.export.contract import FormatOptions, Sample
+from pipeline.export.export import ExportRequest, run_export
 from pipeline.export.record import parse_record
 from pipeline.export.selection import Selection
 from pipeline.storage.client import Storage
@@ -110,6 +111,13 @@ def test_an_export_that_failed_goes_on_with_the_shards_that_are_left(
             export(run, tmp_path / "out", "webdataset", samples_per_shard=5)
     assert written == [0, 1, 2, 2, 3, 4]
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_shards_that_were_lost_are_not_passed_over(run: Path, tmp_path: Path) -> None:
+    request = ExportRequest(str(run), str(tmp_path / "out"), "shar", Storage())
+    with pytest.raises(OutputError, match="records of 0 clips, 24 were to be exported"):
+        run_export(request, write_shards=lambda *_: iter(()))
+    assert run_export(request).clips == 24
 
 
 def test_a_run_that_grew_is_refused_until_its_export_has_another_folder(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from pipeline.export.contract import Limits, Sample, ShardFiles, batches, npy_bytes
 from pipeline.export.templates import SequenceFormat
@@ -56,21 +57,25 @@ class Flat(SequenceFormat):
             file, schema, compression="zstd", compression_level=ZSTD_LEVEL
         ) as writer:
             for group in batches(samples, _GROUP_ROWS):
-                rows = [self._row(sample) for sample in group]
-                writer.write_table(pa.Table.from_pylist(rows, schema))
+                columns = self._columns(group)
+                arrays = [pa.array(columns[field.name], field.type) for field in schema]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
-    def _row(self, sample: Sample) -> dict[str, Any]:
-        sequence = self.template.sequence(sample)
-        labels = sequence.ids.copy()
-        labels[: sequence.num_prompt] = _NO_LOSS
-        return {
-            **sample.columns,
-            "input_ids": sequence.ids,
-            "labels": labels,
-            "attention_mask": np.ones(len(labels), np.int8),
-            "speaker_id": sample.speaker,
-            "duration": sample.duration,
-            "reference_text": sample.text,
+    def _columns(self, samples: list[Sample]) -> dict[str, Any]:
+        sequences = [self.template.sequence(sample) for sample in samples]
+        ids = np.concatenate([sequence.ids for sequence in sequences]).astype(np.int32)
+        ends = np.cumsum([0, *(len(sequence.ids) for sequence in sequences)], dtype=np.int32)
+        labels = ids.copy()
+        for start, sequence in zip(ends, sequences, strict=False):
+            labels[start : start + sequence.num_prompt] = _NO_LOSS
+        further = {name: [s.columns[name] for s in samples] for name in self.target.columns}
+        return further | {
+            "input_ids": _lists(ends, ids),
+            "labels": _lists(ends, labels),
+            "attention_mask": _lists(ends, np.ones(len(ids), np.int8)),
+            "speaker_id": [sample.speaker for sample in samples],
+            "duration": [sample.duration for sample in samples],
+            "reference_text": [sample.text for sample in samples],
         }
 
     def _write_memmap(self, samples: Iterable[Sample], files: ShardFiles) -> None:
@@ -87,3 +92,7 @@ class Flat(SequenceFormat):
         files.open(f"{files.split}_input_ids_shape.npy").write(
             npy_bytes(np.array([rows, _LLASA_LENGTH]))
         )
+
+
+def _lists(ends: NDArray[np.int32], values: NDArray[Any]) -> Any:
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values))
