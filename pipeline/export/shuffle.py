@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pipeline.errors import NodeError
 from pipeline.export.samples import ROW
 
-_BUCKET_BYTES = 256 << 20
+# A bucket is in memory about three times while it is sorted.
+_BUCKET_BYTES = 64 << 20
 _MOST_BUCKETS = 256  # as many files are open at a time, for each split
 _BUFFER_BYTES = 64 << 20
 _ORDER = "shuffled_place"
@@ -38,7 +39,7 @@ class Spool:
 
     def __init__(self, seed: int, size_bytes: int) -> None:
         self._seed = seed
-        wanted = max(1, min(_MOST_BUCKETS, size_bytes // _BUCKET_BYTES))
+        wanted = max(1, min(_MOST_BUCKETS, -(-size_bytes // _BUCKET_BYTES)))
         self._bits = int(wanted - 1).bit_length()
         self._stack = ExitStack()
         self._writers: dict[tuple[int, int], tuple[Any, Any]] = {}
@@ -70,9 +71,7 @@ class Spool:
         for bucket in range(1 << self._bits):
             path = self._path(split, bucket)
             if path.exists():
-                with _on_this_disk(), pa.OSFile(str(path), "rb") as file:
-                    table: Any = pa.ipc.open_stream(file).read_all()
-                yield table.sort_by(_ORDER).drop_columns([_ORDER])
+                yield _read_sorted(path)
                 path.unlink()
 
     def _flush(self) -> None:
@@ -107,6 +106,12 @@ class Spool:
 
     def _path(self, split: int, bucket: int) -> Path:
         return self._folder / f"{split}-{bucket}.arrow"
+
+
+def _read_sorted(path: Path) -> Any:
+    with _on_this_disk(), pa.OSFile(str(path), "rb") as file:
+        table: Any = pa.ipc.open_stream(file).read_all()
+    return table.sort_by(_ORDER).drop_columns([_ORDER])
 
 
 @contextmanager

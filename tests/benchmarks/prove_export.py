@@ -80,8 +80,8 @@ def prove_formats(
     moss = ["--tokenizer", str(tokenizer), "--allow-codec"]
     cases = {name: moss if name == "moss-ttsd" else [] for name in FORMATS}
     wanted = [(name, ["--to", name, *more]) for name, more in cases.items()]
-    wanted += [("parquet, shuffled", ["--to", "parquet", "--shuffle", "1"])]
-    wanted += [("jsonl, with references", ["--to", "jsonl", "--pair-reference"])]
+    wanted += [("parquet shuffled", ["--to", "parquet", "--shuffle", "1"])]
+    wanted += [("jsonl with references", ["--to", "jsonl", "--pair-reference"])]
     chosen = asked.formats.split(",") if asked.formats else [name for name, _ in wanted]
     for name, options in (each for each in wanted if each[0] in chosen):
         memory = []

@@ -7,6 +7,7 @@ packed numbers.
 import re
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 from pipeline.export.contract import Format, Limits, Sample, ShardFiles
 
@@ -46,6 +47,7 @@ class Fish(Format):
             file.write(struct.pack("<I", len(record)) + record)
 
 
+@lru_cache(1 << 16)
 def _varint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:
