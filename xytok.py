@@ -52,6 +52,9 @@ if TYPE_CHECKING:
         UsageError,
         WorkerError,
     )
+    from pipeline.export.contract import FormatOptions
+    from pipeline.export.record import ExportRecord
+    from pipeline.export.selection import Selection
     from pipeline.fleet.ray.options import RayOptions
     from pipeline.fleet.summary import RunSummary
     from pipeline.inspect.status import RunStatus
@@ -80,6 +83,7 @@ __all__ = [
     "ConfigError",
     "DamageError",
     "DrainedError",
+    "FormatOptions",
     "IdentityError",
     "InputError",
     "LeaseError",
@@ -94,6 +98,7 @@ __all__ = [
     "RejectRateError",
     "Run",
     "SamplePlan",
+    "Selection",
     "Storage",
     "StorageError",
     "TorchCodes",
@@ -115,6 +120,7 @@ _HOMES = {
     "ConfigError": "xy_codec.errors",
     "DamageError": "pipeline.errors",
     "DrainedError": "pipeline.errors",
+    "FormatOptions": "pipeline.export.contract",
     "IdentityError": "pipeline.errors",
     "InputError": "pipeline.errors",
     "LeaseError": "pipeline.errors",
@@ -127,6 +133,7 @@ _HOMES = {
     "ReadRules": "pipeline.corpus.rules",
     "RejectRateError": "pipeline.errors",
     "SamplePlan": "pipeline.audit.sample.sampling",
+    "Selection": "pipeline.export.selection",
     "Storage": "pipeline.storage.client",
     "RefusedError": "pipeline.errors",
     "StorageError": "pipeline.errors",
@@ -263,6 +270,56 @@ class Run:
         )
         known = load_baseline(storage, baseline) if baseline else None
         return audit_output(request, baseline=known, folder=folder)
+
+    def export(
+        self,
+        folder: "str | Path",
+        to: str,
+        *,
+        selection: "Selection | None" = None,
+        options: "FormatOptions | None" = None,
+        columns: Sequence[str] = (),
+        codebooks: int | None = None,
+        shuffle: int | None = None,
+        pair_reference: bool = False,
+        allow_codec: bool = False,
+    ) -> "ExportRecord":
+        """Write the codes as the files that a trainer reads; the same call again resumes.
+
+        Args:
+            folder: What to write, a path or URL; `export.json` is written last.
+            to: The format, as `xytok export -h` lists them.
+            selection: Which clips, e.g. `Selection(where="dnsmos >= 3", dedup=True)`.
+            options: What the format may be told, e.g. `FormatOptions(layout="TK")`.
+            columns: Further columns of the parts, for formats that take some.
+            codebooks: Only the first so many.
+            shuffle: Mix the clips of all shards by this seed.
+            pair_reference: Give each clip another clip of its speaker as a prompt.
+            allow_codec: Export codes that the trainer's released models do not know.
+
+        >>> record = xytok.Run("codes").export("italian-lines", "jsonl", columns=["dnsmos"])
+        >>> record.clips, [file.path for file in record.files]
+        (10, ['train/codes-00000.jsonl'])
+        """
+        from pipeline.export.contract import FormatOptions
+        from pipeline.export.export import ExportRequest, run_export
+        from pipeline.export.selection import Selection
+
+        return run_export(
+            ExportRequest(
+                output=str(self.output),
+                destination=str(folder),
+                format=to,
+                storage=_storage(self.storage),
+                selection=selection or Selection(),
+                options=options or FormatOptions(),
+                columns=tuple(columns),
+                codebooks=codebooks,
+                shuffle=shuffle,
+                pair_reference=pair_reference,
+                allow_codec=allow_codec,
+            )
+        )
 
 
 def tokenize(
