@@ -103,6 +103,11 @@ VERBS = {
         "gather what all manifests of an output say in one file, for the tools that read it",
         "xytok index s3://bucket/out",
     ),
+    "export": Verb(
+        "jobs.export_job:export",
+        "write the codes of a run as the files that a trainer reads",
+        "xytok export s3://bucket/out train --to omnivoice --split train=0.99,dev=0.01",
+    ),
     "show": Verb(
         "jobs.show_job:show",
         "print one row or reject; decode it, or fetch the clip it was made from",

@@ -113,18 +113,7 @@ class PartStream:
         return self._reading(url, read)
 
     def _reading(self, url: str, read: Callable[[], Any]) -> Any:
-        def read_whole() -> Any:
-            try:
-                return read()
-            except (pa.ArrowInvalid, OSError) as error:
-                if any(word in str(error).lower() for word in _DAMAGE):
-                    raise InputError(
-                        f"Part `{redact(url)}` is damaged ({error}); expected the bytes that were "
-                        "written; `xytok verify` names every damaged part of an output"
-                    ) from error
-                raise
-
-        return with_retries(read_whole, f"reading `{redact(url)}`", self.storage.policy_for(url))
+        return reading_part(self.storage, url, read)
 
     def _check_codec(self, url: str, codec: str | None, expected: str | None) -> None:
         if None not in (codec, expected) and codec != expected:
@@ -145,6 +134,23 @@ class PartStream:
         keys = batch.column("key").to_pylist()
         for key, matrix, columns in zip(keys, matrices, rows, strict=True):
             yield CodesRow(key, matrix, columns)
+
+
+def reading_part(storage: Storage, url: str, read: Callable[[], Any]) -> Any:
+    """What `read` gives, tried again where storage fails; damaged bytes are named and not."""
+
+    def read_whole() -> Any:
+        try:
+            return read()
+        except (pa.ArrowInvalid, OSError) as error:
+            if any(word in str(error).lower() for word in _DAMAGE):
+                raise InputError(
+                    f"Part `{redact(url)}` is damaged ({error}); expected the bytes that were "
+                    "written; `xytok verify` names every damaged part of an output"
+                ) from error
+            raise
+
+    return with_retries(read_whole, f"reading `{redact(url)}`", storage.policy_for(url))
 
 
 def codec_of(file: Any, *, with_depth: bool) -> str | None:

@@ -13,6 +13,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.output.events import EventLog
 from pipeline.output.identity import RunIdentity, build_identity
 from pipeline.output.manifest import LanguageCount, Manifest, ManifestName, write_manifest
+from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow, PartWriter
 from pipeline.output.rejects import RejectRow, publish_rejects
 from pipeline.output.run_record import claim_output
@@ -59,16 +60,26 @@ def fill_output(storage: Storage, bucket: str) -> None:
     log.close()
 
 
-def finish_shard(shard: Shard, number: int, identity: RunIdentity, output: str) -> Manifest:
+def finish_shard(
+    shard: Shard,
+    number: int,
+    identity: RunIdentity,
+    output: str,
+    num_clips: int = CLIPS,
+    num_frames: int = _FRAMES,
+) -> Manifest:
     """Write part, rejects and manifest of a shard whose first clips became codes."""
     storage = Storage()
     rng = np.random.default_rng(number)
-    rows = [_row(key_of(number, clip), rng) for clip in range(CLIPS)]
+    rows = [_row(key_of(number, clip), rng, num_frames) for clip in range(num_clips)]
     part = PartWriter(shard, identity)
-    part.add_row_group(rows)
+    for start in range(0, num_clips, ROW_GROUP_ROWS):
+        part.add_row_group(rows[start : start + ROW_GROUP_ROWS])
     written = part.publish(storage, output)
     part.discard()
-    reject = RejectRow((9, 0), key_of(number, CLIPS), Reason.UNDECODABLE, Stage.DECODE, "", 9, 9)
+    reject = RejectRow(
+        (9, 0), key_of(number, num_clips), Reason.UNDECODABLE, Stage.DECODE, "", 9, 9
+    )
     rejected = publish_rejects([reject], shard, identity, storage, output)
     manifest = Manifest(
         shard=shard.path,
@@ -76,28 +87,28 @@ def finish_shard(shard: Shard, number: int, identity: RunIdentity, output: str) 
         source_size_bytes=shard.size_bytes,
         source_etag=shard.etag,
         identity8=identity.identity8,
-        members=2 * CLIPS + 1,
-        clips_seen=CLIPS + 1,
-        codes=CLIPS,
+        members=2 * num_clips + 1,
+        clips_seen=num_clips + 1,
+        codes=num_clips,
         rejects=1,
         filtered=0,
-        frames=CLIPS * _FRAMES,
+        frames=num_clips * num_frames,
         samples=sum(row.num_samples for row in rows),
         source_seconds=sum(row.num_samples for row in rows) / 24000,
         part=written,
         reject_file=rejected,
         rejects_by_reason={str(Reason.UNDECODABLE): 1},
         key_range=(rows[0].key, rows[-1].key),
-        languages=(LanguageCount("en", CLIPS, CLIPS * _FRAMES * 0.08, 1),),
+        languages=(LanguageCount("en", num_clips, num_clips * num_frames * 0.08, 1),),
     )
     write_manifest(storage, output, ManifestName.of(shard, identity.identity8), manifest)
     return manifest
 
 
-def _row(key: str, rng: np.random.Generator) -> PartRow:
-    codes = rng.integers(0, 1024, (8, _FRAMES), dtype=np.int16)
+def _row(key: str, rng: np.random.Generator, num_frames: int) -> PartRow:
+    codes = rng.integers(0, 1024, (8, num_frames), dtype=np.int16)
     metadata = Metadata(text="Words.", speaker=key[:16], language="en", dnsmos=3.2)
-    return PartRow(key, codes, _FRAMES * 1920, 24000, metadata, 512, 9, 1)
+    return PartRow(key, codes, num_frames * 1920, 24000, metadata, 512, 9, 1)
 
 
 def _event(manifest: Manifest, shard: Shard) -> dict[str, Any]:

@@ -1,0 +1,128 @@
+"""The folder that an export writes: what it has agreed to hold, which shards are done, the end.
+
+`_export/request.json` is created first and compared by every later command, one record a shard is
+written after the shard's files, and `export.json` last of all; then `_export/` is removed. A file
+appears whole or not at all, and equal requests write equal bytes, so a command that was killed is
+resumed by the same command.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import NotFoundError, OutputError
+from pipeline.export.contract import Shard, ShardFiles
+from pipeline.export.record import EXPORT_RECORD, ExportRecord, parse_record
+from pipeline.output.identity import check_same_identity
+from pipeline.output.manifest import WrittenFile
+from pipeline.storage.client import Storage
+from pipeline.storage.local_write import is_temporary
+from pipeline.storage.location import is_local, join, normalise, redact
+
+_STATE = "_export"
+_REQUEST = f"{_STATE}/request.json"
+_RECORD = re.compile(r"(?P<split>\d+)-(?P<number>\d+)\.json\Z")
+
+
+class Destination:
+    """One export's folder; `folder_of` says where a split has its files."""
+
+    def __init__(
+        self, storage: Storage, url: str, splits: tuple[str, ...], *, in_one_folder: bool
+    ) -> None:
+        self.storage = storage
+        self.url = normalise(url)
+        self._splits = splits
+        self._in_one_folder = in_one_folder
+
+    def folder_of(self, split: int) -> str:
+        """The path of a split's folder below the destination.
+
+        `export.json` is never in it: lhotse takes every file of a folder for data.
+        """
+        return "" if self._in_one_folder else f"{self._splits[split]}/"
+
+    def read_record(self) -> ExportRecord | None:
+        """The `export.json` of an export that ended; None before."""
+        try:
+            content = self.storage.read_bytes(join(self.url, EXPORT_RECORD))
+        except NotFoundError:
+            return None
+        return parse_record(join(self.url, EXPORT_RECORD), content)
+
+    def claim(self, request: Mapping[str, Any]) -> None:
+        """Note what is exported here; raise where the folder holds another export."""
+        url = join(self.url, _REQUEST)
+        if not self.storage.create_exclusive(url, _json(request)):
+            existing = _parsed(url, self.storage.read_bytes(url))
+            check_same_identity(redact(self.url), existing, request)
+
+    def finished_shards(self) -> set[tuple[int, int]]:
+        """Split and number of the shards that are done."""
+        files = self.storage.list_files(join(self.url, _STATE))
+        found = (_RECORD.search(file.url) for file in files)
+        return {(int(m["split"]), int(m["number"])) for m in found if m}
+
+    def publish(self, split: int, shard: ShardFiles, samples: int, seconds: float) -> None:
+        """Put the files of a shard in place, then its record, which says that it is done."""
+        written = tuple(
+            self._publish_file(
+                f"{self.folder_of(split)}{path}", file.content(), file.sha256, samples
+            )
+            for path, file in shard.opened.items()
+        )
+        record = Shard(shard.number, samples, seconds, written, shard.facts)
+        url = join(self.url, _STATE, f"{split}-{shard.number}.json")
+        self.storage.write_finished(url, _json(asdict(record)))
+
+    def _publish_file(self, path: str, content: Any, sha256: str, samples: int) -> WrittenFile:
+        self.storage.write_finished(join(self.url, path), content)
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        return WrittenFile(path, size, sha256, samples)
+
+    def read_shard(self, split: int, number: int) -> Shard:
+        """The record of a shard that is done."""
+        url = join(self.url, _STATE, f"{split}-{number}.json")
+        values = _parsed(url, self.storage.read_bytes(url))
+        files = tuple(WrittenFile(**file) for file in values.pop("files"))
+        return Shard(**values, files=files)
+
+    def write_small(self, path: str, content: bytes) -> WrittenFile:
+        """Put a file that speaks of all shards in place."""
+        digest = hashlib.sha256(content).hexdigest()
+        return self._publish_file(path, content, digest, 0)
+
+    def finish(self, record: ExportRecord) -> None:
+        """Write `export.json`, then remove what was only needed to resume."""
+        self.storage.write_finished(join(self.url, EXPORT_RECORD), record.to_json())
+        self.clean()
+
+    def clean(self) -> None:
+        """Remove the records of shards, and half-written files of commands that were killed."""
+        state = f"{join(self.url, _STATE)}/"
+        for file in self.storage.list_files(self.url):
+            if file.url.startswith(state) or is_temporary(file.url):
+                self.storage.delete(file.url)
+        if is_local(self.url):
+            with suppress(FileNotFoundError):
+                Path(join(self.url, _STATE)).rmdir()
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _parsed(url: str, content: bytes) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise OutputError(
+            f"`{redact(url)}` cannot be read ({error}); expected the JSON of `xytok export`; use "
+            "another destination, or empty this one"
+        ) from error
+    return values

@@ -1,0 +1,1 @@
+"""One file a format; `catalogue.py`, a floor above, lists them."""

@@ -1,0 +1,170 @@
+"""Which rows of a run are exported, and into which split: a pure function of each row.
+
+Only `--dedup` looks at more than one row; what it drops is found by `plan.py` and given here.
+"""
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from pipeline.corpus.where import fields_of, parse_where
+from pipeline.errors import UsageError
+from pipeline.export.keep_list import UNLISTED, KeepList
+from pipeline.export.source import ExportedRun, Group
+from pipeline.storage.client import Storage
+from xy_codec.validation import nearest
+
+# Why a row is left out, as negative numbers where splits are 0, 1, 2 and so on.
+LEFT_OUT = {
+    -1: "no_frames",
+    -2: "no_text",
+    -3: "where",
+    -4: "not_kept",
+    -5: "not_in_keep_list",
+    -6: "same_audio",
+}
+_NO_FRAMES, _NO_TEXT, _WHERE, _NOT_KEPT, _NOT_LISTED, SAME_AUDIO = LEFT_OUT
+ONLY_SPLIT = "train"
+_HASH_RANGE = 1 << 64
+# Row groups whose fields are looked at before an unknown field of `--where` is refused.
+_GROUPS_TO_LOOK_AT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows become samples.
+
+    Attributes:
+        where: only clips that fit, in the words of `xytok tokenize --where`.
+        keep: only rows that the keep list of an audit keeps, a Parquet file.
+        dedup: of clips with equal bytes of audio only the first.
+        split: shares by speaker, such as `train=0.99,dev=0.01`; each becomes a folder.
+    """
+
+    where: str | None = None
+    keep: str | None = None
+    dedup: bool = False
+    split: str | None = None
+
+    def splits(self) -> dict[str, float]:
+        """The names and shares of the splits; a single one where none are asked for."""
+        if self.split is None:
+            return {ONLY_SPLIT: 1.0}
+        pairs = [part.partition("=") for part in self.split.split(",")]
+        try:
+            shares = {name.strip(): float(share) for name, _, share in pairs}
+        except ValueError:
+            shares = {}
+        named = all(name and name.replace("-", "").replace("_", "").isalnum() for name in shares)
+        whole = abs(sum(shares.values()) - 1) < 1e-9 and min(shares.values(), default=0) > 0
+        if not (named and whole and len(shares) == len(pairs)):
+            raise UsageError(
+                f"`--split {self.split}` cannot be used; expected different names with shares "
+                "above 0 that sum to 1; write for example `--split train=0.99,dev=0.01`"
+            )
+        return shares
+
+
+class Chooser:
+    """Decides for the rows of a row group; made once in each process."""
+
+    def __init__(
+        self, selection: Selection, run: ExportedRun, storage: Storage, *, needs_text: bool
+    ) -> None:
+        self._run = run
+        self._needs_text = needs_text
+        self._shares = selection.splits()
+        self._where = parse_where(selection.where) if selection.where else None
+        self._fields = fields_of(selection.where) if selection.where else []
+        self._names = _names_in(selection.where) if selection.where else set()
+        self._keep = KeepList(storage, selection.keep) if selection.keep else None
+        self._has_splits = len(self._shares) > 1
+
+    def columns(self, known: list[str]) -> list[str]:
+        """What `choose` must see of a row, of the columns that are known."""
+        wanted = {"key", "num_frames"}
+        wanted |= {"text"} if self._needs_text else set()
+        wanted |= {"speaker"} if self._has_splits else set()
+        # A name that is no column is a field of the JSON that the part has in `extra`.
+        wanted |= {name if name in known else "extra" for name in self._names}
+        return [name for name in known if name in wanted]
+
+    def choose(self, table: Any, group: Group, dropped: NDArray[np.int64]) -> NDArray[np.int16]:
+        """For each row the number of its split, or why it is left out.
+
+        Args:
+            dropped: the rows, counted over all parts, whose audio an earlier row has.
+        """
+        part = self._run.parts[group.part]
+        fate = self._splits_of(table, part.shard)
+        first = part.first_row + group.first_row
+        start, end = np.searchsorted(dropped, [first, first + group.rows])
+        fate[dropped[start:end] - first] = SAME_AUDIO
+        if self._keep:
+            keep = self._keep.of_group(part, group, table["key"].to_pylist())
+            fate[keep == 0] = _NOT_KEPT
+            fate[keep == UNLISTED] = _NOT_LISTED
+        if self._where:
+            fits = np.fromiter(map(self._where, rows_of(table)), np.bool_, table.num_rows)
+            fate[~fits] = _WHERE
+        if self._needs_text:
+            texts = table["text"].to_pylist()
+            empty = np.fromiter((not (t and t.strip()) for t in texts), np.bool_, len(texts))
+            fate[empty] = _NO_TEXT
+        fate[table["num_frames"].to_numpy() == 0] = _NO_FRAMES
+        return fate
+
+    def _splits_of(self, table: Any, shard: str) -> NDArray[np.int16]:
+        if not self._has_splits:
+            return np.zeros(table.num_rows, np.int16)
+        bounds = np.cumsum(list(self._shares.values()))[:-1]
+        both = zip(table["speaker"].to_pylist(), table["key"].to_pylist(), strict=True)
+        # A clip without a speaker is a speaker of its own.
+        names = (speaker or f"{shard}/{key}" for speaker, key in both)
+        places = [xxhash.xxh64_intdigest(name.encode()) / _HASH_RANGE for name in names]
+        return np.searchsorted(bounds, places, side="right").astype(np.int16)
+
+    def check_fields(self, where: str, tables: Iterator[Any]) -> None:
+        """Raise when no row that was looked at has a field that the filter names."""
+        known: set[str] = set()
+        num_rows = 0
+        for _, table in zip(range(_GROUPS_TO_LOOK_AT), tables, strict=False):
+            num_rows += table.num_rows
+            for fields in rows_of(table):
+                known.update(_names(fields))
+            if all(name in known for name in self._fields):
+                return
+        missing = [name for name in self._fields if name not in known]
+        if missing:
+            faults = [f"`{name}` (expected {nearest(name, known)})" for name in missing]
+            raise UsageError(
+                f"`--where '{where}'` names fields that none of the first {num_rows} clips has: "
+                f"{', '.join(faults)}; correct them, or, where other clips have `{missing[0]}`, "
+                f"write `{missing[0]} != null and …`"
+            )
+
+
+def rows_of(table: Any) -> Iterator[Mapping[str, Any]]:
+    """The fields of each row: its columns, and what its JSON had beside them."""
+    for row in table.to_pylist():
+        extra = row.pop("extra", None)
+        yield {**json.loads(extra), **row} if extra else row
+
+
+def _names_in(where: str) -> set[str]:
+    """The first names of all fields in an expression, also of those that need not exist."""
+    tree = ast.parse(where.strip(), mode="eval")
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in fields.items():
+        yield prefix + name
+        if isinstance(value, Mapping):
+            yield from _names(value, f"{prefix}{name}.")

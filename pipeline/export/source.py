@@ -1,0 +1,123 @@
+"""The finished parts of a run, in the order of their shards' paths, read a row group at a time."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+from pipeline.output.index import read_shards
+from pipeline.output.manifest import list_manifests
+from pipeline.output.run_record import RunRecord, read_run_record
+from pipeline.read.part_stream import reading_part
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, normalise, redact
+
+_COLUMNS = ("shard", "url", "part_path", "part_rows", "part_sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePart:
+    """The part of a finished shard; `first_row` counts the rows of all parts before it."""
+
+    shard: str
+    shard_url: str
+    path: str
+    rows: int
+    sha256: str
+    first_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A row group; `first_row` counts within its part."""
+
+    part: int
+    index: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedRun:
+    """An output as it was when the export began; shards that finish later are not part of it."""
+
+    output: str
+    record: RunRecord
+    parts: tuple[SourcePart, ...]
+
+    @property
+    def parts_sha256(self) -> str:
+        """One hash of which parts there are and of their bytes."""
+        lines = "".join(f"{part.sha256} {part.path}\n" for part in self.parts)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def open_exported_run(storage: Storage, output: str) -> ExportedRun:
+    """The run in an output folder, with its finished parts."""
+    output = normalise(output)
+    record = read_run_record(storage, output)
+    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    shards: dict[str, dict[str, Any]] = {}
+    for table in read_shards(storage, output, names, _COLUMNS):
+        shards |= {row["shard"]: row for row in table.to_pylist()}
+    if not shards:
+        raise InputError(
+            f"`{redact(output)}` has no finished shard to export; expected at least one; wait for "
+            "one, or look at `xytok status`"
+        )
+    parts, first_row = [], 0
+    for shard in sorted(shards):
+        row = shards[shard]
+        facts = (row["part_path"], row["part_rows"], row["part_sha256"])
+        parts.append(SourcePart(shard, row["url"], *facts, first_row))
+        first_row += row["part_rows"]
+    return ExportedRun(output, record, tuple(parts))
+
+
+class PartReader:
+    """Reads row groups; the part that was read last stays open."""
+
+    def __init__(self, storage: Storage, run: ExportedRun) -> None:
+        self._storage = storage
+        self._run = run
+        self._number = -1
+        self._file: Any = None
+
+    def groups(self) -> Iterator[Group]:
+        """The row groups of all parts, in order."""
+        for number in range(len(self._run.parts)):
+            file, first_row = self._open(number), 0
+            for index in range(file.num_row_groups):
+                rows = file.metadata.row_group(index).num_rows
+                yield Group(number, index, first_row, rows)
+                first_row += rows
+
+    def columns(self) -> Any:
+        """The Arrow schema of the parts."""
+        return self._open(0).schema_arrow
+
+    def read(self, group: Group, columns: Sequence[str]) -> Any:
+        """These columns of a row group."""
+        file, names = self._open(group.part), list(columns)
+
+        def read_group() -> Any:
+            return file.read_row_group(group.index, columns=names, use_threads=False)
+
+        return reading_part(self._storage, self._url(group.part), read_group)
+
+    def _url(self, number: int) -> str:
+        return join(self._run.output, self._run.parts[number].path)
+
+    def _open(self, number: int) -> Any:
+        if number != self._number:
+            url = self._url(number)
+
+            def open_file() -> Any:
+                fs, path = self._storage.filesystem(url)
+                return pq.ParquetFile(fs.open(path, "rb"), pre_buffer=True)
+
+            self._file, self._number = reading_part(self._storage, url, open_file), number
+        return self._file

@@ -1,0 +1,165 @@
+"""Proves exports at size: speed and memory of each format, twenty kills, and the reader of MDS.
+
+`make prove-export` runs all of it and prints tables for RESULTS.md. The run is written by the code
+that writes real ones, with uniform random codes; the reader of MDS gets an environment of its own,
+because its package wants other versions than ours.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
+from pipeline.export.catalogue import FORMATS
+from pipeline.output.identity import build_identity
+from pipeline.output.run_record import claim_output
+from pipeline.storage.client import Storage
+from tests.support.export_case import byte_tokenizer
+from tests.support.export_kills import export_command, kill_when
+from tests.support.export_run import files_in, rows_of
+from tests.support.large_output import finish_shard
+from xy_codec.fake import FakeCodec
+
+FRAMES = 125  # ten seconds
+SECONDS = 10
+KILLS = 20
+# Prints key, shape and a hash of the codes of every sample.
+READ_MDS = """
+import hashlib, sys
+from streaming import StreamingDataset
+for s in StreamingDataset(local=sys.argv[1], shuffle=False, batch_size=1):
+    print(s["key"], *s["codes"].shape, hashlib.sha256(s["codes"].tobytes()).hexdigest())
+"""
+
+
+def make_run(folder: Path, num_shards: int, clips_each: int) -> Path:
+    """A finished run of so many clips of ten seconds."""
+    inputs, output = folder / "in", folder / "out"
+    inputs.mkdir(parents=True)
+    for number in range(num_shards):
+        (inputs / f"{number:04d}.tar").write_bytes(b"a tar")
+    identity = build_identity(FakeCodec().identity, ReadRules())
+    claim_output(Storage(), str(output), identity, {"codec_source": "fake"}, {})
+    for number, shard in enumerate(list_shards([str(inputs)], Storage())):
+        finish_shard(shard, number, identity, str(output), clips_each, FRAMES)
+    return output
+
+
+def prove_formats(folder: Path, small: Path, large: Path, clips: int) -> Iterator[str]:
+    """A line a format: hours a second, and the peak memory of a run and of one four times it."""
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_bytes(byte_tokenizer([(152694, "<|end_of_speech|>")]))
+    moss = ["--tokenizer", str(tokenizer), "--allow-codec"]
+    cases = {name: moss if name == "moss-ttsd" else [] for name in FORMATS}
+    wanted = [(name, ["--to", name, *more]) for name, more in cases.items()]
+    wanted += [("parquet, shuffled", ["--to", "parquet", "--shuffle", "1"])]
+    wanted += [("jsonl, with references", ["--to", "jsonl", "--pair-reference"])]
+    for name, options in wanted:
+        memory = []
+        for run in (small, large):
+            command = export_command(run, folder / "export", *options)
+            started = time.perf_counter()
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - started
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                sys.exit(f"{name}: exit code {process.returncode}")
+            memory.append(usage.ru_maxrss / 1024)
+            size = sum(len(content) for content in files_in(folder / "export").values())
+            subprocess.run(["rm", "-r", str(folder / "export")], check=True)
+        hours = clips * SECONDS / 3600
+        yield (
+            f"{name} | {hours / seconds:.1f} | {size / hours / 1e6:.2f} | {memory[0]:.0f} | "
+            f"{memory[1]:.0f}"
+        )
+
+
+def prove_kills(folder: Path, run: Path, count: int, seed: int) -> Iterator[str]:
+    """Kill exports at random moments; what they leave in the end equals a calm one."""
+    rng = random.Random(seed)
+    for number in range(count):
+        name = rng.choice(["omnivoice", "shar", "parquet", "mds", "webdataset", "datatrove"])
+        options = ["--to", name, "--samples-per-shard", str(rng.choice([20, 50, 120]))]
+        options += ["--shuffle", str(number)] if rng.random() < 0.4 else []
+        command = export_command(run, folder / "export", *options)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        expected = files_in(folder / "export")
+        subprocess.run(["rm", "-r", str(folder / "export")], check=True)
+        places = sorted(rng.sample(range(1, len(expected)), 2))
+        kills = sum(kill_when(command, folder / "export", place) for place in places)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        if files_in(folder / "export") != expected:
+            sys.exit(f"kill {number} (seed {seed}): {' '.join(options)}")
+        subprocess.run(["rm", "-r", str(folder / "export")], check=True)
+        yield f"{' '.join(options)} | {kills} kills, {len(expected)} files | equal bytes"
+
+
+def install_streaming(folder: Path) -> str:
+    """The Python of a new environment that has MosaicML Streaming, which is some gigabytes."""
+    venv.create(folder / "streaming", with_pip=True)
+    python = str(folder / "streaming/bin/python")
+    subprocess.run([python, "-m", "pip", "install", "-q", "mosaicml-streaming"], check=True)
+    return python
+
+
+def prove_mds(folder: Path, run: Path, python: str) -> str:
+    """Read an export by MosaicML Streaming."""
+    options = ["--to", "mds", "--max-bytes", "300000"]
+    subprocess.run(export_command(run, folder / "mds", *options), check=True)
+    read = subprocess.run(
+        [python, "-c", READ_MDS, str(folder / "mds/train")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    expected = []
+    for row in rows_of(run):
+        codes = np.array(row["codes"], np.int16)
+        digest = hashlib.sha256(codes.tobytes()).hexdigest()
+        expected.append(f"{row['key']} {codes.shape[0]} {codes.shape[1]} {digest}")
+    if read.stdout.splitlines() != expected:
+        sys.exit("MosaicML Streaming reads other samples than the run has")
+    shards = len(list((folder / "mds/train").glob("*.mds")))
+    return f"MosaicML Streaming read {len(expected)} samples of {shards} shards: equal"
+
+
+def main() -> None:
+    """Prove what the arguments name, all by default."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=40_000, help="of ten seconds each")
+    parser.add_argument("--kills", type=int, default=KILLS)
+    parser.add_argument("--mds-python", help="that has mosaicml-streaming; default: install it")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 16))
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="xytok-prove-") as name:
+        folder = Path(name)
+        few = make_run(folder / "few", 4, 250)
+        print(prove_mds(folder, few, wanted.mds_python or install_streaming(folder)), flush=True)
+        print(f"seed of the kills: {wanted.seed}; {os.cpu_count()} cores")
+        print("| export | kills | result |\n|---|---|---|")
+        for line in prove_kills(folder, few, wanted.kills, wanted.seed):
+            print(f"| {line} |", flush=True)
+        if wanted.clips:
+            clips_each = wanted.clips // 20
+            large = make_run(folder / "large", 20, clips_each)
+            small = make_run(folder / "small", 5, clips_each)
+            print("| format | hours a second | MB an hour | peak RSS, a quarter, MB | all, MB |")
+            print("|---|---|---|---|---|")
+            for line in prove_formats(folder, small, large, wanted.clips):
+                print(f"| {line} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,333 @@
+"""From a run to files: which clips, in which order, once each, and the same bytes again."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import cli
+from pipeline.errors import IdentityError, InputError, UsageError
+from pipeline.export import export as export_module
+from pipeline.export import shuffle
+from pipeline.export.catalogue import FORMATS
+from pipeline.export.contract import FormatOptions, Sample
+from pipeline.export.record import parse_record
+from pipeline.export.selection import Selection
+from pipeline.storage.client import Storage
+from tests.support.export_case import hash_of
+from tests.support.export_format import TabSeparated
+from tests.support.export_run import CLIPS_EACH, export, files_in, rows_of
+from tests.support.s3_server import S3Server
+
+
+def lines_of(folder: Path) -> list[dict[str, Any]]:
+    files = sorted(folder.rglob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def frames(codes: list[list[int]]) -> list[list[int]]:
+    """`[K][T]` as `[T][K]`."""
+    return [list(frame) for frame in zip(*codes, strict=True)]
+
+
+def keys_of(run: Path, folder: Path, **changes: Any) -> list[str]:
+    export(run, folder, "jsonl", columns=("key",), **changes)
+    return [line["key"] for line in lines_of(folder)]
+
+
+def test_every_clip_with_text_comes_once_in_the_order_of_shards_and_rows(
+    run: Path, tmp_path: Path
+) -> None:
+    record = export(run, tmp_path / "out", "jsonl")
+    lines, rows = lines_of(tmp_path / "out"), [row for row in rows_of(run) if row["text"]]
+    for line, row in zip(lines, rows, strict=True):
+        assert line["text"] == row["text"].strip()
+        assert line["audio_codes"] == frames(row["codes"])
+    assert record.clips == len(lines) == 3 * (CLIPS_EACH - 1)
+    assert record.left_out == {"no_text": 3}
+    assert {line["language"] for line in lines} == {"English", "French"}
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"moss-ttsd"}))
+def test_equal_exports_have_equal_bytes_and_their_record_has_the_hashes(
+    name: str, run: Path, tmp_path: Path
+) -> None:
+    both = []
+    for _ in range(2):
+        record = export(run, tmp_path / "out", name, samples_per_shard=5, command="the same")
+        both.append(files_in(tmp_path / "out"))
+        shutil.rmtree(tmp_path / "out")
+    assert both[0] == both[1]
+    written = dict(both[0])
+    assert parse_record("", written.pop("export.json")) == record
+    assert {file.path for file in record.files} == set(written)
+    for file in record.files:
+        content = written[file.path]
+        assert (file.size_bytes, file.sha256) == (len(content), hash_of(content))
+    assert sum(split.clips for split in record.splits.values()) == record.clips
+
+
+def test_an_export_that_ended_is_not_done_again(run: Path, tmp_path: Path) -> None:
+    first = export(run, tmp_path / "out", "jsonl")
+    (tmp_path / "out/train/codes-00000.jsonl").unlink()
+    assert export(run, tmp_path / "out", "jsonl") == first
+    assert set(files_in(tmp_path / "out")) == {"export.json"}
+
+
+def test_another_request_in_the_same_folder_is_refused(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "out", "jsonl")
+    with pytest.raises(IdentityError, match="codebooks: output has `8`, this run has `4`"):
+        export(run, tmp_path / "out", "jsonl", codebooks=4)
+
+
+def test_an_export_that_failed_goes_on_with_the_shards_that_are_left(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(run, tmp_path / "whole", "webdataset", samples_per_shard=5)
+    real = export_module.write_shard
+    written: list[int] = []
+
+    def write(exporter: Any, split: int, number: int, samples: Iterable[Sample]) -> None:
+        if number == 2 and not written.count(2):
+            written.append(2)
+            raise InputError("the disk is gone")
+        written.append(number)
+        real(exporter, split, number, samples)
+
+    monkeypatch.setattr(export_module, "write_shard", write)
+    for expected in (pytest.raises(InputError), None):
+        if expected:
+            with expected:
+                export(run, tmp_path / "out", "webdataset", samples_per_shard=5)
+            assert not (tmp_path / "out/export.json").exists()
+        else:
+            export(run, tmp_path / "out", "webdataset", samples_per_shard=5)
+    assert written == [0, 1, 2, 2, 3, 4]
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
+
+
+def test_a_run_that_grew_is_refused_until_its_export_has_another_folder(
+    run: Path, tmp_path: Path
+) -> None:
+    grown = tmp_path / "run"
+    shutil.copytree(run, grown, ignore=shutil.ignore_patterns("index"))
+    (manifest,) = grown.glob("manifests/FR/*.json")
+    manifest.rename(tmp_path / "later")
+    assert export(grown, tmp_path / "out", "jsonl").clips == 2 * (CLIPS_EACH - 1)
+    (tmp_path / "later").rename(manifest)
+    with pytest.raises(IdentityError, match="parts: output has `2`, this run has `3`"):
+        export(grown, tmp_path / "out", "jsonl")
+
+
+def test_where_sees_columns_and_fields_of_the_json(run: Path, tmp_path: Path) -> None:
+    where = "dnsmos >= 3 and style.mood == 'calm' and shard != null"
+    keys = keys_of(run, tmp_path / "out", selection=Selection(where=where))
+    wanted = [row["key"] for row in rows_of(run) if row["dnsmos"] >= 3]
+    assert keys == [key for key in wanted if int(key[-1]) % 2]
+
+
+def test_a_misspelt_field_is_refused_with_the_nearest_and_leaves_nothing(
+    run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"`dnsmo` .expected `dnsmos`"):
+        export(run, tmp_path / "out", "jsonl", selection=Selection(where="dnsmo > 3"))
+    assert not (tmp_path / "out").exists()
+
+
+def keep_file(path: Path, rows: list[tuple[str, int, str, bool]]) -> Path:
+    names = ("shard", "row", "key", "keep")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    pq.write_table(pa.table(columns | {"reason": ["" for _ in rows]}), path)
+    return path
+
+
+def test_only_rows_that_the_keep_list_keeps_are_exported(run: Path, tmp_path: Path) -> None:
+    url = {row["key"]: row["shard"] for row in rows_of(run)}
+    keep = keep_file(
+        tmp_path / "keep.parquet",
+        [
+            ("EN/a.tar", 0, "EN_a_0000", True),
+            ("EN/a.tar", 1, "EN_a_0001", False),
+            (url["EN_b_0003"], 3, "EN_b_0003", True),
+        ],
+    )
+    folder = tmp_path / "out"
+    assert keys_of(run, folder, selection=Selection(keep=str(keep))) == ["EN_a_0000", "EN_b_0003"]
+    left_out = json.loads((folder / "export.json").read_text())["left_out"]
+    assert left_out == {"no_text": 3, "not_in_keep_list": 18, "not_kept": 1}
+
+
+def test_a_keep_list_of_another_run_is_refused(run: Path, tmp_path: Path) -> None:
+    keep = keep_file(tmp_path / "keep.parquet", [("EN/a.tar", 1, "EN_a_0009", True)])
+    with pytest.raises(InputError, match=r"key `EN_a_0009` in row 1 of `EN/a.tar`, .* `EN_a_0001`"):
+        export(run, tmp_path / "out", "jsonl", selection=Selection(keep=str(keep)))
+
+
+def test_of_equal_audio_the_first_clip_is_exported(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "out", "parquet", selection=Selection(dedup=True))
+    table = pq.read_table(next((tmp_path / "out/train").glob("*.parquet")))
+    first: dict[int, str] = {}
+    for row in rows_of(run):
+        first.setdefault(row["audio_xxh64"], row["key"])
+    assert table["key"].to_pylist() == list(first.values())
+    assert len(first) < len(rows_of(run))
+
+
+def test_splits_never_share_a_speaker(run: Path, tmp_path: Path) -> None:
+    selection = Selection(split="train=0.5,dev=0.5")
+    record = export(run, tmp_path / "out", "shar", selection=selection)
+    speakers = {}
+    for name in ("train", "dev"):
+        export(run, tmp_path / "p", "parquet", selection=selection)
+        tables = [pq.read_table(file) for file in (tmp_path / f"p/{name}").glob("*.parquet")]
+        speakers[name] = {s for table in tables for s in table["speaker"].to_pylist()}
+        assert (tmp_path / f"out/{name}/cuts.000000.jsonl.gz").exists()
+    assert speakers["train"] | speakers["dev"] == {"S0", "S1", "S2", "S3"}
+    assert not speakers["train"] & speakers["dev"]
+    assert sum(split.clips for split in record.splits.values()) == 3 * CLIPS_EACH
+
+
+@pytest.mark.parametrize("split", ["train=1,train=0", "train=0.5,dev=0.4", "train", "a/b=1", "=1"])
+def test_splits_that_are_no_shares_are_refused(split: str) -> None:
+    with pytest.raises(UsageError, match="expected different names with shares"):
+        Selection(split=split).splits()
+
+
+def test_a_shuffle_is_one_permutation_however_many_buckets_it_takes(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = keys_of(run, tmp_path / "one", shuffle=1, samples_per_shard=4)
+    in_order = [row["key"] for row in rows_of(run) if row["text"]]
+    assert sorted(keys) == in_order != keys
+    assert len(list((tmp_path / "one/train").glob("*.jsonl"))) == 6  # 21 clips, 4 in a file
+    monkeypatch.setattr(shuffle, "_BUCKET_BYTES", 1000)
+    monkeypatch.setattr(shuffle, "_BUFFER_BYTES", 1000)
+    keys_of(run, tmp_path / "two", shuffle=1, samples_per_shard=4)
+    assert files_in(tmp_path / "two") == files_in(tmp_path / "one")
+    assert keys_of(run, tmp_path / "three", shuffle=2) != keys
+
+
+def test_a_reference_is_another_clip_of_the_speaker_in_the_same_shard(
+    run: Path, tmp_path: Path
+) -> None:
+    record = export(run, tmp_path / "out", "jsonl", pair_reference=True, columns=("key",))
+    clips = {row["key"]: row for row in rows_of(run)}
+    paired = [line for line in lines_of(tmp_path / "out") if "ref_audio_codes" in line]
+    for line in paired:
+        clip = clips[line["key"]]
+        others = [
+            frames(row["codes"])
+            for row in clips.values()
+            if (row["speaker"], row["shard"]) == (clip["speaker"], clip["shard"])
+            and row["key"] != clip["key"]
+        ]
+        assert line["ref_audio_codes"] in others
+    # In each shard the clip without text leaves one speaker with a single clip.
+    assert record.splits["train"].with_reference == len(paired) == 18
+
+
+def test_only_the_first_codebooks(run: Path, tmp_path: Path) -> None:
+    record = export(run, tmp_path / "out", "jsonl", codebooks=3)
+    lines, rows = lines_of(tmp_path / "out"), [row for row in rows_of(run) if row["text"]]
+    for line, row in zip(lines, rows, strict=True):
+        assert line["audio_codes"] == frames(row["codes"][:3])
+    assert (record.num_codebooks, record.codebook_sizes) == (3, (1024,) * 3)
+
+
+def test_a_file_ends_before_it_passes_the_size(run: Path, tmp_path: Path) -> None:
+    record = export(run, tmp_path / "out", "mds", max_bytes=4000)
+    sizes = [f.size_bytes for f in record.files if f.path.endswith(".mds")]
+    assert len(sizes) > 3
+    assert max(sizes) < 4000
+
+
+def with_one_key_twice(run: Path, folder: Path) -> Path:
+    """A run in which a key of one shard is that of another shard as well."""
+    shutil.copytree(run, folder)
+    part = folder / "tokens/FR/c.parquet"
+    table = pq.read_table(part)
+    keys = ["EN_a_0001", *table["key"].to_pylist()[1:]]
+    place = table.schema.get_field_index("key")
+    field = table.schema.field("key")
+    pq.write_table(table.set_column(place, field, pa.array(keys)), part)
+    return folder
+
+
+def test_a_key_of_two_clips_is_refused_or_prefixed(run: Path, tmp_path: Path) -> None:
+    twice = with_one_key_twice(run, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"`EN_a_0001` in EN/a.tar and FR/c.tar"):
+        export(twice, tmp_path / "out", "shar")
+    assert export(twice, tmp_path / "lines", "jsonl").clips == 21  # which has no ids
+    export(twice, tmp_path / "out", "omnivoice", duplicate_keys="prefix")
+    labels = lines_of(tmp_path / "out/train/txts")
+    ids = [label["id"] for label in labels]
+    assert {"EN_a-EN_a_0001", "FR_c-EN_a_0001"} < set(ids)
+    assert max(Counter(ids).values()) == 1
+
+
+def test_columns_go_where_the_format_has_room(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "lines", "jsonl", columns=("dnsmos", "speaker"))
+    assert [line["dnsmos"] for line in lines_of(tmp_path / "lines")][:2] == [2.0, 2.25]
+    export(run, tmp_path / "table", "parquet", columns=("audio_xxh64",))
+    table = pq.read_table(next((tmp_path / "table/train").glob("*.parquet")))
+    assert table["audio_xxh64"].to_pylist() == [row["audio_xxh64"] for row in rows_of(run)]
+    with pytest.raises(UsageError, match=r"`--columns dnsmo` .* expected `dnsmos`"):
+        export(run, tmp_path / "out", "jsonl", columns=("dnsmo",))
+
+
+def test_codes_that_the_trainer_does_not_know_need_a_word(run: Path, tmp_path: Path) -> None:
+    fewer: dict[str, Any] = {"codebooks": 4}
+    with pytest.raises(IdentityError, match=r"8 codebooks of 1,024.*4 codebooks of 1,024"):
+        export(run, tmp_path / "out", "omnivoice", **fewer)
+    assert export(run, tmp_path / "out", "omnivoice", allow_codec=True, **fewer).clips == 21
+
+
+def test_options_that_a_format_would_ignore_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`--to mds` has no use for `--nemo`, `--pair-reference`"):
+        export(run, tmp_path / "out", "mds", options=FormatOptions(nemo=True), pair_reference=True)
+
+
+def test_a_destination_may_be_a_bucket(run: Path, tmp_path: Path, s3: S3Server) -> None:
+    storage = Storage({"s3": s3.storage_options()})
+    fs = storage.filesystem("s3://exported")[0]
+    fs.mkdir("exported")
+    for _ in range(2):
+        export(run, "s3://exported/out", "shar", storage=storage, samples_per_shard=7)
+    export(run, tmp_path / "out", "shar", samples_per_shard=7)
+    stored = {
+        file.url.removeprefix("s3://exported/out/"): storage.read_bytes(file.url)
+        for file in storage.list_files("s3://exported/out")
+    }
+    assert stored == files_in(tmp_path / "out")
+
+
+def test_a_new_format_is_a_class_and_a_line_of_the_catalogue(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMATS, "tsv", f"{TabSeparated.__module__}:{TabSeparated.__name__}")
+    export(run, tmp_path / "out", "tsv", samples_per_shard=10)
+    lines = (tmp_path / "out/train/0.tsv").read_text().splitlines()
+    rows = rows_of(run)[:10]
+    assert lines == [f"{row['key']}\t{row['num_frames']}" for row in rows]
+
+
+def test_the_command_tells_what_came_out_and_what_the_trainer_will_hold(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "out")
+    words = ["export", str(run), folder, "--to", "jsonl", "--split", "train=0.9,dev=0.1", "-q"]
+    assert cli.run(words) == 0
+    told = capsys.readouterr().out
+    assert "exported  21 clips" in told
+    assert "left out  3 no_text" in told
+    assert "memory    the trainer loads all codes at its start" in told
+    assert cli.run([*words, "--shuffle", "1"]) == 2
+    assert "shuffle: output has `None`, this run has `1`" in capsys.readouterr().err
+    assert cli.run(["export", str(run), folder, "--to", "jsnl"]) == 2
+    assert "expected `jsonl`" in capsys.readouterr().err
