@@ -40,6 +40,7 @@ def delay_codes(codes: torch.Tensor, delay: Delay, fill: int) -> torch.Tensor:
     Args:
         delay: `moss`, `musicgen` or `higgs`, the delay of each codebook, or None for none.
 
+    >>> import torch
     >>> xytok.delay_codes(torch.tensor([[1, 2], [3, 4]]), "moss", fill=9).tolist()
     [[1, 2, 9], [9, 3, 4]]
     """

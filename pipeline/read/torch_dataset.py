@@ -98,6 +98,7 @@ class TorchCodes(IterableDataset[Sample]):
 def pad_codes(codes: Sequence[torch.Tensor], fill: int = DEFAULT_FILL) -> Sample:
     """The codes of several clips as one tensor `[B, K, T]`, and the frames of each.
 
+    >>> import torch
     >>> xytok.pad_codes([torch.tensor([[1, 2]]), torch.tensor([[3]])], fill=9)["codes"].tolist()
     [[[1, 2]], [[3, 9]]]
     """
