@@ -60,7 +60,8 @@ if TYPE_CHECKING:
     from pipeline.inspect.status import RunStatus
     from pipeline.inspect.verify import Verification
     from pipeline.read.dataset import Position, open_dataset
-    from pipeline.read.torch_dataset import TorchCodes
+    from pipeline.read.delay import delay_codes
+    from pipeline.read.torch_dataset import TorchCodes, pad_codes
     from pipeline.storage.client import Storage
     from pipeline.worker.codec_request import CodecRequest
     from pipeline.worker.settings import Tuning
@@ -107,8 +108,10 @@ __all__ = [
     "WorkerError",
     "XYCodecError",
     "__version__",
+    "delay_codes",
     "load_codec",
     "open_dataset",
+    "pad_codes",
     "tokenize",
 ]
 
@@ -142,8 +145,10 @@ _HOMES = {
     "UsageError": "pipeline.errors",
     "WorkerError": "pipeline.errors",
     "XYCodecError": "xy_codec.errors",
+    "delay_codes": "pipeline.read.delay",
     "load_codec": "xy_codec.loading",
     "open_dataset": "pipeline.read.dataset",
+    "pad_codes": "pipeline.read.torch_dataset",
 }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.export.source import Group, SourcePart
-from pipeline.read.part_stream import reading_part
+from pipeline.read.part_reader import reading_part
 from pipeline.storage.client import Storage
 from pipeline.storage.location import is_local, redact
 from pipeline.storage.streams import ByteStream, local_blocks, remote_blocks

@@ -3,8 +3,6 @@
 Only `--dedup` looks at more than one row; what it drops is found by `plan.py` and given here.
 """
 
-import ast
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from pipeline.corpus.where import fields_of, parse_where
 from pipeline.errors import UsageError
 from pipeline.export.keep_list import UNLISTED, KeepList
 from pipeline.export.source import ExportedRun, Group
+from pipeline.read.row_filter import names_in, rows_of
 from pipeline.storage.client import Storage
 from xy_codec.validation import nearest
 
@@ -82,7 +81,7 @@ class Chooser:
         self._shares = selection.splits()
         self._where = parse_where(selection.where) if selection.where else None
         self._fields = fields_of(selection.where) if selection.where else []
-        self._names = _names_in(selection.where) if selection.where else set()
+        self._names = names_in(selection.where) if selection.where else set()
         self._keep = KeepList(storage, selection.keep) if selection.keep else None
         self._has_splits = len(self._shares) > 1
 
@@ -148,19 +147,6 @@ class Chooser:
                 f"{', '.join(faults)}; correct them, or, where other clips have `{missing[0]}`, "
                 f"write `{missing[0]} != null and …`"
             )
-
-
-def rows_of(table: Any) -> Iterator[Mapping[str, Any]]:
-    """The fields of each row: its columns, and what its JSON had beside them."""
-    for row in table.to_pylist():
-        extra = row.pop("extra", None)
-        yield {**json.loads(extra), **row} if extra else row
-
-
-def _names_in(where: str) -> set[str]:
-    """The first names of all fields in an expression, also of those that need not exist."""
-    tree = ast.parse(where.strip(), mode="eval")
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

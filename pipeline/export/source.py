@@ -11,7 +11,7 @@ from pipeline.errors import InputError
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
 from pipeline.output.run_record import RunRecord, read_run_record
-from pipeline.read.part_stream import reading_part
+from pipeline.read.part_reader import reading_part
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 

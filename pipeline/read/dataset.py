@@ -1,156 +1,232 @@
-"""Reads codes back for training: finds the parts of an output, shuffles their clips, resumes.
+"""Reads codes back for training: finds the parts of outputs, shuffles their clips, resumes.
 
-It needs pyarrow and fsspec alone. `rank_split.py` splits parts over ranks and loader workers,
-`part_stream.py` reads them, `torch_dataset.py` wraps all for a DataLoader.
+It needs pyarrow and fsspec alone. `plan.py` says which clips each rank and loader worker reads,
+`part_reader.py` reads them, `torch_dataset.py` wraps all for a DataLoader.
 """
 
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpus.where import parse_where
 from pipeline.errors import InputError, UsageError
 from pipeline.output.manifest import list_manifests
-from pipeline.read.part_stream import COMPARISONS, CodesRow, Condition, PartStream
-from pipeline.read.rank_split import Stream
+from pipeline.read.batches import cut_batches, split_to
+from pipeline.read.part_reader import CodesRow, PartReader
+from pipeline.read.plan import PieceFinder, Plan
+from pipeline.read.row_filter import COMPARISONS, KeptRows, RowFilter, Where
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 
 DEFAULT_COLUMNS = ("text", "speaker", "language", "duration")
+# What is read as a whole where nothing is shuffled.
+_WINDOW_CLIPS = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class StreamedClip:
-    """A clip and its place, from which reading can resume: clip `index` of stream `stream`.
+class StreamedClips:
+    """One clip, or the clips of a batch, and the place from which reading can resume.
 
-    A stream is what one loader worker of one rank reads (`rank_split.py`); `stream` is its id.
+    It is number `index` of window `window` (`plan.py`).
     """
 
-    row: CodesRow
-    stream: int
+    rows: tuple[CodesRow, ...]
+    window: int
     index: int
 
 
 @dataclass(slots=True)
 class Position:
-    """How many clips of each stream were trained on in this epoch; saved with a checkpoint.
+    """How much of each window of an epoch was trained on; saved with a checkpoint.
 
-    `of` is a hash of parts, conditions, shuffle buffer and seed. With other ones the same numbers
-    would mean other clips, so `CodesDataset` refuses the position.
+    All ranks take equal steps, so the position of one is that of all. The number of loader workers
+    may change. `of` is a hash of what else the numbers depend on: parts, conditions, keep list,
+    shuffle buffer, batches, weights, seed and number of ranks. With other ones they would mean
+    other clips, so `CodesDataset` refuses the position.
     """
 
     epoch: int = 0
     seen: dict[int, int] = field(default_factory=dict)
     of: str = ""
 
-    def see(self, streams: Sequence[int], indexes: Sequence[int]) -> None:
-        """Note the clips of a batch that was trained on."""
-        for stream, index in zip(streams, indexes, strict=True):
-            self.seen[int(stream)] = max(self.seen.get(int(stream), 0), int(index) + 1)
+    def see(self, windows: Any, indexes: Any) -> None:
+        """Note what was trained on: the `window` and `index` of a sample, a batch or several."""
+        for window, index in zip(_numbers(windows), _numbers(indexes), strict=True):
+            self.seen[window] = max(self.seen.get(window, 0), index + 1)
 
     def to_dict(self) -> dict[str, Any]:
         """The position as plain JSON values."""
-        seen = {str(stream): count for stream, count in self.seen.items()}
+        seen = {str(window): count for window, count in self.seen.items()}
         return {"epoch": self.epoch, "seen": seen, "of": self.of}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Position":
         """The position that `to_dict` wrote."""
-        seen = {int(stream): int(count) for stream, count in values["seen"].items()}
+        seen = {int(window): int(count) for window, count in values["seen"].items()}
         return cls(int(values["epoch"]), seen, str(values.get("of", "")))
 
 
-@dataclass(frozen=True, slots=True)
+def _numbers(values: Any) -> list[int]:
+    try:
+        return [int(value) for value in values]
+    except TypeError:
+        return [int(values)]
+
+
+@dataclass(frozen=True)
 class CodesDataset:
-    """The finished parts of an output, as `open_dataset` finds them; iterate over it for clips.
+    """The finished parts of outputs, as `open_dataset` finds them; iterate over it for clips.
 
     The same arguments give the same clips in the same order.
     """
 
-    parts: tuple[str, ...]
+    sources: tuple[tuple[str, ...], ...]
     columns: tuple[str, ...] = DEFAULT_COLUMNS
     num_codebooks: int | None = None
-    where: tuple[Condition, ...] = ()
+    where: Where = ()
+    keep: str | None = None
     shuffle_buffer: int = 0
+    batch_frames: int | None = None
+    weights: tuple[float, ...] | None = None
+    repeat: bool = False
     seed: int = 0
     rank: int = 0
     world_size: int = 1
     storage: Storage = field(default_factory=Storage)
 
     def __post_init__(self) -> None:
-        faults = []
-        if not 0 <= self.rank < self.world_size:
-            faults.append(f"rank {self.rank} of {self.world_size} processes")
-        if self.num_codebooks is not None and self.num_codebooks < 1:
-            faults.append(f"{self.num_codebooks} codebooks")
-        if self.shuffle_buffer < 0:
-            faults.append(f"a shuffle buffer of {self.shuffle_buffer} clips")
-        if isinstance(self.columns, str):
-            faults.append(f"columns `{self.columns}`, a word and no list of them")
-        faults += [
-            f"the condition {each!r}, which is no (column, comparison, value)"
-            for each in self.where
-            if not isinstance(each, tuple | list) or len(each) != 3 or each[1] not in COMPARISONS
-        ]
+        faults = list(self._faults())
         if faults:
             raise UsageError(
                 f"The dataset was asked for {'; '.join(faults)}; expected a rank below the world "
-                "size, 1 or more codebooks, a buffer of 0 or more, columns as a tuple, and "
-                f"conditions like `('dnsmos', '>', 3)` with one of {' '.join(COMPARISONS)}"
+                "size, 1 or more codebooks and frames, a buffer of 0 or more, columns as a tuple, "
+                "a weight above 0 for each output, and an expression or conditions like "
+                f"`('dnsmos', '>', 3)` with one of {' '.join(COMPARISONS)}"
             )
-        if self.world_size > len(self.parts):
+        if isinstance(self.where, str):
+            parse_where(self.where)
+
+    def _faults(self) -> Iterator[str]:
+        if not 0 <= self.rank < self.world_size:
+            yield f"rank {self.rank} of {self.world_size} processes"
+        if self.num_codebooks is not None and self.num_codebooks < 1:
+            yield f"{self.num_codebooks} codebooks"
+        if self.batch_frames is not None and self.batch_frames < 1:
+            yield f"batches of {self.batch_frames} frames"
+        if self.shuffle_buffer < 0:
+            yield f"a shuffle buffer of {self.shuffle_buffer} clips"
+        if isinstance(self.columns, str):
+            yield f"columns `{self.columns}`, a word and no list of them"
+        if self.weights is not None and (
+            len(self.weights) != len(self.sources) or min(self.weights) <= 0
+        ):
+            yield f"weights {self.weights} for {len(self.sources)} outputs"
+        for each in () if isinstance(self.where, str) else self.where:
+            if not isinstance(each, tuple | list) or len(each) != 3 or each[1] not in COMPARISONS:
+                yield f"the condition {each!r}, which is no (column, comparison, value)"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of all sources."""
+        return tuple(part for parts in self.sources for part in parts)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Which clips are where; looks once at every part, and at the columns of conditions."""
+        keep = KeptRows(self.storage, self.keep) if self.keep else None
+        finder = PieceFinder(
+            self.storage,
+            self.columns,
+            RowFilter(self.where, keep),
+            with_depth=self.num_codebooks is None,
+            with_frames=self.batch_frames is not None,
+        )
+        pieces = finder.find(self.sources)
+        plan = Plan(
+            pieces,
+            self.weights,
+            self.world_size,
+            self.shuffle_buffer or _WINDOW_CLIPS,
+            self.seed if self.shuffle_buffer else None,
+            repeat=self.repeat,
+        )
+        clips = sum(piece.count for found in pieces for piece in found)
+        if clips and not plan.clips_per_rank:
             raise UsageError(
-                f"{len(self.parts)} parts for {self.world_size} ranks leave some without data; "
-                "expected at least one part a rank; use fewer ranks or smaller shards"
+                f"{clips} clips for {self.world_size} ranks leave some without data; expected at "
+                "least one clip a rank; use fewer ranks, or `repeat=True`"
             )
+        return plan
 
     def stream(
         self, worker: int = 0, num_workers: int = 1, position: Position | None = None
-    ) -> Iterator[StreamedClip]:
-        """The clips of one loader worker of this rank, from a position on."""
+    ) -> Iterator[StreamedClips]:
+        """What one loader worker of this rank reads, from a position on."""
         position = self.claim(position or Position())
-        stream = Stream.of(self.rank, self.world_size, worker, num_workers)
-        stream.check_saved(position.seen)
-        shuffle_seed = f"{self.seed}/{position.epoch}" if self.shuffle_buffer else None
-        parts = stream.parts(self.parts, shuffle_seed)
-        seen = position.seen.get(stream.id, 0)
-        rows = self._shuffled(parts, seen, f"{self.seed}/{position.epoch}/{stream.number}")
-        for index, row in enumerate(rows, start=seen):
-            yield StreamedClip(row, stream.id, index)
+        seen = position.seen
+        left = [n for n in range(self.plan.num_windows) if seen.get(n, 0) < self._steps(n)]
+        reader = PartReader(self.storage, self.columns, self.num_codebooks)
+        for window in left[worker::num_workers]:
+            yield from self._window(reader, position.epoch, window, seen.get(window, 0))
 
     def claim(self, position: Position) -> Position:
         """Mark a position as one of this dataset, or refuse it when it counts other clips."""
-        facts = (self.parts, self.where, self.shuffle_buffer, self.seed)
-        own = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+        clips = (self.sources, self.weights, self.where, self.keep)
+        order = (self.shuffle_buffer, self.batch_frames, self.seed, self.world_size, self.repeat)
+        own = hashlib.sha256(repr((clips, order)).encode()).hexdigest()[:16]
         if position.seen and position.of not in ("", own):
             raise UsageError(
-                "The position was saved with other parts, conditions, shuffle buffer or seed; "
-                "expected the same, or some clips would be read twice and others never. Pass the "
-                "`parts` it was saved with, or begin an epoch with a new position"
+                "The position was saved with other parts, conditions, keep list, weights, shuffle "
+                "buffer, batches, seed or number of ranks; expected the same, or some clips would "
+                "be read twice and others never. Pass what it was saved with, or begin an epoch "
+                "with a new position"
             )
         position.of = own
         return position
 
     def __iter__(self) -> Iterator[CodesRow]:
-        return (clip.row for clip in self.stream())
+        return (row for clips in self.stream() for row in clips.rows)
 
-    def _shuffled(self, parts: list[str], seen: int, seed: str) -> Iterator[CodesRow]:
-        reader = PartStream(
-            self.storage, self.columns, self.num_codebooks, self.where, self.parts[0]
-        )
-        if not self.shuffle_buffer:
-            yield from reader.rows(parts, seen)
+    def _steps(self, window: int) -> float:
+        """How many steps a window has at least; that of batches is known when it is cut."""
+        return self.plan.size(window) if self.batch_frames is None else float("inf")
+
+    def _window(
+        self, reader: PartReader, epoch: int, window: int, seen: int
+    ) -> Iterator[StreamedClips]:
+        steps = self._order(epoch, window)
+        if seen >= len(steps):
             return
-        # Each buffer is shuffled by its own seed, so resuming need not read the buffers before.
-        number, skip = divmod(seen, self.shuffle_buffer)
-        rows = reader.rows(parts, seen - skip)
-        while buffer := list(islice(rows, self.shuffle_buffer)):
-            random.Random(f"{seed}/{number}").shuffle(buffer)
-            yield from buffer[skip:]
-            number, skip = number + 1, 0
+        rows: list[CodesRow] = []
+        for part in self.plan.segments(epoch, self.rank, window):
+            piece = part.piece
+            table = reader.read(piece.url, piece.group, piece.rows, part.first, part.last)
+            rows += reader.unpack(table)
+        for index in range(seen, len(steps)):
+            yield StreamedClips(tuple(rows[clip] for clip in steps[index]), window, index)
+
+    def _order(self, epoch: int, window: int) -> Sequence[Sequence[int]]:
+        """The steps of a window: the numbers of the clips in each."""
+        steps: list[list[int]]
+        if self.batch_frames is None:
+            steps = [[clip] for clip in range(self.plan.size(window))]
+        else:
+            lengths = [self._frames(epoch, rank, window) for rank in range(self.world_size)]
+            cuts = [cut_batches(frames, self.batch_frames) for frames in lengths]
+            # As many steps as the rank needs that needs most.
+            steps = split_to(cuts[self.rank], max(map(len, cuts)))
+        if self.shuffle_buffer:
+            # The same on every rank, so that their batches of one step are of about one length.
+            random.Random(f"{self.seed}/{epoch}/{window}").shuffle(steps)
+        return steps
+
+    def _frames(self, epoch: int, rank: int, window: int) -> list[int]:
+        segments = self.plan.segments(epoch, rank, window)
+        return [length for segment in segments for length in segment.frames]
 
 
 def _is_beside(path: str) -> bool:
@@ -158,31 +234,44 @@ def _is_beside(path: str) -> bool:
 
 
 def open_dataset(
-    output: str | Path,
+    output: str | Path | Sequence[str | Path],
     *,
     columns: tuple[str, ...] = DEFAULT_COLUMNS,
     num_codebooks: int | None = None,
-    where: tuple[Condition, ...] = (),
+    where: Where = (),
+    keep: str | Path | None = None,
     shuffle_buffer: int = 0,
+    batch_frames: int | None = None,
+    weights: Sequence[float] | None = None,
+    repeat: bool = False,
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
     storage: Storage | None = None,
 ) -> CodesDataset:
-    """Open the finished parts of an output, to read their clips one after the other.
+    """Open the finished parts of outputs, to read their clips one after the other.
 
     Args:
-        output: The output folder of a run, or any folder of its Parquet files.
+        output: The output folder of a run, or any folder of its Parquet files; or several.
         columns: What to read beside key and codes.
         num_codebooks: Only the first so many; all without it.
-        where: Conditions that must all hold, e.g. `(("dnsmos", ">", 3),)`.
-        shuffle_buffer: Shuffle the parts, and the clips within as many as this; 0 keeps the order.
+        where: Only clips that fit: the words of `xytok tokenize --where`, or conditions that must
+            all hold, e.g. `(("dnsmos", ">", 3),)`.
+        keep: Only rows that the keep list of an audit keeps, a Parquet file.
+        shuffle_buffer: Shuffle the row groups of all parts, and the clips within windows of at most
+            so many, each from as many row groups as fit in; 0 keeps the order.
+        batch_frames: Make batches of clips of about equal length, each padded to at most so many
+            frames; every rank gets as many batches.
+        weights: How often clips of each output come: `[3, 1]` is three of the first for one of the
+            second. An epoch ends before a clip would come twice. Without them it has every clip.
+        repeat: Where clips cannot be divided by the ranks, let some come twice; else a few are left
+            out, in each shuffled epoch others.
         seed: Another seed gives another order.
-        rank: Which of the processes of a training job this one is; each reads parts of its own.
+        rank: Which of the processes of a training job this one is; all get equally many clips.
         world_size: How many processes there are.
         storage: Endpoint and credentials; none are needed for local folders.
 
-    >>> for clip in xytok.open_dataset("codes", where=(("duration", ">", 7.0),)):
+    >>> for clip in xytok.open_dataset("codes", where="duration > 7"):
     ...     print(clip.key, clip.codes.shape, clip.columns["duration"])
     IT_B00000_S00000_W000000 (8, 146) 11.736
     IT_B00000_S00000_W000001 (8, 152) 12.168
@@ -190,12 +279,17 @@ def open_dataset(
     IT_B00000_S00000_W000003 (8, 96) 7.728
     """
     storage = storage or Storage()
+    outputs = [output] if isinstance(output, str | Path) else output
     return CodesDataset(
-        parts=find_parts(str(output), storage),
+        sources=tuple(find_parts(str(each), storage) for each in outputs),
         columns=columns,
         num_codebooks=num_codebooks,
         where=where,
+        keep=str(keep) if keep is not None else None,
         shuffle_buffer=shuffle_buffer,
+        batch_frames=batch_frames,
+        weights=tuple(weights) if weights is not None else None,
+        repeat=repeat,
         seed=seed,
         rank=rank,
         world_size=world_size,

@@ -1,0 +1,225 @@
+"""The plan of epochs: all rows that fit, in what order, and cut so that every rank gets as many.
+
+A piece is the rows of one row group that fit. Each source (an output) has its pieces in an order,
+shuffled anew for every epoch; laid end to end they are a line of clips. Each rank gets an equal
+length of the line, cut into windows. A window is read as a whole, so that its clips can be
+shuffled; its clips come from as many row groups as lie in its length. Windows of one number have
+the same size on every rank, whatever the number of loader workers that read them.
+"""
+
+import random
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+from pipeline.errors import InputError, UsageError
+from pipeline.read.part_reader import codec_of, open_part, reading_part
+from pipeline.read.row_filter import RowFilter, shard_names
+from pipeline.storage.client import Storage
+from pipeline.storage.location import redact
+
+_FRAMES = "num_frames"
+_READERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The rows of a row group that fit: all, or those in `rows`; `frames` are their lengths."""
+
+    url: str
+    group: int
+    count: int
+    rows: "array[int] | None"
+    frames: "array[int] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class PieceFinder:
+    """Looks at every row group of the parts once, before the first epoch.
+
+    A part whose footer names another codec than that of the first is refused.
+
+    Attributes:
+        columns: what will be read of each clip.
+        with_depth: whether codecs that differ in their number of codebooks are different ones.
+        with_frames: whether batches need the length of each clip.
+    """
+
+    storage: Storage
+    columns: tuple[str, ...]
+    row_filter: RowFilter
+    with_depth: bool
+    with_frames: bool
+
+    def find(self, sources: Sequence[Sequence[str]]) -> list[list[Piece]]:
+        """The pieces of each source, in the order of its parts."""
+        urls = [url for parts in sources for url in parts]
+        reference = self._codec_of(urls[0])
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = pool.map(lambda url: self._pieces(url, reference), urls)
+            return [[piece for _ in parts for piece in next(found)] for parts in sources]
+
+    def _pieces(self, url: str, reference: str | None) -> list[Piece]:
+        with open_part(self.storage, url) as file:
+            self._check_codec(url, codec_of(file, with_depth=self.with_depth), reference)
+            looked_at = self._looked_at(url, file.schema_arrow.names)
+            if self.row_filter.is_open and not self.with_frames:
+                counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+                return [Piece(url, n, rows, None, None) for n, rows in enumerate(counts) if rows]
+            pieces, first_row = [], 0
+            for number in range(file.num_row_groups):
+                table = self._read(url, file, number, looked_at)
+                size = file.metadata.row_group(number).num_rows
+                piece = self._piece(url, number, table, size, shard_names(file), first_row)
+                pieces += [piece] if piece.count else []
+                first_row += size
+            return pieces
+
+    def _piece(
+        self, url: str, group: int, table: Any, size: int, shard: Sequence[str], first_row: int
+    ) -> Piece:
+        rows = None
+        if not self.row_filter.is_open:
+            rows = self.row_filter.rows(table, shard, first_row)
+        frames = None
+        if self.with_frames:
+            every = table.column(_FRAMES).to_pylist()
+            frames = array("i", every if rows is None else [every[row] for row in rows])
+        return Piece(url, group, size if rows is None else len(rows), rows, frames)
+
+    def _looked_at(self, url: str, known: Sequence[str]) -> list[str]:
+        filtered = self.row_filter.columns(known)
+        missing = sorted({*self.columns, *filtered} - set(known))
+        if missing:
+            raise UsageError(
+                f"Part `{redact(url)}` has no column {', '.join(f'`{name}`' for name in missing)}; "
+                f"expected some of {', '.join(known)}; ask for those"
+            )
+        wanted = [*filtered, *([_FRAMES] if self.with_frames else [])]
+        # A keep list alone needs no column, but the number of rows.
+        return wanted or ["key"]
+
+    def _read(self, url: str, file: Any, group: int, columns: list[str]) -> Any:
+        def read() -> Any:
+            return file.read_row_group(group, columns=columns, use_threads=False)
+
+        return reading_part(self.storage, url, read)
+
+    def _codec_of(self, url: str) -> str | None:
+        with open_part(self.storage, url) as file:
+            return codec_of(file, with_depth=self.with_depth)
+
+    def _check_codec(self, url: str, codec: str | None, expected: str | None) -> None:
+        if None not in (codec, expected) and codec != expected:
+            raise InputError(
+                f"Part `{redact(url)}` was made with codec {codec}, the first part with "
+                f"{expected}; expected one codec with the same options, because equal codes of two "
+                "codecs are different sounds. Open each output by itself, or, where only the "
+                "depth differs, pass `num_codebooks`"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Rows `first` to `last` of a piece."""
+
+    piece: Piece
+    first: int
+    last: int
+
+    @property
+    def frames(self) -> "array[int]":
+        """The lengths of its clips."""
+        assert self.piece.frames is not None
+        return self.piece.frames[self.first : self.last]
+
+
+class Plan:
+    """Which clips are in each window of each rank and epoch.
+
+    Args:
+        sources: the pieces of each source.
+        weights: the share of each source in an epoch, which is as long as no clip comes twice in
+            it; what is left of a source comes in the next epochs. Without them an epoch has every
+            clip once.
+        world_size: how many ranks there are.
+        window_clips: at most so many clips are in a window.
+        seed: for the order of pieces; None keeps them as they are.
+        repeat: where the clips cannot be divided by the ranks, some come twice; else up to
+            `world_size - 1` are left out.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Sequence[Piece]],
+        weights: Sequence[float] | None,
+        world_size: int,
+        window_clips: int,
+        seed: int | None,
+        *,
+        repeat: bool,
+    ) -> None:
+        self._sources = sources
+        self._sizes = [sum(piece.count for piece in pieces) for pieces in sources]
+        self._seed = seed
+        self._world_size = world_size
+        self._is_mixed = weights is not None
+        shares = self._sizes if weights is None else _shares(self._sizes, weights)
+        self._per_rank = [
+            (share + (world_size - 1 if repeat else 0)) // world_size for share in shares
+        ]
+        self.clips_per_rank = sum(self._per_rank)
+        self.num_windows = -(-self.clips_per_rank // window_clips)
+        self._line = lru_cache(maxsize=2 * len(sources))(self._make_line)
+
+    def size(self, window: int) -> int:
+        """How many clips a window has, on every rank."""
+        return sum(last - first for first, last in self._ranges(window))
+
+    def segments(self, epoch: int, rank: int, window: int) -> list[Segment]:
+        """The clips of a window, in order."""
+        return [
+            segment
+            for source, (first, last) in enumerate(self._ranges(window))
+            for segment in self._cut(source, epoch, rank, first, last)
+        ]
+
+    def _ranges(self, window: int) -> list[tuple[int, int]]:
+        count = self.num_windows
+        return [(n * window // count, n * (window + 1) // count) for n in self._per_rank]
+
+    def _cut(self, source: int, epoch: int, rank: int, first: int, last: int) -> Iterator[Segment]:
+        share, size = self._per_rank[source], self._sizes[source]
+        at, end = rank * share + first, rank * share + last
+        while at < end:
+            if self._is_mixed:
+                order, start = divmod(epoch * share * self._world_size + at, size)
+            else:
+                order, start = epoch, at % size
+            pieces, ends = self._line(source, order)
+            number = bisect_right(ends, start)
+            piece = pieces[number]
+            skipped = start - (ends[number] - piece.count)
+            taken = min(end - at, piece.count - skipped)
+            yield Segment(piece, skipped, skipped + taken)
+            at += taken
+
+    def _make_line(self, source: int, epoch: int) -> tuple[list[Piece], list[int]]:
+        """The pieces of a source in the order of an epoch, and where each ends."""
+        pieces = list(self._sources[source])
+        if self._seed is not None:
+            random.Random(f"{self._seed}/{source}/{epoch}").shuffle(pieces)
+        return pieces, list(accumulate(piece.count for piece in pieces))
+
+
+def _shares(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
+    """How many clips of each source an epoch has, so that none comes twice."""
+    whole = sum(weights)
+    shares = [weight / whole for weight in weights]
+    clips = min(size / share for size, share in zip(sizes, shares, strict=True))
+    return [min(size, round(clips * share)) for size, share in zip(sizes, shares, strict=True)]
