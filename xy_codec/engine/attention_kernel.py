@@ -26,7 +26,7 @@ def attend_in_blocks(qkv: Tensor, blocks: Tensor, num_heads: int, query_steps: i
         qkv, blocks, out, (width // num_heads) ** -0.5 * _LOG2_E,
         width=width, head=width // num_heads, padded_head=padded(width // num_heads),
         query_steps=query_steps, key_steps=KEY_STEPS[qkv.dtype],
-        num_warps=WARPS, num_stages=STAGES,
+        num_warps=WARPS, num_stages=STAGES, enable_fp_fusion=True,
     )  # fmt: skip
     return out
 

@@ -14,8 +14,9 @@ def norm_steps_into_half(steps: Tensor, weight: Tensor, bias: Tensor, eps: float
     width = steps.shape[1]
     padded = triton.next_power_of_2(width)
     kernel[(len(steps),)](
-        steps, weight, bias, out, eps, width=width, padded=padded, num_warps=WARPS
-    )
+        steps, weight, bias, out, eps, width=width, padded=padded,
+        num_warps=WARPS, enable_fp_fusion=True,
+    )  # fmt: skip
     return out
 
 

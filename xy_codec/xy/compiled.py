@@ -2,23 +2,23 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from xy_codec.errors import ConfigError
+from xy_codec.xy.pack_program import PackProgram
 
 
-def compiled(program: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The same program compiled; the first pack compiles it, which takes minutes.
+def compile_encoding(program: PackProgram) -> None:
+    """Compile what a program does behind the log-mel; its first pack does it, and takes minutes.
 
-    Never `max-autotune`: it chooses kernels by their speed on the day, and two workers that chose
-    differently would write different codes.
+    The log-mel has complex numbers, for which the compiler makes no code. Never `max-autotune`: it
+    chooses kernels by their speed on the day, and two workers that chose differently would write
+    different codes.
     """
-    made: Callable[..., Tensor] = torch.compile(program, fullgraph=True, dynamic=False)
-    return made
+    encode = torch.compile(program.encode, fullgraph=True, dynamic=False)
+    program.encode = encode  # type: ignore[method-assign]
 
 
 def prepare_compiler(device: torch.device, cache: str | None) -> None:

@@ -108,8 +108,12 @@ class PackProgram(nn.Module):
     def forward(self, *parts: Tensor) -> Tensor:
         """The codes of a pack; frames of no clip have codes that mean nothing."""
         pack = PackTensors(*parts)
+        return self.encode(self.log_mel(pack), pack)
+
+    def encode(self, mel: Tensor, pack: PackTensors) -> Tensor:
+        """Rows of log-mel frames to the codes of a pack."""
         layout = MappedLayout(pack, self.pairs, self.encoder.dtype)
-        latents = self.encoder.input_proj(self.encoder.embed(self.log_mel(pack), layout))
+        latents = self.encoder.input_proj(self.encoder.embed(mel, layout))
         codes: Tensor = self.quantizer(latents)
         return (where_finite(codes, latents) if self.encoder.is_half else codes).short()
 

@@ -22,7 +22,7 @@ from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.packing import Job, OpenClip, fill_packs
 from xy_codec.engine.windows import DecodeWindow, EncodeWindow, WindowPlan
 from xy_codec.errors import CodesError
-from xy_codec.xy.compiled import compiled
+from xy_codec.xy.compiled import compile_encoding
 from xy_codec.xy.config import FRAME_TOKENS
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.pack_inputs import PackInputs, Stretch
@@ -116,11 +116,9 @@ class PackedCodec(PackStream[WindowJob]):
     @cached_property
     def _runner(self) -> PackRunner:
         steps, clips = self.geometry.pack_steps, self.geometry.most_clips
-        program: Callable[..., Tensor] = PackProgram(
-            self.encoder, self.shape.num_codebooks, steps, clips
-        )
+        program = PackProgram(self.encoder, self.shape.num_codebooks, steps, clips)
         if self.geometry.program == "compiled":
-            program = compiled(program)
+            compile_encoding(program)
         return PackRunner(program, self._inputs, self.device, as_graph=self._as_graph)
 
     @property
