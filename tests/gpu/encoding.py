@@ -44,6 +44,8 @@ def run(record: Record, models: Models) -> None:
         if precision == "exact" or models.device.type == "cuda":
             record.attempt(f"padded.{precision}", _padded, models, precision, few)
     _ratios(record)
+    for precision in ("fast", "exact"):
+        _packs_of_one_shape(record, models, precision, clips)
     for precision in ("exact", "fast"):
         record.attempt(f"{precision}.again", _speed, models, precision, clips)
     if not models.is_small:
@@ -52,6 +54,19 @@ def run(record: Record, models: Models) -> None:
                 name = f"{precision}.steps_{steps}"
                 record.attempt(name, _other_pack, models, precision, steps, clips)
             _compiled(record, models, precision, clips)
+
+
+def _packs_of_one_shape(
+    record: Record, models: Models, precision: str, clips: Sequence[Wave]
+) -> None:
+    """The same program as it is, and replayed as a graph; on a CPU there is no graph."""
+    for program in ("pack", "graph") if models.device.type == "cuda" else ("pack",):
+        against = {"tiles": "codes_unlike_eager"}
+        if program == "graph":
+            against["pack"] = "codes_unlike_pack"
+        record.attempt(
+            f"{precision}.{program}", _program_speed, models, precision, program, clips, against
+        )
 
 
 def _device(
@@ -96,13 +111,17 @@ def _speed(models: Models, precision: str, clips: Sequence[Wave]) -> dict[str, A
 
 
 def timed(
-    action: Callable[[], object], clips: Sequence[Wave], models: Models, repeats: int = 5
+    action: Callable[[], object],
+    clips: Sequence[Wave],
+    models: Models,
+    repeats: int = 5,
+    rate_hz: int = 16000,
 ) -> dict[str, Any]:
     """The median of a few runs after one that warms up, as audio seconds a second."""
     run_once = synchronised(action)
     run_once()
     timings = repeat_for(run_once, 0.1 if models.is_small else 6.0, at_most=repeats)
-    audio = sum(map(len, clips)) / 16000
+    audio = sum(map(len, clips)) / rate_hz
     return {
         "times_realtime": audio / timings.median,
         "best": audio / timings.best,
@@ -127,17 +146,27 @@ def _compiled(record: Record, models: Models, precision: str, clips: Sequence[Wa
     if record.left < _COMPILE_SECONDS:
         record.note(f"{name} left out: {record.left:.0f} s are too few to compile in")
         return
-    record.attempt(name, _compiled_speed, models, precision, clips)
-
-
-def _compiled_speed(models: Models, precision: str, clips: Sequence[Wave]) -> dict[str, Any]:
-    compiled = models.codec(models.main, precision, compiled=True)
-    found = timed(partial(compiled.encode, clips), clips, models)
-    pairs = zip(
-        compiled.encode(clips), models.codec(models.main, precision).encode(clips), strict=True
+    record.attempt(
+        name, _program_speed, models, precision, "compiled", clips, {"tiles": "codes_unlike_eager"}
     )
-    differ = np.concatenate([(a != b).ravel() for a, b in pairs])
-    return {**found, "codes_unlike_eager": float(differ.mean())}
+
+
+def _program_speed(
+    models: Models,
+    precision: str,
+    program: str,
+    clips: Sequence[Wave],
+    against: Mapping[str, str],
+) -> dict[str, Any]:
+    """The speed of a program, and the share of its codes that others give otherwise."""
+    codec = models.codec(models.main, precision, program=program)
+    found = timed(partial(codec.encode, clips), clips, models)
+    codes = codec.encode(clips)
+    for other, name in against.items():
+        theirs = models.codec(models.main, precision, program=other).encode(clips)
+        differ = np.concatenate([(a != b).ravel() for a, b in zip(codes, theirs, strict=True)])
+        found[name] = float(differ.mean())
+    return found
 
 
 def _padded(models: Models, precision: str, clips: Sequence[Wave]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
 from pipeline.bench.machine import num_cores
-from tests.gpu import decoding, encoding, goldens, pack_profile, training_step
+from tests.gpu import decoding, encoding, goldens, other_codecs, pack_profile, training_step
 from tests.gpu.machine import describe, travel_lines
 from tests.gpu.models import CARRIED, Models
 from tests.gpu.record import Record, is_done
@@ -32,6 +32,7 @@ STAGES: dict[str, tuple[Callable[[Record, Models], None], float]] = {
     "speed": (encoding.run, 8),
     "profile": (pack_profile.run, 2),
     "decode": (decoding.run, 2),
+    "codecs": (other_codecs.run, 3),
     "training": (training_step.run, 4),
 }
 _SPARE_SECONDS = 5.0
