@@ -168,13 +168,21 @@ class PackedCodec(PackStream[WindowJob]):
     ) -> None:
         parts = [codes[position][:, window.start : window.stop].T for position, window in pack]
         spectra = self._spectra(parts)
-        samples, start = self.config.decoder_upsample_rate, 0
-        for (position, window), part in zip(pack, parts, strict=True):
-            stop = start + 2 * FRAME_TOKENS * len(part)
-            wave = self.decoder.head.to_samples(spectra[start:stop].unsqueeze(0))[0]
+        sizes = [2 * FRAME_TOKENS * len(part) for part in parts]
+        waves = [
+            self.decoder.head.to_samples(own.unsqueeze(0))[0]
+            for own in spectra[: sum(sizes)].split(sizes)
+        ]
+        # One copy for all clips: each would wait for the device.
+        matrix, start, samples = (
+            torch.cat(waves).cpu().numpy(),
+            0,
+            self.config.decoder_upsample_rate,
+        )
+        for (position, window), wave in zip(pack, waves, strict=True):
             first, count = window.start * samples, window.num_kept * samples
-            out[position][first : first + count] = wave[:count].cpu().numpy()
-            start = stop
+            out[position][first : first + count] = matrix[start : start + count]
+            start += len(wave)
 
     def _spectra(self, parts: Sequence[Codes]) -> Tensor:
         """Spectra at 100 Hz of codes `[T, K]`, clip after clip."""
