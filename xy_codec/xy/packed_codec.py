@@ -171,7 +171,7 @@ class PackedCodec(PackStream[WindowJob]):
         sizes = [2 * FRAME_TOKENS * len(part) for part in parts]
         waves = [
             self.decoder.head.to_samples(own.unsqueeze(0))[0]
-            for own in spectra[: sum(sizes)].split(sizes)
+            for own in torch.split(spectra[: sum(sizes)], sizes)
         ]
         # One copy for all clips: each would wait for the device.
         matrix, start, samples = (
