@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.cli import run
 from pipeline.bench.clips import emilia_lengths
 from tests.support.golden_case import Group, checkpoint_of, compare_codes, inputs, recorded
 from xy_codec.engine.geometry import Geometry, geometry_for
@@ -178,3 +181,16 @@ def test_unknown_programs_and_two_at_once_are_refused() -> None:
         assemble(
             config, checkpoint_of(found), device="cpu", compiled=True, options={"program": "pack"}
         )
+
+
+def test_a_run_in_packs_of_one_shape_says_so_and_has_the_same_codes(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", CLIPS[0], 16000)
+    found = {}
+    for program in ("tiles", "pack"):
+        words = ["encode", str(tmp_path / "a.wav"), "-o", str(tmp_path / program)]
+        assert run([*words, "--codec-option", f"program={program}"]) == 0
+        with np.load(tmp_path / program / "a.npz") as data:
+            found[program] = data["codes"], json.loads(str(data["identity"]))
+    assert np.array_equal(found["pack"][0], found["tiles"][0])
+    assert found["pack"][1]["options"]["program"] == "pack"
+    assert "program" not in found["tiles"][1]["options"]
