@@ -22,12 +22,14 @@ def attend_in_blocks(qkv: Tensor, blocks: Tensor, num_heads: int, query_steps: i
     """Attention of `[q | k | v]` `[S, 3 D]` to `[S, D]`; one program a block and head."""
     width = qkv.shape[1] // 3
     out = torch.empty_like(qkv[:, :width], memory_format=torch.contiguous_format)
-    kernel[(len(blocks), num_heads)](
-        qkv, blocks, out, (width // num_heads) ** -0.5 * _LOG2_E,
-        width=width, head=width // num_heads, padded_head=padded(width // num_heads),
-        query_steps=query_steps, key_steps=KEY_STEPS[qkv.dtype],
-        num_warps=WARPS, num_stages=STAGES, enable_fp_fusion=True,
-    )  # fmt: skip
+    # Triton launches on the current device.
+    with torch.cuda.device_of(qkv):  # type: ignore[no-untyped-call]
+        kernel[(len(blocks), num_heads)](
+            qkv, blocks, out, (width // num_heads) ** -0.5 * _LOG2_E,
+            width=width, head=width // num_heads, padded_head=padded(width // num_heads),
+            query_steps=query_steps, key_steps=KEY_STEPS[qkv.dtype],
+            num_warps=WARPS, num_stages=STAGES, enable_fp_fusion=True,
+        )  # fmt: skip
     return out
 
 

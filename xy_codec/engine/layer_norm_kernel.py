@@ -13,10 +13,12 @@ def norm_steps_into_half(steps: Tensor, weight: Tensor, bias: Tensor, eps: float
     out = torch.empty_like(steps, dtype=torch.float16)
     width = steps.shape[1]
     padded = triton.next_power_of_2(width)
-    kernel[(len(steps),)](
-        steps, weight, bias, out, eps, width=width, padded=padded,
-        num_warps=WARPS, enable_fp_fusion=True,
-    )  # fmt: skip
+    # Triton launches on the current device.
+    with torch.cuda.device_of(steps):  # type: ignore[no-untyped-call]
+        kernel[(len(steps),)](
+            steps, weight, bias, out, eps, width=width, padded=padded,
+            num_warps=WARPS, enable_fp_fusion=True,
+        )  # fmt: skip
     return out
 
 

@@ -73,7 +73,8 @@ class PackRunner:
         fill(host.arrays)
         self._memory.copy_(host.tensor, non_blocking=True)
         if self._device.type == "cuda":
-            host.copied.record()
+            # Of the codec's device, which need not be the current one.
+            host.copied.record(torch.cuda.current_stream(self._device))
         if not self._as_graph:
             return self._program(*self._tensors)
         if self._graph is None:
@@ -115,7 +116,10 @@ class PackRunner:
         torch.cuda.current_stream(self._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # `thread_local`: other threads of a worker may use CUDA, for example to pin memory.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with (
+            torch.cuda.device(self._device),
+            torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+        ):
             self._codes = self._program(*self._tensors)
         self._graph = graph
         seconds = time.monotonic() - started

@@ -109,5 +109,6 @@ class PackStream(Codec, Generic[JobKind]):
         self.counters.packs_run += 1
         if self.device.type == "cuda":
             pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            pack.done.record()
+            # Of the codec's device, which need not be the current one.
+            pack.done.record(torch.cuda.current_stream(self.device))
         return pack
