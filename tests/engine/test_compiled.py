@@ -74,9 +74,16 @@ def test_compiled_codes_do_not_depend_on_company_place_or_threads(compiled: Pack
 
 
 @pytest.mark.slow
-def test_a_compiled_run_says_so(tmp_path: Path) -> None:
+def test_a_compiled_run_says_so_and_keeps_what_it_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(variable, "set by the option")
     soundfile.write(tmp_path / "a.wav", CLIPS[0], 16000)
-    output = str(tmp_path / "codes")
-    assert run(["encode", str(tmp_path / "a.wav"), "-o", output, "--compile"]) == 0
+    output, cache = str(tmp_path / "codes"), tmp_path / "cache"
+    words = ["encode", str(tmp_path / "a.wav"), "-o", output, "--compile"]
+    assert run([*words, "--codec-option", f"compile_cache={cache}"]) == 0
     identity = json.loads(str(np.load(tmp_path / "codes/a.npz")["identity"]))
     assert identity["pack_geometry"] == "rows2048-compiled"
+    assert "compile_cache" not in identity["options"]
+    assert any((cache / "inductor").iterdir())

@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from pipeline.bench.flops import matmul_peak, record_matrix_work
@@ -18,12 +17,11 @@ from xy_codec.xy.model import XYTokenizer
 _PACK_STEPS = (4096, 16384, 32768)
 _PADDED_BATCHES = (1, 8, 32)
 _WINDOW_SAMPLES = 480_000
-_COMPILE_SECONDS = 25.0
 _DTYPES = {"exact": torch.float32, "fast": torch.float16}
 
 
 def run(record: Record, models: Models) -> None:
-    """Peaks; both precisions, twice; the padded way; then other pack sizes and compiled."""
+    """Peaks; both precisions, twice; the padded way; then other pack sizes."""
     clips = emilia_clips(2 if models.is_small else 160)
     record.put("clips", len(clips))
     record.put("audio_seconds", sum(map(len, clips)) / 16000)
@@ -44,8 +42,6 @@ def run(record: Record, models: Models) -> None:
         if precision == "exact" or models.device.type == "cuda":
             record.attempt(f"padded.{precision}", _padded, models, precision, few)
     _ratios(record)
-    for precision in ("fast", "exact"):
-        _packs_of_one_shape(record, models, precision, clips)
     for precision in ("exact", "fast"):
         record.attempt(f"{precision}.again", _speed, models, precision, clips)
     if not models.is_small:
@@ -53,20 +49,6 @@ def run(record: Record, models: Models) -> None:
             for steps in _PACK_STEPS:
                 name = f"{precision}.steps_{steps}"
                 record.attempt(name, _other_pack, models, precision, steps, clips)
-            _compiled(record, models, precision, clips)
-
-
-def _packs_of_one_shape(
-    record: Record, models: Models, precision: str, clips: Sequence[Wave]
-) -> None:
-    """The same program as it is, and replayed as a graph; on a CPU there is no graph."""
-    for program in ("pack", "graph") if models.device.type == "cuda" else ("pack",):
-        against = {"tiles": "codes_unlike_eager"}
-        if program == "graph":
-            against["pack"] = "codes_unlike_pack"
-        record.attempt(
-            f"{precision}.{program}", _program_speed, models, precision, program, clips, against
-        )
 
 
 def _device(
@@ -139,34 +121,6 @@ def _other_pack(models: Models, precision: str, steps: int, clips: Sequence[Wave
         return timed(partial(codec.encode, clips), clips, models)
     finally:
         codec.geometry = before
-
-
-def _compiled(record: Record, models: Models, precision: str, clips: Sequence[Wave]) -> None:
-    name = f"{precision}.compiled"
-    if record.left < _COMPILE_SECONDS:
-        record.note(f"{name} left out: {record.left:.0f} s are too few to compile in")
-        return
-    record.attempt(
-        name, _program_speed, models, precision, "compiled", clips, {"tiles": "codes_unlike_eager"}
-    )
-
-
-def _program_speed(
-    models: Models,
-    precision: str,
-    program: str,
-    clips: Sequence[Wave],
-    against: Mapping[str, str],
-) -> dict[str, Any]:
-    """The speed of a program, and the share of its codes that others give otherwise."""
-    codec = models.codec(models.main, precision, program=program)
-    found = timed(partial(codec.encode, clips), clips, models)
-    codes = codec.encode(clips)
-    for other, name in against.items():
-        theirs = models.codec(models.main, precision, program=other).encode(clips)
-        differ = np.concatenate([(a != b).ravel() for a, b in zip(codes, theirs, strict=True)])
-        found[name] = float(differ.mean())
-    return found
 
 
 def _padded(models: Models, precision: str, clips: Sequence[Wave]) -> dict[str, Any]:

@@ -34,8 +34,7 @@ class Kind:
     @property
     def name(self) -> str:
         """Where its findings are."""
-        way = "" if self.program == "tiles" else f"{self.program}."
-        return f"{way}{self.precision}.{self.group}"
+        return f"{self.precision}.{self.group}"
 
     def codec(self, models: Models, overlap: float = 10.0) -> PackedCodec:
         return models.codec(self.group, self.precision, overlap, program=self.program)
@@ -45,12 +44,11 @@ def run(record: Record, models: Models) -> None:
     """Every question for `exact`, then for `fast`; the small model first."""
     groups = [SMALL] if models.is_small else [SMALL, FULL]
     packs = 5 if models.is_small else 200
-    for program in ("tiles", "pack"):
-        for precision in ("exact", "fast"):
-            for group in groups:
-                kind = Kind(group, precision, program)
-                record.attempt(kind.name, golden_cases, record, models, kind)
-                record.attempt(f"invariance.{kind.name}", invariance, models, kind, packs)
+    for precision in ("exact", "fast"):
+        for group in groups:
+            kind = Kind(group, precision, "tiles")
+            record.attempt(kind.name, golden_cases, record, models, kind)
+            record.attempt(f"invariance.{kind.name}", invariance, models, kind, packs)
     for group in ("xy-nano", *groups):
         record.attempt(f"flips.{group}", flip_rates, models, group)
     if not models.is_small:

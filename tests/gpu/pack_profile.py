@@ -14,7 +14,6 @@ def run(record: Record, models: Models) -> None:
     """Both precisions; `fast` first, which is the one to speed up."""
     for precision in ("fast", "exact"):
         record.attempt(precision, profile_pack, models, precision, "tiles")
-        record.attempt(f"graph.{precision}", profile_pack, models, precision, "graph")
 
 
 def profile_pack(models: Models, precision: str, program: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Compiling the program of a pack with `torch.compile`."""
+"""Compiling the program of a pack with `torch.compile`, and what compilers need."""
 
 import os
 import shutil
@@ -21,19 +21,22 @@ def compile_encoding(program: PackProgram) -> None:
     program.encode = encode  # type: ignore[method-assign]
 
 
-def prepare_compiler(device: torch.device, cache: str | None) -> None:
-    """Say where compiled programs are kept, and name a missing compiler at start.
+def keep_compiled(folder: str) -> None:
+    """Keep what the compilers of torch and Triton make, so that the next start finds it."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(folder, "inductor"))
+    os.environ["TRITON_CACHE_DIR"] = str(Path(folder, "triton"))
 
-    Torch would fail at the first pack, with a long trace.
+
+def check_compiler(device: torch.device, asked_by: str) -> None:
+    """Name a missing compiler at start: torch would fail at the first pack, with a long trace.
+
+    On a GPU it is Triton that wants one, for what calls its kernels.
     """
-    if cache is not None:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path(cache, "inductor"))
-        os.environ["TRITON_CACHE_DIR"] = str(Path(cache, "triton"))
     on_gpu = device.type == "cuda"
     variable, names = ("CC", ("gcc", "clang")) if on_gpu else ("CXX", ("g++", "clang++"))
     if not any(shutil.which(name) for name in (os.environ.get(variable, names[0]), *names)):
         raise ConfigError(
             f"The encoder is to be compiled, but there is no compiler; expected one of "
             f"{', '.join(names)} on the PATH or in `{variable}`. Install one (`apt install "
-            f"{names[0]}`), or leave out `--compile`."
+            f"{names[0]}`), or leave out {asked_by}."
         )

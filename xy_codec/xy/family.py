@@ -25,7 +25,8 @@ class XYOptions:
         program: how a pack runs: `tiles`, the default; `pack`, all clips in one program of one
             shape; `graph`, the same program, replayed as a CUDA graph on a GPU. The last two are
             not yet proven on a GPU.
-        compile_cache: a folder for what `--compile` makes, so that the next start finds it.
+        compile_cache: a folder for what `--compile` and the kernels of a GPU need compiled, so that
+            the next start finds it.
     """
 
     overlap_seconds: float = 10.0

@@ -18,7 +18,7 @@ from xy_codec.errors import ConfigError
 from xy_codec.options import depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.weights.source import BUNDLED, CodecPlace, find_files, read_config, settings_sha256
-from xy_codec.xy.compiled import prepare_compiler
+from xy_codec.xy.compiled import check_compiler, keep_compiled
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.family import XYOptions, shape_of
 from xy_codec.xy.packed_codec import PackedCodec
@@ -96,21 +96,27 @@ def assemble(
 
 
 def _program(chosen: XYOptions, compiled: bool, device: torch.device) -> Program:
-    """How packs run; sets up the compiler, if they are compiled."""
+    """How packs run; sees to the compiler, if they want one."""
     if chosen.program not in (None, *_PROGRAMS):
         raise ConfigError(
             f"Option `program` is `{chosen.program}`; expected {', '.join(_PROGRAMS)}. Leave it "
             "out for `tiles`."
         )
-    if not compiled:
-        return "tiles" if chosen.program in (None, "tiles") else "pack"
-    if chosen.program is not None:
+    if compiled and chosen.program is not None:
         raise ConfigError(
             f"Option `program` is `{chosen.program}` beside `--compile`, which is a program of its "
             "own; expected one of the two. Leave one out."
         )
-    prepare_compiler(device, chosen.compile_cache)
-    return "compiled"
+    if chosen.compile_cache is not None:
+        keep_compiled(chosen.compile_cache)
+    if compiled:
+        check_compiler(device, "`--compile`")
+        return "compiled"
+    if chosen.program in (None, "tiles"):
+        return "tiles"
+    if device.type == "cuda":
+        check_compiler(device, "the option `program`")
+    return "pack"
 
 
 def _identifying(chosen: XYOptions, depth: int, program: Program) -> XYOptions:
