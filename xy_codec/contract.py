@@ -94,12 +94,15 @@ class Counters:
         packs_run: grows with all work; one clip can take many packs, so a codec that makes
             progress is told from one that hangs.
         times_out_of_memory: how often a pack had to wait for memory.
+        reruns_in_exact: how often a window of a clip had values that half precision cannot hold,
+            and ran again in float32.
         packs_in_flight: packs that run while the host prepares the next; 0 where there is no
             accelerator. It may be set: it changes no code.
     """
 
     packs_run: int = 0
     times_out_of_memory: int = 0
+    reruns_in_exact: int = 0
     packs_in_flight: int = 0
 
 

@@ -26,8 +26,8 @@ def load_codec(
         config: The configuration, where it does not lie beside the checkpoint.
         precision: `exact` (float32, equals the reference) or `fast`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        compiled: Compile the encoder with `torch.compile`, into CUDA graphs on a GPU; its codes
-            count as another pack geometry's.
+        compiled: Compile the encoder with `torch.compile`, into a CUDA graph on a GPU, which is
+            not yet proven there; its codes count as another pack geometry's.
         options: The codec's own, e.g. `{"depth": 4}` for its first four codebooks only; `xytok
             codecs` lists them.
 

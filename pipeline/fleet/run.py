@@ -267,6 +267,7 @@ def _record(events: EventLog, outcome: ShardOutcome) -> None:
         source_seconds=manifest.source_seconds,
         holes=len(manifest.holes),
         worker_times_out_of_memory=outcome.times_out_of_memory,
+        worker_reruns_in_exact=outcome.reruns_in_exact,
     )
 
 

@@ -44,6 +44,7 @@ class RunSummary:
     filtered_before: int = 0
     stages_by_worker: dict[str, Sequence[StageTime]] = field(default_factory=dict)
     out_of_memory_by_worker: dict[str, int] = field(default_factory=dict)
+    reruns_by_worker: dict[str, int] = field(default_factory=dict)
     spans_by_worker: dict[str, tuple[float, float]] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
@@ -52,6 +53,7 @@ class RunSummary:
         if outcome.stages:
             self.stages_by_worker[outcome.worker] = outcome.stages
             self.out_of_memory_by_worker[outcome.worker] = outcome.times_out_of_memory
+            self.reruns_by_worker[outcome.worker] = outcome.reruns_in_exact
             now = time.perf_counter()
             began, _ = self.spans_by_worker.get(outcome.worker, (now - outcome.seconds, now))
             self.spans_by_worker[outcome.worker] = (began, now)
@@ -131,6 +133,11 @@ class RunSummary:
         """How often GPU memory was too small for one more pack in flight, over all workers."""
         return sum(self.out_of_memory_by_worker.values())
 
+    @property
+    def reruns_in_exact(self) -> int:
+        """How many windows of clips half precision could not hold, over all workers."""
+        return sum(self.reruns_by_worker.values())
+
     def slowest_stage(self) -> str | None:
         """The stage whose threads were busiest, each on average."""
         stages = self.stages()
@@ -153,6 +160,7 @@ class RunSummary:
             "real_time_factor": round(self.real_time_factor, 2),
             "idle_share": self.idle_share(),
             "times_out_of_memory": self.times_out_of_memory,
+            "reruns_in_exact": self.reruns_in_exact,
             "slowest_stage": self.slowest_stage(),
             "stages": [
                 {"name": s.name, "threads": s.threads, "busy_seconds": round(s.busy_seconds, 3)}
@@ -190,5 +198,10 @@ class RunSummary:
             lines.append(
                 f"memory    GPU memory ran out ({self.times_out_of_memory} x): fewer packs were "
                 "kept in flight; codes are the same"
+            )
+        if self.reruns_in_exact:
+            lines.append(
+                f"precision values were too large for half precision ({self.reruns_in_exact} x): "
+                "those windows of clips have the codes of `exact`"
             )
         return lines

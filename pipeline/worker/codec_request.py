@@ -40,7 +40,7 @@ class CodecRequest:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         options: the codec's own, e.g. `depth=4`, one each; `xytok codecs` lists their names. In
             Python a mapping, too.
-        compiled: compile the encoder first, which takes minutes.
+        compiled: compile the encoder first, which takes minutes; not yet proven on a GPU.
     """
 
     source: str

@@ -84,6 +84,7 @@ class ShardWorker:
                     outcome,
                     stages=tuple(self.stage_times()),
                     times_out_of_memory=self._codec.counters.times_out_of_memory,
+                    reruns_in_exact=self._codec.counters.reruns_in_exact,
                 )
         finally:
             for limit in (payload_bytes, pool.seconds):

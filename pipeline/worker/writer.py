@@ -26,7 +26,8 @@ from pipeline.worker.stage_times import StageClock, StageTime
 class ShardOutcome:
     """A finished shard with its manifest, or a failed one with the reason.
 
-    `stages` and `times_out_of_memory` are sums of the whole worker so far, not of this shard alone.
+    `stages`, `times_out_of_memory` and `reruns_in_exact` are sums of the whole worker so far, not
+    of this shard alone.
     """
 
     shard: Shard
@@ -36,6 +37,7 @@ class ShardOutcome:
     worker: str = ""
     stages: tuple[StageTime, ...] = ()
     times_out_of_memory: int = 0
+    reruns_in_exact: int = 0
 
     @property
     def is_done(self) -> bool:

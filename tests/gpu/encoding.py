@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from pipeline.bench.flops import matmul_peak, record_matrix_work
@@ -18,12 +17,11 @@ from xy_codec.xy.model import XYTokenizer
 _PACK_STEPS = (4096, 16384, 32768)
 _PADDED_BATCHES = (1, 8, 32)
 _WINDOW_SAMPLES = 480_000
-_COMPILE_SECONDS = 25.0
 _DTYPES = {"exact": torch.float32, "fast": torch.float16}
 
 
 def run(record: Record, models: Models) -> None:
-    """Peaks; both precisions, twice; the padded way; then other pack sizes and compiled."""
+    """Peaks; both precisions, twice; the padded way; then other pack sizes."""
     clips = emilia_clips(2 if models.is_small else 160)
     record.put("clips", len(clips))
     record.put("audio_seconds", sum(map(len, clips)) / 16000)
@@ -51,7 +49,6 @@ def run(record: Record, models: Models) -> None:
             for steps in _PACK_STEPS:
                 name = f"{precision}.steps_{steps}"
                 record.attempt(name, _other_pack, models, precision, steps, clips)
-            _compiled(record, models, precision, clips)
 
 
 def _device(
@@ -96,13 +93,17 @@ def _speed(models: Models, precision: str, clips: Sequence[Wave]) -> dict[str, A
 
 
 def timed(
-    action: Callable[[], object], clips: Sequence[Wave], models: Models, repeats: int = 5
+    action: Callable[[], object],
+    clips: Sequence[Wave],
+    models: Models,
+    repeats: int = 5,
+    rate_hz: int = 16000,
 ) -> dict[str, Any]:
     """The median of a few runs after one that warms up, as audio seconds a second."""
     run_once = synchronised(action)
     run_once()
     timings = repeat_for(run_once, 0.1 if models.is_small else 6.0, at_most=repeats)
-    audio = sum(map(len, clips)) / 16000
+    audio = sum(map(len, clips)) / rate_hz
     return {
         "times_realtime": audio / timings.median,
         "best": audio / timings.best,
@@ -120,24 +121,6 @@ def _other_pack(models: Models, precision: str, steps: int, clips: Sequence[Wave
         return timed(partial(codec.encode, clips), clips, models)
     finally:
         codec.geometry = before
-
-
-def _compiled(record: Record, models: Models, precision: str, clips: Sequence[Wave]) -> None:
-    name = f"{precision}.compiled"
-    if record.left < _COMPILE_SECONDS:
-        record.note(f"{name} left out: {record.left:.0f} s are too few to compile in")
-        return
-    record.attempt(name, _compiled_speed, models, precision, clips)
-
-
-def _compiled_speed(models: Models, precision: str, clips: Sequence[Wave]) -> dict[str, Any]:
-    compiled = models.codec(models.main, precision, compiled=True)
-    found = timed(partial(compiled.encode, clips), clips, models)
-    pairs = zip(
-        compiled.encode(clips), models.codec(models.main, precision).encode(clips), strict=True
-    )
-    differ = np.concatenate([(a != b).ravel() for a, b in pairs])
-    return {**found, "codes_unlike_eager": float(differ.mean())}
 
 
 def _padded(models: Models, precision: str, clips: Sequence[Wave]) -> dict[str, Any]:

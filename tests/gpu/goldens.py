@@ -1,6 +1,7 @@
 """Stage 1: are the codes the recorded ones, and do a clip's bits depend on its place or company?"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,20 +23,38 @@ _PROBE_SECONDS = 0.9
 Codes = NDArray[np.int16]
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A group of recorded outputs, in one precision, and how its packs run."""
+
+    group: str
+    precision: str
+    program: str
+
+    @property
+    def name(self) -> str:
+        """Where its findings are."""
+        return f"{self.precision}.{self.group}"
+
+    def codec(self, models: Models, overlap: float = 10.0) -> PackedCodec:
+        return models.codec(self.group, self.precision, overlap, program=self.program)
+
+
 def run(record: Record, models: Models) -> None:
     """Every question for `exact`, then for `fast`; the small model first."""
     groups = [SMALL] if models.is_small else [SMALL, FULL]
     packs = 5 if models.is_small else 200
     for precision in ("exact", "fast"):
         for group in groups:
-            name = f"{precision}.{group}"
-            record.attempt(name, golden_cases, record, models, group, precision)
-            record.attempt(f"invariance.{name}", invariance, models, group, precision, packs)
+            kind = Kind(group, precision, "tiles")
+            record.attempt(kind.name, golden_cases, record, models, kind)
+            record.attempt(f"invariance.{kind.name}", invariance, models, kind, packs)
     for group in ("xy-nano", *groups):
         record.attempt(f"flips.{group}", flip_rates, models, group)
     if not models.is_small:
         for group in ("small_ttsd32", "full_ttsd24", "full_ttsd32"):
-            record.attempt(f"exact.{group}", golden_cases, record, models, group, "exact")
+            kind = Kind(group, "exact", "tiles")
+            record.attempt(kind.name, golden_cases, record, models, kind)
             models.forget(group)
     for group in groups:
         record.attempt(f"weights.{group}", _has_recorded_weights, models, group)
@@ -52,24 +71,25 @@ def _has_recorded_weights(models: Models, name: str) -> bool | None:
     return bool(blob_sha256(models.arrays(group.shapes)) == group.info["weights_sha256"])
 
 
-def golden_cases(record: Record, models: Models, name: str, precision: str) -> dict[str, Any]:
+def golden_cases(record: Record, models: Models, kind: Kind) -> dict[str, Any]:
     """Frames and samples that differ from the reference's, over the recorded cases of a group."""
-    group = FoundGroup(name)
+    group = FoundGroup(kind.group)
     if not group.exists:
-        record.note(f"{name}: no recorded outputs here; carry them in `.data/golden`")
+        record.note(f"{kind.group}: no recorded outputs here; carry them in `.data/golden`")
         return {"error": "recorded outputs are not here"}
     total = {"cases": 0, "frames": 0, "wrong": 0, "ties_1e-3": 0, "ties_1e-4": 0}
     error, absent = 0.0, []
-    for kind in ("cases", "decode_cases"):
-        for case in group.cases(kind):
-            info = group.info[kind][case]
+    # Decoding has one way only.
+    for cases in ("cases", "decode_cases") if kind.program == "tiles" else ("cases",):
+        for case in group.cases(cases):
+            info = group.info[cases][case]
             # A 7 s overlap is refused: it is no whole number of frames.
             if info["overlap_seconds"] == 7 or (models.is_small and case not in _SMALL_CASES):
                 continue
-            codec = models.codec(name, precision, info["overlap_seconds"])
+            codec = kind.codec(models, info["overlap_seconds"])
             expected = recorded(group, case)
             codes = _recorded_codes(expected)
-            if kind == "cases":
+            if cases == "cases":
                 try:
                     waves = group.waves(info)
                 except FileNotFoundError:
@@ -81,7 +101,7 @@ def golden_cases(record: Record, models: Models, name: str, precision: str) -> d
             decoded = codec.decode(codes)
             error = max(error, wave_error(codec, expected, decoded, info["overlap_seconds"]))
     if absent:
-        record.note(f"{name}: inputs missing for {', '.join(absent)}")
+        record.note(f"{kind.group}: inputs missing for {', '.join(absent)}")
     return {
         **total,
         "wave_error": error,
@@ -146,12 +166,13 @@ def steps_of(codec: PackedCodec, clip: Wave) -> int:
 def one_pack(codec: PackedCodec, clips: Sequence[Wave]) -> list[int]:
     """The numbers of the first clips that still go into one pack."""
     windows = ((number, steps_of(codec, clip)) for number, clip in enumerate(clips))
-    return next(fill_packs(windows, codec.geometry))
+    first = next(fill_packs(windows, codec.geometry))
+    return first[: codec.geometry.most_clips] if codec.geometry.has_one_shape else first
 
 
-def invariance(models: Models, group: str, precision: str, packs: int) -> dict[str, Any]:
+def invariance(models: Models, kind: Kind, packs: int) -> dict[str, Any]:
     """A clip at every place of a pack, and clips in random company, against themselves alone."""
-    codec = models.codec(group, precision)
+    codec = kind.codec(models)
     tap = LatentTap(codec)
     count = 8 if models.is_small else 24
     clips = [clip for clip in emilia_clips(count) if len(clip) <= codec.plan.step_frames * 1280]

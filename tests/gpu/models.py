@@ -4,6 +4,7 @@ Weights depend on the names and shapes of keys alone, so nothing has to be downl
 reference's outputs for them are in `tests/golden` (small) and, if carried, in `.data/golden`.
 """
 
+import copy
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from tests.golden import weights
 from tests.gpu.flac import read_flac
 from tests.support.golden_case import Group
 from tests.support.places import GOLDEN, ROOT
+from xy_codec.engine.geometry import geometry_for
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.loading import load_codec
 from xy_codec.weights.checkpoint import Checkpoint
@@ -85,7 +87,7 @@ class Models:
         self.device = device
         self.is_small = is_small
         self._arrays: dict[tuple[str, tuple[int, ...]], NDArray[Any]] = {}
-        self._codecs: dict[tuple[str, str, bool], PackedCodec] = {}
+        self._codecs: dict[tuple[str, str, str], PackedCodec] = {}
         self._reference: XYTokenizer | None = None
 
     @property
@@ -94,25 +96,33 @@ class Models:
         return SMALL if self.is_small else FULL
 
     def codec(
-        self, group: str, precision: str, overlap: float = 10.0, *, compiled: bool = False
+        self, group: str, precision: str, overlap: float = 10.0, *, program: str = "tiles"
     ) -> PackedCodec:
-        """The codec of a group; `xy-nano` is the bundled checkpoint."""
-        key = (group, precision, compiled)
+        """The codec of a group; `xy-nano` is the bundled checkpoint.
+
+        The program is `tiles`, `pack`, `graph` or `compiled`; all of them share the weights.
+        """
+        key = (group, precision, program)
         if key not in self._codecs:
-            device = str(self.device)
-            if group == "xy-nano":
-                loaded = load_codec(group, precision=precision, device=device, compiled=compiled)
-                self._codecs[key] = cast(PackedCodec, loaded)
+            if program == "tiles":
+                self._codecs[key] = self._open(group, precision)
             else:
-                config, checkpoint = self.weights(group)
-                self._codecs[key] = assemble(
-                    config, checkpoint, precision, device, compiled=compiled
-                )
-            if self.is_small and not compiled:
-                codec = self._codecs[key]
-                codec.geometry = replace(codec.geometry, tile_steps=512, pack_steps=1024)
+                self._codecs[key] = _running(self.codec(group, precision), program)
+                if self.is_small:
+                    codec = self._codecs[key]
+                    codec.geometry = replace(codec.geometry, tile_steps=1024, pack_steps=1024)
         codec = self._codecs[key]
         codec.plan = WindowPlan.of(16000, 30, 1280, overlap)
+        return codec
+
+    def _open(self, group: str, precision: str) -> PackedCodec:
+        device = str(self.device)
+        if group == "xy-nano":
+            codec = cast(PackedCodec, load_codec(group, precision=precision, device=device))
+        else:
+            codec = assemble(*self.weights(group), precision, device)
+        if self.is_small:
+            codec.geometry = replace(codec.geometry, tile_steps=512, pack_steps=1024)
         return codec
 
     def reference(self) -> XYTokenizer:
@@ -156,6 +166,15 @@ class Models:
             made = pool.map(lambda each: weights.make_array(*each), missing)
             self._arrays.update(zip(missing, made, strict=True))
         return {key: self._arrays[wanted[key]] for key in wanted}
+
+
+def _running(codec: PackedCodec, program: str) -> PackedCodec:
+    """The same codec with packs of one shape; `assemble` opens such a one with its own weights."""
+    other = copy.copy(codec)
+    other.counters = replace(codec.counters)
+    other.geometry = geometry_for(codec.device, "compiled" if program == "compiled" else "pack")
+    other._as_graph = program != "pack"
+    return other
 
 
 def emilia_clips(count: int) -> list[Wave]:

@@ -13,12 +13,12 @@ _WARM_UPS = 3
 def run(record: Record, models: Models) -> None:
     """Both precisions; `fast` first, which is the one to speed up."""
     for precision in ("fast", "exact"):
-        record.attempt(precision, profile_pack, models, precision)
+        record.attempt(precision, profile_pack, models, precision, "tiles")
 
 
-def profile_pack(models: Models, precision: str) -> dict[str, object]:
+def profile_pack(models: Models, precision: str, program: str) -> dict[str, object]:
     """A full pack of clips of Emilia's lengths."""
-    codec = models.codec(models.main, precision)
+    codec = models.codec(models.main, precision, program=program)
     clips = [clip for clip in emilia_clips(40) if len(clip) <= codec.plan.step_frames * 1280]
     clips = [clips[i] for i in one_pack(codec, clips)][: 3 if models.is_small else None]
     action = partial(codec.encode, clips)

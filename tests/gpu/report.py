@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "tests" / "benchmarks" / "RESULTS.md"
 FOLDER = ROOT / "tests" / "gpu" / "results"
-STAGES = ("goldens", "speed", "profile", "decode", "training")
+STAGES = ("goldens", "speed", "one_shape", "profile", "decode", "codecs", "training")
 _MISSING = "not measured"
 Records = Mapping[str, Mapping[str, Any]]
 
@@ -44,16 +44,38 @@ class Target:
 
 TARGETS = (
     *(
-        Target(f"wrong frames, exact, {size}", "goldens", f"exact.{size}_xy.wrong",
+        Target(f"wrong frames, exact, {size}{words}", stage, f"exact.{size}_xy.wrong",
                is_exactly_zero=True)
+        for stage, words in (("goldens", ""), ("one_shape", ", packs of one shape"))
         for size in ("small", "full")
     ),
     *(
-        Target(f"clips with other bits, {why}, {precision}", "goldens",
+        Target(f"clips with other bits, {why}, {precision}{words}", stage,
                f"invariance.{precision}.full_xy.{place}.bits_differ", is_exactly_zero=True)
+        for stage, words in (("goldens", ""), ("one_shape", ", packs of one shape"))
         for precision in ("exact", "fast")
         for why, place in (("at other places", "places"), ("in other company", "company"))
     ),
+    *(
+        Target(f"wrong codes, {name.replace('_', ', ')}", "codecs", f"goldens.{name}.wrong",
+               is_exactly_zero=True)
+        for name in ("moss_small3", "moss_small4", "moss_small4w", "secousti_small_21",
+                     "secousti_small_86")
+    ),
+    *(
+        Target(f"graph, {precision}: codes unlike those without a graph", "one_shape",
+               f"speed.{precision}.graph.codes_unlike_pack", is_exactly_zero=True)
+        for precision in ("exact", "fast")
+    ),
+    *(
+        Target(
+            f"graph, fast, × real time, ≥ {least:,}", "one_shape",
+            "speed.fast.graph.times_realtime", least
+        )
+        for least in (10_000, 4000)
+    ),
+    Target("graph, exact, × real time, ≥ 1,500", "one_shape",
+           "speed.exact.graph.times_realtime", 1500),
     Target("fast: codes of codebook 1 as exact, ≥ 0.99", "goldens", "agree.first", 0.99),
     Target("fast: all codes as exact, ≥ 0.95", "goldens", "agree.overall", 0.95),
     *(
@@ -66,9 +88,11 @@ TARGETS = (
 # Stage, place and words of the other figures; a place may end in a group of figures.
 FIGURES = (
     ("goldens", "exact"), ("goldens", "fast"), ("goldens", "invariance"), ("goldens", "flips"),
-    ("goldens", "weights"),
+    ("goldens", "weights"), ("one_shape", "exact"), ("one_shape", "fast"),
+    ("one_shape", "invariance"), ("one_shape", "speed"), ("one_shape", "profile"),
     ("speed", "matmul_peak"), ("speed", "fast"), ("speed", "exact"), ("speed", "padded"),
     ("speed", "over_padded"), ("profile", "fast"), ("profile", "exact"), ("decode", "exact"),
+    ("codecs", "goldens"), ("codecs", "speed"),
     ("training", "bfloat16"), ("training", "float32"),
 )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """Proves and measures the codec on a GPU in a few minutes; one JSON file a stage.
 
-    python3 tests/gpu/run.py --minutes 4              everything, on the GPU
+    python3 tests/gpu/run.py --minutes 6              everything, on the GPU
     python3 tests/gpu/run.py --small --device cpu     the reduced form, anywhere
 
 Needs Python 3.11, torch, numpy, pyyaml and safetensors; no make, no pip, no network.
@@ -19,7 +19,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 
 from pipeline.bench.machine import num_cores
-from tests.gpu import decoding, encoding, goldens, pack_profile, training_step
+from tests.gpu import (
+    decoding,
+    encoding,
+    goldens,
+    one_shape,
+    other_codecs,
+    pack_profile,
+    training_step,
+)
 from tests.gpu.machine import describe, travel_lines
 from tests.gpu.models import CARRIED, Models
 from tests.gpu.record import Record, is_done
@@ -30,8 +38,10 @@ from tests.support.places import ROOT
 STAGES: dict[str, tuple[Callable[[Record, Models], None], float]] = {
     "goldens": (goldens.run, 9),
     "speed": (encoding.run, 8),
+    "one_shape": (one_shape.run, 6),
     "profile": (pack_profile.run, 2),
     "decode": (decoding.run, 2),
+    "codecs": (other_codecs.run, 3),
     "training": (training_step.run, 4),
 }
 _SPARE_SECONDS = 5.0
@@ -89,7 +99,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     default = os.environ.get("OUT") or ROOT / "tests" / "gpu" / "results"
-    parser.add_argument("--minutes", type=float, default=4.0, help="for all stages together")
+    parser.add_argument("--minutes", type=float, default=6.0, help="for all stages together")
     parser.add_argument("--out", type=Path, default=Path(default), help="default: $OUT, or results")
     parser.add_argument("--stages", default=",".join(STAGES), help="in this order; default: all")
     parser.add_argument("--device", default="cuda")

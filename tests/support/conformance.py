@@ -31,6 +31,10 @@ def _narrow_xy(folder: Path) -> Case:
     return Case(str(folder), {"overlap_seconds": 0.0, "depth": 5})
 
 
+def _narrow_xy_packs(folder: Path) -> Case:
+    return Case(_narrow_xy(folder).source, {"program": "pack"})
+
+
 def _moss_shards(folder: Path) -> Case:
     return Case(str(write_release(folder, Group("small3"), num_shards=3)), {"depth": 7})
 
@@ -46,6 +50,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "moss-small": _moss_shards,
     "secousti-small": partial(_tiny, secousti_case.Group("small_21").write_release),
     "xy-narrow": _narrow_xy,
+    "xy-narrow-packs": _narrow_xy_packs,
     "xy-nano": lambda _: Case("xy-nano"),
     **{name: partial(_tiny, make) for name, make in MAKERS.items()},
 }

@@ -27,7 +27,7 @@ def test_only_xy_tokenizer_compiles() -> None:
 
 def test_the_names_of_options_are_those_that_are_read() -> None:
     assert {family.name: family.option_names for family in families()} == {
-        "XY-Tokenizer": ("depth", "overlap_seconds"),
+        "XY-Tokenizer": ("compile_cache", "depth", "overlap_seconds", "program"),
         "MOSS-Audio-Tokenizer": ("depth",),
         "SecoustiCodec": ("allow_upsampling",),
         "transformers": ("bandwidth", "depth"),

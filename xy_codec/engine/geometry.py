@@ -1,12 +1,14 @@
 """The pack geometry: the constants that make codes independent of what is encoded beside a clip."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-# Clips of compiled packs start at multiples of this many tokens, so that attention sums a clip's
-# keys in the same blocks wherever it lies.
-BLOCK_STEPS = 64
+Program = Literal["tiles", "pack", "compiled"]
+# A pack of one shape has a place for one clip in so many steps, 1.28 s; shorter ones leave some of
+# it empty.
+_STEPS_A_CLIP = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,18 +16,31 @@ class Geometry:
     """Steps (50 Hz tokens) in every matrix product, and how many steps a pack aims for.
 
     `tile_steps` decides bits and is recorded; `pack_steps` is tuning and is free. Clips start at
-    multiples of `clip_steps`: whole 12.5 Hz frames of four, or more where a compiler wants blocks.
+    multiples of `clip_steps`: whole 12.5 Hz frames of four.
+
+    `program` says how a pack runs: `tiles` as Python goes through tiles and clips; `pack` as one
+    program of one shape, which is one tile; `compiled` is that program, compiled.
     """
 
     tile_steps: int
     pack_steps: int
     clip_steps: int = 4
-    is_compiled: bool = False
+    program: Program = "tiles"
+
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether every pack has the same shape, whatever is in it."""
+        return self.program != "tiles"
+
+    @property
+    def most_clips(self) -> int:
+        """How many clips a pack of one shape can hold."""
+        return self.pack_steps // _STEPS_A_CLIP
 
     @property
     def name(self) -> str:
         """The part that belongs to the identity; its wording is older than the word "step"."""
-        return f"rows{self.tile_steps}" + ("-compiled" if self.is_compiled else "")
+        return f"rows{self.tile_steps}" + (f"-{self.program}" if self.has_one_shape else "")
 
     def steps_of(self, tokens: int) -> int:
         """Steps that a clip of so many tokens owns."""
@@ -41,10 +56,10 @@ CPU = Geometry(tile_steps=1024, pack_steps=8192)
 CUDA = Geometry(tile_steps=8192, pack_steps=8192)
 
 
-def geometry_for(device: torch.device, is_compiled: bool = False) -> Geometry:
+def geometry_for(device: torch.device, program: Program = "tiles") -> Geometry:
     """The geometry of a kind of device."""
-    if not is_compiled:
+    if program == "tiles":
         return CPU if device.type == "cpu" else CUDA
-    # One tile is one pack: a compiled program has one shape, and a whole window must fit.
+    # One tile is one pack, and a whole window of 1,500 steps must fit.
     steps = 2048 if device.type == "cpu" else CUDA.tile_steps
-    return Geometry(steps, steps, clip_steps=BLOCK_STEPS, is_compiled=True)
+    return Geometry(steps, steps, program=program)

@@ -38,17 +38,28 @@ class Layout(ABC):
         """Apply a function whose every output step depends on the same input step only."""
         return function(*steps)
 
+    def norm(self, norm: nn.LayerNorm, steps: Tensor) -> Tensor:
+        """Normalise steps for a matrix product, which may want them in another precision."""
+        normed: Tensor = norm(steps)
+        return normed
+
     def shift(self, steps: Tensor, by: int) -> Tensor:
         """Move steps later (earlier if negative) inside each clip; zeros come in from outside."""
         has_moved = self.place.roll(by) == self.place - by
         return torch.where(has_moved[:, None], steps.roll(by, 0), 0.0)
 
-    def add_positions(self, steps: Tensor, table: Tensor) -> Tensor:
-        """Add `table[t]` to the step at place t of its clip.
+    def with_neighbours(self, steps: Tensor) -> Tensor:
+        """`[S, D]` to `[S, 3 D]`: the step before, the step itself and the one behind it."""
+        return torch.cat((self.shift(steps, 1), steps, self.shift(steps, -1)), dim=-1)
 
-        Where clips own whole blocks, the last steps of a whole window are behind the table's end;
-        they belong to no token.
-        """
+    def pairs_with_before(self, steps: Tensor) -> Tensor:
+        """Steps `[2 S, D]` of twice the rate to `[S, 3 D]`: two of them and the one before."""
+        pairs = steps.reshape(len(steps) // 2, -1)
+        before = self.shift(pairs[:, pairs.shape[1] // 2 :], 1)
+        return torch.cat((before, pairs), dim=-1)
+
+    def add_positions(self, steps: Tensor, table: Tensor) -> Tensor:
+        """Add `table[t]` to the step at place t of its clip."""
         return steps + table[self.place.clamp(max=table.shape[0] - 1)]
 
     def faster(self, factor: int) -> Self:
@@ -105,10 +116,7 @@ class TiledLayout(Layout):
         attended = qkv.new_zeros(len(qkv), width)
         for start, _, length in self.spans:
             own = slice(start, start + length)
-            split = qkv[own].view(length, 3, num_heads, -1).permute(1, 2, 0, 3)
-            query, key, value = split.unsqueeze(1).unbind(0)
-            out = F.scaled_dot_product_attention(query, key, value)
-            attended[own] = out[0].transpose(0, 1).reshape(length, width)
+            attended[own] = attend_alone(qkv[own], num_heads)
         return attended
 
     def depthwise(self, steps: Tensor, conv: nn.Conv1d) -> Tensor:
@@ -122,6 +130,15 @@ class TiledLayout(Layout):
     def _at(self, place: Tensor, up: int, down: int) -> "TiledLayout":
         spans = [span.scaled(up, down) for span in self.spans]
         return TiledLayout(place, spans, self.tile_steps * up // down)
+
+
+def attend_alone(qkv: Tensor, num_heads: int) -> Tensor:
+    """Full attention of one clip's steps `[q | k | v]`, `[T, 3 D]` to `[T, D]`."""
+    length, width = qkv.shape[0], qkv.shape[1] // 3
+    split = qkv.view(length, 3, num_heads, -1).permute(1, 2, 0, 3)
+    query, key, value = split.unsqueeze(1).unbind(0)
+    out = F.scaled_dot_product_attention(query, key, value)
+    return out[0].transpose(0, 1).reshape(length, width)
 
 
 def lay_out(sizes: Sequence[tuple[int, int]], num_steps: int) -> tuple[list[Span], Tensor]:

@@ -11,9 +11,9 @@ from typing import Any, Generic
 import torch
 from torch import Tensor
 
-from xy_codec.contract import Codec, CodecIdentity, Encoded, Tag, Waveform
+from xy_codec.contract import Codec, CodecIdentity, Codes, Encoded, Tag, Waveform
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.packing import JobKind, Pack, fill_packs
+from xy_codec.engine.packing import JobKind, Pack, fill_packs, fill_packs_closely
 from xy_codec.inputs import check_waveform
 
 
@@ -37,7 +37,8 @@ class PackStream(Codec, Generic[JobKind]):
         """Encode tagged clips as they come; a clip is yielded when its last pack has run."""
         running: deque[Pack[JobKind]] = deque()
         without_frames: deque[Tag] = deque()
-        for jobs in fill_packs(self._jobs_of(clips, without_frames), self.geometry):
+        fill = fill_packs_closely if self.geometry.has_one_shape else fill_packs
+        for jobs in fill(self._jobs_of(clips, without_frames), self.geometry):
             yield from self._add_running(running, jobs)
             while len(running) > self.counters.packs_in_flight:
                 yield from running.popleft().collect()
@@ -56,6 +57,15 @@ class PackStream(Codec, Generic[JobKind]):
 
         It is called again for the same jobs where memory ran out.
         """
+
+    @property
+    def _may_overflow(self) -> bool:
+        """Whether `_pack_codes` may give codes of -1, for frames whose values are not finite."""
+        return False
+
+    def _in_exact(self, job: JobKind) -> Codes:
+        """Codes `[frames, K]` of a job in float32, where half precision was too small for it."""
+        raise NotImplementedError
 
     def _empty(self, tags: deque[Tag]) -> Iterator[tuple[Tag, Encoded]]:
         while tags:
@@ -94,9 +104,11 @@ class PackStream(Codec, Generic[JobKind]):
     @torch.inference_mode()
     def _launch(self, jobs: Sequence[JobKind]) -> Pack[JobKind]:
         """Run a pack; on an accelerator its codes may still be on their way when this returns."""
-        pack = Pack(jobs, self._pack_codes(jobs).to("cpu", non_blocking=True))
+        codes = self._pack_codes(jobs).to("cpu", non_blocking=True)
+        pack = Pack(jobs, codes, in_exact=self._in_exact if self._may_overflow else None)
         self.counters.packs_run += 1
         if self.device.type == "cuda":
             pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            pack.done.record()
+            # Of the codec's device, which need not be the current one.
+            pack.done.record(torch.cuda.current_stream(self.device))
         return pack

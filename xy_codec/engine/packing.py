@@ -3,7 +3,7 @@
 `pack_stream.py` runs the packs; what a codec cuts its clips into is the codec's own matter.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
@@ -60,11 +60,15 @@ JobKind = TypeVar("JobKind", bound=Job)
 
 @dataclass(slots=True)
 class Pack(Generic[JobKind]):
-    """Jobs that went through the model together, and their codes `[frames of the buffer, K]`."""
+    """Jobs that went through the model together, and their codes `[frames of the buffer, K]`.
+
+    Where values may become too large, `in_exact` gives the codes of a job that has codes of -1.
+    """
 
     jobs: Sequence[JobKind]
     codes: Tensor
     done: torch.cuda.Event | None = None
+    in_exact: Callable[[JobKind], Codes] | None = None
 
     def collect(self) -> Iterator[tuple[Any, Encoded]]:
         """Wait for the codes, hand them to their clips, and yield the clips that are complete."""
@@ -73,7 +77,10 @@ class Pack(Generic[JobKind]):
         matrix, start = self.codes.numpy(), 0
         for job in self.jobs:
             kept = slice(job.first_frame, job.first_frame + job.num_kept)
-            job.clip.codes[:, kept] = matrix[start : start + job.num_kept].T
+            own = matrix[start : start + job.num_kept]
+            if self.in_exact is not None and own.min() < 0:
+                own = self.in_exact(job)
+            job.clip.codes[:, kept] = own.T
             start += job.frames
             job.clip.jobs_left -= 1
             if job.clip.jobs_left == 0:
@@ -94,6 +101,42 @@ def fill_packs(
         used += steps
     if pack:
         yield pack
+
+
+def fill_packs_closely(
+    stretches: Iterable[tuple[Stretch, int]], geometry: Geometry
+) -> Iterator[list[Stretch]]:
+    """Stretches pack by pack, each filled as far as the next two packs' worth of them allows.
+
+    The one that waits longest is always taken.
+    """
+    waiting: list[tuple[Stretch, int]] = []
+    for stretch in stretches:
+        waiting.append(stretch)
+        steps = sum(each for _, each in waiting)
+        if steps >= 2 * geometry.pack_steps or len(waiting) == geometry.most_clips:
+            yield _take_closest(waiting, geometry)
+    while waiting:
+        yield _take_closest(waiting, geometry)
+
+
+def _take_closest(waiting: list[tuple[Stretch, int]], geometry: Geometry) -> list[Stretch]:
+    """Take the first and those that together with it come closest to a whole pack."""
+    unit = geometry.clip_steps
+    within = (1 << geometry.pack_steps // unit + 1) - 1
+    # Bit n: some of the stretches so far, with the first, have n units.
+    reached = [1 << waiting[0][1] // unit]
+    for _, steps in waiting[1:]:
+        reached.append(reached[-1] | reached[-1] << steps // unit & within)
+    units = reached[-1].bit_length() - 1
+    taken = {0}
+    for number in range(len(waiting) - 1, 0, -1):
+        if not reached[number - 1] >> units & 1:
+            taken.add(number)
+            units -= waiting[number][1] // unit
+    pack = [waiting[number][0] for number in sorted(taken)]
+    waiting[:] = [each for number, each in enumerate(waiting) if number not in taken]
+    return pack
 
 
 def _is_full(used: int, coming: int, geometry: Geometry) -> bool:

@@ -22,10 +22,17 @@ class XYOptions:
     Attributes:
         overlap_seconds: right context of windows in clips that need several.
         depth: only the first so many codebooks; all without it.
+        program: how a pack runs: `tiles`, the default; `pack`, all clips in one program of one
+            shape; `graph`, the same program, replayed as a CUDA graph on a GPU. The last two are
+            not yet proven on a GPU.
+        compile_cache: a folder for what `--compile` and the kernels of a GPU need compiled, so that
+            the next start finds it.
     """
 
     overlap_seconds: float = 10.0
     depth: int | None = None
+    program: str | None = None
+    compile_cache: str | None = None
 
 
 def shape_of(config: CodecConfig, depth: int | None = None) -> CodesShape:

@@ -5,15 +5,20 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
+import torch
+
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
+from xy_codec.engine.attention import attention_name
 from xy_codec.engine.device import open_device, platform_name
-from xy_codec.engine.geometry import geometry_for
+from xy_codec.engine.geometry import Program, geometry_for
 from xy_codec.engine.precision import dtype_of
 from xy_codec.engine.windows import WindowPlan
+from xy_codec.errors import ConfigError
 from xy_codec.options import depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.weights.source import BUNDLED, CodecPlace, find_files, read_config, settings_sha256
+from xy_codec.xy.compiled import check_compiler, keep_compiled
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.family import XYOptions, shape_of
 from xy_codec.xy.packed_codec import PackedCodec
@@ -21,6 +26,8 @@ from xy_codec.xy.released import VARIANTS, released_config
 from xy_codec.xy.state_dict import build_model, head_size, read_released
 
 logger = logging.getLogger(__name__)
+
+_PROGRAMS = ("tiles", "pack", "graph")
 
 
 def load(place: CodecPlace, wish: Wish) -> PackedCodec:
@@ -57,7 +64,9 @@ def assemble(
         config.encoder_downsample_rate,
         chosen.overlap_seconds,
     )
-    geometry = geometry_for(where, compiled)
+    dtype = dtype_of(precision, where)
+    program = _program(chosen, compiled, where)
+    geometry = geometry_for(where, program)
     identity = CodecIdentity(
         name=name,
         checkpoint_sha256=checkpoint.sha256,
@@ -69,13 +78,51 @@ def assemble(
         decodes="yes",
         precision=precision,
         pack_geometry=geometry.name,
-        attention="flex" if compiled else "sdpa",
+        attention=attention_name(where, dtype) if geometry.has_one_shape else "sdpa",
         platform=platform_name(where),
-        options=stated(replace(chosen, depth=depth)),
+        options=stated(_identifying(chosen, depth, program)),
     )
-    dtype = dtype_of(precision, where)
+    if geometry.has_one_shape and where.type == "cuda":
+        logger.warning("Packs of one shape are not yet proven on a GPU: see tests/gpu/README.md")
     model = build_model(config, checkpoint).to(where)
-    return PackedCodec(model, dtype, identity, plan, where, geometry)
+    return PackedCodec(
+        model, dtype, identity, plan, where, geometry,
+        as_graph=compiled or chosen.program == "graph",
+        # Its tensors have moved into the model.
+        exact=lambda: assemble(
+            config, read_released(checkpoint.path), "exact", str(where), compiled, options
+        ),
+    )  # fmt: skip
+
+
+def _program(chosen: XYOptions, compiled: bool, device: torch.device) -> Program:
+    """How packs run; sees to the compiler, if they want one."""
+    if chosen.program not in (None, *_PROGRAMS):
+        raise ConfigError(
+            f"Option `program` is `{chosen.program}`; expected {', '.join(_PROGRAMS)}. Leave it "
+            "out for `tiles`."
+        )
+    if compiled and chosen.program is not None:
+        raise ConfigError(
+            f"Option `program` is `{chosen.program}` beside `--compile`, which is a program of its "
+            "own; expected one of the two. Leave one out."
+        )
+    if chosen.compile_cache is not None:
+        keep_compiled(chosen.compile_cache)
+    if compiled:
+        check_compiler(device, "`--compile`")
+        return "compiled"
+    if chosen.program in (None, "tiles"):
+        return "tiles"
+    if device.type == "cuda":
+        check_compiler(device, "the option `program`")
+    return "pack"
+
+
+def _identifying(chosen: XYOptions, depth: int, program: Program) -> XYOptions:
+    """The options that codes depend on: a graph computes what its program does."""
+    named = "pack" if program == "pack" else None
+    return replace(chosen, depth=depth, program=named, compile_cache=None)
 
 
 def _name(config: CodecConfig, checkpoint: Checkpoint) -> str:

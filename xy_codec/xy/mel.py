@@ -8,8 +8,8 @@ from xy_codec.xy.config import FRAME_TOKENS, MelConfig
 
 MEL_PER_FRAME = 2 * FRAME_TOKENS  # log-mel frames at 100 Hz in one 12.5 Hz frame
 
-_FLOOR = 1e-10
-_DYNAMIC_RANGE = 8.0  # decades below the loudest bin of the clip
+FLOOR = 1e-10
+DYNAMIC_RANGE = 8.0  # decades below the loudest bin of the clip
 
 
 class LogMel(nn.Module):
@@ -48,6 +48,6 @@ class LogMel(nn.Module):
             return_complex=True,
         )
         power = spectrum[..., :-1].abs() ** 2
-        mel = (self.filters @ power).clamp(min=_FLOOR).log10()
+        mel = (self.filters @ power).clamp(min=FLOOR).log10()
         loudest = mel.amax(dim=(-2, -1), keepdim=True)
-        return ((torch.maximum(mel, loudest - _DYNAMIC_RANGE) + 4.0) / 4.0).transpose(-2, -1)
+        return ((torch.maximum(mel, loudest - DYNAMIC_RANGE) + 4.0) / 4.0).transpose(-2, -1)

@@ -3,9 +3,11 @@
 Implements the `Codec` contract. `packed_model.py` is what a pack runs.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +17,19 @@ from torch import Tensor
 from xy_codec.contract import CodecIdentity, CodedClip, Codes, Waveform
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.layout import lay_out_in_tiles
+from xy_codec.engine.pack_runner import PackRunner
 from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.packing import Job, OpenClip, fill_packs
 from xy_codec.engine.windows import DecodeWindow, EncodeWindow, WindowPlan
+from xy_codec.errors import CodesError
+from xy_codec.xy.compiled import compile_encoding
 from xy_codec.xy.config import FRAME_TOKENS
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.pack_inputs import PackInputs, Stretch
+from xy_codec.xy.pack_program import PackProgram
 from xy_codec.xy.packed_model import PackedDecoder, PackedEncoder
 
-if TYPE_CHECKING:
-    from xy_codec.xy.compiled import CompiledEncoder
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,11 @@ class WindowJob(Job):
 
     window: EncodeWindow
     mel_frames: int
+
+    @property
+    def own_samples(self) -> Waveform:
+        """Those of the window."""
+        return self.samples[self.window.start : self.window.stop]
 
 
 class PackedCodec(PackStream[WindowJob]):
@@ -45,14 +56,23 @@ class PackedCodec(PackStream[WindowJob]):
         plan: WindowPlan,
         device: torch.device,
         geometry: Geometry,
+        *,
+        as_graph: bool = False,
+        exact: Callable[[], "PackedCodec"] | None = None,
     ) -> None:
-        """Take the weights of `model`, which is of no use afterwards; encode in `dtype`."""
+        """Take the weights of `model`, which is of no use afterwards; encode in `dtype`.
+
+        Args:
+            as_graph: On CUDA, replay packs of one shape as a graph.
+            exact: Opens the same codec in float32, which encodes what half precision cannot hold.
+        """
         super().__init__(identity, device, geometry)
         self.config = model.config
         self.encoder = PackedEncoder(model, dtype)
         self.decoder = PackedDecoder(model)
         self.plan = plan
-        self._run_pack = self._compiled() if geometry.is_compiled else self._run_tiles
+        self._as_graph = as_graph
+        self._open_exact = exact
 
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
         codes = [clip.codes for clip in clips]
@@ -76,27 +96,56 @@ class PackedCodec(PackStream[WindowJob]):
         return WindowJob(clip, samples, first, kept, frames, steps, window, mel_frames)
 
     def _pack_codes(self, jobs: Sequence[WindowJob]) -> Tensor:
+        if self.geometry.has_one_shape:
+            stretches = [Stretch(job.own_samples, job.mel_frames, job.steps) for job in jobs]
+            return self._runner(partial(self._inputs.fill, stretches=stretches))
         hop = self.encoder.mel.hop_length
         sizes = [(job.steps, -(-(job.window.stop - job.window.start) // hop) // 2) for job in jobs]
         used = sum(job.steps for job in jobs)
         unused = self.geometry.whole_tiles(used) - used
         mels = [self._mel(job) for job in jobs]
-        padding = mels[0].new_zeros(2 * unused, mels[0].shape[1])
-        return self._run_pack(torch.cat([*mels, padding]), sizes, self.shape.num_codebooks)
-
-    def _run_tiles(self, mel: Tensor, sizes: Sequence[tuple[int, int]], depth: int) -> Tensor:
+        mel = torch.cat([*mels, mels[0].new_zeros(2 * unused, mels[0].shape[1])])
         layout = lay_out_in_tiles(sizes, len(mel) // 2, self.geometry.tile_steps, self.device)
-        codes: Tensor = self.encoder(mel, layout, depth)
+        codes: Tensor = self.encoder(mel, layout, self.shape.num_codebooks)
         return codes
 
-    def _compiled(self) -> "CompiledEncoder":
-        # Imported here: the compiler takes seconds that others need not wait for.
-        from xy_codec.xy.compiled import CompiledEncoder
+    @cached_property
+    def _inputs(self) -> PackInputs:
+        return PackInputs(self.geometry, self.encoder.mel, self.encoder.dtype)
 
-        return CompiledEncoder(self.encoder, self.geometry.tile_steps)
+    @cached_property
+    def _runner(self) -> PackRunner:
+        steps, clips = self.geometry.pack_steps, self.geometry.most_clips
+        program = PackProgram(self.encoder, self.shape.num_codebooks, steps, clips)
+        if self.geometry.program == "compiled":
+            compile_encoding(program)
+        return PackRunner(program, self._inputs, self.device, as_graph=self._as_graph)
+
+    @property
+    def _may_overflow(self) -> bool:
+        return self.encoder.is_half
+
+    @cached_property
+    def _exact(self) -> "PackedCodec":
+        if self._open_exact is None:
+            raise CodesError(
+                "A clip has values that half precision cannot hold, and this codec was opened "
+                "without its weights in float32; expected both. Use precision `exact`."
+            )
+        return self._open_exact()
+
+    @torch.inference_mode()
+    def _in_exact(self, job: WindowJob) -> Codes:
+        if not self.counters.reruns_in_exact:
+            logger.warning(
+                "Values of a clip are too large for half precision; its window is encoded in "
+                "float32, as all such ones will be"
+            )
+        self.counters.reruns_in_exact += 1
+        return self._exact._pack_codes([job])[: job.num_kept].cpu().numpy()
 
     def _mel(self, job: WindowJob) -> Tensor:
-        samples = job.samples[job.window.start : job.window.stop]
+        samples = job.own_samples
         padded = torch.zeros(1, job.mel_frames * self.encoder.mel.hop_length)
         padded[0, : len(samples)] = torch.from_numpy(samples)
         mel: Tensor = self.encoder.mel(padded.to(self.device, non_blocking=True))[0]
@@ -119,13 +168,21 @@ class PackedCodec(PackStream[WindowJob]):
     ) -> None:
         parts = [codes[position][:, window.start : window.stop].T for position, window in pack]
         spectra = self._spectra(parts)
-        samples, start = self.config.decoder_upsample_rate, 0
-        for (position, window), part in zip(pack, parts, strict=True):
-            stop = start + 2 * FRAME_TOKENS * len(part)
-            wave = self.decoder.head.to_samples(spectra[start:stop].unsqueeze(0))[0]
+        sizes = [2 * FRAME_TOKENS * len(part) for part in parts]
+        waves = [
+            self.decoder.head.to_samples(own.unsqueeze(0))[0]
+            for own in torch.split(spectra[: sum(sizes)], sizes)
+        ]
+        # One copy for all clips: each would wait for the device.
+        matrix, start, samples = (
+            torch.cat(waves).cpu().numpy(),
+            0,
+            self.config.decoder_upsample_rate,
+        )
+        for (position, window), wave in zip(pack, waves, strict=True):
             first, count = window.start * samples, window.num_kept * samples
-            out[position][first : first + count] = wave[:count].cpu().numpy()
-            start = stop
+            out[position][first : first + count] = matrix[start : start + count]
+            start += len(wave)
 
     def _spectra(self, parts: Sequence[Codes]) -> Tensor:
         """Spectra at 100 Hz of codes `[T, K]`, clip after clip."""

@@ -5,6 +5,7 @@ the neighbours of a step beside it. The plain modules are used up: once a layer 
 form goes, so that a model is not in memory twice.
 """
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -97,13 +98,17 @@ class PackedBlock(nn.Module):
 
     def forward(self, steps: Tensor, layout: Layout) -> Tensor:
         """One layer."""
-        qkv = layout.stepwise(lambda part: self.qkv(self.self_attn_layer_norm(part)), steps)
-        return layout.stepwise(self._mix, steps, layout.attend(qkv, self.num_heads))
 
-    def _mix(self, steps: Tensor, attended: Tensor) -> Tensor:
-        steps = steps + self.out_proj(attended)
-        mixed: Tensor = steps + self.fc2(F.gelu(self.fc1(self.final_layer_norm(steps))))
-        return mixed
+        def mix(steps: Tensor, attended: Tensor) -> Tensor:
+            steps = steps + self.out_proj(attended)
+            hidden = self.fc1(layout.norm(self.final_layer_norm, steps))
+            mixed: Tensor = steps + self.fc2(F.gelu(hidden))
+            return mixed
+
+        qkv = layout.stepwise(
+            lambda part: self.qkv(layout.norm(self.self_attn_layer_norm, part)), steps
+        )
+        return layout.stepwise(mix, steps, layout.attend(qkv, self.num_heads))
 
 
 class PackedTransformer(nn.Module):
@@ -136,12 +141,9 @@ class PackedMelEncoder(PackedTransformer):
         self.conv2 = _conv(plain.conv2, dtype)
 
     def forward(self, mel: Tensor, layout: Layout) -> Tensor:
-        """Mel steps at 100 Hz to tokens at 50 Hz; `layout` is that of the tokens."""
-        frames = layout.faster(2)
-        taps = torch.cat((frames.shift(mel, 1), mel, frames.shift(mel, -1)), dim=-1)
-        pairs = merge_steps(frames.stepwise(lambda part: F.gelu(self.conv1(part)), taps), 2)
-        before = layout.shift(pairs[:, pairs.shape[1] // 2 :], 1)
-        taps = torch.cat((before, pairs), dim=-1)
+        """Mel steps with their neighbours, at 100 Hz, to tokens at 50 Hz, whose layout it takes."""
+        steps = layout.faster(2).stepwise(lambda part: F.gelu(self.conv1(part)), mel)
+        taps = layout.pairs_with_before(steps)
         tokens = layout.stepwise(lambda part: F.gelu(self.conv2(part)), taps)
         return super().forward(tokens, layout)
 
@@ -191,6 +193,7 @@ class PackedEncoder(nn.Module):
 
     def __init__(self, model: XYTokenizer, dtype: torch.dtype) -> None:
         super().__init__()
+        self.dtype = dtype
         self.mel = model.mel
         self.semantic_encoder = PackedMelEncoder(model.semantic_encoder, dtype)
         self.semantic_encoder_adapter = PackedAdapter(model.semantic_encoder_adapter, dtype)
@@ -201,15 +204,39 @@ class PackedEncoder(nn.Module):
         self.input_proj = Matrix(projection.matrix(), projection.bias, torch.float32)
         self.quantizer = model.quantizer
 
+    @property
+    def is_half(self) -> bool:
+        """Whether values may become too large for their type."""
+        return self.dtype is not torch.float32
+
     def forward(self, mel: Tensor, layout: Layout, num_codebooks: int) -> Tensor:
-        """Mel steps to int16 codes `[frames of the pack, K]`; `layout` is that of the tokens."""
+        """Mel steps to int16 codes `[frames of the pack, K]`; `layout` is that of the tokens.
+
+        In half precision a frame whose values are not finite has codes of -1.
+        """
+
+        def choose(steps: Tensor) -> Tensor:
+            latents = self.input_proj(steps)
+            codes = self.quantizer.choose(latents, num_codebooks)
+            return where_finite(codes, latents) if self.is_half else codes
+
         frames = layout.slower(self.downsample.factor)
-        semantic = self.semantic_encoder_adapter(self.semantic_encoder(mel, layout), layout)
-        both = torch.cat((semantic, self.acoustic_encoder(mel, layout)), dim=-1)
-        steps = self.downsample(self.pre_rvq_adapter(both, layout), frames)
-        return frames.stepwise(
-            lambda part: self.quantizer.choose(self.input_proj(part), num_codebooks), steps
-        ).short()
+        return frames.stepwise(choose, self.embed(mel, layout)).short()
+
+    def embed(self, mel: Tensor, layout: Layout) -> Tensor:
+        """Mel steps to the frames that are to be quantised."""
+        taps = layout.faster(2).with_neighbours(mel).to(self.dtype)
+        semantic = self.semantic_encoder_adapter(self.semantic_encoder(taps, layout), layout)
+        both = torch.cat((semantic, self.acoustic_encoder(taps, layout)), dim=-1)
+        frames = layout.slower(self.downsample.factor)
+        embedded: Tensor = self.downsample(self.pre_rvq_adapter(both, layout), frames)
+        return embedded
+
+
+def where_finite(codes: Tensor, latents: Tensor) -> Tensor:
+    """Codes `[.., K]`; -1 where the latents `[.., D]` that they are chosen for are not finite."""
+    length = torch.linalg.vector_norm(latents, dim=-1, keepdim=True)
+    return torch.where(length < math.inf, codes, -1)
 
 
 class PackedAcousticDecoder(PackedTransformer):

@@ -1,0 +1,158 @@
+"""Runs the Triton kernels in Triton's interpreter: `TRITON_INTERPRET=1 python kernel_trial.py`.
+
+With `compile` it makes their code for GPUs that need not be there. Prints one line of JSON.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from xy_codec.engine import attention_kernel, layer_norm_kernel
+from xy_codec.engine.attention import attend, block_steps, fill_blocks, num_blocks
+from xy_codec.engine.attention_kernel import KEY_STEPS, attend_in_blocks
+from xy_codec.engine.layer_norm_kernel import norm_steps_into_half
+from xy_codec.engine.layout import Span
+
+STEPS, WIDTH, HEADS, MOST_CLIPS = 512, 96, 2, 8
+# A short clip, one of whole blocks, one beyond a block.
+SPANS = (Span(0, 64, 9), Span(64, 128, 128), Span(192, 196, 131))
+_TYPES = {torch.float32: "*fp32", torch.float16: "*fp16"}
+# The released sizes: 768 wide, heads of 64.
+_RELEASED_WIDTH, _RELEASED_HEAD = 768, 64
+
+
+def blocks_of(spans: tuple[Span, ...], dtype: torch.dtype) -> torch.Tensor:
+    blocks = np.zeros((num_blocks(STEPS, MOST_CLIPS, dtype), 4), np.int32)
+    fill_blocks(blocks, spans, STEPS, dtype)
+    return torch.from_numpy(blocks)
+
+
+def run(qkv: torch.Tensor, spans: tuple[Span, ...]) -> torch.Tensor:
+    return attend_in_blocks(qkv, blocks_of(spans, qkv.dtype), HEADS, block_steps(qkv.dtype))
+
+
+def attention_errors(dtype: torch.dtype) -> dict[str, float]:
+    torch.manual_seed(0)
+    qkv = torch.randn(STEPS, 3 * WIDTH).to(dtype)
+    blocks = blocks_of(SPANS, dtype)
+    got, theirs = run(qkv, SPANS), attend(qkv, blocks, HEADS)
+    precise = attend(qkv.double(), blocks, HEADS)
+    valid = torch.cat([torch.arange(s.start, s.start + s.length) for s in SPANS])
+    used = SPANS[-1].start + SPANS[-1].steps
+    return {
+        "kernel": float((got.double() - precise)[valid].abs().max()),
+        "torch": float((theirs.double() - precise)[valid].abs().max()),
+        "steps_of_no_clip": float(got[used:].abs().max()),
+    }
+
+
+def places(dtype: torch.dtype) -> dict[str, int]:
+    """One clip at many places, behind and before others, against itself at the first step."""
+    torch.manual_seed(1)
+    length, steps = 139, 140
+    own, others = torch.randn(steps, 3 * WIDTH).to(dtype), torch.randn(STEPS, 3 * WIDTH).to(dtype)
+    alone, tried, differ = None, 0, 0
+    for start in range(0, STEPS - steps - 8, 28):
+        qkv = others.clone()
+        qkv[start : start + steps] = own
+        before = (Span(0, start, start),) if start else ()
+        behind = Span(start + steps, 8, 7)
+        got = run(qkv, (*before, Span(start, steps, length), behind))[start : start + length]
+        alone = got if alone is None else alone
+        tried, differ = tried + 1, differ + int(not torch.equal(got, alone))
+    return {"tried": tried, "differ": differ}
+
+
+def norm_errors() -> dict[str, float]:
+    torch.manual_seed(2)
+    steps, weight, bias = torch.randn(40, WIDTH) * 30 + 5, torch.randn(WIDTH), torch.randn(WIDTH)
+    parts = (steps.double(), (WIDTH,), weight.double(), bias.double())
+    precise = F.layer_norm(*parts, 1e-5)
+    theirs = F.layer_norm(steps, (WIDTH,), weight, bias, 1e-5).half()
+    got = norm_steps_into_half(steps, weight, bias, 1e-5)
+    return {
+        "kernel": float((got.double() - precise).abs().max()),
+        "torch": float((theirs.double() - precise).abs().max()),
+    }
+
+
+def sources() -> dict[str, tuple[Any, int]]:
+    """Each kernel as it is called for the released sizes, with its warps."""
+    made: dict[str, tuple[Any, int]] = {}
+    for dtype, kind in _TYPES.items():
+        types = {"qkv": kind, "blocks": "*i32", "out": kind, "scale": "fp32"}
+        sizes = {
+            "width": _RELEASED_WIDTH, "head": _RELEASED_HEAD, "padded_head": _RELEASED_HEAD,
+            "query_steps": block_steps(dtype), "key_steps": KEY_STEPS[dtype],
+        }  # fmt: skip
+        source = ASTSource(attention_kernel.kernel, types, sizes, _aligned(3))
+        made[f"attention {str(dtype).removeprefix('torch.')}"] = source, attention_kernel.WARPS
+    types = dict.fromkeys(("steps", "weight", "bias"), "*fp32")
+    types |= {"out": "*fp16", "eps": "fp32"}
+    sizes = {"width": _RELEASED_WIDTH, "padded": 1024}
+    source = ASTSource(layer_norm_kernel.kernel, types, sizes, _aligned(4))
+    return {**made, "norm": (source, layer_norm_kernel.WARPS)}
+
+
+def _aligned(pointers: int) -> dict[Any, Any]:
+    """Torch's memory begins at multiples of far more than 16 bytes."""
+    return {(number,): [["tt.divisibility", 16]] for number in range(pointers)}
+
+
+def compile_all() -> list[dict[str, Any]]:
+    found = []
+    for chip in (80, 90):
+        for name, (source, warps) in sources().items():
+            options = {
+                "num_warps": warps, "num_stages": attention_kernel.STAGES, "enable_fp_fusion": True,
+            }  # fmt: skip
+            made = triton.compile(source, target=GPUTarget("cuda", chip, 32), options=options)
+            found.append(
+                {
+                    "name": f"{name} sm_{chip}",
+                    "shared_bytes": made.metadata.shared,
+                    "stack_bytes": _stack_bytes(made.asm["cubin"]),
+                }
+            )
+    return found
+
+
+def _stack_bytes(cubin: bytes) -> int:
+    """What registers were too few for, by the tool that comes with Triton."""
+    tools = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        words = [str(tools / "cuobjdump"), "-res-usage", file.name]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return max(map(int, re.findall(r"STACK:(\d+)", said)))
+
+
+def main() -> None:
+    if "compile" in sys.argv:
+        print(json.dumps(compile_all()))
+        return
+    dtypes = {"float32": torch.float32, "float16": torch.float16}
+    found = {
+        "attention": {name: attention_errors(dtype) for name, dtype in dtypes.items()},
+        "places": {name: places(dtype) for name, dtype in dtypes.items()},
+        "norm": norm_errors(),
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    main()

@@ -1,0 +1,86 @@
+"""Attention of all clips of a pack as one operation, whose shape does not depend on the clips.
+
+On CUDA it is the kernel of `attention_kernel.py`, on CPUs a loop over clips. Neither is chosen by
+torch, and neither lets a clip's bits depend on its company or its place.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xy_codec.engine.layout import Span, attend_alone
+from xy_codec.errors import ConfigError
+
+# A block of queries: its first step and the one behind its last, and the same of its clip's keys.
+BLOCK_FIELDS = 4
+
+
+def block_steps(dtype: torch.dtype) -> int:
+    """Queries that go through the kernel together, counted from their clip's first step."""
+    return 64 if dtype is torch.float32 else 128
+
+
+def num_blocks(num_steps: int, most_clips: int, dtype: torch.dtype) -> int:
+    """Blocks that are enough for any clips in a pack, and for what they leave empty."""
+    return num_steps // block_steps(dtype) + most_clips + 1
+
+
+def fill_blocks(
+    blocks: NDArray[np.int32], spans: Sequence[Span], num_steps: int, dtype: torch.dtype
+) -> None:
+    """Write which steps attend to which: each clip's to its valid ones, unused ones to none."""
+    size, rows = block_steps(dtype), []
+    used = spans[-1].start + spans[-1].steps if spans else 0
+    for start, steps, length in (*spans, Span(used, num_steps - used, 0)):
+        stop = start + steps
+        for first in range(start, stop, size):
+            rows.append((first, min(first + size, stop), start, start + length))
+    blocks[: len(rows)] = rows
+    blocks[len(rows) :] = 0
+
+
+@torch.library.custom_op("xytok::attend", mutates_args=(), device_types="cpu")
+def attend(qkv: Tensor, blocks: Tensor, num_heads: int) -> Tensor:
+    """Full attention inside each clip, of steps `[q | k | v]` `[S, 3 D]`, to `[S, D]`.
+
+    Args:
+        blocks: `[N, 4]`, what `fill_blocks` wrote.
+    """
+    attended = qkv.new_zeros(len(qkv), qkv.shape[1] // 3)
+    for first, _, start, stop in blocks.tolist():
+        if first == start < stop:
+            attended[start:stop] = attend_alone(qkv[start:stop], num_heads)
+    return attended
+
+
+@attend.register_fake
+def _(qkv: Tensor, _blocks: Tensor, _num_heads: int) -> Tensor:
+    return qkv.new_empty(qkv.shape[0], qkv.shape[1] // 3)
+
+
+@attend.register_kernel("cuda")
+def _(qkv: Tensor, blocks: Tensor, num_heads: int) -> Tensor:
+    from xy_codec.engine.attention_kernel import attend_in_blocks
+
+    return attend_in_blocks(qkv, blocks, num_heads, block_steps(qkv.dtype))
+
+
+def attention_name(device: torch.device, dtype: torch.dtype) -> str:
+    """How packs of one shape attend on a device, for the identity."""
+    if device.type == "cpu":
+        return "sdpa"
+    if importlib.util.find_spec("triton") is None:
+        raise ConfigError(
+            "Packs of one shape attend by a Triton kernel, but `triton` is not installed; expected "
+            "the one that torch's CUDA builds bring. Install such a build, or leave out "
+            "`--compile` and the codec's option `program`."
+        )
+    import triton
+
+    from xy_codec.engine.attention_kernel import KEY_STEPS
+
+    return f"triton-{triton.__version__}-{block_steps(dtype)}x{KEY_STEPS[dtype]}"
