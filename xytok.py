@@ -224,6 +224,7 @@ class Run:
         codec: str | None = None,
         device: str = "auto",
         baseline: str | None = None,
+        codes_only: bool = False,
         folder: str | None = None,
         quiet: bool = False,
     ) -> "Audit":
@@ -235,10 +236,11 @@ class Run:
             shards: Only shards with one of these texts in their paths.
             codec: Where the codec of the run is now; where the run had it without one.
             baseline: A file of `xytok audit --save-baseline` to compare the sound with.
+            codes_only: Let only the codes decide; how they sound is shown.
             folder: For the report; below the output without one.
 
         >>> sample = xytok.SamplePlan(per_shard=8)
-        >>> audit = xytok.Run("codes").audit(sample=sample, metrics=["stoi"])
+        >>> audit = xytok.Run("codes").audit(sample=sample, metrics=["stoi"], codes_only=True)
         >>> audit.judgement.verdict
         'ok'
         >>> audit.folder  # holds `report.html`, to be opened in a browser
@@ -262,7 +264,7 @@ class Run:
             quiet=quiet,
         )
         known = load_baseline(storage, baseline) if baseline else None
-        return audit_output(request, baseline=known, folder=folder)
+        return audit_output(request, baseline=known, codes_only=codes_only, folder=folder)
 
 
 def tokenize(

@@ -37,6 +37,9 @@ def audit(
         str | None, Parameter(group=_JUDGING, help="write a baseline out of this audit.")
     ] = None,
     thresholds: Annotated[Thresholds, flags(_JUDGING)] = Thresholds(),
+    codes_only: Annotated[
+        bool, Parameter(group=_JUDGING, help="show the sound, but let only the codes decide.")
+    ] = False,
     output: Annotated[
         str | None,
         Output,
@@ -57,6 +60,7 @@ def audit(
         request,
         baseline=load_baseline(request.storage, baseline) if baseline else None,
         thresholds=thresholds,
+        codes_only=codes_only,
         measure=measure_with(engine),
         folder=output,
     )
@@ -79,15 +83,17 @@ def measure_with(engine: str) -> "Measure | None":
 
 
 def _lines(made: "Audit") -> list[str]:
-    from pipeline.audit.report.wording import headline
+    from pipeline.audit.report.wording import codec_sound, headline, seen
 
     findings, judgement = made.findings, made.judgement
     words = headline(judgement)
     lines = [f"{words.answer}. {words.reason}"]
     for shard in judgement.shards:
-        if shard.verdict not in ("ok", "too few clips"):
+        if shard.faults:
             names = ", ".join(fault.name for fault in shard.faults)
             lines.append(f"  {shard.verdict:16} {shard.shard}: {names}")
+    told = (codec_sound(judgement, findings.sim_model), seen(judgement))
+    lines += [text for text in told if text]
     rows = sum(report.rows for report in findings.tokens)
     lines.append(
         f"{len(findings.clips)} clips sampled, {rows:,} rows checked, {len(findings.tokens)} "

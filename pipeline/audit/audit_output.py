@@ -40,13 +40,14 @@ def audit_output(
     *,
     baseline: Baseline | None = None,
     thresholds: Thresholds | None = None,
+    codes_only: bool = False,
     measure: Measure | None = None,
     folder: str | None = None,
 ) -> Audit:
     """Measure the output of a run, judge it, and write the three files into `folder`."""
     run, codec = open_audit(request)
     findings = run_audit(request, run, codec, measure)
-    judgement = judge(findings, baseline, thresholds)
+    judgement = judge(findings, baseline, thresholds, codes_only=codes_only)
     sounds = Playback(run, codec, request.storage, request.source_map)
     page = render_report(findings, judgement, baseline, sounds)
     summary = summarize(findings, judgement)

@@ -81,13 +81,13 @@ def test_flips_at_the_recorded_rate_are_ok(fast_run):
 def test_flips_well_above_the_recorded_rate_are_drift(fast_run, tmp_path):
     run = copy_run(fast_run, tmp_path / "run")
     change_codes(run, flip(0.1))
-    (shard,) = judge(audit(run)).shards
+    (shard,) = judge(audit(run), codes_only=True).shards
     assert shard.verdict == "drift"
     assert [fault.name for fault in shard.faults] == ["flipped bits"]
 
 
 def test_a_given_rate_goes_before_the_recorded_one(fast_run):
-    judged = judge(audit(fast_run, expected_flip_rate=0.00001))
+    judged = judge(audit(fast_run, expected_flip_rate=0.00001), codes_only=True)
     assert judged.verdict == "drift"
 
 
@@ -100,7 +100,7 @@ def test_the_same_precision_on_the_same_platform_allows_no_flip(fast_run):
 
 def test_the_summary_has_the_expected_the_allowed_and_the_measured_rate(fast_run, tmp_path):
     words = ["audit", str(fast_run), "--precision", "exact", "--metrics", "acoustics", "--quiet"]
-    words += ["--processes", "0", "--device", "cpu", "--output", str(tmp_path)]
+    words += ["--processes", "0", "--device", "cpu", "--output", str(tmp_path), "--codes-only"]
     assert xytok(words) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     expected = np.mean(summary["expected_flip_rate"])

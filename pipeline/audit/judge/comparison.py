@@ -7,9 +7,8 @@ from typing import Literal
 import numpy as np
 
 from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding
-from pipeline.audit.judge.intervals import Interval, Values, mean_interval
+from pipeline.audit.judge.inference import Interval, Values, holm, mean_interval, paired_test
 from pipeline.audit.judge.judgement import PairedChange
-from pipeline.audit.judge.significance import holm, paired_test
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.errors import UsageError
 

@@ -11,13 +11,18 @@ from pipeline.audit.findings import (
     SIDE_ROUNDING,
     AuditFindings,
     ClipFinding,
-    Scores,
+    TokenReport,
 )
-from pipeline.audit.judge.baseline import Baseline, by_shard
+from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.causes import drift_faults, flip_rate, flip_rates
-from pipeline.audit.judge.content import Changes, run_changes, shard_changes
+from pipeline.audit.judge.content import Changes, content_changes
 from pipeline.audit.judge.faults import fault
-from pipeline.audit.judge.intervals import mean_interval, share_interval
+from pipeline.audit.judge.inference import (
+    mean_interval,
+    paired_test,
+    share_interval,
+    unseen_share,
+)
 from pipeline.audit.judge.judgement import (
     VERDICTS,
     Fault,
@@ -27,44 +32,71 @@ from pipeline.audit.judge.judgement import (
     PairedChange,
     ShardVerdict,
     Verdict,
+    worst,
 )
-from pipeline.audit.judge.significance import paired_test
-from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.judge.reference import by_shard
+from pipeline.audit.judge.thresholds import SILENT_CLIPS, SILENT_SHARE, Thresholds
 from pipeline.audit.judge.token_faults import token_faults, usual_top_shares
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band
 
 _LABELS = {metric.name: metric.label for metric in METRICS}
-_NOTHING = Scores()
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
+# Elsewhere than on the run's own platform drift begins at this many times the expected flip rate,
+# and with this one where none was recorded.
+_FLIP_FACTOR, _UNKNOWN_FLIP_RATE = 3.0, 0.01
 
 
 def judge(
     findings: AuditFindings,
     baseline: Baseline | None = None,
     thresholds: Thresholds | None = None,
+    *,
+    codes_only: bool = False,
 ) -> Judgement:
-    """Judge everything that was measured."""
+    """Judge everything that was measured; with `codes_only`, not how it sounds."""
     thresholds = thresholds or Thresholds()
     clips = by_shard(findings.clips)
     tokens = {report.shard: report for report in findings.tokens}
-    changes = shard_changes(findings.clips, baseline, thresholds)
+    members = _group_members(findings.drawn)
+    keyed = {f"{level}\n{name}": group for (level, name), group in members.items()}
+    judged = {f"{level}\n{name}" for level, name in _judged_groups(list(members))}
+    changes = content_changes(findings.drawn, keyed, judged, baseline, thresholds)
     usual = usual_top_shares(findings.tokens)
     allowed = allowed_flip_rate(findings, thresholds)
     shards = []
     for shard in sorted({*clips, *tokens}):
-        members, report = clips.get(shard, []), tokens.get(shard)
-        found = token_faults(report, usual, thresholds) if report else ()
-        found += drift_faults(members, allowed) if _drifts(members, allowed, thresholds) else ()
+        sampled, report = clips.get(shard, []), tokens.get(shard)
+        found = token_faults(report, usual) if report else ()
+        found += drift_faults(sampled, allowed) if _drifts(sampled, allowed, thresholds) else ()
         # Two checks may come upon the same fault; the first has the better evidence.
         found = tuple({item.name: item for item in reversed(found)}.values())[::-1]
-        found = _heard(found, members, allowed)
-        found += _content_faults(members, changes.get(shard, {}), thresholds)
-        shards.append(_shard_verdict(shard, members, found, changes.get(shard, {}), thresholds))
-    groups = _groups(findings.clips, baseline, thresholds)
+        found = _heard(found, sampled, report, allowed)
+        own = changes.shards.get(shard, {})
+        rows = report.rows if report else len(sampled)
+        drawn = [clip for clip in sampled if clip.drawn]
+        content = _content_faults(drawn, {} if codes_only else own)
+        doubts = _codes_doubts(sampled, rows, findings.reencoded, thresholds)
+        unclear = () if codes_only else _content_doubts(drawn, content, own)
+        shards.append(_shard_verdict(shard, sampled, found, content, doubts, unclear, own))
+    groups = tuple(
+        GroupVerdict(
+            level=level,
+            name=name,
+            num_clips=len(group),
+            num_shards=len({clip.shard for clip in group}),
+            changes=changes.groups[f"{level}\n{name}"],
+        )
+        for (level, name), group in members.items()
+    )
+    run_doubts = _run_doubts(findings, shards)
+    verdicts = [shard.verdict for shard in shards] + ([] if codes_only else _group_verdicts(groups))
+    if run_doubts:
+        verdicts.append("cannot judge")
+    compared = sum(shard.num_compared for shard in shards)
     return Judgement(
-        verdict=_worst([shard.verdict for shard in shards] + _group_verdicts(groups)),
+        verdict=worst(verdicts),
         shards=tuple(shards),
         groups=groups,
         thresholds=thresholds,
@@ -72,7 +104,61 @@ def judge(
         missing=_missing(findings.clips),
         notes=notes(findings, baseline, allowed),
         unread=tuple(report.shard for report in findings.tokens if report.source.unread),
+        doubts=run_doubts,
+        codes_only=codes_only,
+        unseen_share=unseen_share(compared),
     )
+
+
+def _codes_doubts(
+    clips: Sequence[ClipFinding], rows: int, asked: bool, thresholds: Thresholds
+) -> tuple[str, ...]:
+    """Why the codes of a shard cannot be judged; a shard that was seen whole always can."""
+    compared = sum(clip.drift is not None for clip in clips)
+    if not asked or compared >= min(thresholds.min_clips, rows):
+        return ()
+    reasons = Counter(
+        reason
+        for clip in clips
+        for what, reason in clip.reasons.items()
+        if what in ("original", "decode") and clip.drift is None
+    )
+    why = "".join(f", {count} {reason}" for reason, count in reasons.most_common())
+    return (f"{compared} of {len(clips)} sampled clips were encoded again{why}",)
+
+
+def _content_doubts(
+    clips: Sequence[ClipFinding], content: Sequence[Fault], changes: Changes
+) -> tuple[str, ...]:
+    """Why the sound of a shard cannot be judged; one metric that was tested is enough."""
+    if content or any(change.p_value is not None for change in changes.values()):
+        return ()
+    untested = Counter(change.unjudged for change in changes.values() if change.unjudged)
+    if untested:
+        return (f"sound: {untested.most_common(1)[0][0]}",)
+    return (f"sound: no metric that judges was measured on {len(clips)} sampled clips",)
+
+
+def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tuple[str, ...]:
+    """What was asked for and not measured anywhere, which no shard's verdict shows."""
+    absent = sorted(
+        {
+            what
+            for clip in findings.clips
+            for what, reason in clip.reasons.items()
+            if reason == Reason.NOT_INSTALLED
+        }
+    )
+    doubts = []
+    if absent:
+        names = ", ".join(_LABELS.get(name, name) for name in absent)
+        doubts.append(
+            f"{names} cannot be measured: the package is not installed. Install `xytok[audit]`, or "
+            "leave it out by `--metrics`"
+        )
+    if findings.tokens and not any(shard.num_clips for shard in shards):
+        doubts.append("Not one clip was sampled: no part has a row")
+    return tuple(doubts)
 
 
 def allowed_flip_rate(findings: AuditFindings, thresholds: Thresholds) -> float:
@@ -80,8 +166,8 @@ def allowed_flip_rate(findings: AuditFindings, thresholds: Thresholds) -> float:
     if findings.same_platform:
         return thresholds.max_flip_rate
     expected = findings.expected_flip_rate
-    usual = float(np.mean(expected)) if expected else thresholds.unknown_flip_rate
-    return max(thresholds.max_flip_rate, thresholds.flip_factor * usual)
+    usual = float(np.mean(expected)) if expected else _UNKNOWN_FLIP_RATE
+    return max(thresholds.max_flip_rate, _FLIP_FACTOR * usual)
 
 
 def _drifts(clips: Sequence[ClipFinding], allowed: float, thresholds: Thresholds) -> bool:
@@ -100,10 +186,14 @@ def _drifts(clips: Sequence[ClipFinding], allowed: float, thresholds: Thresholds
 
 
 def _heard(
-    found: tuple[Fault, ...], clips: Sequence[ClipFinding], allowed: float
+    found: tuple[Fault, ...],
+    clips: Sequence[ClipFinding],
+    report: TokenReport | None,
+    allowed: float,
 ) -> tuple[Fault, ...]:
-    """Repeated frames are no damage where the audio repeats them too, as silence does."""
-    rates = [flip_rate(clip.drift) for clip in clips if clip.drift is not None]
+    """Repeated frames are no damage where the audio was encoded again and repeats them too."""
+    stuck = set(report.flagged.get("stuck", ())) if report else set()
+    rates = [flip_rate(clip.drift) for clip in clips if clip.drift and clip.row in stuck]
     if not rates or max(rates) > allowed:
         return found
     return tuple(
@@ -114,16 +204,14 @@ def _heard(
     )
 
 
-def _content_faults(
-    clips: Sequence[ClipFinding], changes: Changes, thresholds: Thresholds
-) -> tuple[Fault, ...]:
-    silent = _silence(clips, thresholds)
+def _content_faults(clips: Sequence[ClipFinding], changes: Changes) -> tuple[Fault, ...]:
+    silent = _silence(clips)
     if silent:
         return (silent,)
     unusual = [change for change in changes.values() if change.unusual]
     if not unusual:
         return ()
-    strongest = sorted(unusual, key=lambda change: -abs(change.shift or 0.0))
+    strongest = sorted(unusual, key=lambda change: change.p_value or 0.0)
     words = [
         f"{_LABELS[change.metric]} {change.difference.estimate:+.3g}"
         for change in strongest[:3]
@@ -134,12 +222,12 @@ def _content_faults(
     return (fault(name, "mean against the reference: " + ", ".join(words), len(clips)),)
 
 
-def _silence(clips: Sequence[ClipFinding], thresholds: Thresholds) -> Fault | None:
+def _silence(clips: Sequence[ClipFinding]) -> Fault | None:
     shares = [clip.scores.silent_original for clip in clips]
     known = [share for share in shares if share is not None]
-    silent = sum(share > thresholds.silent_share for share in known)
+    silent = sum(share > SILENT_SHARE for share in known)
     # One silent clip in ten is ordinary; the lower bound keeps small samples from crying wolf.
-    if not silent or share_interval(silent, len(known)).low <= thresholds.silent_clips:
+    if not silent or share_interval(silent, len(known)).low <= SILENT_CLIPS:
         return None
     return fault("silence", f"{silent} of {len(known)} sampled clips are silent", silent)
 
@@ -148,16 +236,24 @@ def _shard_verdict(
     shard: str,
     clips: Sequence[ClipFinding],
     found: tuple[Fault, ...],
+    content_faults: tuple[Fault, ...],
+    codes_doubts: tuple[str, ...],
+    content_doubts: tuple[str, ...],
     changes: Changes,
-    thresholds: Thresholds,
 ) -> ShardVerdict:
     drifts = [clip.drift for clip in clips if clip.drift is not None]
-    measured = sum(clip.drift is not None or clip.scores != _NOTHING for clip in clips)
-    sparse: list[Verdict] = ["too few clips"] if measured < thresholds.min_clips else []
+    unclear: dict[bool, list[Verdict]] = {True: ["cannot judge"], False: []}
+    codes = worst([item.verdict for item in found] + unclear[bool(codes_doubts)])
+    content = worst([item.verdict for item in content_faults] + unclear[bool(content_doubts)])
+    faults = (*found, *content_faults)
     return ShardVerdict(
         shard=shard,
-        verdict=_worst([item.verdict for item in found] + sparse),
-        faults=tuple(sorted(found, key=lambda item: -VERDICTS.index(item.verdict))),
+        verdict=worst([codes, content]),
+        codes=codes,
+        content=content,
+        faults=tuple(sorted(faults, key=lambda item: -VERDICTS.index(item.verdict))),
+        doubts=(*codes_doubts, *content_doubts),
+        unseen_share=unseen_share(len(drifts)),
         num_clips=len(clips),
         num_compared=len(drifts),
         num_differing=sum(not drift.equal for drift in drifts),
@@ -179,14 +275,12 @@ def paired_changes(clips: Sequence[ClipFinding]) -> dict[str, PairedChange]:
     return changes
 
 
-def _worst(verdicts: Sequence[Verdict]) -> Verdict:
-    return max(verdicts, key=VERDICTS.index, default="ok")
-
-
-def _groups(
-    clips: Sequence[ClipFinding], baseline: Baseline | None, thresholds: Thresholds
-) -> tuple[GroupVerdict, ...]:
-    members: dict[tuple[Level, str], list[ClipFinding]] = {("run", "all clips"): list(clips)}
+def _group_members(
+    clips: Sequence[ClipFinding],
+) -> dict[tuple[Level, str], list[ClipFinding]]:
+    members: dict[tuple[Level, str], list[ClipFinding]] = {}
+    if clips:
+        members["run", "all clips"] = list(clips)
     for clip in clips:
         if clip.corpus:
             members.setdefault(("corpus", clip.corpus), []).append(clip)
@@ -194,25 +288,24 @@ def _groups(
             members.setdefault(("language", clip.language), []).append(clip)
         if band := dnsmos_band(clip.source_dnsmos):
             members.setdefault(("DNSMOS", f"{band}+"), []).append(clip)
-    keyed = {f"{level}\n{name}": group for (level, name), group in members.items() if group}
-    changes = run_changes(keyed, baseline, thresholds)
-    return tuple(
-        GroupVerdict(
-            level=level,
-            name=name,
-            num_clips=len(group),
-            num_shards=len({clip.shard for clip in group}),
-            changes=changes[f"{level}\n{name}"],
-        )
-        for (level, name), group in members.items()
-        if group
-    )
+    return members
+
+
+def _judged_groups(groups: Sequence[tuple[Level, str]]) -> list[tuple[Level, str]]:
+    """The groups that are tested: a lone language or corpus is the run once more.
+
+    DNSMOS bands differ from the baseline by construction: they are shown, and judge nothing.
+    """
+    count = Counter(level for level, _ in groups)
+    return [
+        (level, name)
+        for level, name in groups
+        if level == "run" or (level in ("corpus", "language") and count[level] > 1)
+    ]
 
 
 def _group_verdicts(groups: Sequence[GroupVerdict]) -> list[Verdict]:
-    # DNSMOS bands differ from the baseline by construction: they are shown, and judge nothing.
-    judged = [group for group in groups if group.level != "DNSMOS"]
-    return ["unusual content" for group in judged if group.unusual]
+    return ["unusual content" for group in groups if group.unusual]
 
 
 def _missing(clips: Sequence[ClipFinding]) -> Mapping[str, Mapping[str, int]]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
@@ -115,6 +116,17 @@ def check_groups(groups: str | None) -> tuple[str, ...]:
             f"expected some of `{','.join(GROUPS)}`. Leave the option out for all."
         )
     return tuple(name for name in GROUPS if name in asked)
+
+
+def metric_versions() -> dict[str, str]:
+    """The packages that figures depend on, and their versions; without those not installed."""
+    found = {}
+    for package in ("xytok", "numpy", "scipy", "pesq", "speechmos", "onnxruntime"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _at_16_khz(waveform: Waveform, rate_hz: int) -> Waveform:

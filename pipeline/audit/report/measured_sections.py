@@ -5,8 +5,9 @@ from html import escape
 import numpy as np
 
 from pipeline.audit.findings import METRICS, AuditFindings, Metric, entropy_bits, total_counts
-from pipeline.audit.judge.baseline import WHOLE, Baseline, clip_values
+from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.judgement import Judgement
+from pipeline.audit.judge.reference import finite_values
 from pipeline.audit.report.page import interval_cell, section, table
 from pipeline.audit.report.plots import bar, distribution_plot, number, usage_curve
 from pipeline.audit.report.wording import plural
@@ -47,10 +48,10 @@ def _plots(
 ) -> str:
     drawn = []
     for metric in metrics:
-        values = clip_values(findings.clips, metric.name)
+        values = finite_values(findings.drawn, metric.name)
         if not len(values):
             continue
-        reference = baseline.reference(WHOLE, metric.name) if baseline else None
+        reference = baseline.whole(metric.name) if baseline else None
         if metric.name == "sim" and baseline and baseline.sim_model != findings.sim_model:
             reference = None
         plot = distribution_plot(metric.label, values, reference.values if reference else None)

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.audit.findings import AuditFindings, TokenReport
-from pipeline.audit.judge.baseline import WHOLE, Baseline
+from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.judgement import Judgement
+from pipeline.audit.judge.reference import FEW_SHARDS, WHOLE
 from pipeline.audit.report.wording import plural, shard_list
-
-# From fewer shards next to nothing is known of how much good ones differ.
-FEW_SHARDS = 10
 
 
 def notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) -> tuple[str, ...]:
@@ -45,13 +43,13 @@ def baseline_doubts(judgement: Judgement, baseline: Baseline) -> list[str]:
 
 
 def _few_shards(baseline: Baseline) -> str | None:
-    known = max((each.spread.num_shards for each in baseline.groups[WHOLE].values()), default=0)
+    whole = baseline.groups.get(WHOLE, {}).values()
+    known = max((each.tested.num_shards for each in whole), default=0)
     if known >= FEW_SHARDS:
         return None
     return (
         f"The baseline knows {plural(known, 'shard')}: how much good shards differ from each other "
-        f"is hardly known from fewer than {FEW_SHARDS}, so verdicts about sound are rough, and "
-        "only what is far worse is sure to be called unusual."
+        f"is hardly known from fewer than {FEW_SHARDS}, so only what is far worse is found."
     )
 
 
@@ -62,7 +60,7 @@ def _baseline_notes(findings: AuditFindings, baseline: Baseline | None) -> list[
             return []
         return [
             f"Without a baseline shards are compared with each other, and {len(shards):,} is few "
-            "for that: judge by ear, or give a `--baseline`."
+            "for that: only what is far worse is found. Judge by ear, or give a `--baseline`."
         ]
     found = [note] if (note := _few_shards(baseline)) else []
     if findings.sim_model and baseline.sim_model not in ("", findings.sim_model):
