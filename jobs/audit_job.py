@@ -83,7 +83,7 @@ def measure_with(engine: str) -> "Measure | None":
 
 
 def _lines(made: "Audit") -> list[str]:
-    from pipeline.audit.report.wording import codec_sound, headline, seen
+    from pipeline.audit.report.wording import codec_sound, codes_words, headline, seen
 
     findings, judgement = made.findings, made.judgement
     words = headline(judgement)
@@ -92,7 +92,11 @@ def _lines(made: "Audit") -> list[str]:
         if shard.faults:
             names = ", ".join(fault.name for fault in shard.faults)
             lines.append(f"  {shard.verdict:16} {shard.shard}: {names}")
-    told = (codec_sound(judgement, findings.sim_model), seen(judgement))
+    told = (
+        codes_words(judgement),
+        codec_sound(judgement, findings.sim_model),
+        seen(judgement),
+    )
     lines += [text for text in told if text]
     rows = sum(report.rows for report in findings.tokens)
     lines.append(

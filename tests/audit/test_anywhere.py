@@ -105,5 +105,5 @@ def test_flipped_codes_of_the_real_codec_are_named(real_run, tmp_path):
     run = copy_run(real_run, tmp_path / "run")
     change_codes(run, flip_one_percent)
     (shard,) = judge(audit_run(run, plan=SamplePlan(9)), codes_only=True).shards
-    assert "flipped bits" in [fault.name for fault in shard.faults]
+    assert "scattered flips" in [fault.name for fault in shard.faults]
     assert shard.paired["log_mel_distance_db"].difference.num_values > 0

@@ -42,7 +42,7 @@ def missing_rows(rng: np.random.Generator) -> tuple[list[ClipFinding], TokenRepo
 
 
 FAULTS = {
-    "1 % of codes flipped": (coded(plant.each(plant.flip_one_percent)), "flipped bits", "drift"),
+    "1 % of codes flipped": (coded(plant.each(plant.flip_one_percent)), "scattered flips", "drift"),
     "codebooks 5-8 zeroed": (
         coded(plant.each(plant.zero_upper_codebooks)),
         "zeroed codebooks",

@@ -8,7 +8,8 @@ import torch
 
 from jobs.cli import run as xytok
 from pipeline.audit.findings import AuditFindings, Drift
-from pipeline.audit.judge.verdict import allowed_flip_rate, judge
+from pipeline.audit.judge.codes import allowed_flip_rate
+from pipeline.audit.judge.verdict import judge
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
 from pipeline.storage.client import Storage
@@ -83,7 +84,7 @@ def test_flips_well_above_the_recorded_rate_are_drift(fast_run, tmp_path):
     change_codes(run, flip(0.1))
     (shard,) = judge(audit(run), codes_only=True).shards
     assert shard.verdict == "drift"
-    assert [fault.name for fault in shard.faults] == ["flipped bits"]
+    assert [fault.name for fault in shard.faults] == ["scattered flips"]
 
 
 def test_a_given_rate_goes_before_the_recorded_one(fast_run):

@@ -64,7 +64,7 @@ def test_the_page_is_small_enough_for_mail() -> None:
 
 def test_the_answer_names_the_fault_and_the_shard_to_leave_out() -> None:
     assert "<h1>Leave 1 shard out, use the 5</h1>" in page()
-    assert "flipped bits" in page()
+    assert "scattered flips" in page()
     assert "Emilia/EN/EN-B000001.tar" in page()
 
 
@@ -113,7 +113,7 @@ def test_summary_is_strict_json_with_the_answer() -> None:
         "drift": 1,
         "broken": 0,
     }
-    assert content["shards"][1]["faults"][0]["name"] == "flipped bits"
+    assert content["shards"][1]["faults"][0]["name"] == "scattered flips"
 
 
 def test_a_saved_baseline_judges_as_the_one_in_memory(

@@ -85,7 +85,7 @@ def permute_values(codes):
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        (flip_one_percent, "flipped bits"),
+        (flip_one_percent, "scattered flips"),
         (zero_deep_codebooks, "zeroed codebooks"),
         (shift_by_one, "shifted offset"),
         (swap_two, "swapped codes"),

@@ -8,7 +8,6 @@ import numpy as np
 
 from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding
 from pipeline.audit.judge.inference import Interval, Values, holm, mean_interval, paired_test
-from pipeline.audit.judge.judgement import PairedChange
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.errors import UsageError
 
@@ -36,7 +35,8 @@ class MetricComparison:
     metric: str
     mean_a: Interval
     mean_b: Interval
-    change: PairedChange
+    difference: Interval
+    p_value: float
     adjusted_p: float
     winner: Winner
 
@@ -113,12 +113,12 @@ def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, Me
     compared = {}
     for name, (left, right, p_value) in found.items():
         corrected = corrections.get(name, 1.0)
-        change = PairedChange(name, mean_interval(right - left), p_value)
         compared[name] = MetricComparison(
             metric=name,
             mean_a=mean_interval(left),
             mean_b=mean_interval(right),
-            change=change,
+            difference=mean_interval(right - left),
+            p_value=p_value,
             adjusted_p=float(corrected),
             winner=_winner(name, left, right, float(corrected), thresholds),
         )

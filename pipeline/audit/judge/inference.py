@@ -5,6 +5,7 @@ says what is compared with what; nothing here knows a metric.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf, sqrt
 
 import numpy as np
@@ -38,13 +39,19 @@ class Interval:
         return self.low > -inf
 
 
+@lru_cache(maxsize=4096)
+def quantile_above(tail: float, freedom: int) -> float:
+    """The value that Student's t passes with a chance of `tail`."""
+    return -float(stdtrit(freedom, tail))
+
+
 def mean_interval(values: Values) -> Interval:
     """The mean of independent values (not empty, finite) with its t interval."""
     count = len(values)
     mean = float(values.mean())
     if count < 2:
         return Interval(mean, -inf, inf, count)
-    half = float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * sqrt(float(values.var(ddof=1)) / count)
+    half = quantile_above((1 - LEVEL) / 2, count - 1) * sqrt(float(values.var(ddof=1)) / count)
     return Interval(mean, mean - half, mean + half, count)
 
 
@@ -123,7 +130,7 @@ class Prediction:
 
     def half_width(self, tail: float) -> float:
         """The difference that a shard like the others passes upwards with a chance of `tail`."""
-        return -float(stdtrit(self.num_shards - 1, tail)) * self.error
+        return quantile_above(tail, self.num_shards - 1) * self.error
 
     def interval(self, num_values: int) -> Interval:
         """The difference with the bounds that a prediction has."""

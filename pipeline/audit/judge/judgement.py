@@ -8,6 +8,7 @@ from pipeline.audit.judge.inference import Interval, Prediction
 from pipeline.audit.judge.thresholds import Thresholds
 
 Verdict = Literal["ok", "cannot judge", "unusual content", "drift", "broken"]
+CodesState = Literal["equal", "equivalent", "drifted", "cannot judge"]
 Level = Literal["run", "corpus", "language", "DNSMOS"]
 # From harmless to worst; a run is as bad as its worst shard.
 VERDICTS: tuple[Verdict, ...] = ("ok", "cannot judge", "unusual content", "drift", "broken")
@@ -48,11 +49,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PairedChange:
-    """One metric of stored codes minus fresh codes (or of A minus B) on the same clips."""
+    """One metric of stored codes minus fresh codes on the same clips, equal codes counting 0.
+
+    `p_value` is the chance of such a loss if the true one were no more than `margin`, `adjusted_p`
+    the same corrected for all shards. `unmeasured` clips differ and have no figure.
+    """
 
     metric: str
     difference: Interval
     p_value: float
+    adjusted_p: float
+    margin: float
+    unmeasured: int
+    state: CodesState
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +70,17 @@ class ShardVerdict:
 
     `codes` and `content` answer the two questions apart, `verdict` is the worse of both; `doubts`
     say why one cannot be answered. With no bad clip in the sample, up to `unseen_share` of the
-    shard's clips may still be bad.
+    shard's clips may still be bad. `odd_clips` are named, whatever the verdict.
     """
 
     shard: str
     verdict: Verdict
     codes: Verdict
+    codes_state: CodesState
     content: Verdict
     faults: tuple[Fault, ...]
     doubts: tuple[str, ...]
+    odd_clips: tuple[str, ...]
     unseen_share: float
     num_clips: int
     num_compared: int
@@ -114,6 +125,8 @@ class Judgement:
     doubts: tuple[str, ...] = ()
     codes_only: bool = False
     unseen_share: float = 1.0
+    codes_state: CodesState = "cannot judge"
+    paired: Mapping[str, PairedChange] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:

@@ -58,12 +58,10 @@ class ShardMeans:
     """Mean, variance and number of one metric's values in each shard that has some."""
 
     place: Mapping[str, int]
-    means: Values
-    variances: Values
-    counts: NDArray[np.int64]
-    # Of the shards with enough clips: number, sum of (mean - centre), of its square, of the
-    # variances, of the sampling errors. One shard is left out by taking its share away.
+    # Of every shard with enough clips: one, mean - centre, its square, the variance, the sampling
+    # error; and their sums. One shard is left out by taking its share away.
     centre: float
+    terms: Values
     totals: Values
 
     @classmethod
@@ -77,16 +75,19 @@ class ShardMeans:
         place = {str(name): number for number, name in enumerate(names)}
         centre = float(means.mean())
         terms = _terms(means - centre, variances, counts)
-        return cls(place, means, variances, counts, centre, terms.sum(axis=1))
+        return cls(place, centre, terms, terms.sum(axis=1))
+
+    def num_shards(self, without: str | None = None) -> int:
+        """The shards with enough clips, one left out."""
+        at = self.place.get(without) if without is not None else None
+        return round(float(self.totals[0] - (self.terms[0, at] if at is not None else 0.0)))
 
     def spread(self, without: str | None = None) -> Spread:
         """How the shard means lie, one shard left out."""
         totals = self.totals
         at = self.place.get(without) if without is not None else None
         if at is not None:
-            one = slice(at, at + 1)
-            own = _terms(self.means[one] - self.centre, self.variances[one], self.counts[one])
-            totals = totals - own[:, 0]
+            totals = totals - self.terms[:, at]
         count = round(float(totals[0]))
         if not count:
             return Spread(0, 0.0, 0.0, 0.0, 0.0)
@@ -166,8 +167,8 @@ class ClipColumns:
             return means.spread(without) if means else None
 
         def num_shards(asked: Group) -> int:
-            found = spread(asked)
-            return found.num_shards if found else 0
+            means = self.shard_means(metric, asked, plain=False)
+            return means.num_shards(without) if means else 0
 
         picked = pick_group(group, num_shards)
         if picked is None:

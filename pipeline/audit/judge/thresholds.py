@@ -25,6 +25,9 @@ MINIMUM_EFFECTS = MappingProxyType(
         "clipped_reconstruction": 0.005,
     }
 )
+# How much the paired means of stored and fresh codes may differ and still be equivalent; see
+# `tests/benchmarks/prove_margins.py`.
+DRIFT_MARGINS = MappingProxyType({"sim": 0.01, "stoi": 0.005, "pesq_wb": 0.05})
 # A clip with more silence than this is silent; a shard with more such clips holds silence.
 SILENT_SHARE, SILENT_CLIPS = 0.95, 0.2
 # A shard with more rows than this that repeat one frame is broken, or duplicates: unusual content.

@@ -3,23 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from pipeline.audit.findings import (
-    METRIC_NAMES,
     METRICS,
-    SIDE_ROUNDING,
     AuditFindings,
     ClipFinding,
     TokenReport,
 )
 from pipeline.audit.judge.baseline import Baseline
-from pipeline.audit.judge.causes import drift_faults, flip_rate, flip_rates
+from pipeline.audit.judge.causes import flip_rates
+from pipeline.audit.judge.codes import CodesJudgement, allowed_flip_rate, judge_codes
 from pipeline.audit.judge.content import Changes, content_changes
 from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.inference import (
-    mean_interval,
-    paired_test,
     share_interval,
     unseen_share,
 )
@@ -29,7 +24,6 @@ from pipeline.audit.judge.judgement import (
     GroupVerdict,
     Judgement,
     Level,
-    PairedChange,
     ShardVerdict,
     Verdict,
     worst,
@@ -43,9 +37,6 @@ from pipeline.audit.sample.sampling import dnsmos_band
 
 _LABELS = {metric.name: metric.label for metric in METRICS}
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
-# Elsewhere than on the run's own platform drift begins at this many times the expected flip rate,
-# and with this one where none was recorded.
-_FLIP_FACTOR, _UNKNOWN_FLIP_RATE = 3.0, 0.01
 
 
 def judge(
@@ -64,22 +55,21 @@ def judge(
     judged = {f"{level}\n{name}" for level, name in _judged_groups(list(members))}
     changes = content_changes(findings.drawn, keyed, judged, baseline, thresholds)
     usual = usual_top_shares(findings.tokens)
-    allowed = allowed_flip_rate(findings, thresholds)
+    rows = {report.shard: report.rows for report in findings.tokens}
+    codes, run_codes = judge_codes(findings, rows, thresholds)
     shards = []
     for shard in sorted({*clips, *tokens}):
         sampled, report = clips.get(shard, []), tokens.get(shard)
-        found = token_faults(report, usual) if report else ()
-        found += drift_faults(sampled, allowed) if _drifts(sampled, allowed, thresholds) else ()
+        answer = codes.get(shard, CodesJudgement("cannot judge"))
+        found = (token_faults(report, usual) if report else ()) + answer.faults
         # Two checks may come upon the same fault; the first has the better evidence.
         found = tuple({item.name: item for item in reversed(found)}.values())[::-1]
-        found = _heard(found, sampled, report, allowed)
+        found = _heard(found, sampled, report)
         own = changes.shards.get(shard, {})
-        rows = report.rows if report else len(sampled)
         drawn = [clip for clip in sampled if clip.drawn]
         content = _content_faults(drawn, {} if codes_only else own)
-        doubts = _codes_doubts(sampled, rows, findings.reencoded, thresholds)
         unclear = () if codes_only else _content_doubts(drawn, content, own)
-        shards.append(_shard_verdict(shard, sampled, found, content, doubts, unclear, own))
+        shards.append(_shard_verdict(shard, sampled, answer, found, content, unclear, own))
     groups = tuple(
         GroupVerdict(
             level=level,
@@ -94,6 +84,8 @@ def judge(
     verdicts = [shard.verdict for shard in shards] + ([] if codes_only else _group_verdicts(groups))
     if run_doubts:
         verdicts.append("cannot judge")
+    if run_codes.state == "drifted":
+        verdicts.append("drift")
     compared = sum(shard.num_compared for shard in shards)
     return Judgement(
         verdict=worst(verdicts),
@@ -102,29 +94,14 @@ def judge(
         thresholds=thresholds,
         reference=baseline.label if baseline else "the other shards of this run",
         missing=_missing(findings.clips),
-        notes=notes(findings, baseline, allowed),
+        notes=notes(findings, baseline, allowed_flip_rate(findings, thresholds)),
         unread=tuple(report.shard for report in findings.tokens if report.source.unread),
         doubts=run_doubts,
         codes_only=codes_only,
         unseen_share=unseen_share(compared),
+        codes_state=run_codes.state,
+        paired=run_codes.paired,
     )
-
-
-def _codes_doubts(
-    clips: Sequence[ClipFinding], rows: int, asked: bool, thresholds: Thresholds
-) -> tuple[str, ...]:
-    """Why the codes of a shard cannot be judged; a shard that was seen whole always can."""
-    compared = sum(clip.drift is not None for clip in clips)
-    if not asked or compared >= min(thresholds.min_clips, rows):
-        return ()
-    reasons = Counter(
-        reason
-        for clip in clips
-        for what, reason in clip.reasons.items()
-        if what in ("original", "decode") and clip.drift is None
-    )
-    why = "".join(f", {count} {reason}" for reason, count in reasons.most_common())
-    return (f"{compared} of {len(clips)} sampled clips were encoded again{why}",)
 
 
 def _content_doubts(
@@ -161,40 +138,15 @@ def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tupl
     return tuple(doubts)
 
 
-def allowed_flip_rate(findings: AuditFindings, thresholds: Thresholds) -> float:
-    """The flip rate that is no drift: none where platform and precision are the run's own."""
-    if findings.same_platform:
-        return thresholds.max_flip_rate
-    expected = findings.expected_flip_rate
-    usual = float(np.mean(expected)) if expected else _UNKNOWN_FLIP_RATE
-    return max(thresholds.max_flip_rate, _FLIP_FACTOR * usual)
-
-
-def _drifts(clips: Sequence[ClipFinding], allowed: float, thresholds: Thresholds) -> bool:
-    """Whether a shard drifts: one clip is enough where codes must be equal."""
-    drifts = [clip.drift for clip in clips if clip.drift is not None]
-    if not drifts:
-        return False
-    # Codes of another platform may flip; side values only round.
-    if any(drift.side_error > SIDE_ROUNDING for drift in drifts):
-        return True
-    rates = np.array([flip_rate(drift) for drift in drifts])
-    if allowed <= thresholds.max_flip_rate:
-        return bool((rates > allowed).any())
-    # Far beyond the yardstick no rounding explains a clip; nearer to it the shard's mean decides.
-    return bool((rates > max(0.2, 5 * allowed)).any()) or mean_interval(rates).low > allowed
-
-
 def _heard(
     found: tuple[Fault, ...],
     clips: Sequence[ClipFinding],
     report: TokenReport | None,
-    allowed: float,
 ) -> tuple[Fault, ...]:
     """Repeated frames are no damage where the audio was encoded again and repeats them too."""
     stuck = set(report.flagged.get("stuck", ())) if report else set()
-    rates = [flip_rate(clip.drift) for clip in clips if clip.drift and clip.row in stuck]
-    if not rates or max(rates) > allowed:
+    heard = [clip.drift for clip in clips if clip.drift and clip.row in stuck]
+    if not heard or not all(drift.equal for drift in heard):
         return found
     return tuple(
         fault("silence", f"{item.evidence}, as their audio does", item.num_clips)
@@ -235,44 +187,34 @@ def _silence(clips: Sequence[ClipFinding]) -> Fault | None:
 def _shard_verdict(
     shard: str,
     clips: Sequence[ClipFinding],
+    answer: CodesJudgement,
     found: tuple[Fault, ...],
     content_faults: tuple[Fault, ...],
-    codes_doubts: tuple[str, ...],
     content_doubts: tuple[str, ...],
     changes: Changes,
 ) -> ShardVerdict:
     drifts = [clip.drift for clip in clips if clip.drift is not None]
     unclear: dict[bool, list[Verdict]] = {True: ["cannot judge"], False: []}
-    codes = worst([item.verdict for item in found] + unclear[bool(codes_doubts)])
+    codes = worst([item.verdict for item in found] + unclear[bool(answer.doubts)])
     content = worst([item.verdict for item in content_faults] + unclear[bool(content_doubts)])
     faults = (*found, *content_faults)
     return ShardVerdict(
         shard=shard,
         verdict=worst([codes, content]),
         codes=codes,
+        codes_state=answer.state,
         content=content,
         faults=tuple(sorted(faults, key=lambda item: -VERDICTS.index(item.verdict))),
-        doubts=(*codes_doubts, *content_doubts),
+        doubts=(*answer.doubts, *content_doubts),
+        odd_clips=answer.odd_clips,
         unseen_share=unseen_share(len(drifts)),
         num_clips=len(clips),
         num_compared=len(drifts),
         num_differing=sum(not drift.equal for drift in drifts),
         flip_rates=flip_rates(clips),
         changes=changes,
-        paired=paired_changes(clips),
+        paired=answer.paired,
     )
-
-
-def paired_changes(clips: Sequence[ClipFinding]) -> dict[str, PairedChange]:
-    """Every metric of stored minus fresh codes, over the clips where the two differ."""
-    drifts = [clip.drift for clip in clips if clip.drift and not clip.drift.equal]
-    changes = {}
-    for metric in METRIC_NAMES:
-        found = [getattr(drift.paired, metric) for drift in drifts]
-        values = np.array([value for value in found if value is not None], dtype=np.float64)
-        if len(values):
-            changes[metric] = PairedChange(metric, mean_interval(values), paired_test(values))
-    return changes
 
 
 def _group_members(

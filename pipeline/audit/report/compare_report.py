@@ -70,7 +70,7 @@ def _tiles(comparison: Comparison) -> str:
     for name in _TILES:
         if name in comparison.metrics:
             result = comparison.metrics[name]
-            difference = result.change.difference
+            difference = result.difference
             note = f"A {number(result.mean_a.estimate)}, B {number(result.mean_b.estimate)}"
             figure = signed(difference.estimate)
             tiles.append(tile(f"{_LABELS[name].label}, B − A", figure, note))
@@ -109,11 +109,11 @@ def _row(result: MetricComparison) -> str:
     p_value = "&lt; 0.001" if result.adjusted_p < 0.001 else number(result.adjusted_p)
     return (
         f'<tr><th scope="row">{escape(metric.label + unit)}</th><td>{winner}</td>'
-        f"{interval_cell(result.change.difference, is_difference=True)}"
+        f"{interval_cell(result.difference, is_difference=True)}"
         f'<td class="number">{number(result.mean_a.estimate)}</td>'
         f'<td class="number">{number(result.mean_b.estimate)}</td>'
         f'<td class="number">{p_value}</td>'
-        f'<td class="number">{result.change.difference.num_values:,}</td></tr>'
+        f'<td class="number">{result.difference.num_values:,}</td></tr>'
     )
 
 
@@ -138,7 +138,7 @@ def apart(comparison: Comparison, count: int) -> list[ClipPair]:
         found = [pair.difference(name) for pair in comparison.pairs]
         values = np.array([0.0 if value is None else value for value in found])
         spread = float(values.std())
-        if spread > 0 and result.change.difference.num_values > 1:
+        if spread > 0 and result.difference.num_values > 1:
             total += np.abs(values) / spread
     order = np.argsort(-total)[:count]
     return [comparison.pairs[position] for position in order]

@@ -114,7 +114,28 @@ def codes_section(findings: AuditFindings, judgement: Judgement, baseline: Basel
         f"A codebook used evenly has a perplexity of {listed}, the number of its entries; the "
         "dotted line is even use. Differing: stored codes against fresh ones of the sampled clips."
     )
-    return section("Codebooks", lead, table(head, rows, "Codebooks"))
+    content = table(head, rows, "Codebooks") + _paired_table(judgement)
+    return section("Codebooks", lead, content)
+
+
+def _paired_table(judgement: Judgement) -> str:
+    """What is heard of codes that differ, where there are some."""
+    labels = {metric.name: metric.label for metric in METRICS}
+    rows = [
+        f'<tr><th scope="row">{escape(labels[name])}</th>'
+        f"{interval_cell(change.difference, is_difference=True)}"
+        f'<td class="number">± {change.margin:g}</td><td>{escape(change.state)}</td>'
+        f'<td class="number">{change.unmeasured:,}</td></tr>'
+        for name, change in judgement.paired.items()
+    ]
+    if not rows:
+        return ""
+    head = ["Stored minus fresh codes", "#Mean, 95 % interval", "#Margin", "Verdict", "#No figure"]
+    note = (
+        '<p class="soft">The same clips decoded from stored and from fresh codes, each against its '
+        "original; clips with equal codes count 0. PESQ is a mean without its tails.</p>"
+    )
+    return table(head, rows, "Stored minus fresh codes") + note
 
 
 def _flips(judgement: Judgement, book: int) -> str:

@@ -4,8 +4,8 @@ from html import escape
 
 from pipeline.audit.findings import METRICS, AuditFindings
 from pipeline.audit.judge.causes import flip_rates
+from pipeline.audit.judge.codes import allowed_flip_rate
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict
-from pipeline.audit.judge.verdict import allowed_flip_rate
 from pipeline.audit.report.page import STYLES, badge, prose, section, table, tile
 from pipeline.audit.report.plots import number
 from pipeline.audit.report.strip import strip_plot
@@ -13,6 +13,7 @@ from pipeline.audit.report.wording import (
     MEANINGS,
     Step,
     codec_sound,
+    codes_words,
     headline,
     next_steps,
     plural,
@@ -38,7 +39,11 @@ def verdict_block(findings: AuditFindings, judgement: Judgement) -> str:
 
 
 def _asides(findings: AuditFindings, judgement: Judgement) -> str:
-    told = (codec_sound(judgement, findings.sim_model), seen(judgement))
+    told = (
+        codes_words(judgement),
+        codec_sound(judgement, findings.sim_model),
+        seen(judgement),
+    )
     return "".join(f"<p>{prose(text)}</p>" for text in told if text)
 
 
@@ -117,8 +122,8 @@ def shards_section(judgement: Judgement) -> str:
         f'</div><ul class="key">{key}</ul>'
     )
     shown = worst_first(judgement)[:_MAX_TABLE_SHARDS]
-    bad = [shard for shard in shown if shard.faults or shard.doubts]
-    rest = [shard for shard in shown if not shard.faults and not shard.doubts]
+    bad = [shard for shard in shown if shard.faults or shard.doubts or shard.odd_clips]
+    rest = [shard for shard in shown if shard not in bad]
     tables = _shard_table(bad, "Shards with findings or doubts") if bad else ""
     if rest:
         tables += (
@@ -139,7 +144,9 @@ def _shard_table(shards: list[ShardVerdict], caption: str) -> str:
             f"<strong>{escape(fault.name)}</strong>: {escape(fault.evidence)}"
             for fault in shard.faults
         )
-        faults = "<br>".join([*([faults] if faults else []), *map(escape, shard.doubts)])
+        faults = "<br>".join(
+            [*([faults] if faults else []), *map(prose, (*shard.doubts, *shard.odd_clips[:3]))]
+        )
         equal = f"{shard.num_compared - shard.num_differing} of {shard.num_compared}"
         rows.append(
             f'<tr><th scope="row">{escape(shard.shard)}</th><td>{badge(shard.verdict)}</td>'

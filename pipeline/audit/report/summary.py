@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.judge.causes import flip_rates
+from pipeline.audit.judge.codes import allowed_flip_rate
 from pipeline.audit.judge.inference import Interval
 from pipeline.audit.judge.judgement import (
     VERDICTS,
@@ -15,7 +16,6 @@ from pipeline.audit.judge.judgement import (
     PairedChange,
     ShardVerdict,
 )
-from pipeline.audit.judge.verdict import allowed_flip_rate
 from pipeline.audit.report.wording import codec_sound, headline, next_steps
 
 FORMAT = "xytok audit summary 1"
@@ -32,6 +32,8 @@ def summarize(findings: AuditFindings, judgement: Judgement) -> str:
         "answer": words.answer,
         "reason": words.reason,
         "codes": judgement.codes,
+        "codes_state": judgement.codes_state,
+        "paired": {name: _paired(change) for name, change in judgement.paired.items()},
         "content": "not asked" if judgement.codes_only else judgement.content,
         "sound": codec_sound(judgement, findings.sim_model),
         "doubts": list(judgement.doubts),
@@ -78,6 +80,8 @@ def _shard(shard: ShardVerdict) -> dict[str, Any]:
         "shard": shard.shard,
         "verdict": shard.verdict,
         "codes": shard.codes,
+        "codes_state": shard.codes_state,
+        "odd_clips": list(shard.odd_clips),
         "content": shard.content,
         "doubts": list(shard.doubts),
         "unseen_share": shard.unseen_share,
@@ -110,7 +114,14 @@ def _change(change: Change) -> dict[str, Any]:
 
 
 def _paired(change: PairedChange) -> dict[str, Any]:
-    return {**_interval(change.difference), "p_value": change.p_value}
+    return {
+        **_interval(change.difference),
+        "margin": change.margin,
+        "state": change.state,
+        "unmeasured": change.unmeasured,
+        "p_value": change.p_value,
+        "adjusted_p": change.adjusted_p,
+    }
 
 
 def _interval(interval: Interval) -> dict[str, Any]:

@@ -129,6 +129,23 @@ def codec_sound(judgement: Judgement, sim_model: str) -> str:
     return f"Through this codec: {', '.join(told)}." if told else ""
 
 
+def codes_words(judgement: Judgement) -> str:
+    """Stored codes against fresh ones over the whole run, in one line; empty where none were."""
+    if not any(shard.num_compared for shard in judgement.shards):
+        return ""
+    words = {
+        "equal": "equal",
+        "equivalent": "equivalent within the margin",
+        "drifted": "drifted",
+        "cannot judge": "cannot judge whether those that differ sound alike",
+    }[judgement.codes_state]
+    told = [
+        f"{_LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
+        for name, change in judgement.paired.items()
+    ]
+    return f"Stored against fresh codes: {words}{'; ' if told else ''}{', '.join(told)}."
+
+
 def seen(judgement: Judgement) -> str:
     """What a sample of this size could have missed."""
     shares = [shard.unseen_share for shard in judgement.shards if shard.num_compared]
@@ -167,9 +184,12 @@ def _codes_reason(judgement: Judgement) -> str:
         return "Nothing wrong was found in the tokens; no clip was encoded again"
     if equal == compared:
         return f"All {plural(compared, 're-encoded clip')} give exactly the stored codes"
+    odd = [clip for shard in judgement.shards for clip in shard.odd_clips]
+    named = "".join(f"; {clip}" for clip in odd[:1])
+    named += f", and {plural(len(odd) - 1, 'clip')} more like it" if odd[1:] else ""
     return (
         f"{equal:,} of {plural(compared, 're-encoded clip')} give exactly the stored codes, the "
-        "others differ no more than another platform or precision explains"
+        f"others sound like fresh codes within the margin{named}"
     )
 
 
@@ -236,10 +256,12 @@ def _unmeasured_steps(judgement: Judgement) -> list[Step]:
         steps.append(
             Step(
                 "codes not judged",
-                "Too few clips of these shards could be encoded again; the table of shards says "
-                "why. Originals in a compressed tar cannot be read by their place.",
+                "Too few clips of these shards could be encoded again, or codes differ and too "
+                "few were heard; the table of shards says which. Originals in a compressed tar "
+                "cannot be read by their place.",
                 f"Audit again with `--per-shard {2 * max(judgement.thresholds.min_clips, 8)}` or "
-                "more, or from a copy of the shards as plain tars (`--source-map OLD=NEW`).",
+                "more and with SIM and STOI among the `--metrics`; from a compressed tar, make a "
+                "copy as plain tars (`--source-map OLD=NEW`).",
                 codes,
             )
         )
