@@ -40,6 +40,14 @@ def audit(
     codes_only: Annotated[
         bool, Parameter(group=_JUDGING, help="show the sound, but let only the codes decide.")
     ] = False,
+    drop: Annotated[
+        str | None,
+        Parameter(
+            group=_JUDGING,
+            help="what `keep.parquet` drops: some of broken,drift,unusual,unjudged; default: "
+            "broken,drift.",
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         Output,
@@ -53,14 +61,17 @@ def audit(
     from pipeline.audit.audit_output import audit_output
     from pipeline.audit.judge.baseline import load_baseline, make_baseline
     from pipeline.audit.judge.baseline import save_baseline as save
+    from pipeline.audit.keep_list import check_drop
     from pipeline.audit.report.notes import baseline_doubts
 
+    drops = check_drop(drop)
     request = measuring.request(run, sample, list_sources=list_sources, quiet=log.quiet)
     made = audit_output(
         request,
         baseline=load_baseline(request.storage, baseline) if baseline else None,
         thresholds=thresholds,
         codes_only=codes_only,
+        drop=drops,
         measure=measure_with(engine),
         folder=output,
     )

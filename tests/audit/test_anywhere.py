@@ -86,7 +86,7 @@ def test_audit_over_a_bucket_reads_ranges_and_writes_the_page_there(s3, fake_run
     words += ["--source-map", f"{ENGLISH}=s3://audit/in", "--quiet", "--device", "cpu"]
     assert xytok([*words, "--storage-options", f"@{tmp_path / 'options.json'}"]) == 0
     written = {file.url.rsplit("/", 1)[1] for file in storage.list_files("s3://audit/out/audit")}
-    assert written == {"findings.parquet", "summary.json", "report.html"}
+    assert written == {"findings.parquet", "keep.parquet", "summary.json", "report.html"}
     words += ["--list-sources", "--storage-options", f"@{tmp_path / 'options.json'}"]
     assert xytok(words) == 0
     files = [file.url for file in storage.list_files("s3://audit/out/audit")]
