@@ -78,6 +78,8 @@ def _differences(comparison: "Comparison") -> dict[str, object]:
                 "difference": result.difference.estimate,
                 "low": result.difference.low,
                 "high": result.difference.high,
+                "gain": result.gain.estimate,
+                "margin": result.margin,
                 "adjusted_p": result.adjusted_p,
                 "better": result.winner,
             }

@@ -175,12 +175,16 @@ def predict_many(shards: list[Prediction]) -> Prediction:
 
 
 def paired_test(differences: Values) -> float:
-    """The p-value of a mean paired difference; 1 where it cannot be known."""
-    if len(differences) < 2 or not differences.any():
+    """The two-sided p-value of a mean paired difference; 1 where it cannot be known."""
+    count = len(differences)
+    if count < 2 or not differences.any():
         return 1.0
-    if not np.ptp(differences):
+    mean = float(differences.mean())
+    error = sqrt(float(differences.var(ddof=1)) / count)
+    # Differences that are all the same have no scatter but that of their rounding.
+    if error <= 1e-9 * abs(mean):
         return 0.0
-    return float(stats.ttest_1samp(differences, 0.0).pvalue)
+    return 2 * float(stdtr(count - 1, -abs(mean) / error))
 
 
 def holm(p_values: Values) -> Values:
