@@ -232,7 +232,7 @@ class Run:
 
         Args:
             sample: How many clips of each shard; 20 without one.
-            metrics: Some of `sim`, `stoi`, `pesq`, `acoustics`, `dnsmos`; all without them.
+            metrics: Some of `sim`, `stoi`, `pesq`, `acoustics`, `dnsmos`; all but the last without.
             shards: Only shards with one of these texts in their paths.
             codec: Where the codec of the run is now; where the run had it without one.
             baseline: A file of `xytok audit --save-baseline` to compare the sound with.

@@ -9,7 +9,7 @@ from pipeline.audit.drift.shard_audit import ShardAudit
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings, measure_shards
 from pipeline.audit.metrics.score_pool import ScorePool
-from pipeline.audit.metrics.scores import GROUPS, metric_versions
+from pipeline.audit.metrics.scores import USUAL_GROUPS, metric_versions
 from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL
 from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
@@ -34,7 +34,7 @@ class AuditRequest:
     codec_config: str | None = None
     device: str = "auto"
     precision: Precision | None = None
-    groups: tuple[str, ...] = GROUPS
+    groups: tuple[str, ...] = USUAL_GROUPS
     sim_model: str = DEFAULT_MODEL
     source_map: SourceMap = field(default_factory=SourceMap)
     only: tuple[str, ...] = ()
