@@ -130,6 +130,23 @@ def test_pesq_of_a_run_is_judged_without_its_tails() -> None:
     assert "pesq_wb" not in found.shards[0].paired
 
 
+def test_a_run_whose_pesq_leaves_it_open_cannot_be_judged() -> None:
+    rng = np.random.default_rng(4)
+    clips = [
+        each
+        for name in "abcd"
+        for each in shard(name, 4, lambda _: heard(0.0, 0.0, float(rng.normal())))
+    ]
+    found = judged(clips)
+    assert {each.codes_state for each in found.shards} == {"equivalent"}
+    assert (found.codes_state, found.verdict, found.exit_code) == (
+        "cannot judge",
+        "cannot judge",
+        1,
+    )
+    assert "PESQ-WB of 80 clips" in headline(found).reason
+
+
 def test_many_equivalent_shards_are_not_called_drifted() -> None:
     rng = np.random.default_rng(3)
     clips = []

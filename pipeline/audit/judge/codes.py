@@ -159,14 +159,16 @@ def _judge_shard(
         return CodesJudgement("equal" if compared and not doubts else "cannot judge", (), doubts)
     if not paired:
         doubts += ("codes differ, and neither SIM nor STOI was measured on both sides",)
-    open_changes = [each for each in paired.values() if each.state == "cannot judge"]
-    doubts += tuple(
-        f"codes differ, and {_LABELS[each.metric]} of {each.difference.num_values} clips does not "
-        f"show that they sound alike within {each.margin:g}"
-        for each in open_changes
-    )
+    doubts += tuple(_open_words(each) for each in paired.values() if each.state == "cannot judge")
     state: CodesState = "cannot judge" if doubts else "equivalent"
     return CodesJudgement(state, (), doubts, odd, paired)
+
+
+def _open_words(change: PairedChange) -> str:
+    return (
+        f"codes differ, and {_LABELS[change.metric]} of {change.difference.num_values} clips does "
+        f"not show that they sound alike within {change.margin:g}"
+    )
 
 
 def _faults(
@@ -273,10 +275,11 @@ def _judge_run(shards: Sequence[Sequence[ClipFinding]], thresholds: Thresholds) 
         change = _change(metric, mean, error, freedom, values, unmeasured)
         changes[metric] = replace(change, difference=replace(interval, estimate=mean))
     changes = _corrected({"run": changes}, thresholds.false_alarms)["run"]
+    doubts = tuple(_open_words(each) for each in changes.values() if each.state == "cannot judge")
     states = {each.state for each in changes.values()}
     order: tuple[CodesState, ...] = ("drifted", "cannot judge", "equivalent")
     state: CodesState = next((each for each in order if each in states), "cannot judge")
-    return CodesJudgement(state, paired=changes)
+    return CodesJudgement(state, doubts=doubts, paired=changes)
 
 
 def _mean(values: Values, metric: str) -> float:

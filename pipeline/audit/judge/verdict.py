@@ -80,7 +80,7 @@ def judge(
         )
         for (level, name), group in members.items()
     )
-    run_doubts = _run_doubts(findings, shards)
+    run_doubts = (*_run_doubts(findings, shards), *run_codes.doubts)
     verdicts = [shard.verdict for shard in shards] + ([] if codes_only else _group_verdicts(groups))
     if run_doubts:
         verdicts.append("cannot judge")

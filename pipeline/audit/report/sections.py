@@ -122,8 +122,8 @@ def shards_section(judgement: Judgement) -> str:
         f'</div><ul class="key">{key}</ul>'
     )
     shown = worst_first(judgement)[:_MAX_TABLE_SHARDS]
-    bad = [shard for shard in shown if shard.faults or shard.doubts or shard.odd_clips]
-    rest = [shard for shard in shown if shard not in bad]
+    bad = [shard for shard in shown if _is_told(shard)]
+    rest = [shard for shard in shown if not _is_told(shard)]
     tables = _shard_table(bad, "Shards with findings or doubts") if bad else ""
     if rest:
         tables += (
@@ -137,6 +137,10 @@ def shards_section(judgement: Judgement) -> str:
     return section("Shards", lead, strip + tables)
 
 
+def _is_told(shard: ShardVerdict) -> bool:
+    return bool(shard.faults or shard.doubts or shard.odd_clips)
+
+
 def _shard_table(shards: list[ShardVerdict], caption: str) -> str:
     rows = []
     for shard in shards:
@@ -144,9 +148,11 @@ def _shard_table(shards: list[ShardVerdict], caption: str) -> str:
             f"<strong>{escape(fault.name)}</strong>: {escape(fault.evidence)}"
             for fault in shard.faults
         )
-        faults = "<br>".join(
-            [*([faults] if faults else []), *map(prose, (*shard.doubts, *shard.odd_clips[:3]))]
-        )
+        asides = [prose(text) for text in (*shard.doubts, *shard.odd_clips[:3])]
+        if any(shard.flip_rates):
+            rates = " ".join(f"{100 * rate:.2g}" for rate in shard.flip_rates)
+            asides.append(f"codes that differ, by codebook: {rates} %")
+        faults = "<br>".join([*([faults] if faults else []), *asides])
         equal = f"{shard.num_compared - shard.num_differing} of {shard.num_compared}"
         rows.append(
             f'<tr><th scope="row">{escape(shard.shard)}</th><td>{badge(shard.verdict)}</td>'

@@ -137,13 +137,20 @@ def codes_words(judgement: Judgement) -> str:
         "equal": "equal",
         "equivalent": "equivalent within the margin",
         "drifted": "drifted",
-        "cannot judge": "cannot judge whether those that differ sound alike",
-    }[judgement.codes_state]
+        "cannot judge": "not judged",
+    }
+    states = [shard.codes_state for shard in judgement.shards]
+    counts = [
+        f"{plural(states.count(state), 'shard')} {word}"
+        for state, word in words.items()
+        if state in states
+    ]
     told = [
         f"{_LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
         for name, change in judgement.paired.items()
     ]
-    return f"Stored against fresh codes: {words}{'; ' if told else ''}{', '.join(told)}."
+    over = f"; over the run {', '.join(told)}" if told else ""
+    return f"Stored against fresh codes: {', '.join(counts)}{over}."
 
 
 def seen(judgement: Judgement) -> str:
