@@ -98,6 +98,21 @@ def test_what_could_not_have_been_found_is_told() -> None:
     assert many.unseen_share == pytest.approx(0.139, abs=5e-4)
 
 
+def test_another_way_of_sampling_than_the_baseline_s_is_told() -> None:
+    clips = worse_shard(0.0, np.random.default_rng(6))
+    found = replace(
+        audit_of(clips), sampling={"stratify": "speaker"}, versions={"pesq": "2", "scipy": "1"}
+    )
+    known = replace(
+        baseline_of(12), sampling={"stratify": None}, versions={"pesq": "1", "scipy": "1"}
+    )
+    told = " ".join(judge(found, known).notes)
+    assert "rare ones weigh more" in told
+    assert "sampled by `None`, this audit by `speaker`" in told
+    assert "pesq 1 there, 2 here" in told
+    assert "scipy" not in told
+
+
 def test_one_wild_value_does_not_condemn_a_shard() -> None:
     clips = worse_shard(0.0, np.random.default_rng(7))
     clips[3] = replace(clips[3], scores=replace(clips[3].scores, log_mel_distance_db=300.0))

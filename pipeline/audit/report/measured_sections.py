@@ -13,8 +13,9 @@ from pipeline.audit.report.plots import bar, distribution_plot, number, usage_cu
 from pipeline.audit.report.wording import plural
 
 _MAIN = ("sim", "stoi", "pesq_nb", "pesq_wb")
-# The released checkpoint on LibriSpeech test-clean, as its authors report it.
-PUBLISHED = {"sim": 0.85, "stoi": 0.92, "pesq_nb": 3.10, "pesq_wb": 2.50}
+# The released checkpoint on LibriSpeech test-clean, as its authors report it; their SIM is of a
+# speaker model of their own.
+PUBLISHED = {"stoi": 0.92, "pesq_nb": 3.10, "pesq_wb": 2.50}
 
 
 def metrics_section(

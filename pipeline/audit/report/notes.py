@@ -17,6 +17,12 @@ def notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) ->
     found = [*_baseline_notes(findings, baseline)]
     if not findings.same_platform and findings.reencoded_with:
         found.append(_platform_note(findings, allowed))
+    if stratum := findings.sampling.get("stratify"):
+        found.append(
+            f"Clips were taken of every {stratum} in turn (`--stratify`), so rare ones weigh more "
+            "in every mean than they do in the data: compare only with a baseline sampled so."
+        )
+    found += _baseline_sampling(findings, baseline)
     found += _source_notes(findings.tokens)
     rejects = sum(report.rejects or 0 for report in findings.tokens)
     if rejects:
@@ -70,6 +76,25 @@ def _baseline_notes(findings: AuditFindings, baseline: Baseline | None) -> list[
         )
     if baseline.checkpoint != str(findings.codec.get("checkpoint_sha256", "")):
         found.append("The baseline was made with another checkpoint than this run.")
+    return found
+
+
+def _baseline_sampling(findings: AuditFindings, baseline: Baseline | None) -> list[str]:
+    """How the baseline was measured otherwise than this audit."""
+    if baseline is None:
+        return []
+    found = []
+    theirs, ours = baseline.sampling.get("stratify"), findings.sampling.get("stratify")
+    if baseline.sampling and theirs != ours:
+        found.append(f"The baseline was sampled by `{theirs}`, this audit by `{ours}`.")
+    names = sorted(set(baseline.versions) & set(findings.versions))
+    other = [name for name in names if baseline.versions[name] != findings.versions[name]]
+    if other:
+        listed = ", ".join(
+            f"{name} {baseline.versions[name]} there, {findings.versions[name]} here"
+            for name in other
+        )
+        found.append(f"The baseline was measured with other versions: {listed}.")
     return found
 
 
