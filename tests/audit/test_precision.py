@@ -71,13 +71,13 @@ def test_an_exact_run_records_no_rate_and_a_rerun_keeps_the_first(fast_run, tmp_
 
 def test_flips_at_the_recorded_rate_are_ok(fast_run):
     findings = audit(fast_run)
-    judged = judge(findings)
+    judged = judge(findings, codes_only=True)
     assert not findings.same_platform
     assert findings.expected_flip_rate == tuple(recorded(fast_run))
     assert sum(not drift.equal for drift in drifts(findings)) >= 3
     assert (judged.verdict, judged.codes_state) == ("ok", "equivalent")
-    assert "Codes were made with `fast`" in judged.notes[0]
-    assert "encoded again with `exact`" in judged.notes[0]
+    (note,) = (note for note in judged.notes if "Codes were made with `fast`" in note)
+    assert "encoded again with `exact`" in note
 
 
 def test_flips_well_above_the_recorded_rate_are_drift(fast_run, tmp_path):
