@@ -47,10 +47,10 @@ def dithered(waves: Sequence[Waveform]) -> list[Waveform]:
 
 def rounded(codec: Codec) -> Codec:
     """The codec with weights that have lost 16 of their bits."""
-    for value in vars(codec).values():
-        if isinstance(value, torch.nn.Module):
-            for parameter in value.parameters():
-                parameter.data = parameter.data.bfloat16().float()
+    modules = [value for value in vars(codec).values() if isinstance(value, torch.nn.Module)]
+    assert modules
+    for parameter in (each for module in modules for each in module.parameters()):
+        parameter.data = parameter.data.bfloat16().float()
     return codec
 
 
