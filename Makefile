@@ -46,7 +46,7 @@ bench: setup ## what this machine gives: codec, host path, storage, end to end
 bench-%: setup ## one benchmark of tests/benchmarks: bench-codec, bench-host, …
 	$(BIN)/python tests/benchmarks/bench_$*.py
 
-prove-%: setup ## long proofs: prove-moss, prove-secousti, prove-fleet, prove-export
+prove-%: setup ## the evidence for a claim: prove-fleet, prove-export, prove-audit, …
 	$(BIN)/python tests/benchmarks/prove_$*.py
 
 gpu-report: ## put the records of tests/gpu/run.py into tests/benchmarks/RESULTS.md

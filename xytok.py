@@ -236,6 +236,7 @@ class Run:
         codec: str | None = None,
         device: str = "auto",
         baseline: str | None = None,
+        codes_only: bool = False,
         folder: str | None = None,
         quiet: bool = False,
     ) -> "Audit":
@@ -243,14 +244,15 @@ class Run:
 
         Args:
             sample: How many clips of each shard; 20 without one.
-            metrics: Some of `sim`, `stoi`, `pesq`, `acoustics`, `dnsmos`; all without them.
+            metrics: Some of `sim`, `stoi`, `pesq`, `acoustics`, `dnsmos`; all but the last without.
             shards: Only shards with one of these texts in their paths.
             codec: Where the codec of the run is now; where the run had it without one.
             baseline: A file of `xytok audit --save-baseline` to compare the sound with.
+            codes_only: Let only the codes decide; how they sound is shown.
             folder: For the report; below the output without one.
 
         >>> sample = xytok.SamplePlan(per_shard=8)
-        >>> audit = xytok.Run("codes").audit(sample=sample, metrics=["stoi"])
+        >>> audit = xytok.Run("codes").audit(sample=sample, metrics=["stoi"], codes_only=True)
         >>> audit.judgement.verdict
         'ok'
         >>> audit.folder  # holds `report.html`, to be opened in a browser
@@ -274,7 +276,7 @@ class Run:
             quiet=quiet,
         )
         known = load_baseline(storage, baseline) if baseline else None
-        return audit_output(request, baseline=known, folder=folder)
+        return audit_output(request, baseline=known, codes_only=codes_only, folder=folder)
 
     def export(
         self,

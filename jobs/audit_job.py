@@ -37,6 +37,17 @@ def audit(
         str | None, Parameter(group=_JUDGING, help="write a baseline out of this audit.")
     ] = None,
     thresholds: Annotated[Thresholds, flags(_JUDGING)] = Thresholds(),
+    codes_only: Annotated[
+        bool, Parameter(group=_JUDGING, help="show the sound, but let only the codes decide.")
+    ] = False,
+    drop: Annotated[
+        str | None,
+        Parameter(
+            group=_JUDGING,
+            help="what `keep.parquet` drops: some of broken,drift,unusual,unjudged; default: "
+            "broken,drift.",
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         Output,
@@ -50,13 +61,17 @@ def audit(
     from pipeline.audit.audit_output import audit_output
     from pipeline.audit.judge.baseline import load_baseline, make_baseline
     from pipeline.audit.judge.baseline import save_baseline as save
+    from pipeline.audit.keep_list import check_drop
     from pipeline.audit.report.notes import baseline_doubts
 
+    drops = check_drop(drop)
     request = measuring.request(run, sample, list_sources=list_sources, quiet=log.quiet)
     made = audit_output(
         request,
         baseline=load_baseline(request.storage, baseline) if baseline else None,
         thresholds=thresholds,
+        codes_only=codes_only,
+        drop=drops,
         measure=measure_with(engine),
         folder=output,
     )
@@ -79,15 +94,21 @@ def measure_with(engine: str) -> "Measure | None":
 
 
 def _lines(made: "Audit") -> list[str]:
-    from pipeline.audit.report.wording import headline
+    from pipeline.audit.report.wording import codec_sound, codes_words, headline, seen
 
     findings, judgement = made.findings, made.judgement
     words = headline(judgement)
     lines = [f"{words.answer}. {words.reason}"]
     for shard in judgement.shards:
-        if shard.verdict not in ("ok", "too few clips"):
+        if shard.faults:
             names = ", ".join(fault.name for fault in shard.faults)
             lines.append(f"  {shard.verdict:16} {shard.shard}: {names}")
+    told = (
+        codes_words(judgement),
+        codec_sound(judgement, findings.sim_model),
+        seen(judgement),
+    )
+    lines += [text for text in told if text]
     rows = sum(report.rows for report in findings.tokens)
     lines.append(
         f"{len(findings.clips)} clips sampled, {rows:,} rows checked, {len(findings.tokens)} "

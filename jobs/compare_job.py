@@ -75,9 +75,11 @@ def _differences(comparison: "Comparison") -> dict[str, object]:
             name: {
                 "a": result.mean_a.estimate,
                 "b": result.mean_b.estimate,
-                "difference": result.change.difference.estimate,
-                "low": result.change.difference.low,
-                "high": result.change.difference.high,
+                "difference": result.difference.estimate,
+                "low": result.difference.low,
+                "high": result.difference.high,
+                "gain": result.gain.estimate,
+                "margin": result.margin,
                 "adjusted_p": result.adjusted_p,
                 "better": result.winner,
             }

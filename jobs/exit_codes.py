@@ -10,7 +10,8 @@ INTERRUPTED = 130
 DRAINED = 143  # what shells say of a process that SIGTERM ended
 
 HELP = (
-    f"exit codes: {DONE} all done, {FAILED} work failed or there are findings, "
+    f"exit codes: {DONE} all done, {FAILED} work failed, there are findings or an audit "
+    f"cannot judge, "
     f"{WRONG_USAGE} wrong usage, {DAMAGED} all done, but a shard is damaged, "
     f"{INTERRUPTED} interrupted, {DRAINED} drained (both resume)"
 )

@@ -39,7 +39,9 @@ JobCluster = Annotated[
     str | None,
     Parameter(help="the URL of the job server; default: RAY_API_SERVER_ADDRESS, then RAY_ADDRESS."),
 ]
-Metrics = Annotated[str | None, Parameter(help="some of sim,stoi,pesq,acoustics,dnsmos.")]
+Metrics = Annotated[
+    str | None, Parameter(help="some of sim,stoi,pesq,acoustics,dnsmos; default: all but dnsmos.")
+]
 SimModel = Annotated[
     str, Parameter(help="`campplus`, `wavlm:FOLDER_OR_ID` or `verifier:CHECKPOINT`.")
 ]

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from pipeline.audit.audited_run import AuditedRun, open_run
 from pipeline.audit.drift.shard_audit import ShardAudit
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings, measure_shards
 from pipeline.audit.metrics.score_pool import ScorePool
-from pipeline.audit.metrics.scores import GROUPS
+from pipeline.audit.metrics.scores import USUAL_GROUPS, metric_versions
 from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL
 from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
@@ -34,7 +34,7 @@ class AuditRequest:
     codec_config: str | None = None
     device: str = "auto"
     precision: Precision | None = None
-    groups: tuple[str, ...] = GROUPS
+    groups: tuple[str, ...] = USUAL_GROUPS
     sim_model: str = DEFAULT_MODEL
     source_map: SourceMap = field(default_factory=SourceMap)
     only: tuple[str, ...] = ()
@@ -77,6 +77,9 @@ def run_audit(
         tokens=tuple(with_duplicates([shard.checked for shard in found])),
         unfinished_shards=run.unfinished_shards,
         seconds=time.perf_counter() - started,
+        reencoded=request.reencode,
+        sampling=asdict(request.plan),
+        versions=metric_versions(),
     )
 
 

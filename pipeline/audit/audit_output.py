@@ -1,8 +1,9 @@
-"""What an audit leaves behind: `findings.parquet`, `summary.json` and `report.html` in a folder."""
+"""What an audit leaves behind in a folder: findings, keep list, summary and page."""
 
 import io
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.audit.judge.verdict import judge
+from pipeline.audit.keep_list import DEFAULT_DROP, keep_list
 from pipeline.audit.report.playback import Playback
 from pipeline.audit.report.report import render_report
 from pipeline.audit.report.summary import summarize
@@ -40,24 +42,32 @@ def audit_output(
     *,
     baseline: Baseline | None = None,
     thresholds: Thresholds | None = None,
+    codes_only: bool = False,
+    drop: Sequence[str] = DEFAULT_DROP,
     measure: Measure | None = None,
     folder: str | None = None,
 ) -> Audit:
-    """Measure the output of a run, judge it, and write the three files into `folder`."""
+    """Measure the output of a run, judge it, and write the four files into `folder`."""
     run, codec = open_audit(request)
     findings = run_audit(request, run, codec, measure)
-    judgement = judge(findings, baseline, thresholds)
+    judgement = judge(findings, baseline, thresholds, codes_only=codes_only)
     sounds = Playback(run, codec, request.storage, request.source_map)
     page = render_report(findings, judgement, baseline, sounds)
     summary = summarize(findings, judgement)
-    folder = write_audit(request.storage, folder, findings, summary, page)
+    keep = keep_list(findings, judgement, run.manifests, request.storage, drop)
+    folder = write_audit(request.storage, folder, findings, summary, page, keep)
     return Audit(findings, judgement, summary, folder)
 
 
 def write_audit(
-    storage: Storage, folder: str | None, findings: AuditFindings, summary: str, page: str
+    storage: Storage,
+    folder: str | None,
+    findings: AuditFindings,
+    summary: str,
+    page: str,
+    keep: bytes,
 ) -> str:
-    """Write the three files and return their folder; below the output without one."""
+    """Write the four files and return their folder; below the output without one."""
     folder = folder or join(
         findings.output, "audit", time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     )
@@ -76,6 +86,7 @@ def write_audit(
     sink = io.BytesIO()
     pq.write_table(findings_table(findings.clips, metadata), sink, compression="zstd")
     storage.write_finished(join(folder, "findings.parquet"), sink.getvalue())
+    storage.write_finished(join(folder, "keep.parquet"), keep)
     storage.write_finished(join(folder, "summary.json"), summary.encode())
     storage.write_finished(join(folder, "report.html"), page.encode())
     return folder

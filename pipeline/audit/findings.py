@@ -21,6 +21,7 @@ class Metric:
     """How a figure of `Scores` is to be read; `neutral` describes the clip and judges nothing.
 
     Of a metric that is best at zero, all values from `fine_from` to zero are as good as zero.
+    `is_skewed`: clips spread by factors, so that it is tested on a logarithmic scale.
     """
 
     name: str
@@ -28,6 +29,11 @@ class Metric:
     unit: str
     better: Better
     fine_from: float = 0.0
+    is_skewed: bool = False
+
+    def tested(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values on the scale on which shards are compared; there, higher stays higher."""
+        return np.log1p(np.maximum(values, 0.0)) if self.is_skewed else values
 
     def size(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far values are from good ones for a metric best at zero; else as they are."""
@@ -42,7 +48,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("pesq_nb", "PESQ-NB", "", "higher"),
     Metric("pesq_wb", "PESQ-WB", "", "higher"),
     Metric("log_mel_distance_db", "log-mel distance", "dB", "lower"),
-    Metric("f0_error_cents", "F0 error", "cents", "lower"),
+    Metric("f0_error_cents", "F0 error", "cents", "lower", is_skewed=True),
     Metric("voicing_agreement", "voicing agreement", "", "higher"),
     Metric("gain_db", "level change", "dB", "zero"),
     # A codec that drops samples behind the last whole frame; the longest frame of any has 85 ms.
@@ -147,7 +153,11 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class ClipFacts:
-    """One clip of a part: where it is and what it is."""
+    """One clip of a part: where it is and what it is.
+
+    `drawn` is False of a clip that token checks flagged and that chance did not draw: it is heard,
+    and counts in no mean.
+    """
 
     shard: str
     key: str
@@ -161,6 +171,7 @@ class ClipFacts:
     num_frames: int
     tar_offset: int | None
     tar_size: int
+    drawn: bool
 
 
 CLIP_FACTS: tuple[str, ...] = tuple(fact.name for fact in fields(ClipFacts))
@@ -207,6 +218,7 @@ class SourceReport:
     first_missing: str | None = None
     unlisted: str | None = None
     unread: str | None = None
+    size_bytes: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +229,7 @@ class TokenReport:
     add up over shards (`sum of counts`). Row counts name rows with at least one such fault.
     `problems` are faults of the shard as a whole (rows against manifest, damaged source, part that
     does not match its checksum), each one sentence; empty is good. `duplicates_of` is another shard
-    that has some of the repeated audio.
+    that has some of the repeated audio. `flagged` holds the rows with a fault, by its kind.
     """
 
     shard: str
@@ -238,6 +250,7 @@ class TokenReport:
     problems: tuple[str, ...] = ()
     examples: tuple[TokenFault, ...] = ()
     duplicates_of: str | None = None
+    flagged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     source: SourceReport = field(default_factory=SourceReport)
 
@@ -303,3 +316,11 @@ class AuditFindings:
     tokens: tuple[TokenReport, ...]
     unfinished_shards: int | None = 0
     seconds: float = 0.0
+    reencoded: bool = True
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def drawn(self) -> tuple[ClipFinding, ...]:
+        """The clips that chance drew, which alone stand for the others."""
+        return tuple(clip for clip in self.clips if clip.drawn)

@@ -25,6 +25,7 @@ _FIELDS: list[Any] = [
     pa.field("num_frames", pa.int64(), nullable=False),
     pa.field("tar_offset", pa.int64()),
     pa.field("tar_size", pa.int64()),
+    pa.field("drawn", pa.bool_(), nullable=False),
     pa.field("sim_model", pa.string(), nullable=False),
     *(pa.field(name, pa.float64()) for name in METRIC_NAMES),
     pa.field("stored_frames", pa.int64()),

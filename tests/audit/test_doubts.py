@@ -1,5 +1,7 @@
 """What an audit did not see it does not call good, and what is good it does not call worse."""
 
+import gzip
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +17,18 @@ from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.report.wording import headline, next_steps
 from pipeline.audit.sample.originals import SourceMap
-from pipeline.audit.sample.sampling import dnsmos_band
-from tests.support.audit_run import FIRST, audit_run, change_part, copy_run, make_run
+from pipeline.audit.sample.sampling import SamplePlan, dnsmos_band
+from tests.support.audit_run import (
+    FIRST,
+    audit_run,
+    change_codes,
+    change_part,
+    copy_run,
+    make_run,
+)
 from tests.support.audit_simulation import audit_of, clean_shard, clip, pool
 from tests.support.places import SPEECH
-from tests.support.shard_maker import float_wav, pairs, write_shard
+from tests.support.shard_maker import float_wav, pair, pairs, tar_bytes, write_shard
 
 Change = Callable[[Scores], Scores]
 
@@ -74,12 +83,12 @@ def test_a_tar_that_is_gone_is_named_and_no_good_end(run: Path) -> None:
 
 def test_few_measured_shards_are_too_few_and_some_are_told() -> None:
     one, two, three = (shard_of(name, 1) for name in "abc")
-    some = judged([*one, *two, *three[:3]])
-    assert headline(some).answer == "Good to train on"
-    assert "1 shard had too few measured clips" in headline(some).reason
-    most = judged([*one, *two[:3], *three[:3]])
-    assert headline(most).answer == "Too few clips to say"
-    assert "only 1 of 3 shards" in headline(most).reason
+    silent = [replace(each, drift=None, reasons={"original": "unreadable"}) for each in three]
+    found = judge(audit_of([*one, *two, *silent]), codes_only=True)
+    assert (found.verdict, found.exit_code) == ("cannot judge", 1)
+    assert headline(found).answer == "Cannot judge these codes"
+    assert "0 of 10 sampled clips were encoded again, 10 unreadable (c)" in headline(found).reason
+    assert [shard.verdict for shard in found.shards] == ["ok", "ok", "cannot judge"]
 
 
 def test_far_worse_than_a_small_baseline_is_unusual_and_the_baseline_is_doubted() -> None:
@@ -139,13 +148,49 @@ def test_codes_that_nobody_compared_are_not_called_right() -> None:
     assert "belong to their audio" in headline(judged(noisy, baseline_of(12))).reason
 
 
-def test_any_figure_is_a_measurement() -> None:
-    only_sim = [
-        replace(clip("s", n, Scores(sim=0.9)), drift=None, reasons={"stoi": "not_asked"})
-        for n in range(10)
-    ]
-    assert judged(only_sim).verdict == "ok"
-    assert judged(only_sim).missing == {}
+def test_a_figure_that_was_not_asked_for_is_not_missed() -> None:
+    def only_sim(name: str) -> list[ClipFinding]:
+        scores = [Scores(sim=0.9 + n / 1000) for n in range(10)]
+        return [
+            replace(clip(name, n, each), reasons={"stoi": "not_asked"})
+            for n, each in enumerate(scores)
+        ]
+
+    found = judged([each for name in "abcde" for each in only_sim(name)])
+    assert (found.verdict, found.missing) == ("ok", {})
+
+
+@pytest.mark.parametrize("package", ["sim", "stoi", "pesq_wb"])
+def test_a_metric_that_is_not_installed_is_no_good_end(package: str) -> None:
+    clips = [each for n in range(6) for each in shard_of(f"s{n}", n)]
+    assert judged(clips).verdict == "ok"
+    absent = [replace(each, reasons={package: "not_installed"}) for each in clips]
+    found = judged(absent)
+    assert (found.verdict, found.exit_code) == ("cannot judge", 1)
+    assert "is not installed" in headline(found).reason
+
+
+def test_sound_of_which_nothing_was_measured_cannot_be_judged() -> None:
+    nothing = [replace(each, scores=Scores()) for n in range(6) for each in shard_of(f"s{n}", n)]
+    found = judged(nothing)
+    assert (found.codes, found.content, found.verdict) == ("ok", "cannot judge", "cannot judge")
+    assert headline(found).answer == "The codes are right; the sound cannot be judged"
+
+
+def test_originals_in_a_compressed_tar_cannot_be_judged(tmp_path: Path) -> None:
+    members = [each for n in range(9) for each in pair(f"clip{n}", 1.0, seed=n)]
+    content = gzip.compress(tar_bytes(members))
+    write_shard(tmp_path / "in" / "a.tar.gz", content)
+    run = make_run(tmp_path / "out", str(tmp_path / "in"), root=str(tmp_path / "in"))
+    found = judge(audit_run(run), codes_only=True)
+    assert (found.verdict, found.exit_code) == ("cannot judge", 1)
+    assert "9 no_offset" in headline(found).reason
+    assert "plain tars" in steps(found)["codes not judged"]
+    words = ["audit", str(run), "--metrics", "acoustics", "--processes", "0", "--device", "cpu"]
+    assert xytok([*words, "--quiet", "--output", str(tmp_path / "report")]) == 1
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert (summary["verdict"], summary["exit_code"]) == ("cannot judge", 1)
+    assert summary["answer"] in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_rejected_clips_are_told(tmp_path: Path) -> None:
@@ -162,7 +207,7 @@ def test_a_part_with_damaged_pages_is_one_broken_shard(run: Path) -> None:
     verdicts = {shard.shard.endswith(FIRST): shard for shard in judge(found).shards}
     assert verdicts[True].verdict == "broken"
     assert "cannot be read" in verdicts[True].faults[0].evidence
-    assert verdicts[False].verdict == "ok"
+    assert verdicts[False].codes == "ok"
 
 
 def ruin_column(path: Path, name: str) -> None:
@@ -196,13 +241,19 @@ def test_a_baseline_goes_where_it_is_told_and_its_doubts_are_said(
 ) -> None:
     path = tmp_path / "new" / "folder" / "base.json"
     words = ["audit", str(run), "--metrics", "acoustics", "--processes", "0", "--device", "cpu"]
-    assert xytok([*words, "--quiet", "--per-shard", "9", "--save-baseline", str(path)]) == 0
+    words += ["--quiet", "--per-shard", "9"]
+    assert xytok([*words, "--codes-only", "--save-baseline", str(path)]) == 0
     out, err = capsys.readouterr()
-    assert "Good to train on" in out
+    assert out.startswith("The codes are right.")
     assert "The baseline knows 2 shards" in err
-    assert xytok([*words, "--quiet", "--per-shard", "9", "--baseline", str(path)]) == 0
+    saved = json.loads(path.read_text())
+    assert saved["sampling"] == {"per_shard": 9, "fraction": None, "stratify": None, "seed": 0}
+    assert "scipy" in saved["versions"]
+    # Two good shards do not say how much good ones differ.
+    assert xytok([*words, "--baseline", str(path)]) == 1
+    assert "The codes are right; the sound cannot be judged" in capsys.readouterr().out
     change_part(run, lambda table: table.slice(3))
-    assert xytok([*words, "--quiet", "--per-shard", "9", "--save-baseline", str(path)]) == 1
+    assert xytok([*words, "--save-baseline", str(path)]) == 1
     assert "whose verdict is `broken`" in capsys.readouterr().err
 
 
@@ -212,3 +263,19 @@ def test_a_negative_number_of_processes_is_refused(
     words = ["audit", str(run), "--metrics", "stoi", "--processes", "-1", "--quiet"]
     assert xytok([*words, "--device", "cpu"]) == 2
     assert "`--processes -1` is below 0" in capsys.readouterr().err
+
+
+def test_a_stuck_row_is_heard_though_chance_did_not_draw_it(run: Path) -> None:
+    def stick(codes: list[np.ndarray]) -> list[np.ndarray]:
+        # Row 5 repeats its first frame, which its audio does not.
+        codes[5] = np.repeat(codes[5][:, :1], codes[5].shape[1], axis=1)
+        return codes
+
+    change_codes(run, stick)
+    found = audit_run(run, plan=SamplePlan(per_shard=1))
+    (row,) = (clip for clip in found.clips if clip.shard.endswith(FIRST) and not clip.drawn)
+    assert (row.row, row.drift is not None) == (5, True)
+    report = next(report for report in found.tokens if report.shard.endswith(FIRST))
+    assert report.flagged == {"stuck": (5,)}
+    (shard,) = (each for each in judge(found, codes_only=True).shards if FIRST in each.shard)
+    assert "stuck frames" in [fault.name for fault in shard.faults]

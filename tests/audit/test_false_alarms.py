@@ -1,47 +1,135 @@
-"""Clean shards raise no alarm: shards resampled from real metrics, with and without a baseline."""
+"""Clean runs raise no alarm, and what is worse is found: clips of a shard resemble each other."""
 
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pipeline.audit.findings import ClipFinding
+from pipeline.audit.findings import ClipFinding, Scores
 from pipeline.audit.judge.baseline import Baseline, make_baseline
+from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.verdict import judge
-from tests.support.audit_simulation import audit_of, clean_shard, clip, pool, with_drift
+from tests.support.audit_simulation import (
+    audit_of,
+    clean_shard,
+    clip,
+    clustered_run,
+    clustered_scores,
+    pool,
+    with_drift,
+)
 
 NUM_CLIPS = 20
+Change = Callable[[Scores], Scores]
 
 
-def shards(count: int, rng: np.random.Generator) -> list[ClipFinding]:
-    names = (f"shard-{number:05d}" for number in range(count))
-    return [finding for name in names for finding in clean_shard(name, pool(), rng, NUM_CLIPS)]
+def judged(clips: Sequence[ClipFinding], baseline: Baseline | None = None) -> Judgement:
+    return judge(audit_of(clips), baseline)
 
 
-def baseline() -> Baseline:
-    return make_baseline(audit_of([clip(f"s{n // 20}", n, s) for n, s in enumerate(pool())]))
+def baseline_of(num_shards: int, icc: float = 0.2, seed: int = 100) -> Baseline:
+    return make_baseline(audit_of(clustered_run(num_shards, icc, np.random.default_rng(seed))))
 
 
-def alarm_rate(clips: Sequence[ClipFinding], known: Baseline | None = None) -> float:
-    judged = judge(audit_of(clips), known).shards
-    return sum(shard.verdict != "ok" for shard in judged) / len(judged)
+def worse_shard(shift: float, rng: np.random.Generator) -> list[ClipFinding]:
+    scores = clustered_scores(NUM_CLIPS, 0.2, rng, shift)
+    return [clip("worse", row, each) for row, each in enumerate(scores)]
 
 
-def test_clean_shards_raise_no_alarm_against_a_baseline() -> None:
-    assert alarm_rate(shards(150, np.random.default_rng(1)), baseline()) < 0.01
+def changed(clips: Sequence[ClipFinding], change: Change) -> list[ClipFinding]:
+    return [replace(each, scores=change(each.scores)) for each in clips]
 
 
-def test_clean_shards_raise_no_alarm_against_each_other() -> None:
+@pytest.mark.parametrize("icc", [0.0, 0.4])
+def test_clean_runs_of_clustered_clips_raise_no_alarm(icc: float) -> None:
+    rng = np.random.default_rng(1)
+    verdicts = [judged(clustered_run(10, icc, rng)).verdict for _ in range(25)]
+    # At 1 % promised, two in 25 have a chance of 2.6 %; the seed is fixed.
+    assert verdicts.count("unusual content") <= 1
+    assert set(verdicts) <= {"ok", "unusual content"}
+
+
+def test_clean_runs_against_a_baseline_raise_no_alarm() -> None:
     rng = np.random.default_rng(2)
-    for num_shards in (2, 5, 12):
-        assert alarm_rate(shards(num_shards, rng)) == 0
+    known = baseline_of(12, icc=0.4)
+    verdicts = [judged(clustered_run(5, 0.4, rng), known).verdict for _ in range(20)]
+    assert verdicts.count("unusual content") <= 1
 
 
-def test_a_run_of_clean_shards_is_ok_as_a_whole() -> None:
-    judged = judge(audit_of(shards(40, np.random.default_rng(3))), baseline())
-    assert judged.verdict == "ok"
-    assert judged.exit_code == 0
+@pytest.mark.parametrize("num_shards", [1, 2, 3])
+def test_from_too_few_shards_nothing_is_concluded(num_shards: int) -> None:
+    found = judged(clustered_run(num_shards, 0.4, np.random.default_rng(3)))
+    assert {shard.verdict for shard in found.shards} == {"cannot judge"}
+    assert (found.codes, found.content, found.exit_code) == ("ok", "cannot judge", 1)
+    assert all("fewer than 3 shards" in shard.doubts[0] for shard in found.shards)
+    assert found.run_changes["stoi"].mean.is_known == (num_shards == 3)
+
+
+def test_one_language_is_never_judged_by_another() -> None:
+    clips = clustered_run(12, 0.2, np.random.default_rng(4))
+    foreign = [replace(each, language="zh") for each in clips if each.shard.endswith("03")]
+    found = judged([each for each in clips if not each.shard.endswith("03")] + foreign)
+    verdicts = {shard.shard[-2:]: shard.verdict for shard in found.shards}
+    assert verdicts.pop("03") == "cannot judge"
+    assert set(verdicts.values()) == {"ok"}
+    assert "language `zh`" in next(s for s in found.shards if s.shard.endswith("03")).doubts[0]
+
+
+def test_a_worse_shard_is_found_among_good_ones_and_against_a_baseline() -> None:
+    rng = np.random.default_rng(5)
+    against = [judged(worse_shard(6.0, rng), baseline_of(12)).verdict for _ in range(10)]
+    among = [judged([*clustered_run(12, 0.2, rng), *worse_shard(6.0, rng)]) for _ in range(10)]
+    assert against.count("unusual content") >= 8
+    assert sum(found.shards[-1].verdict == "unusual content" for found in among) >= 8
+    assert {shard.verdict for found in among for shard in found.shards[:-1]} == {"ok"}
+
+
+def test_what_could_not_have_been_found_is_told() -> None:
+    few, many = (
+        judged(worse_shard(0.0, np.random.default_rng(6)), baseline_of(count)).shards[0]
+        for count in (4, 40)
+    )
+    limits = [shard.changes["stoi"].smallest_found or 0.0 for shard in (few, many)]
+    assert limits[0] > 3 * limits[1] > 0.02
+    assert many.unseen_share == pytest.approx(0.139, abs=5e-4)
+
+
+def test_another_way_of_sampling_than_the_baseline_s_is_told() -> None:
+    clips = worse_shard(0.0, np.random.default_rng(6))
+    found = replace(
+        audit_of(clips), sampling={"stratify": "speaker"}, versions={"pesq": "2", "scipy": "1"}
+    )
+    known = replace(
+        baseline_of(12), sampling={"stratify": None}, versions={"pesq": "1", "scipy": "1"}
+    )
+    told = " ".join(judge(found, known).notes)
+    assert "rare ones weigh more" in told
+    assert "sampled by `None`, this audit by `speaker`" in told
+    assert "pesq 1 there, 2 here" in told
+    assert "scipy" not in told
+
+
+def test_one_wild_value_does_not_condemn_a_shard() -> None:
+    clips = worse_shard(0.0, np.random.default_rng(7))
+    clips[3] = replace(clips[3], scores=replace(clips[3].scores, log_mel_distance_db=300.0))
+    assert judged(clips, baseline_of(12)).verdict == "ok"
+
+
+def test_one_value_of_a_metric_judges_nothing() -> None:
+    clips = changed(worse_shard(0.0, np.random.default_rng(8)), lambda s: replace(s, stoi=None))
+    clips[0] = replace(clips[0], scores=replace(clips[0].scores, stoi=0.1))
+    found = judged(clips, baseline_of(12))
+    assert found.verdict == "ok"
+    assert found.shards[0].changes["stoi"].unjudged == "1 values, fewer than 8"
+
+
+def test_far_below_a_small_baseline_is_no_finding_without_the_test() -> None:
+    rng = np.random.default_rng(9)
+    assert judged(worse_shard(3.0, rng), baseline_of(3)).verdict == "ok"
 
 
 def rounding(rng: np.random.Generator, finding: ClipFinding, rate: float) -> ClipFinding:
@@ -51,54 +139,74 @@ def rounding(rng: np.random.Generator, finding: ClipFinding, rate: float) -> Cli
     return with_drift(finding, differing_codes=flips, differing_frames=min(sum(flips), 100))
 
 
+def shards(count: int, rng: np.random.Generator) -> list[ClipFinding]:
+    names = (f"shard-{number:05d}" for number in range(count))
+    return [finding for name in names for finding in clean_shard(name, pool(), rng, NUM_CLIPS)]
+
+
 def test_rounding_on_another_platform_is_no_drift_within_its_yardstick() -> None:
     rng = np.random.default_rng(4)
     clips = [rounding(rng, finding, 0.004) for finding in shards(150, rng)]
     found = replace(audit_of(clips, same_platform=False), expected_flip_rate=(0.004,) * 8)
-    judged = judge(found, baseline()).shards
-    assert sum(shard.verdict == "drift" for shard in judged) / len(judged) < 0.01
+    verdicts = [shard.codes for shard in judge(found, codes_only=True).shards]
+    assert verdicts.count("drift") / len(verdicts) < 0.01
     # The same flips on the run's own platform are drift: codes must be equal there.
-    assert judge(audit_of(clips[:NUM_CLIPS]), baseline()).verdict == "drift"
+    assert judge(audit_of(clips[:NUM_CLIPS]), codes_only=True).verdict == "drift"
 
 
 def test_ten_times_the_yardstick_is_drift_on_another_platform() -> None:
     rng = np.random.default_rng(5)
     clips = [rounding(rng, finding, 0.05) for finding in shards(1, rng)]
     found = replace(audit_of(clips, same_platform=False), expected_flip_rate=(0.004,) * 8)
-    assert judge(found, baseline()).verdict == "drift"
+    assert judge(found, codes_only=True).verdict == "drift"
 
 
-def test_few_clips_are_no_verdict_and_no_finding() -> None:
+def test_few_clips_of_a_large_shard_cannot_be_judged() -> None:
     clips = clean_shard("small", pool(), np.random.default_rng(6), 5)
-    judged = judge(audit_of(clips), baseline())
-    assert judged.verdict == "too few clips"
-    assert judged.exit_code == 0
+    few = judge(audit_of([replace(each, drift=None) for each in clips]), codes_only=True)
+    assert (few.verdict, few.exit_code) == ("cannot judge", 1)
 
 
 def test_one_silent_clip_does_not_make_a_silent_shard() -> None:
     clips = clean_shard("shard", pool(), np.random.default_rng(7))
     clips[0] = replace(clips[0], scores=replace(clips[0].scores, silent_original=1.0))
-    assert judge(audit_of(clips), baseline()).verdict == "ok"
+    assert judged(clips, baseline_of(12)).verdict == "ok"
 
 
 def test_a_baseline_of_one_language_judges_that_language_by_itself() -> None:
     rng = np.random.default_rng(8)
-    known = shards(10, rng)
+    known = clustered_run(12, 0.1, rng)
     harder = [
-        replace(found, language="fr", scores=replace(found.scores, stoi=found.scores.stoi - 0.1))
-        for found in shards(10, rng)
-        if found.scores.stoi is not None
+        replace(each, shard=f"fr-{each.shard}", language="fr")
+        for each in changed(
+            clustered_run(12, 0.1, rng), lambda s: replace(s, stoi=(s.stoi or 0.0) - 0.3)
+        )
     ]
     both = make_baseline(audit_of([*known, *harder]))
-    assert alarm_rate(harder[:NUM_CLIPS], both) == 0
-    assert alarm_rate([replace(found, language="en") for found in harder[:NUM_CLIPS]], both) == 1
+    assert judged(harder[:NUM_CLIPS], both).verdict == "ok"
+    english = [replace(each, language="en") for each in harder[:NUM_CLIPS]]
+    assert judged(english, both).verdict == "unusual content"
 
 
-@pytest.mark.slow
-def test_ten_thousand_clean_shards_raise_fewer_than_one_alarm_in_a_hundred(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    rate = alarm_rate(shards(10_000, np.random.default_rng(9)), baseline())
-    with capsys.disabled():
-        print(f"\nfalse alarms: {100 * rate:.2f} % of 10,000 clean shards")
-    assert rate < 0.01
+def test_a_verdict_does_not_depend_on_the_hash_seed() -> None:
+    script = (
+        "import numpy as np\n"
+        "from dataclasses import replace\n"
+        "from pipeline.audit.judge.verdict import judge\n"
+        "from tests.support.audit_simulation import audit_of, clustered_run\n"
+        "clips = clustered_run(8, 0.3, np.random.default_rng(0))\n"
+        "mixed = [replace(c, language=('en', 'fr', 'de')[c.row % 3]) for c in clips]\n"
+        "for s in judge(audit_of(mixed)).shards:\n"
+        "    print(s.shard, [c.p_value for c in s.changes.values()])\n"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
+    assert b"0." in next(iter(told))

@@ -26,7 +26,8 @@ def coded(planting: plant.Plant, num_sampled: int = 20) -> Draw:
 
 def silent(rng: np.random.Generator) -> tuple[list[ClipFinding], TokenReport]:
     scores = Scores(silent_original=1.0, silent_reconstruction=1.0, level_original_db=-90.0)
-    tokens = replace(clean_tokens(plant.PLANTED), stuck_rows=1000)
+    stuck = {"stuck": tuple(range(1000))}
+    tokens = replace(clean_tokens(plant.PLANTED), stuck_rows=1000, flagged=stuck)
     return [clip(plant.PLANTED, number, scores) for number in range(20)], tokens
 
 
@@ -41,7 +42,7 @@ def missing_rows(rng: np.random.Generator) -> tuple[list[ClipFinding], TokenRepo
 
 
 FAULTS = {
-    "1 % of codes flipped": (coded(plant.each(plant.flip_one_percent)), "flipped bits", "drift"),
+    "1 % of codes flipped": (coded(plant.each(plant.flip_one_percent)), "scattered flips", "drift"),
     "codebooks 5-8 zeroed": (
         coded(plant.each(plant.zero_upper_codebooks)),
         "zeroed codebooks",

@@ -21,6 +21,7 @@ def make_finding(key: str = "a", **values: Any) -> ClipFinding:
         "num_frames": 56,
         "tar_offset": 1536,
         "tar_size": 9000,
+        "drawn": True,
         "sim_model": "campplus",
     }
     return ClipFinding(**(settings | values))

@@ -8,7 +8,9 @@ import torch
 
 from jobs.cli import run as xytok
 from pipeline.audit.findings import AuditFindings, Drift
-from pipeline.audit.judge.verdict import allowed_flip_rate, judge
+from pipeline.audit.judge.codes import allowed_flip_rate
+from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.judge.verdict import judge
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
 from pipeline.storage.client import Storage
@@ -33,7 +35,7 @@ def recorded(run):
 
 
 def audit(run, precision: str | None = "exact", **changes: object) -> AuditFindings:
-    settings = {"plan": SamplePlan(8), "precision": precision}
+    settings = {"plan": SamplePlan(8), "precision": precision, "groups": ("stoi",)}
     return audit_run(run, **(settings | changes))
 
 
@@ -69,26 +71,26 @@ def test_an_exact_run_records_no_rate_and_a_rerun_keeps_the_first(fast_run, tmp_
 
 def test_flips_at_the_recorded_rate_are_ok(fast_run):
     findings = audit(fast_run)
-    judged = judge(findings)
+    judged = judge(findings, codes_only=True)
     assert not findings.same_platform
     assert findings.expected_flip_rate == tuple(recorded(fast_run))
     assert sum(not drift.equal for drift in drifts(findings)) >= 3
-    assert judged.verdict == "ok"
-    assert "Codes were made with `fast`" in judged.notes[0]
-    assert "encoded again with `exact`" in judged.notes[0]
+    assert (judged.verdict, judged.codes_state) == ("ok", "equivalent")
+    (note,) = (note for note in judged.notes if "Codes were made with `fast`" in note)
+    assert "encoded again with `exact`" in note
 
 
 def test_flips_well_above_the_recorded_rate_are_drift(fast_run, tmp_path):
     run = copy_run(fast_run, tmp_path / "run")
     change_codes(run, flip(0.1))
-    (shard,) = judge(audit(run)).shards
+    (shard,) = judge(audit(run), codes_only=True).shards
     assert shard.verdict == "drift"
-    assert [fault.name for fault in shard.faults] == ["flipped bits"]
+    assert [fault.name for fault in shard.faults] == ["scattered flips"]
 
 
 def test_a_given_rate_goes_before_the_recorded_one(fast_run):
-    judged = judge(audit(fast_run, expected_flip_rate=0.00001))
-    assert judged.verdict == "drift"
+    findings = audit(fast_run, expected_flip_rate=0.00001)
+    assert allowed_flip_rate(findings, Thresholds()) == pytest.approx(0.00003)
 
 
 def test_the_same_precision_on_the_same_platform_allows_no_flip(fast_run):
@@ -99,8 +101,8 @@ def test_the_same_precision_on_the_same_platform_allows_no_flip(fast_run):
 
 
 def test_the_summary_has_the_expected_the_allowed_and_the_measured_rate(fast_run, tmp_path):
-    words = ["audit", str(fast_run), "--precision", "exact", "--metrics", "acoustics", "--quiet"]
-    words += ["--processes", "0", "--device", "cpu", "--output", str(tmp_path)]
+    words = ["audit", str(fast_run), "--precision", "exact", "--metrics", "stoi", "--quiet"]
+    words += ["--processes", "0", "--device", "cpu", "--output", str(tmp_path), "--codes-only"]
     assert xytok(words) == 0
     summary = json.loads((tmp_path / "summary.json").read_text())
     expected = np.mean(summary["expected_flip_rate"])

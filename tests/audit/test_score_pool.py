@@ -1,10 +1,12 @@
+import multiprocessing
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from pipeline.audit.metrics.score_pool import Pair, ScorePool
+from pipeline.audit.metrics.score_pool import Pair, ScorePool, _Processes
 from pipeline.audit.metrics.scores import score_pair
 from tests.support.speech_pairs import speech_pairs
 
@@ -30,6 +32,13 @@ def test_pool_gives_what_one_process_gives_and_survives_a_killed_process():
         assert scored[pair.tag].scores == alone.scores
 
 
+def test_processes_have_their_thread_limits_before_they_import_anything():
+    before = dict(os.environ)
+    with _Processes(1, mp_context=multiprocessing.get_context("spawn")) as processes:
+        assert processes.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+    assert dict(os.environ) == before
+
+
 def test_pool_draws_pairs_only_as_fast_as_it_scores():
     drawn = []
 
@@ -49,7 +58,7 @@ def test_pool_draws_pairs_only_as_fast_as_it_scores():
 # Nothing here keeps a process that imports this file from running it again.
 SCRIPT = """
 import numpy
-from pipeline.audit.metrics.score_pool import Pair, ScorePool
+from pipeline.audit.metrics.score_pool import Pair, ScorePool, _Processes
 print("started", flush=True)
 silence = numpy.zeros(16000, numpy.float32)
 with ScorePool(1, ("acoustics",)) as pool:

@@ -23,10 +23,10 @@ def test_a_flag_changes_its_limit_only() -> None:
 
 
 def test_all_wrong_limits_are_named_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["audit", "out", "--min-shift", "3", "--silent-share", "2"]) == 2
+    assert cli.run(["audit", "out", "--false-alarms", "3", "--max-flip-rate", "2"]) == 2
     said = capsys.readouterr().err
-    assert "--min-shift 3" in said
-    assert "--silent-share 2" in said
+    assert "--false-alarms 3" in said
+    assert "--max-flip-rate 2" in said
 
 
 def test_a_larger_effect_scale_asks_for_larger_effects() -> None:

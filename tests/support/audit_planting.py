@@ -8,9 +8,9 @@ from functools import cache
 import numpy as np
 import soundfile
 
-from pipeline.audit.drift.hypotheses import codes_of_another, explain
+from pipeline.audit.drift.hypotheses import explained
 from pipeline.audit.drift.reencode import compare_codes
-from pipeline.audit.findings import ClipFinding, Drift, Scores, TokenReport
+from pipeline.audit.findings import ClipFinding, Scores, TokenReport
 from pipeline.audit.judge.baseline import Baseline, make_baseline
 from pipeline.audit.judge.judgement import ShardVerdict
 from pipeline.audit.judge.verdict import judge
@@ -26,7 +26,7 @@ from tests.support.audit_simulation import (
 )
 from tests.support.shard_maker import read_members
 from xy_codec.audio import mono, resample
-from xy_codec.contract import Codec, Codes, Waveform
+from xy_codec.contract import Codec, Codes, Encoded, Waveform
 from xy_codec.fake import FakeCodec
 
 PLANTED = "Emilia/EN/EN-B000007.tar"
@@ -145,30 +145,12 @@ def measured(
         drift = compare_codes(row.codes, fresh, same_audio=row.same_audio, paired=Scores())
         if not drift.equal and tried < TRIED:
             tried += 1
-            drift = explained(drift, row, fresh, codec, number, stored, keys)
+            sampled = sampled_clip(row=int(number), encoded=Encoded(row.codes))
+            original = Original(sampled, row.payload, row.waveform, row.same_audio)
+            drift = explained(drift, original, fresh, codec, lambda: (stored, keys))
         scores = pool()[int(rng.integers(len(pool())))]
         findings.append(clip(PLANTED, int(number), scores, drift))
     return findings
-
-
-def explained(
-    drift: Drift,
-    row: Row,
-    fresh: Codes,
-    codec: Codec,
-    number: int,
-    stored: dict[int, Codes],
-    keys: dict[int, str],
-) -> Drift:
-    """As the audit does it: swapped rows first, then the hypotheses."""
-    if drift.constant_codebooks or drift.best_shift_frames:
-        return drift
-    original = Original(sampled_clip(), row.payload, row.waveform, row.same_audio)
-    found = codes_of_another(fresh, number, stored, keys)
-    found = found or explain(row.codes, fresh, original, codec)
-    if found is None:
-        return drift
-    return replace(drift, explained_by=found.name, explained_agreement=found.agreement)
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.audit.findings import (
+    METRICS,
     NO_DIFFERENCE,
     AuditFindings,
     ClipFinding,
@@ -70,6 +71,7 @@ def clip(shard: str, number: int, scores: Scores, drift: Drift | None = None) ->
         num_frames=100,
         tar_offset=0,
         tar_size=1,
+        drawn=True,
         sim_model="test",
         scores=scores,
         drift=drift or equal_codes(100),
@@ -93,6 +95,7 @@ def sampled_clip(**facts: Any) -> SampledClip:
         "num_frames": 1,
         "tar_offset": 0,
         "tar_size": 1,
+        "drawn": True,
         "audio_xxh64": 0,
     }
     return SampledClip(**made_up | facts)
@@ -104,6 +107,54 @@ def clean_shard(
     """A shard of clips drawn from the pool."""
     picks = rng.integers(0, len(scores), num_clips)
     return [clip(shard, number, scores[pick]) for number, pick in enumerate(picks)]
+
+
+@cache
+def _columns() -> tuple[tuple[str, ...], np.ndarray]:
+    """The metrics that every clip of the pool has, and their values, `[clips, metrics]`."""
+    names = [each.name for each in fields(Scores)]
+    have = [name for name in names if all(getattr(each, name) is not None for each in pool())]
+    values = [[getattr(each, name) for name in have] for each in pool()]
+    return tuple(have), np.array(values, dtype=np.float64)
+
+
+# The direction in which a metric is worse; those best at zero leave it upwards.
+_WORSE = {metric.name: -1.0 if metric.better == "higher" else 1.0 for metric in METRICS}
+_WORSE |= {metric.name: 0.0 for metric in METRICS if metric.better == "neutral"}
+_WORSE["dnsmos_original"] = -1.0
+
+
+def clustered_scores(
+    num_clips: int, icc: float, rng: np.random.Generator, shift: float = 0.0
+) -> list[Scores]:
+    """Scores of one shard whose clips resemble each other: `icc` of all variance is the shard's.
+
+    What a shard has of its own is drawn as normal, with the variances and correlations that clips
+    of the pool have. `shift` moves the shard to where it is worse, in standard deviations of the
+    mean of a shard of so many clips.
+    """
+    names, values = _columns()
+    centre = values.mean(axis=0)
+    scaled = values - centre
+    # A weighted sum of all clips has their covariance.
+    own = rng.normal(size=len(scaled)) @ scaled / np.sqrt(len(scaled))
+    drawn = scaled[rng.integers(0, len(scaled), num_clips)]
+    clips = centre + np.sqrt(1 - icc) * drawn + np.sqrt(icc) * own
+    if shift:
+        deviation = values.std(axis=0) * np.sqrt(icc + (1 - icc) / num_clips)
+        clips = clips + shift * deviation * np.array([_WORSE[name] for name in names])
+    return [Scores(**dict(zip(names, map(float, row), strict=True))) for row in clips]
+
+
+def clustered_run(
+    num_shards: int, icc: float, rng: np.random.Generator, num_clips: int = 20
+) -> list[ClipFinding]:
+    """The clips of a clean run, those of a shard alike."""
+    return [
+        clip(f"shard-{number:05d}", row, scores)
+        for number in range(num_shards)
+        for row, scores in enumerate(clustered_scores(num_clips, icc, rng))
+    ]
 
 
 def clean_tokens(shard: str, rows: int = 1000) -> TokenReport:

@@ -6,10 +6,12 @@ codes it gives agree with the stored ones clearly better than the fresh codes do
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from pipeline.audit.drift.reencode import Explanation, agreement
+from pipeline.audit.findings import Drift
 from pipeline.audit.sample.originals import Original
 from xy_codec.audio import mono, resample
 from xy_codec.contract import Codec, Codes, Waveform
@@ -36,6 +38,29 @@ def explain(stored: Codes, fresh: Codes, original: Original, codec: Codec) -> Ex
     if 1 - agreements[best] > min(_LEFT_OVER * unexplained, 1 - _AT_LEAST):
         return None
     return Explanation(list(variants)[best], agreements[best])
+
+
+def explained(
+    drift: Drift,
+    original: Original,
+    fresh: Codes,
+    codec: Codec,
+    others: Callable[[], tuple[Mapping[int, Codes], Mapping[int, str]]],
+) -> Drift:
+    """The drift of a clip with the hypothesis that explains it, where one does.
+
+    Args:
+        others: codes and keys of rows of the same part, by row; asked only when they are needed.
+    """
+    if drift.constant_codebooks or drift.best_shift_frames:
+        return drift
+    if not any(drift.differing_codes) and drift.stored_frames == drift.fresh_frames:
+        return replace(drift, explained_by="other side values", explained_agreement=1.0)
+    found = codes_of_another(fresh, original.clip.row, *others())
+    found = found or explain(original.clip.encoded.codes, fresh, original, codec)
+    if found is None:
+        return drift
+    return replace(drift, explained_by=found.name, explained_agreement=found.agreement)
 
 
 def codes_of_another(

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from pipeline.audit.drift.hypotheses import codes_of_another, explain
-from pipeline.audit.drift.reencode import MAX_SHIFT_SECONDS, Explanation, compare_codes, side_error
+from pipeline.audit.drift.hypotheses import explained
+from pipeline.audit.drift.reencode import MAX_SHIFT_SECONDS, compare_codes, side_error
 from pipeline.audit.findings import Drift
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.scores import RATE_HZ
@@ -90,7 +91,7 @@ class ShardAudit:
     def _drifts(
         self, source: ShardSource, fresh: Mapping[int, Encoded]
     ) -> Iterator[tuple[int, Drift]]:
-        explained = 0
+        tried = 0
         for index, (codes, side) in fresh.items():
             original = source.originals[index]
             stored = original.clip.encoded
@@ -101,23 +102,11 @@ class ShardAudit:
                 side_error=side_error(stored.side, side),
                 same_audio=original.same_audio,
             )
-            if not drift.equal and explained < _MAX_EXPLAINED:
-                explained += 1
-                drift = self._explained(drift, source, original, codes)
+            if not drift.equal and tried < _MAX_EXPLAINED:
+                tried += 1
+                others = partial(_near_rows, source, original, codes)
+                drift = explained(drift, original, codes, self._codec, others)
             yield index, drift
-
-    def _explained(
-        self, drift: Drift, source: ShardSource, original: Original, fresh: Codes
-    ) -> Drift:
-        if drift.constant_codebooks or drift.best_shift_frames:
-            return drift
-        if not any(drift.differing_codes) and drift.stored_frames == drift.fresh_frames:
-            return replace(drift, explained_by="other side values", explained_agreement=1.0)
-        found = _swapped(source, original, fresh)
-        found = found or explain(original.clip.encoded.codes, fresh, original, self._codec)
-        if found is None:
-            return drift
-        return replace(drift, explained_by=found.name, explained_agreement=found.agreement)
 
     def _decode(
         self,
@@ -196,13 +185,14 @@ class ShardAudit:
         )
 
 
-def _swapped(source: ShardSource, original: Original, fresh: Codes) -> Explanation | None:
-    """The row of the same part that holds what this clip should have."""
+def _near_rows(
+    source: ShardSource, original: Original, fresh: Codes
+) -> tuple[dict[int, Codes], dict[int, str]]:
+    """The other rows of the part that are as long as this clip should be."""
     if source.part is None:
-        return None
+        return {}, {}
     table = source.part.columns_without_codes()
     frames = np.asarray(table.column("num_frames"))
     near = np.flatnonzero(abs(frames - fresh.shape[1]) <= 1)
     others = source.part.codes_of([int(row) for row in near if row != original.clip.row])
-    keys = {row: str(table.column("key")[row]) for row in others}
-    return codes_of_another(fresh, original.clip.row, others, keys)
+    return others, {row: str(table.column("key")[row]) for row in others}

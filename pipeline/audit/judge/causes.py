@@ -74,7 +74,7 @@ def cause_of(drift: Drift, allowed_rate: float = 0.0) -> str | None:
     if drift.best_shift_frames:
         return "shifted offset"
     if _is_scattered(drift):
-        return "flipped bits"
+        return "scattered flips"
     if _first_agreement(drift) < _UNRELATED_AGREEMENT:
         return "unrelated"
     return "changed audio"
@@ -183,7 +183,7 @@ def _detail(name: str, drifts: Sequence[Drift]) -> str:
         if not all(map(math.isfinite, errors)):
             return "side values that are not the codec's: their number, or a value, is wrong"
         return f"side values differ by up to {max(errors):.3g}"
-    if name == "flipped bits":
+    if name == "scattered flips":
         bits = sum(drift.one_bit_flips for drift in drifts)
         codes = sum(sum(drift.differing_codes) for drift in drifts)
         return f"{bits} of {codes} differ by a single bit"

@@ -1,20 +1,30 @@
 """Two runs or two checkpoints on the same clips: paired differences of every metric, B minus A."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding
-from pipeline.audit.judge.intervals import Interval, Values, mean_interval
-from pipeline.audit.judge.judgement import PairedChange
-from pipeline.audit.judge.significance import holm, paired_test
+from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding, Metric
+from pipeline.audit.judge.inference import (
+    LEVEL,
+    Interval,
+    Values,
+    holm,
+    mean_interval,
+    paired_test,
+    quantile_above,
+)
+from pipeline.audit.judge.reference import FEW_SHARDS
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.errors import UsageError
 
-Winner = Literal["A", "B", "neither"]
-_BETTER = {metric.name: metric.better for metric in METRICS}
+Winner = Literal["A", "B", "equivalent", "unclear", "not judged"]
+# On the same clips a third of what matters between shards is already plain.
+_MARGIN_SHARE = 1 / 3
+# The level of each of the two one-sided tests of equivalence.
+_EQUIVALENCE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +42,19 @@ class ClipPair:
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
-    """One metric on both sides, and which side is better beyond chance and by what matters."""
+    """One metric on both sides, and which side is better beyond chance and by what matters.
+
+    `gain` is how much better B is, clip by clip: for a metric that is best at zero, how much nearer
+    it is. It is what is tested and what is held against `margin`. `difference` is B minus A.
+    """
 
     metric: str
     mean_a: Interval
     mean_b: Interval
-    change: PairedChange
+    difference: Interval
+    gain: Interval
+    margin: float | None
+    p_value: float
     adjusted_p: float
     winner: Winner
 
@@ -57,9 +74,8 @@ class Comparison:
 
     @property
     def too_few(self) -> bool:
-        """Whether so few clips were paired that no difference at all could be told from chance."""
-        judged = sum(_is_judged(name, self.thresholds) for name in self.metrics)
-        return 2.0 ** (1 - len(self.pairs)) * judged > self.thresholds.false_alarms
+        """Whether fewer clips were paired than a verdict needs."""
+        return len(self.pairs) < self.thresholds.min_clips
 
     @property
     def winners(self) -> tuple[tuple[str, Winner], ...]:
@@ -67,8 +83,19 @@ class Comparison:
         return tuple(
             (name, result.winner)
             for name, result in self.metrics.items()
-            if result.winner != "neither"
+            if result.winner in ("A", "B")
         )
+
+    @property
+    def unclear(self) -> tuple[str, ...]:
+        """Metrics in which neither a difference nor its absence was shown."""
+        found = self.metrics.items()
+        return tuple(name for name, result in found if result.winner == "unclear")
+
+    @property
+    def num_shards(self) -> int:
+        """The shards that the pairs are from."""
+        return len({pair.a.shard for pair in self.pairs})
 
 
 def compare(a: AuditFindings, b: AuditFindings, thresholds: Thresholds | None = None) -> Comparison:
@@ -103,47 +130,55 @@ def paired_values(pairs: Sequence[ClipPair], metric: str) -> tuple[Values, Value
 
 
 def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, MetricComparison]:
-    found = {}
+    found: dict[str, MetricComparison] = {}
     for metric in METRICS:
         left, right = paired_values(pairs, metric.name)
-        if len(left):
-            found[metric.name] = (left, right, paired_test(right - left))
-    judged = [name for name in found if _is_judged(name, thresholds)]
-    adjusted = holm(np.array([found[name][2] for name in judged]))
-    corrections = dict(zip(judged, adjusted, strict=True))
-    compared = {}
-    for name, (left, right, p_value) in found.items():
-        corrected = corrections.get(name, 1.0)
-        change = PairedChange(name, mean_interval(right - left), p_value)
-        compared[name] = MetricComparison(
-            metric=name,
+        if not len(left):
+            continue
+        minimum = thresholds.minimum_effect(metric.name)
+        judged = minimum is not None and metric.better != "neutral"
+        units = _units(pairs, metric)
+        found[metric.name] = MetricComparison(
+            metric=metric.name,
             mean_a=mean_interval(left),
             mean_b=mean_interval(right),
-            change=change,
-            adjusted_p=float(corrected),
-            winner=_winner(name, left, right, float(corrected), thresholds),
+            difference=mean_interval(right - left),
+            gain=mean_interval(units),
+            margin=minimum * _MARGIN_SHARE if minimum is not None and judged else None,
+            p_value=paired_test(units),
+            adjusted_p=1.0,
+            winner="not judged",
         )
-    return compared
+    judged_names = [name for name, result in found.items() if result.margin is not None]
+    adjusted = holm(np.array([found[name].p_value for name in judged_names]))
+    for name, corrected in zip(judged_names, adjusted, strict=True):
+        result = replace(found[name], adjusted_p=float(corrected))
+        found[name] = replace(result, winner=_winner(result, thresholds))
+    return found
 
 
-def _is_judged(metric: str, thresholds: Thresholds) -> bool:
-    return _BETTER[metric] != "neutral" and thresholds.minimum_effect(metric) is not None
+def _units(pairs: Sequence[ClipPair], metric: Metric) -> Values:
+    """How much better B is: of every clip, or where there are enough shards, of every shard."""
+    gains: dict[str, list[float]] = {}
+    for pair in pairs:
+        if pair.difference(metric.name) is not None:
+            sides = [getattr(side.scores, metric.name) for side in (pair.a, pair.b)]
+            left, right = metric.size(np.array(sides, dtype=np.float64))
+            gain = right - left if metric.better == "higher" else left - right
+            gains.setdefault(pair.a.shard, []).append(float(gain))
+    if len(gains) >= FEW_SHARDS:
+        return np.array([np.mean(values) for values in gains.values()])
+    return np.array([gain for values in gains.values() for gain in values])
 
 
-def _winner(
-    metric: str, left: Values, right: Values, adjusted_p: float, thresholds: Thresholds
-) -> Winner:
-    minimum = thresholds.minimum_effect(metric)
-    better = _BETTER[metric]
-    if minimum is None or better == "neutral" or adjusted_p > thresholds.false_alarms:
-        return "neither"
-    # Of a metric that is best at zero, the side nearer to zero is better.
-    gain = {
-        "higher": float((right - left).mean()),
-        "lower": float((left - right).mean()),
-        "zero": float((np.abs(left) - np.abs(right)).mean()),
-    }[better]
-    # On the same clips a third of what matters between shards is already plain.
-    if abs(gain) < minimum / 3:
-        return "neither"
-    return "B" if gain > 0 else "A"
+def _winner(result: MetricComparison, thresholds: Thresholds) -> Winner:
+    margin, gain = result.margin or 0.0, result.gain
+    if abs(gain.estimate) >= margin and result.adjusted_p <= thresholds.false_alarms:
+        return "B" if gain.estimate > 0 else "A"
+    if not gain.is_known:
+        return "unclear"
+    # The interval of two one-sided tests is narrower than the one of 95 %.
+    freedom = gain.num_values - 1
+    ratio = quantile_above(_EQUIVALENCE, freedom) / quantile_above((1 - LEVEL) / 2, freedom)
+    half = (gain.high - gain.estimate) * ratio
+    return "equivalent" if abs(gain.estimate) + half <= margin else "unclear"

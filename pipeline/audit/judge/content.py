@@ -1,204 +1,229 @@
-"""How good the data is through this codec: every shard and group against a reference, unpaired.
+"""How good the data is through this codec: shards and groups against a reference, unpaired.
 
-Each clip is ranked among the clips of its own corpus and language, so a shard of mixed languages is
-judged fairly; a metric is unusual when it is worse than the reference by the test, corrected for
-everything tested together, and by a distance worth telling.
+A shard is compared with other shards by its means, clips of each language with shards of that
+language. A metric is unusual when it is worse by a distance worth telling and beyond chance, with
+one correction over everything that is tested in an audit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.audit.findings import METRICS, Better, ClipFinding
-from pipeline.audit.judge.baseline import WHOLE, Baseline, Group, Reference, by_shard, references_of
-from pipeline.audit.judge.intervals import Values, mean_interval
-from pipeline.audit.judge.judgement import Change
-from pipeline.audit.judge.significance import (
-    RankTest,
-    benjamini_hochberg,
+from pipeline.audit.findings import METRICS, Better, ClipFinding, Metric
+from pipeline.audit.judge.baseline import Baseline
+from pipeline.audit.judge.inference import (
+    Prediction,
+    Sample,
+    Spread,
+    Values,
+    clustered_interval,
     holm,
-    rank_test,
-    ranks_in,
+    mean_interval,
+    predict,
+    predict_many,
 )
-from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.judge.judgement import Change
+from pipeline.audit.judge.reference import ClipColumns, Group, References, by_shard, finite_values
+from pipeline.audit.judge.thresholds import SILENT_SHARE, Thresholds
 
 Changes = dict[str, Change]
-_JUDGED_NEUTRAL: Mapping[str, Better] = {
-    "dnsmos_original": "higher",
-    "dnsmos_p808_original": "higher",
-}
-_METRICS = {metric.name: metric for metric in METRICS}
+_JUDGED_NEUTRAL: Mapping[str, Better] = {"dnsmos_original": "higher"}
 _BETTER = {metric.name: _JUDGED_NEUTRAL.get(metric.name, metric.better) for metric in METRICS}
-# Of few shards little is known of how much good ones differ, and no test gets far. A shard that
-# lies below nearly all of a given baseline, by several times what matters, needs none.
-_EXTREME_SHIFT, _EXTREME_EFFECTS = 0.9, 3.0
-# With more shards than this a shard's own clips hardly move the run it is compared with.
-_LEAVE_OUT_SHARDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ContentChanges:
+    """What was measured and tested of every shard and every group."""
+
+    shards: Mapping[str, Changes]
+    groups: Mapping[str, Changes]
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """Where one metric of some clips stands in their references; sizes of those best at zero."""
+    """One metric of some clips against their reference, on the scale of the test and as read."""
 
-    test: RankTest
-    mean: float
-    reference_mean: float
-    signed_reference_mean: float
+    tested: Prediction
+    plain: Prediction
+    expected: float
 
 
-def shard_changes(
-    clips: Sequence[ClipFinding], baseline: Baseline | None, thresholds: Thresholds
-) -> dict[str, Changes]:
-    """Every metric of every shard against the baseline, or against the run's other shards."""
-    shards = by_shard(clips)
+def content_changes(
+    clips: Sequence[ClipFinding],
+    groups: Mapping[str, Sequence[ClipFinding]],
+    judged: Collection[str],
+    baseline: Baseline | None,
+    thresholds: Thresholds,
+) -> ContentChanges:
+    """Every metric of every shard against the baseline or the other shards, of groups against it.
+
+    Args:
+        groups: named sets of clips, such as the whole run or a language.
+        judged: which of them are tested; the others are measured only.
+    """
     # A shard of silence says nothing of how speech should sound, and would make speech stand out.
-    heard = [
-        clip for clip in clips if (clip.scores.silent_original or 0) <= thresholds.silent_share
-    ]
-    run = baseline or (_other_clips(heard, None) if len(shards) > _LEAVE_OUT_SHARDS else None)
-    changes = {}
-    for shard, members in shards.items():
-        reference = run or _other_clips(heard, shard)
-        tested = len(members) >= thresholds.min_clips
-        changes[shard] = group_changes(members, reference if tested else None)
-    return _corrected(changes, thresholds, benjamini_hochberg, baseline is not None)
-
-
-def _other_clips(clips: Sequence[ClipFinding], shard: str | None) -> Baseline | None:
-    others = [clip for clip in clips if clip.shard != shard]
-    if len(others) < 2:
-        return None
-    return Baseline("this run", others[0].sim_model, "", references_of(others))
-
-
-def run_changes(
-    groups: Mapping[str, Sequence[ClipFinding]], baseline: Baseline | None, thresholds: Thresholds
-) -> dict[str, Changes]:
-    """Every metric of the whole run, a corpus or a language against the baseline, if any."""
-    changes = {
-        name: group_changes(
-            members, baseline if len(members) >= thresholds.min_clips else None, spread=False
+    heard = [clip for clip in clips if (clip.scores.silent_original or 0) <= SILENT_SHARE]
+    references: References = baseline.reference if baseline else ClipColumns(heard).reference
+    own_model = baseline is None or not clips or clips[0].sim_model == baseline.sim_model
+    shards = {
+        shard: _shard_changes(shard, members, references, own_model, thresholds)
+        for shard, members in sorted(by_shard(clips).items())
+    }
+    found = {
+        name: _group_changes(
+            members, references if baseline and name in judged else None, own_model, thresholds
         )
         for name, members in groups.items()
     }
-    return _corrected(changes, thresholds, holm, baseline is not None)
+    return _corrected(ContentChanges(shards, found), thresholds)
 
 
-def group_changes(
-    clips: Sequence[ClipFinding], baseline: Baseline | None, spread: bool = True
+def _shard_changes(
+    shard: str,
+    clips: Sequence[ClipFinding],
+    references: References,
+    own_model: bool,
+    thresholds: Thresholds,
 ) -> Changes:
-    """Every metric some of `clips` have, with its mean and, against a baseline, its raw test."""
     changes = {}
-    groups = [baseline.group_of(clip) for clip in clips] if baseline else []
     for metric in METRICS:
-        values, positions = _column(clips, metric.name)
+        values = finite_values(clips, metric.name)
         if not len(values):
             continue
         change = Change(metric.name, mean_interval(values))
-        same_model = (
-            metric.name != "sim" or not baseline or clips[0].sim_model == baseline.sim_model
-        )
-        if baseline and same_model:
-            own = [groups[position] for position in positions]
-            standing = _standing(values, own, metric.name, baseline, spread)
-            change = _compared(change, standing) if standing else change
+        if metric.name == "sim" and not own_model:
+            change = replace(change, unjudged="the baseline has another speaker model")
+        elif thresholds.minimum_effect(metric.name) is not None:
+            change = _tested(change, shard, clips, metric, references, thresholds)
         changes[metric.name] = change
     return changes
 
 
-def _column(clips: Sequence[ClipFinding], metric: str) -> tuple[Values, list[int]]:
-    found = [
-        (value, position)
-        for position, clip in enumerate(clips)
-        if (value := getattr(clip.scores, metric)) is not None and value == value
-    ]
-    return np.array([value for value, _ in found]), [position for _, position in found]
+def _tested(
+    change: Change,
+    shard: str,
+    clips: Sequence[ClipFinding],
+    metric: Metric,
+    references: References,
+    thresholds: Thresholds,
+) -> Change:
+    standing, count = _standing(shard, clips, metric, references)
+    if standing is None:
+        language = clips[0].language
+        of = f" of language `{language}`" if language else ""
+        return replace(change, unjudged=f"fewer than 3 shards{of} to compare with")
+    if count < thresholds.min_clips:
+        return replace(change, unjudged=f"{count} values, fewer than {thresholds.min_clips}")
+    return _compared(change, standing, count)
 
 
 def _standing(
-    values: Values, groups: Sequence[Group], metric: str, baseline: Baseline, spread: bool
-) -> _Standing | None:
-    whole = baseline.reference(WHOLE, metric)
-    if whole is None:
-        return None
-    values = _METRICS[metric].size(values)
-    ranks, expected, signed = (np.empty(len(values)) for _ in range(3))
-    smallest, between = whole.num_clips, whole.spread
-    for group in set(groups):
-        reference = baseline.reference(group, metric) or whole
-        inside = np.array([own == group for own in groups], dtype=np.bool_)
-        sizes, mean_size = _sizes(reference, metric)
-        ranks[inside] = ranks_in(values[inside], sizes)
-        signed[inside] = reference.mean
-        expected[inside] = mean_size
-        smallest = min(smallest, reference.num_clips)
-        if reference.spread.num_shards >= 3:
-            between = reference.spread
-    test = rank_test(ranks, smallest, between if spread else None)
-    return _Standing(test, float(values.mean()), float(expected.mean()), float(signed.mean()))
+    shard: str, clips: Sequence[ClipFinding], metric: Metric, references: References
+) -> tuple[_Standing | None, int]:
+    """One metric of a shard's clips, each language against its own; and how many values."""
+    members: dict[Group, list[ClipFinding]] = {}
+    for clip in clips:
+        members.setdefault((clip.corpus, clip.language), []).append(clip)
+    tested: list[tuple[Sample, Spread]] = []
+    plain: list[tuple[Sample, Spread]] = []
+    for group in sorted(members, key=lambda each: (each[0] or "", each[1] or "")):
+        values = finite_values(members[group], metric.name)
+        reference = references(group, metric.name, shard) if len(values) else None
+        if reference is not None:
+            tested.append((_sample(metric.tested(values)), reference.tested))
+            plain.append((_sample(values), reference.plain))
+    count = sum(sample.num_values for sample, _ in plain)
+    if not count:
+        return None, 0
+    expected = sum(sample.num_values * spread.mean for sample, spread in plain) / count
+    return _Standing(predict(tested), predict(plain), expected), count
 
 
-def _sizes(reference: Reference, metric: str) -> tuple[Values, float]:
-    """What a reference compares: its values and their mean, or their sizes where zero is best."""
-    if _METRICS[metric].better != "zero":
-        return reference.values, reference.mean
-    sizes = np.sort(_METRICS[metric].size(reference.values))
-    return sizes, float(sizes.mean())
+def _sample(values: Values) -> Sample:
+    variance = float(values.var(ddof=1)) if len(values) > 1 else 0.0
+    return Sample(float(values.mean()), variance, len(values))
 
 
-def _compared(change: Change, standing: _Standing) -> Change:
-    better = _BETTER[change.metric]
-    lower, higher = standing.test.p_lower, standing.test.p_higher
-    p_values = {"higher": lower, "lower": higher, "zero": higher}
-    sign = -1 if better == "higher" else 1
-    return replace(
-        change,
-        reference_mean=standing.signed_reference_mean,
-        difference=change.mean.moved(-standing.signed_reference_mean),
-        shift=2 * standing.test.rank - 1,
-        worse_by=sign * (standing.mean - standing.reference_mean),
-        p_value=p_values.get(better),
-    )
-
-
-def _corrected(
-    changes: dict[str, Changes],
+def _group_changes(
+    clips: Sequence[ClipFinding],
+    references: References | None,
+    own_model: bool,
     thresholds: Thresholds,
-    correction: Callable[[Values], Values],
-    has_baseline: bool,
-) -> dict[str, Changes]:
-    tests = [
-        (name, metric)
-        for name, group in changes.items()
-        for metric, change in group.items()
-        if change.p_value is not None and thresholds.minimum_effect(metric) is not None
-    ]
-    if not tests:
-        return changes
-    raw = np.array([changes[name][metric].p_value for name, metric in tests], dtype=np.float64)
-    for (name, metric), adjusted in zip(tests, correction(raw), strict=True):
-        change = replace(changes[name][metric], adjusted_p=float(adjusted))
-        unusual = _is_unusual(change, thresholds) or (
-            has_baseline and _is_extreme(change, thresholds)
-        )
-        changes[name][metric] = replace(change, unusual=unusual)
+) -> Changes:
+    shards = sorted(by_shard(clips).items())
+    changes = {}
+    for metric in METRICS:
+        found = [finite_values(members, metric.name) for _, members in shards]
+        means = np.array([values.mean() for values in found if len(values)])
+        if not len(means):
+            continue
+        count = sum(map(len, found))
+        change = Change(metric.name, clustered_interval(means, count))
+        if references and (own_model or metric.name != "sim"):
+            standings = [_standing(name, members, metric, references) for name, members in shards]
+            known = [
+                standing
+                for standing, values in standings
+                if standing and values >= thresholds.min_clips
+            ]
+            if known:
+                together = _Standing(
+                    predict_many([each.tested for each in known]),
+                    predict_many([each.plain for each in known]),
+                    float(np.mean([each.expected for each in known])),
+                )
+                change = _compared(change, together, count)
+                # A group of one shard is that shard, which is tested already.
+                change = change if len(known) > 1 else replace(change, p_value=None)
+        changes[metric.name] = change
     return changes
 
 
-def _is_unusual(change: Change, thresholds: Thresholds) -> bool:
-    is_significant = (change.adjusted_p or 0.0) <= thresholds.false_alarms
-    return is_significant and _is_worse(change, thresholds, thresholds.min_shift, 1.0)
+def _compared(change: Change, standing: _Standing, num_values: int) -> Change:
+    better = _BETTER[change.metric]
+    tested, plain = standing.tested, standing.plain
+    metric = next(each for each in METRICS if each.name == change.metric)
+    p_values = {
+        "higher": tested.p_lower,
+        "lower": tested.p_higher,
+        "zero": min(1.0, 2 * min(tested.p_lower, tested.p_higher)),
+    }
+    worse_by = plain.difference
+    if better == "zero":
+        before, now = metric.size(np.array([standing.expected, standing.expected + worse_by]))
+        worse_by = float(now - before)
+    return replace(
+        change,
+        reference_mean=standing.expected,
+        num_reference_shards=tested.num_shards,
+        difference=plain.interval(num_values),
+        worse_by=-worse_by if better == "higher" else worse_by,
+        p_value=p_values.get(better),
+        tested=None if metric.is_skewed else tested,
+    )
 
 
-def _is_extreme(change: Change, thresholds: Thresholds) -> bool:
-    shift = max(_EXTREME_SHIFT, thresholds.min_shift)
-    return _is_worse(change, thresholds, shift, _EXTREME_EFFECTS)
-
-
-def _is_worse(change: Change, thresholds: Thresholds, min_shift: float, effects: float) -> bool:
-    minimum = thresholds.minimum_effect(change.metric)
-    if minimum is None or change.worse_by is None or change.shift is None:
-        return False
-    shift = -change.shift if _BETTER[change.metric] == "higher" else change.shift
-    return change.worse_by >= effects * minimum and shift >= min_shift
+def _corrected(found: ContentChanges, thresholds: Thresholds) -> ContentChanges:
+    """One family: all metrics of all shards and groups that were tested."""
+    tests = [
+        (changes, metric)
+        for changes in (*found.shards.values(), *found.groups.values())
+        for metric, change in changes.items()
+        if change.p_value is not None and thresholds.minimum_effect(metric) is not None
+    ]
+    if not tests:
+        return found
+    raw = np.array([changes[metric].p_value for changes, metric in tests], dtype=np.float64)
+    tail = thresholds.false_alarms / len(tests)
+    for (changes, metric), adjusted in zip(tests, holm(raw), strict=True):
+        change, minimum = changes[metric], thresholds.minimum_effect(metric) or 0.0
+        is_worse = (change.worse_by or 0.0) >= minimum
+        smallest = max(minimum, change.tested.half_width(tail)) if change.tested else None
+        changes[metric] = replace(
+            change,
+            adjusted_p=float(adjusted),
+            unusual=bool(adjusted <= thresholds.false_alarms) and is_worse,
+            smallest_found=smallest,
+        )
+    return found

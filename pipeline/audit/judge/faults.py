@@ -80,10 +80,12 @@ _KINDS = (
         f"{_REDO}; alignments of text and audio would be off by the shift.",
     ),
     FaultKind(
-        "flipped bits",
+        "scattered flips",
         "drift",
-        "Single codes differ here and there, in all codebooks alike: damage in storage or copying.",
-        f"Check disks, memory and copies, then verify checksums. {_REDO}.",
+        "Single codes differ here and there, in all codebooks alike.",
+        "Where a part has another checksum than its manifest says, that is listed as damage. Where "
+        "it has not, the codes were so when they were written: compare the versions of torch and "
+        f"the machines. {_REDO}.",
     ),
     FaultKind(
         "other side values",

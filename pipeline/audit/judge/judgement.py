@@ -1,16 +1,17 @@
 """The words of a verdict: what judging hands to the summary, the report and the exit code."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.audit.judge.intervals import Interval
+from pipeline.audit.judge.inference import Interval, Prediction
 from pipeline.audit.judge.thresholds import Thresholds
 
-Verdict = Literal["ok", "unusual content", "too few clips", "drift", "broken"]
+Verdict = Literal["ok", "cannot judge", "unusual content", "drift", "broken"]
+CodesState = Literal["equal", "equivalent", "drifted", "cannot judge"]
 Level = Literal["run", "corpus", "language", "DNSMOS"]
 # From harmless to worst; a run is as bad as its worst shard.
-VERDICTS: tuple[Verdict, ...] = ("ok", "too few clips", "unusual content", "drift", "broken")
+VERDICTS: tuple[Verdict, ...] = ("ok", "cannot judge", "unusual content", "drift", "broken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,38 +28,60 @@ class Fault:
 class Change:
     """One metric of a shard or group: its mean, and how it stands against the reference.
 
-    `shift` is Cliff's delta against the reference, -1 (all below) to 1 (all above), and `worse_by`
-    the difference in the direction that is worse; of a metric that is best at zero, both of its
-    size. `adjusted_p` is corrected for all metrics and all shards (or groups) judged together.
+    `worse_by` is the difference in the direction that is worse, of the sizes where zero is best;
+    `smallest_found` is how large it had to be. `adjusted_p` is corrected for all metrics of all
+    shards and groups judged together. `unjudged` says why a metric that judges was not tested.
     """
 
     metric: str
     mean: Interval
     reference_mean: float | None = None
+    num_reference_shards: int = 0
     difference: Interval | None = None
-    shift: float | None = None
     worse_by: float | None = None
+    smallest_found: float | None = None
     p_value: float | None = None
     adjusted_p: float | None = None
     unusual: bool = False
+    unjudged: str | None = None
+    tested: Prediction | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PairedChange:
-    """One metric of stored codes minus fresh codes (or of A minus B) on the same clips."""
+    """One metric of stored codes minus fresh codes on the same clips, equal codes counting 0.
+
+    `p_value` is the chance of such a loss if the true one were no more than `margin`, `adjusted_p`
+    the same corrected for all shards. `unmeasured` clips differ and have no figure.
+    """
 
     metric: str
     difference: Interval
     p_value: float
+    adjusted_p: float
+    margin: float
+    unmeasured: int
+    state: CodesState
 
 
 @dataclass(frozen=True, slots=True)
 class ShardVerdict:
-    """What the audit says about one shard."""
+    """What the audit says about one shard.
+
+    `codes` and `content` answer the two questions apart, `verdict` is the worse of both; `doubts`
+    say why one cannot be answered. With no bad clip in the sample, up to `unseen_share` of the
+    shard's clips may still be bad. `odd_clips` are named, whatever the verdict.
+    """
 
     shard: str
     verdict: Verdict
+    codes: Verdict
+    codes_state: CodesState
+    content: Verdict
     faults: tuple[Fault, ...]
+    doubts: tuple[str, ...]
+    odd_clips: tuple[str, ...]
+    unseen_share: float
     num_clips: int
     num_compared: int
     num_differing: int
@@ -85,7 +108,11 @@ class GroupVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The whole verdict of one audit; `unread` are the shards whose tar could not be looked at."""
+    """The whole verdict of one audit.
+
+    `unread` are the shards whose tar could not be looked at, `doubts` why the run as a whole cannot
+    be judged. With `codes_only` the sound was not asked for: it is shown, and judges nothing.
+    """
 
     verdict: Verdict
     shards: tuple[ShardVerdict, ...]
@@ -95,20 +122,26 @@ class Judgement:
     missing: Mapping[str, Mapping[str, int]]
     notes: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    codes_only: bool = False
+    unseen_share: float = 1.0
+    codes_state: CodesState = "cannot judge"
+    paired: Mapping[str, PairedChange] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing was found, 1 with findings; a small sample alone is no finding.
-
-        Originals that cannot be read are one: what was asked for was not measured.
-        """
-        return 0 if self.verdict in ("ok", "too few clips") and not self.unread else 1
+        """0 when all that was asked for was judged and nothing was found, else 1."""
+        return 0 if self.verdict == "ok" else 1
 
     @property
-    def sounds_poor(self) -> bool:
-        """Whether speech is hardly intelligible after the codec, whatever it is compared with."""
-        stoi = self.run_changes.get("stoi")
-        return stoi is not None and stoi.mean.high < self.thresholds.poor_stoi
+    def codes(self) -> Verdict:
+        """The answer to the first question: are these the codes of this codec for this audio?"""
+        return worst([shard.codes for shard in self.shards])
+
+    @property
+    def content(self) -> Verdict:
+        """The answer to the second: is the data as good through this codec as its reference?"""
+        return worst([shard.content for shard in self.shards])
 
     @property
     def has_baseline(self) -> bool:
@@ -123,3 +156,8 @@ class Judgement:
     def count(self, verdict: Verdict) -> int:
         """Shards with that verdict."""
         return sum(shard.verdict == verdict for shard in self.shards)
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The worst of several verdicts; `ok` of none."""
+    return max(verdicts, key=VERDICTS.index, default="ok")

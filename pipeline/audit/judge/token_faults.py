@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.audit.findings import TokenReport
 from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.judgement import Fault
-from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.judge.thresholds import DUPLICATE_SHARE, STUCK_SHARE
 
 # A codebook that spends this share of a shard's frames on one entry says nothing any more.
 _ZEROED_SHARE = 0.99
@@ -27,13 +27,11 @@ def usual_top_shares(reports: Sequence[TokenReport]) -> NDArray[np.float64]:
     return np.median(shares, axis=0) if shares else np.zeros(0)
 
 
-def token_faults(
-    report: TokenReport, usual: NDArray[np.float64], thresholds: Thresholds
-) -> tuple[Fault, ...]:
+def token_faults(report: TokenReport, usual: NDArray[np.float64]) -> tuple[Fault, ...]:
     """The faults of one shard's tokens, worst first; `usual` holds the run's usual top shares."""
     found = [*_row_faults(report), *_source_faults(report), *_zeroed(report, usual)]
     rows = max(report.rows, 1)
-    if report.stuck_rows / rows > thresholds.stuck_share:
+    if report.stuck_rows / rows > STUCK_SHARE:
         found.append(
             fault(
                 "stuck frames",
@@ -43,7 +41,7 @@ def token_faults(
             )
         )
     duplicates = max(report.duplicate_key_rows, report.duplicate_audio_rows)
-    if duplicates / rows > thresholds.duplicate_share:
+    if duplicates / rows > DUPLICATE_SHARE:
         evidence = (
             f"{report.duplicate_audio_rows:,} rows repeat audio{_twin(report)}, "
             f"{report.duplicate_key_rows:,} repeat a key, of {report.rows:,}"

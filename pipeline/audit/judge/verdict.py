@@ -3,40 +3,39 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from pipeline.audit.findings import (
-    METRIC_NAMES,
     METRICS,
-    SIDE_ROUNDING,
     AuditFindings,
     ClipFinding,
-    Scores,
+    TokenReport,
 )
-from pipeline.audit.judge.baseline import Baseline, by_shard
-from pipeline.audit.judge.causes import drift_faults, flip_rate, flip_rates
-from pipeline.audit.judge.content import Changes, run_changes, shard_changes
+from pipeline.audit.judge.baseline import Baseline
+from pipeline.audit.judge.causes import flip_rates
+from pipeline.audit.judge.codes import CodesJudgement, allowed_flip_rate, judge_codes
+from pipeline.audit.judge.content import Changes, content_changes
 from pipeline.audit.judge.faults import fault
-from pipeline.audit.judge.intervals import mean_interval, share_interval
+from pipeline.audit.judge.inference import (
+    share_interval,
+    unseen_share,
+)
 from pipeline.audit.judge.judgement import (
     VERDICTS,
     Fault,
     GroupVerdict,
     Judgement,
     Level,
-    PairedChange,
     ShardVerdict,
     Verdict,
+    worst,
 )
-from pipeline.audit.judge.significance import paired_test
-from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.judge.reference import by_shard
+from pipeline.audit.judge.thresholds import SILENT_CLIPS, SILENT_SHARE, Thresholds
 from pipeline.audit.judge.token_faults import token_faults, usual_top_shares
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band
 
 _LABELS = {metric.name: metric.label for metric in METRICS}
-_NOTHING = Scores()
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
 
 
@@ -44,67 +43,110 @@ def judge(
     findings: AuditFindings,
     baseline: Baseline | None = None,
     thresholds: Thresholds | None = None,
+    *,
+    codes_only: bool = False,
 ) -> Judgement:
-    """Judge everything that was measured."""
+    """Judge everything that was measured; with `codes_only`, not how it sounds."""
     thresholds = thresholds or Thresholds()
     clips = by_shard(findings.clips)
     tokens = {report.shard: report for report in findings.tokens}
-    changes = shard_changes(findings.clips, baseline, thresholds)
+    members = _group_members(findings.drawn)
+    keyed = {f"{level}\n{name}": group for (level, name), group in members.items()}
+    judged = {f"{level}\n{name}" for level, name in _judged_groups(list(members))}
+    changes = content_changes(findings.drawn, keyed, judged, baseline, thresholds)
     usual = usual_top_shares(findings.tokens)
-    allowed = allowed_flip_rate(findings, thresholds)
+    rows = {report.shard: report.rows for report in findings.tokens}
+    codes, run_codes = judge_codes(findings, rows, thresholds)
     shards = []
     for shard in sorted({*clips, *tokens}):
-        members, report = clips.get(shard, []), tokens.get(shard)
-        found = token_faults(report, usual, thresholds) if report else ()
-        found += drift_faults(members, allowed) if _drifts(members, allowed, thresholds) else ()
+        sampled, report = clips.get(shard, []), tokens.get(shard)
+        answer = codes.get(shard, CodesJudgement("cannot judge"))
+        found = (token_faults(report, usual) if report else ()) + answer.faults
         # Two checks may come upon the same fault; the first has the better evidence.
         found = tuple({item.name: item for item in reversed(found)}.values())[::-1]
-        found = _heard(found, members, allowed)
-        found += _content_faults(members, changes.get(shard, {}), thresholds)
-        shards.append(_shard_verdict(shard, members, found, changes.get(shard, {}), thresholds))
-    groups = _groups(findings.clips, baseline, thresholds)
+        found = _heard(found, sampled, report)
+        own = changes.shards.get(shard, {})
+        drawn = [clip for clip in sampled if clip.drawn]
+        content = _content_faults(drawn, {} if codes_only else own)
+        unclear = () if codes_only else _content_doubts(drawn, content, own)
+        shards.append(_shard_verdict(shard, sampled, answer, found, content, unclear, own))
+    groups = tuple(
+        GroupVerdict(
+            level=level,
+            name=name,
+            num_clips=len(group),
+            num_shards=len({clip.shard for clip in group}),
+            changes=changes.groups[f"{level}\n{name}"],
+        )
+        for (level, name), group in members.items()
+    )
+    run_doubts = (*_run_doubts(findings, shards), *run_codes.doubts)
+    verdicts = [shard.verdict for shard in shards] + ([] if codes_only else _group_verdicts(groups))
+    if run_doubts:
+        verdicts.append("cannot judge")
+    if run_codes.state == "drifted":
+        verdicts.append("drift")
+    compared = sum(shard.num_compared for shard in shards)
     return Judgement(
-        verdict=_worst([shard.verdict for shard in shards] + _group_verdicts(groups)),
+        verdict=worst(verdicts),
         shards=tuple(shards),
         groups=groups,
         thresholds=thresholds,
         reference=baseline.label if baseline else "the other shards of this run",
         missing=_missing(findings.clips),
-        notes=notes(findings, baseline, allowed),
+        notes=notes(findings, baseline, allowed_flip_rate(findings, thresholds)),
         unread=tuple(report.shard for report in findings.tokens if report.source.unread),
+        doubts=run_doubts,
+        codes_only=codes_only,
+        unseen_share=unseen_share(compared),
+        codes_state=run_codes.state,
+        paired=run_codes.paired,
     )
 
 
-def allowed_flip_rate(findings: AuditFindings, thresholds: Thresholds) -> float:
-    """The flip rate that is no drift: none where platform and precision are the run's own."""
-    if findings.same_platform:
-        return thresholds.max_flip_rate
-    expected = findings.expected_flip_rate
-    usual = float(np.mean(expected)) if expected else thresholds.unknown_flip_rate
-    return max(thresholds.max_flip_rate, thresholds.flip_factor * usual)
+def _content_doubts(
+    clips: Sequence[ClipFinding], content: Sequence[Fault], changes: Changes
+) -> tuple[str, ...]:
+    """Why the sound of a shard cannot be judged; one metric that was tested is enough."""
+    if content or any(change.p_value is not None for change in changes.values()):
+        return ()
+    untested = Counter(change.unjudged for change in changes.values() if change.unjudged)
+    if untested:
+        return (f"sound: {untested.most_common(1)[0][0]}",)
+    return (f"sound: no metric that judges was measured on {len(clips)} sampled clips",)
 
 
-def _drifts(clips: Sequence[ClipFinding], allowed: float, thresholds: Thresholds) -> bool:
-    """Whether a shard drifts: one clip is enough where codes must be equal."""
-    drifts = [clip.drift for clip in clips if clip.drift is not None]
-    if not drifts:
-        return False
-    # Codes of another platform may flip; side values only round.
-    if any(drift.side_error > SIDE_ROUNDING for drift in drifts):
-        return True
-    rates = np.array([flip_rate(drift) for drift in drifts])
-    if allowed <= thresholds.max_flip_rate:
-        return bool((rates > allowed).any())
-    # Far beyond the yardstick no rounding explains a clip; nearer to it the shard's mean decides.
-    return bool((rates > max(0.2, 5 * allowed)).any()) or mean_interval(rates).low > allowed
+def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tuple[str, ...]:
+    """What was asked for and not measured anywhere, which no shard's verdict shows."""
+    absent = sorted(
+        {
+            what
+            for clip in findings.clips
+            for what, reason in clip.reasons.items()
+            if reason == Reason.NOT_INSTALLED
+        }
+    )
+    doubts = []
+    if absent:
+        names = ", ".join(_LABELS.get(name, name) for name in absent)
+        doubts.append(
+            f"{names} cannot be measured: the package is not installed. Install `xytok[audit]`, or "
+            "leave it out by `--metrics`"
+        )
+    if findings.tokens and not any(shard.num_clips for shard in shards):
+        doubts.append("Not one clip was sampled: no part has a row")
+    return tuple(doubts)
 
 
 def _heard(
-    found: tuple[Fault, ...], clips: Sequence[ClipFinding], allowed: float
+    found: tuple[Fault, ...],
+    clips: Sequence[ClipFinding],
+    report: TokenReport | None,
 ) -> tuple[Fault, ...]:
-    """Repeated frames are no damage where the audio repeats them too, as silence does."""
-    rates = [flip_rate(clip.drift) for clip in clips if clip.drift is not None]
-    if not rates or max(rates) > allowed:
+    """Repeated frames are no damage where the audio was encoded again and repeats them too."""
+    stuck = set(report.flagged.get("stuck", ())) if report else set()
+    heard = [clip.drift for clip in clips if clip.drift and clip.row in stuck]
+    if not heard or not all(drift.equal for drift in heard):
         return found
     return tuple(
         fault("silence", f"{item.evidence}, as their audio does", item.num_clips)
@@ -114,16 +156,14 @@ def _heard(
     )
 
 
-def _content_faults(
-    clips: Sequence[ClipFinding], changes: Changes, thresholds: Thresholds
-) -> tuple[Fault, ...]:
-    silent = _silence(clips, thresholds)
+def _content_faults(clips: Sequence[ClipFinding], changes: Changes) -> tuple[Fault, ...]:
+    silent = _silence(clips)
     if silent:
         return (silent,)
     unusual = [change for change in changes.values() if change.unusual]
     if not unusual:
         return ()
-    strongest = sorted(unusual, key=lambda change: -abs(change.shift or 0.0))
+    strongest = sorted(unusual, key=lambda change: change.p_value or 0.0)
     words = [
         f"{_LABELS[change.metric]} {change.difference.estimate:+.3g}"
         for change in strongest[:3]
@@ -134,12 +174,12 @@ def _content_faults(
     return (fault(name, "mean against the reference: " + ", ".join(words), len(clips)),)
 
 
-def _silence(clips: Sequence[ClipFinding], thresholds: Thresholds) -> Fault | None:
+def _silence(clips: Sequence[ClipFinding]) -> Fault | None:
     shares = [clip.scores.silent_original for clip in clips]
     known = [share for share in shares if share is not None]
-    silent = sum(share > thresholds.silent_share for share in known)
+    silent = sum(share > SILENT_SHARE for share in known)
     # One silent clip in ten is ordinary; the lower bound keeps small samples from crying wolf.
-    if not silent or share_interval(silent, len(known)).low <= thresholds.silent_clips:
+    if not silent or share_interval(silent, len(known)).low <= SILENT_CLIPS:
         return None
     return fault("silence", f"{silent} of {len(known)} sampled clips are silent", silent)
 
@@ -147,46 +187,42 @@ def _silence(clips: Sequence[ClipFinding], thresholds: Thresholds) -> Fault | No
 def _shard_verdict(
     shard: str,
     clips: Sequence[ClipFinding],
+    answer: CodesJudgement,
     found: tuple[Fault, ...],
+    content_faults: tuple[Fault, ...],
+    content_doubts: tuple[str, ...],
     changes: Changes,
-    thresholds: Thresholds,
 ) -> ShardVerdict:
     drifts = [clip.drift for clip in clips if clip.drift is not None]
-    measured = sum(clip.drift is not None or clip.scores != _NOTHING for clip in clips)
-    sparse: list[Verdict] = ["too few clips"] if measured < thresholds.min_clips else []
+    unclear: dict[bool, list[Verdict]] = {True: ["cannot judge"], False: []}
+    codes = worst([item.verdict for item in found] + unclear[bool(answer.doubts)])
+    content = worst([item.verdict for item in content_faults] + unclear[bool(content_doubts)])
+    faults = (*found, *content_faults)
     return ShardVerdict(
         shard=shard,
-        verdict=_worst([item.verdict for item in found] + sparse),
-        faults=tuple(sorted(found, key=lambda item: -VERDICTS.index(item.verdict))),
+        verdict=worst([codes, content]),
+        codes=codes,
+        codes_state=answer.state,
+        content=content,
+        faults=tuple(sorted(faults, key=lambda item: -VERDICTS.index(item.verdict))),
+        doubts=(*answer.doubts, *content_doubts),
+        odd_clips=answer.odd_clips,
+        unseen_share=unseen_share(len(drifts)),
         num_clips=len(clips),
         num_compared=len(drifts),
         num_differing=sum(not drift.equal for drift in drifts),
         flip_rates=flip_rates(clips),
         changes=changes,
-        paired=paired_changes(clips),
+        paired=answer.paired,
     )
 
 
-def paired_changes(clips: Sequence[ClipFinding]) -> dict[str, PairedChange]:
-    """Every metric of stored minus fresh codes, over the clips where the two differ."""
-    drifts = [clip.drift for clip in clips if clip.drift and not clip.drift.equal]
-    changes = {}
-    for metric in METRIC_NAMES:
-        found = [getattr(drift.paired, metric) for drift in drifts]
-        values = np.array([value for value in found if value is not None], dtype=np.float64)
-        if len(values):
-            changes[metric] = PairedChange(metric, mean_interval(values), paired_test(values))
-    return changes
-
-
-def _worst(verdicts: Sequence[Verdict]) -> Verdict:
-    return max(verdicts, key=VERDICTS.index, default="ok")
-
-
-def _groups(
-    clips: Sequence[ClipFinding], baseline: Baseline | None, thresholds: Thresholds
-) -> tuple[GroupVerdict, ...]:
-    members: dict[tuple[Level, str], list[ClipFinding]] = {("run", "all clips"): list(clips)}
+def _group_members(
+    clips: Sequence[ClipFinding],
+) -> dict[tuple[Level, str], list[ClipFinding]]:
+    members: dict[tuple[Level, str], list[ClipFinding]] = {}
+    if clips:
+        members["run", "all clips"] = list(clips)
     for clip in clips:
         if clip.corpus:
             members.setdefault(("corpus", clip.corpus), []).append(clip)
@@ -194,25 +230,24 @@ def _groups(
             members.setdefault(("language", clip.language), []).append(clip)
         if band := dnsmos_band(clip.source_dnsmos):
             members.setdefault(("DNSMOS", f"{band}+"), []).append(clip)
-    keyed = {f"{level}\n{name}": group for (level, name), group in members.items() if group}
-    changes = run_changes(keyed, baseline, thresholds)
-    return tuple(
-        GroupVerdict(
-            level=level,
-            name=name,
-            num_clips=len(group),
-            num_shards=len({clip.shard for clip in group}),
-            changes=changes[f"{level}\n{name}"],
-        )
-        for (level, name), group in members.items()
-        if group
-    )
+    return members
+
+
+def _judged_groups(groups: Sequence[tuple[Level, str]]) -> list[tuple[Level, str]]:
+    """The groups that are tested: a lone language or corpus is the run once more.
+
+    DNSMOS bands differ from the baseline by construction: they are shown, and judge nothing.
+    """
+    count = Counter(level for level, _ in groups)
+    return [
+        (level, name)
+        for level, name in groups
+        if level == "run" or (level in ("corpus", "language") and count[level] > 1)
+    ]
 
 
 def _group_verdicts(groups: Sequence[GroupVerdict]) -> list[Verdict]:
-    # DNSMOS bands differ from the baseline by construction: they are shown, and judge nothing.
-    judged = [group for group in groups if group.level != "DNSMOS"]
-    return ["unusual content" for group in judged if group.unusual]
+    return ["unusual content" for group in groups if group.unusual]
 
 
 def _missing(clips: Sequence[ClipFinding]) -> Mapping[str, Mapping[str, int]]:

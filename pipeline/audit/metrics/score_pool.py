@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Generic, ParamSpec, TypeVar
 
 from pipeline.audit.metrics.reasons import Reason
-from pipeline.audit.metrics.scores import GROUPS, RATE_HZ, PairScores, score_pair
+from pipeline.audit.metrics.scores import RATE_HZ, USUAL_GROUPS, PairScores, score_pair
 from pipeline.audit.metrics.speaker_embedding import SpeakerModel
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from pipeline.errors import UsageError
@@ -46,7 +46,7 @@ class ScorePool:
     def __init__(
         self,
         processes: int | None = None,
-        groups: tuple[str, ...] = GROUPS,
+        groups: tuple[str, ...] = USUAL_GROUPS,
         sim_model: str | None = None,
     ) -> None:
         self._processes = (os.cpu_count() or 1) if processes is None else processes
@@ -140,10 +140,15 @@ class _Processes(ProcessPoolExecutor):
         """Submit work, and start a process for it if there may be one more."""
         script = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
+        # Libraries read their limits when they are imported, which a process does before any work.
+        limits = {name: "1" for name in _THREAD_LIMITS if name not in os.environ}
+        os.environ.update(limits)
         try:
             return super().submit(work, *args, **named)
         finally:
             sys.modules["__main__"] = script
+            for name in limits:
+                del os.environ[name]
 
 
 def _with_reasons(scored: PairScores, reasons: dict[str, str]) -> PairScores:
@@ -152,8 +157,6 @@ def _with_reasons(scored: PairScores, reasons: dict[str, str]) -> PairScores:
 
 def _prepare(sim_model: str | None) -> None:
     global _speaker
-    for name in _THREAD_LIMITS:
-        os.environ.setdefault(name, "1")
     _speaker = load_speaker_model(sim_model) if sim_model else None
 
 

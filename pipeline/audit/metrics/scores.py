@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
@@ -104,17 +105,29 @@ def score_pair(
 
 
 def check_groups(groups: str | None) -> tuple[str, ...]:
-    """The groups of a comma-separated option; all of them without one."""
+    """The groups of a comma-separated option; the usual ones without one."""
     if groups is None:
-        return GROUPS
+        return USUAL_GROUPS
     asked = {word.strip() for word in groups.split(",")} - {""}
     unknown = sorted(asked - set(GROUPS))
     if unknown or not asked:
         raise UsageError(
             f"`--metrics {groups}` names no metric: {', '.join(unknown) or 'nothing'}; "
-            f"expected some of `{','.join(GROUPS)}`. Leave the option out for all."
+            f"expected some of `{','.join(GROUPS)}`. Leave the option out for "
+            f"`{','.join(USUAL_GROUPS)}`."
         )
     return tuple(name for name in GROUPS if name in asked)
+
+
+def metric_versions() -> dict[str, str]:
+    """The packages that figures depend on, and their versions; without those not installed."""
+    found = {}
+    for package in ("xytok", "numpy", "scipy", "pesq", "speechmos", "onnxruntime"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _at_16_khz(waveform: Waveform, rate_hz: int) -> Waveform:
@@ -210,3 +223,5 @@ _MEASUREMENTS: tuple[_Measurement, ...] = (
 GROUPS: tuple[str, ...] = tuple(
     dict.fromkeys(each.group for each in _MEASUREMENTS if each.group != _ALWAYS)
 )
+# DNSMOS is most of the cost of all of them together, so it is measured on demand.
+USUAL_GROUPS: tuple[str, ...] = tuple(name for name in GROUPS if name != "dnsmos")

@@ -7,6 +7,7 @@ import numpy as np
 
 from pipeline.audit.findings import METRICS, ClipFinding
 from pipeline.audit.judge.comparison import ClipPair, Comparison, MetricComparison, paired_values
+from pipeline.audit.judge.reference import FEW_SHARDS
 from pipeline.audit.report.page import interval_cell, prose, render_page, section, table, tile
 from pipeline.audit.report.plots import distribution_plot, number, signed
 from pipeline.audit.report.wording import Headline, plural
@@ -28,15 +29,23 @@ def compare_headline(comparison: Comparison) -> Headline:
         )
     sides = {side for _, side in comparison.winners}
     over = f"over the same {plural(len(comparison.pairs), 'clip')}"
+    if comparison.num_shards < FEW_SHARDS:
+        over += f" of {plural(comparison.num_shards, 'shard')}, and for those only"
     if comparison.too_few:
         return Headline(
             "Too few clips to say",
             f"Only {plural(len(comparison.pairs), 'clip')} on both sides; raise `--per-shard`.",
         )
+    if not sides and comparison.unclear:
+        unclear = ", ".join(_LABELS[name].label for name in comparison.unclear)
+        return Headline(
+            "No difference was shown, nor ruled out",
+            f"The sample is too small for {unclear}, {over}; raise `--per-shard`.",
+        )
     if not sides:
         return Headline(
             "No difference that matters",
-            f"No metric differs beyond chance and by more than can be heard, {over}.",
+            f"In every metric that judges, A and B are equivalent within its margin, {over}.",
         )
     names = {
         side: ", ".join(_LABELS[name].label for name, won in comparison.winners if won == side)
@@ -70,7 +79,7 @@ def _tiles(comparison: Comparison) -> str:
     for name in _TILES:
         if name in comparison.metrics:
             result = comparison.metrics[name]
-            difference = result.change.difference
+            difference = result.difference
             note = f"A {number(result.mean_a.estimate)}, B {number(result.mean_b.estimate)}"
             figure = signed(difference.estimate)
             tiles.append(tile(f"{_LABELS[name].label}, B − A", figure, note))
@@ -96,7 +105,7 @@ def _metrics_section(comparison: Comparison) -> str:
     key = '<ul class="key"><li><i class="own"></i>B</li><li><i class="line"></i>A</li></ul>'
     rows = "".join(_row(result) for result in comparison.metrics.values())
     # What a phone shows without scrolling: which is better, and by how much.
-    head = ["Metric", "Better", "#B − A, same clips", "#A", "#B", "#p", "#Clips"]
+    head = ["Metric", "Better", "#B − A, same clips", "#A", "#B", "#Margin", "#p", "#Clips"]
     lead = "Every clip is its own control: differences are taken clip by clip, then averaged."
     content = f'{key}<div class="plots main">{"".join(plots)}</div>{table(head, [rows], "Metrics")}'
     return section("Differences", lead, content)
@@ -105,15 +114,19 @@ def _metrics_section(comparison: Comparison) -> str:
 def _row(result: MetricComparison) -> str:
     metric = _LABELS[result.metric]
     unit = f" ({metric.unit})" if metric.unit else ""
-    winner = f"<strong>{result.winner}</strong>" if result.winner != "neither" else "–"
+    winner = {"A": "<strong>A</strong>", "B": "<strong>B</strong>", "not judged": "–"}.get(
+        result.winner, result.winner
+    )
+    margin = number(result.margin) if result.margin is not None else "–"
     p_value = "&lt; 0.001" if result.adjusted_p < 0.001 else number(result.adjusted_p)
     return (
         f'<tr><th scope="row">{escape(metric.label + unit)}</th><td>{winner}</td>'
-        f"{interval_cell(result.change.difference, is_difference=True)}"
+        f"{interval_cell(result.difference, is_difference=True)}"
         f'<td class="number">{number(result.mean_a.estimate)}</td>'
         f'<td class="number">{number(result.mean_b.estimate)}</td>'
+        f'<td class="number">{margin}</td>'
         f'<td class="number">{p_value}</td>'
-        f'<td class="number">{result.change.difference.num_values:,}</td></tr>'
+        f'<td class="number">{result.difference.num_values:,}</td></tr>'
     )
 
 
@@ -138,7 +151,7 @@ def apart(comparison: Comparison, count: int) -> list[ClipPair]:
         found = [pair.difference(name) for pair in comparison.pairs]
         values = np.array([0.0 if value is None else value for value in found])
         spread = float(values.std())
-        if spread > 0 and result.change.difference.num_values > 1:
+        if spread > 0 and result.difference.num_values > 1:
             total += np.abs(values) / spread
     order = np.argsort(-total)[:count]
     return [comparison.pairs[position] for position in order]
@@ -156,10 +169,13 @@ def _side_facts(name: str, clip: ClipFinding) -> str:
 def _method_section(comparison: Comparison) -> str:
     limits = comparison.thresholds
     text = (
-        "<p>Both sides were sampled by the same hash of key and seed. A side is called better in a "
-        "metric when the mean difference survives a sign-flip test corrected for all metrics "
-        f"(at {100 * limits.false_alarms:g} %) and is at least a third of the smallest difference "
-        f"that counts between shards. SIM is from <code>{escape(comparison.sim_model)}</code>."
+        "<p>Both sides were sampled by the same hash of key and seed. What is tested is how much "
+        "better B is, clip by clip; of metrics that are best at zero, how much nearer. A side is "
+        "better when the mean of that is at least the margin and survives a paired t test "
+        f"corrected for all metrics (at {100 * limits.false_alarms:g} %); both are equivalent when "
+        "its 90 % interval lies within the margin, and else it is unclear. From "
+        f"{FEW_SHARDS} shards up each shard is one value; of fewer the answer holds for their "
+        f"clips only. SIM is from <code>{escape(comparison.sim_model)}</code>."
         "</p>"
     )
     return section("How it was measured", "", text)

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.audit.findings import AuditFindings, TokenReport
-from pipeline.audit.judge.baseline import WHOLE, Baseline
+from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.judgement import Judgement
+from pipeline.audit.judge.reference import FEW_SHARDS, WHOLE
 from pipeline.audit.report.wording import plural, shard_list
-
-# From fewer shards next to nothing is known of how much good ones differ.
-FEW_SHARDS = 10
 
 
 def notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) -> tuple[str, ...]:
@@ -19,6 +17,12 @@ def notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) ->
     found = [*_baseline_notes(findings, baseline)]
     if not findings.same_platform and findings.reencoded_with:
         found.append(_platform_note(findings, allowed))
+    if stratum := findings.sampling.get("stratify"):
+        found.append(
+            f"Clips were taken of every {stratum} in turn (`--stratify`), so rare ones weigh more "
+            "in every mean than they do in the data: compare only with a baseline sampled so."
+        )
+    found += _baseline_sampling(findings, baseline)
     found += _source_notes(findings.tokens)
     rejects = sum(report.rejects or 0 for report in findings.tokens)
     if rejects:
@@ -45,13 +49,13 @@ def baseline_doubts(judgement: Judgement, baseline: Baseline) -> list[str]:
 
 
 def _few_shards(baseline: Baseline) -> str | None:
-    known = max((each.spread.num_shards for each in baseline.groups[WHOLE].values()), default=0)
+    whole = baseline.groups.get(WHOLE, {}).values()
+    known = max((each.tested.num_shards for each in whole), default=0)
     if known >= FEW_SHARDS:
         return None
     return (
         f"The baseline knows {plural(known, 'shard')}: how much good shards differ from each other "
-        f"is hardly known from fewer than {FEW_SHARDS}, so verdicts about sound are rough, and "
-        "only what is far worse is sure to be called unusual."
+        f"is hardly known from fewer than {FEW_SHARDS}, so only what is far worse is found."
     )
 
 
@@ -62,7 +66,7 @@ def _baseline_notes(findings: AuditFindings, baseline: Baseline | None) -> list[
             return []
         return [
             f"Without a baseline shards are compared with each other, and {len(shards):,} is few "
-            "for that: judge by ear, or give a `--baseline`."
+            "for that: only what is far worse is found. Judge by ear, or give a `--baseline`."
         ]
     found = [note] if (note := _few_shards(baseline)) else []
     if findings.sim_model and baseline.sim_model not in ("", findings.sim_model):
@@ -72,6 +76,25 @@ def _baseline_notes(findings: AuditFindings, baseline: Baseline | None) -> list[
         )
     if baseline.checkpoint != str(findings.codec.get("checkpoint_sha256", "")):
         found.append("The baseline was made with another checkpoint than this run.")
+    return found
+
+
+def _baseline_sampling(findings: AuditFindings, baseline: Baseline | None) -> list[str]:
+    """How the baseline was measured otherwise than this audit."""
+    if baseline is None:
+        return []
+    found = []
+    theirs, ours = baseline.sampling.get("stratify"), findings.sampling.get("stratify")
+    if baseline.sampling and theirs != ours:
+        found.append(f"The baseline was sampled by `{theirs}`, this audit by `{ours}`.")
+    names = sorted(set(baseline.versions) & set(findings.versions))
+    other = [name for name in names if baseline.versions[name] != findings.versions[name]]
+    if other:
+        listed = ", ".join(
+            f"{name} {baseline.versions[name]} there, {findings.versions[name]} here"
+            for name in other
+        )
+        found.append(f"The baseline was measured with other versions: {listed}.")
     return found
 
 

@@ -11,13 +11,13 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from pipeline.audit.judge.intervals import Interval
+from pipeline.audit.judge.inference import Interval
 from pipeline.audit.judge.judgement import Verdict
 from pipeline.audit.report.plots import number, signed
 
 STYLES: dict[Verdict, str] = {
     "ok": "ok",
-    "too few clips": "few",
+    "cannot judge": "few",
     "unusual content": "unusual",
     "drift": "drift",
     "broken": "broken",
@@ -62,7 +62,7 @@ def interval_cell(interval: Interval | None, is_difference: bool = False) -> str
     if interval is None:
         return '<td class="number">–</td>'
     estimate = (signed if is_difference else number)(interval.estimate)
-    bounds = f"{number(interval.low)} to {number(interval.high)}"
+    bounds = f"{number(interval.low)} to {number(interval.high)}" if interval.is_known else ""
     return f'<td class="number">{estimate} <span class="range">{bounds}</span></td>'
 
 

@@ -10,7 +10,7 @@ from math import floor, log10
 
 import numpy as np
 
-from pipeline.audit.judge.intervals import Values
+from pipeline.audit.judge.inference import Values
 
 _WIDTH, _HEIGHT, _FLOOR = 280, 104, 82
 _BINS = 28

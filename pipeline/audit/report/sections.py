@@ -4,17 +4,20 @@ from html import escape
 
 from pipeline.audit.findings import METRICS, AuditFindings
 from pipeline.audit.judge.causes import flip_rates
+from pipeline.audit.judge.codes import allowed_flip_rate
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict
-from pipeline.audit.judge.verdict import allowed_flip_rate
 from pipeline.audit.report.page import STYLES, badge, prose, section, table, tile
 from pipeline.audit.report.plots import number
 from pipeline.audit.report.strip import strip_plot
 from pipeline.audit.report.wording import (
     MEANINGS,
     Step,
+    codec_sound,
+    codes_words,
     headline,
     next_steps,
     plural,
+    seen,
     shard_list,
     worst_first,
 )
@@ -27,13 +30,21 @@ def verdict_block(findings: AuditFindings, judgement: Judgement) -> str:
     """The answer, its reason and the figures that matter most."""
     words = headline(judgement)
     style = STYLES[judgement.verdict]
-    if judgement.verdict == "ok" and judgement.sounds_poor:
-        style = STYLES["drift"]
     return (
         f'<p class="kicker">xytok audit of <code>{escape(findings.output)}</code></p>'
         f'<div class="verdict {style}"><h1>{escape(words.answer)}</h1>'
-        f"<p>{prose(words.reason)}</p></div>{_tiles(findings, judgement)}"
+        f"<p>{prose(words.reason)}</p>{_asides(findings, judgement)}</div>"
+        f"{_tiles(findings, judgement)}"
     )
+
+
+def _asides(findings: AuditFindings, judgement: Judgement) -> str:
+    told = (
+        codes_words(judgement),
+        codec_sound(judgement, findings.sim_model),
+        seen(judgement),
+    )
+    return "".join(f"<p>{prose(text)}</p>" for text in told if text)
 
 
 def _tiles(findings: AuditFindings, judgement: Judgement) -> str:
@@ -51,8 +62,8 @@ def _tiles(findings: AuditFindings, judgement: Judgement) -> str:
     for name in _TILES:
         if name in changes:
             mean = changes[name].mean
-            half = max(mean.high - mean.estimate, mean.estimate - mean.low)
-            note = f"± {number(half, 2)}, mean of {mean.num_values:,}"
+            half = f"± {number(mean.high - mean.estimate, 2)}, " if mean.is_known else ""
+            note = f"{half}mean of {mean.num_values:,}"
             if (reference := changes[name].reference_mean) is not None:
                 note += f"; baseline {number(reference)}"
             tiles.append(tile(labels[name], number(mean.estimate), note))
@@ -111,9 +122,9 @@ def shards_section(judgement: Judgement) -> str:
         f'</div><ul class="key">{key}</ul>'
     )
     shown = worst_first(judgement)[:_MAX_TABLE_SHARDS]
-    bad = [shard for shard in shown if shard.faults]
-    rest = [shard for shard in shown if not shard.faults]
-    tables = _shard_table(bad, "Shards with findings") if bad else ""
+    bad = [shard for shard in shown if _is_told(shard)]
+    rest = [shard for shard in shown if not _is_told(shard)]
+    tables = _shard_table(bad, "Shards with findings or doubts") if bad else ""
     if rest:
         tables += (
             f"<details><summary>Shards without findings</summary>"
@@ -126,6 +137,10 @@ def shards_section(judgement: Judgement) -> str:
     return section("Shards", lead, strip + tables)
 
 
+def _is_told(shard: ShardVerdict) -> bool:
+    return bool(shard.faults or shard.doubts or shard.odd_clips)
+
+
 def _shard_table(shards: list[ShardVerdict], caption: str) -> str:
     rows = []
     for shard in shards:
@@ -133,12 +148,20 @@ def _shard_table(shards: list[ShardVerdict], caption: str) -> str:
             f"<strong>{escape(fault.name)}</strong>: {escape(fault.evidence)}"
             for fault in shard.faults
         )
+        asides = [prose(text) for text in (*shard.doubts, *shard.odd_clips[:3])]
+        if any(shard.flip_rates):
+            rates = " ".join(f"{100 * rate:.2g}" for rate in shard.flip_rates)
+            asides.append(f"codes that differ, by codebook: {rates} %")
+        faults = "<br>".join([*([faults] if faults else []), *asides])
         equal = f"{shard.num_compared - shard.num_differing} of {shard.num_compared}"
         rows.append(
             f'<tr><th scope="row">{escape(shard.shard)}</th><td>{badge(shard.verdict)}</td>'
-            f'<td>{faults or "–"}</td><td class="number">{equal}</td></tr>'
+            f'<td>{faults or "–"}</td><td class="number">{equal}</td>'
+            f'<td class="number">{shard.unseen_share:.1%}</td></tr>'
         )
-    return table(["Shard", "Verdict", "Evidence", "#Codes equal"], rows, caption, "shards")
+    return table(
+        ["Shard", "Verdict", "Evidence", "#Codes equal", "#May be unseen"], rows, caption, "shards"
+    )
 
 
 def method_section(findings: AuditFindings, judgement: Judgement) -> str:
@@ -159,10 +182,13 @@ def method_section(findings: AuditFindings, judgement: Judgement) -> str:
     text = (
         f"<p>Clips were drawn per shard by a hash of key and seed {findings.seed}, so the same "
         "audit draws the same clips. Their originals were re-encoded and compared with the stored "
-        "codes (drift), and the decoded codes with the originals (content). Content is tested by "
-        "ranks, corrected for all shards and metrics together; it counts from a false-alarm share "
-        f"of {100 * limits.false_alarms:g} % and a shift (Cliff's delta) of {limits.min_shift:g} "
-        f"on. Intervals are 95 % bootstraps.</p><p class='soft'>Codec: {codec}</p>"
+        "codes (drift), and the decoded codes with the originals (content). Clips of a shard "
+        "resemble each other, so the mean of a shard is one value: it is compared with the means "
+        "of other shards of its language by a t prediction. All metrics of all shards are one "
+        "family, corrected by Holm: the chance that a run of good shards has any finding of "
+        f"content is at most {100 * limits.false_alarms:g} %. Intervals of the run are 95 % t "
+        "intervals over shard means, those of a shard over its clips; where there are fewer than "
+        f"3 shards there is none.</p><p class='soft'>Codec: {codec}</p>"
     )
     nothing = "<p>Every figure could be computed on every sampled clip.</p>"
     return section("How it was measured", "", text + (missing if rows else nothing))

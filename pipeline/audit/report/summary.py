@@ -6,7 +6,8 @@ from typing import Any
 
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.judge.causes import flip_rates
-from pipeline.audit.judge.intervals import Interval
+from pipeline.audit.judge.codes import allowed_flip_rate
+from pipeline.audit.judge.inference import Interval
 from pipeline.audit.judge.judgement import (
     VERDICTS,
     Change,
@@ -15,8 +16,7 @@ from pipeline.audit.judge.judgement import (
     PairedChange,
     ShardVerdict,
 )
-from pipeline.audit.judge.verdict import allowed_flip_rate
-from pipeline.audit.report.wording import headline, next_steps
+from pipeline.audit.report.wording import codec_sound, headline, next_steps
 
 FORMAT = "xytok audit summary 1"
 
@@ -31,6 +31,13 @@ def summarize(findings: AuditFindings, judgement: Judgement) -> str:
         "exit_code": judgement.exit_code,
         "answer": words.answer,
         "reason": words.reason,
+        "codes": judgement.codes,
+        "codes_state": judgement.codes_state,
+        "paired": {name: _paired(change) for name, change in judgement.paired.items()},
+        "content": "not asked" if judgement.codes_only else judgement.content,
+        "sound": codec_sound(judgement, findings.sim_model),
+        "doubts": list(judgement.doubts),
+        "unseen_share": judgement.unseen_share,
         "shards_by_verdict": {verdict: judgement.count(verdict) for verdict in VERDICTS},
         "unfinished_shards": findings.unfinished_shards,
         "clips": len(findings.clips),
@@ -72,6 +79,12 @@ def _shard(shard: ShardVerdict) -> dict[str, Any]:
     return {
         "shard": shard.shard,
         "verdict": shard.verdict,
+        "codes": shard.codes,
+        "codes_state": shard.codes_state,
+        "odd_clips": list(shard.odd_clips),
+        "content": shard.content,
+        "doubts": list(shard.doubts),
+        "unseen_share": shard.unseen_share,
         "faults": [asdict(fault) for fault in shard.faults],
         "clips": shard.num_clips,
         "compared": shard.num_compared,
@@ -88,23 +101,33 @@ def _change(change: Change) -> dict[str, Any]:
         compared = {
             "reference_mean": change.reference_mean,
             "difference": _interval(change.difference),
-            "shift": change.shift,
+            "reference_shards": change.num_reference_shards,
+            "smallest_found": change.smallest_found,
             "worse_by": change.worse_by,
             "p_value": change.p_value,
             "adjusted_p": change.adjusted_p,
             "unusual": change.unusual,
         }
+    if change.unjudged:
+        compared["unjudged"] = change.unjudged
     return {**_interval(change.mean), **compared}
 
 
 def _paired(change: PairedChange) -> dict[str, Any]:
-    return {**_interval(change.difference), "p_value": change.p_value}
+    return {
+        **_interval(change.difference),
+        "margin": change.margin,
+        "state": change.state,
+        "unmeasured": change.unmeasured,
+        "p_value": change.p_value,
+        "adjusted_p": change.adjusted_p,
+    }
 
 
 def _interval(interval: Interval) -> dict[str, Any]:
     return {
         "mean": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
+        "low": interval.low if interval.is_known else None,
+        "high": interval.high if interval.is_known else None,
         "clips": interval.num_values,
     }

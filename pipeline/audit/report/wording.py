@@ -11,12 +11,18 @@ _SHOWN_SHARDS = 6
 _LABELS = {metric.name: metric.label for metric in METRICS}
 
 MEANINGS: dict[Verdict, str] = {
-    "ok": "codes belong to their audio and sound as they should",
-    "too few clips": "not enough clips were measured to say anything",
+    "ok": "codes belong to their audio, and the shard sounds as its reference does",
+    "cannot judge": "too little was measured, or there is too little to compare with",
     "unusual content": "codes are right, the recordings are not like the reference",
     "drift": "codes are not what this codec gives for this audio",
     "broken": "rows are damaged, missing or belong to other clips",
 }
+# What is told of how a codec sounds, and the scale to read it by.
+_SOUND = (
+    ("stoi", "STOI", "1 is the original"),
+    ("pesq_wb", "PESQ-WB", "1 is bad, 4.6 the original"),
+    ("sim", "SIM", "1 is the same voice"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ def headline(judgement: Judgement) -> Headline:
     """Whether to train on this data, and why, in two sentences."""
     total = len(judgement.shards)
     bad = judgement.count("broken") + judgement.count("drift")
-    unusual, few = judgement.count("unusual content"), judgement.count("too few clips")
+    unusual = judgement.count("unusual content")
     if total == 0:
         return Headline("Nothing to judge yet", "No finished shard was found in this output.")
     if bad == total:
@@ -55,32 +61,107 @@ def headline(judgement: Judgement) -> Headline:
         reason = _bad_reason(judgement)
         if unusual:
             reason += f" Listen to {plural(unusual, 'unusual shard')} before you train."
+        unclear = judgement.count("cannot judge")
+        if unclear:
+            reason += f" {plural(unclear, 'shard')} cannot be judged."
         return Headline(
-            f"Leave {plural(bad, 'shard')} out, train on the other {total - bad:,}", reason
+            f"Leave {plural(bad, 'shard')} out" + ("" if unclear else f", use the {total - bad:,}"),
+            reason,
         )
     if unusual or judgement.verdict == "unusual content":
         which = plural(unusual, "shard") if unusual else "the whole run"
         return Headline(f"Listen to {which} first, then train", _unusual_reason(judgement))
+    if judgement.verdict == "cannot judge":
+        return _unclear(judgement)
+    if judgement.codes_only:
+        return Headline("The codes are right", f"{_codes_reason(judgement)}. Sound judges nothing.")
+    answer = "The codes are right, and no shard sounds worse"
+    if not any(shard.num_compared for shard in judgement.shards):
+        answer = "No shard sounds worse; codes were not compared"
+    return Headline(answer, f"{_codes_reason(judgement)}. Compared with {judgement.reference}.")
+
+
+def _unclear(judgement: Judgement) -> Headline:
+    total = len(judgement.shards)
+    reasons = list(judgement.doubts)
     if judgement.unread:
         which = "The" if len(judgement.unread) == total else "Some"
-        return Headline(
-            f"{which} originals are out of reach",
-            f"Of {plural(total, 'tar')} {len(judgement.unread):,} cannot be read, so their shards "
-            "were not heard. Nothing wrong was seen in the tokens, nor in what was heard.",
-        )
-    if 2 * few > total:
-        return Headline(
-            "Too few clips to say",
-            f"Nothing wrong was seen, but only {total - few:,} of {plural(total, 'shard')} have "
-            "enough measured clips. Audit again with a larger `--per-shard`.",
-        )
-    if judgement.sounds_poor:
-        return Headline(
-            "The codes are right, but they sound poor",
-            f"{_good_reason(judgement)} Yet their mean STOI is "
-            f"{judgement.run_changes['stoi'].mean.estimate:.2f}: speech is hardly intelligible.",
-        )
-    return Headline("Good to train on", _good_reason(judgement))
+        reasons.insert(0, f"Of {plural(total, 'tar')} {len(judgement.unread):,} cannot be read")
+        return Headline(f"{which} originals are out of reach", _sentences(reasons))
+    codes = [shard for shard in judgement.shards if shard.codes == "cannot judge"]
+    content = [shard for shard in judgement.shards if shard.content == "cannot judge"]
+    reasons += _doubt_counts(judgement)
+    if codes:
+        return Headline("Cannot judge these codes", _sentences(reasons))
+    if content and any(shard.num_compared for shard in judgement.shards):
+        reasons.insert(0, _codes_reason(judgement))
+        return Headline("The codes are right; the sound cannot be judged", _sentences(reasons))
+    return Headline("Cannot judge how this sounds", _sentences(reasons))
+
+
+def _doubt_counts(judgement: Judgement) -> list[str]:
+    """Every kind of doubt with the number of its shards, most frequent first."""
+    counts: dict[str, list[str]] = {}
+    for shard in judgement.shards:
+        for doubt in shard.doubts:
+            counts.setdefault(doubt, []).append(shard.shard)
+    ordered = sorted(counts.items(), key=lambda item: -len(item[1]))
+    told = [f"{doubt} ({shard_list(shards, 2)})" for doubt, shards in ordered[:3]]
+    more = len(ordered) - len(told)
+    return told + ([f"{plural(more, 'other reason')} in the table of shards"] if more else [])
+
+
+def _sentences(parts: Sequence[str]) -> str:
+    return " ".join(f"{part[0].upper()}{part[1:].rstrip('.')}." for part in parts)
+
+
+def codec_sound(judgement: Judgement, sim_model: str) -> str:
+    """How speech sounds through this codec, whatever it is compared with; empty without a figure.
+
+    The verdict says whether data is as it should be; this says what the codec itself is worth.
+    """
+    told = []
+    for name, label, scale in _SOUND:
+        change = judgement.run_changes.get(name)
+        if change is not None:
+            of = f" of `{sim_model}`" if name == "sim" and sim_model else ""
+            told.append(f"{label} {change.mean.estimate:.2f}{of} ({scale})")
+    return f"Through this codec: {', '.join(told)}." if told else ""
+
+
+def codes_words(judgement: Judgement) -> str:
+    """Stored codes against fresh ones over the whole run, in one line; empty where none were."""
+    if not any(shard.num_compared for shard in judgement.shards):
+        return ""
+    words = {
+        "equal": "equal",
+        "equivalent": "equivalent within the margin",
+        "drifted": "drifted",
+        "cannot judge": "not judged",
+    }
+    states = [shard.codes_state for shard in judgement.shards]
+    counts = [
+        f"{plural(states.count(state), 'shard')} {word}"
+        for state, word in words.items()
+        if state in states
+    ]
+    told = [
+        f"{_LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
+        for name, change in judgement.paired.items()
+    ]
+    over = f"; over the run {', '.join(told)}" if told else ""
+    return f"Stored against fresh codes: {', '.join(counts)}{over}."
+
+
+def seen(judgement: Judgement) -> str:
+    """What a sample of this size could have missed."""
+    shares = [shard.unseen_share for shard in judgement.shards if shard.num_compared]
+    if not shares:
+        return ""
+    return (
+        f"Not seen: with no bad clip in its sample, a shard may still have up to {max(shares):.1%} "
+        f"of bad ones; faults spread over the whole run, up to {judgement.unseen_share:.2%}."
+    )
 
 
 def _bad_reason(judgement: Judgement) -> str:
@@ -103,29 +184,20 @@ def _unusual_reason(judgement: Judgement) -> str:
     )
 
 
-def _good_reason(judgement: Judgement) -> str:
-    few = judgement.count("too few clips")
-    unsure = f" {plural(few, 'shard')} had too few measured clips to judge." if few else ""
-    return _good_of_measured(judgement) + unsure
-
-
-def _good_of_measured(judgement: Judgement) -> str:
+def _codes_reason(judgement: Judgement) -> str:
     compared = sum(shard.num_compared for shard in judgement.shards)
     equal = compared - sum(shard.num_differing for shard in judgement.shards)
     if not compared:
-        return "Nothing wrong was found in the tokens or in the sound of the sampled clips."
-    same = (
-        f"all {equal:,} re-encoded clips give exactly the stored codes"
-        if equal == compared
-        else f"none of {compared:,} re-encoded clips differs from its stored codes by more than "
-        "another platform or precision explains"
+        return "Nothing wrong was found in the tokens; no clip was encoded again"
+    if equal == compared:
+        return f"All {plural(compared, 're-encoded clip')} give exactly the stored codes"
+    odd = [clip for shard in judgement.shards for clip in shard.odd_clips]
+    named = "".join(f"; {clip}" for clip in odd[:1])
+    named += f", and {plural(len(odd) - 1, 'clip')} more like it" if odd[1:] else ""
+    return (
+        f"{equal:,} of {plural(compared, 're-encoded clip')} give exactly the stored codes, the "
+        f"others sound like fresh codes within the margin{named}"
     )
-    sound = (
-        "and they sound as the baseline does."
-        if judgement.has_baseline
-        else "and no shard sounds unlike the others. No baseline was given: judge by ear as well."
-    )
-    return f"No shard stands out: {same}, {sound}"
 
 
 def next_steps(judgement: Judgement) -> tuple[Step, ...]:
@@ -156,29 +228,22 @@ def _run_steps(judgement: Judgement) -> list[Step]:
                 )
             )
     steps += _unmeasured_steps(judgement)
-    if judgement.sounds_poor:
-        steps.append(
-            Step(
-                "poor sound",
-                "The codec itself loses most of this speech: stored and fresh codes are alike.",
-                "Listen to the clips below; check that this is the checkpoint you meant, and that "
-                "it was trained.",
-            )
-        )
     if not steps and judgement.exit_code == 0:
         steps.append(
             Step(
                 "train",
                 "Nothing was found that speaks against it.",
-                "Keep this page with the data; save it as a baseline with `--save-baseline` "
-                "to judge the next run.",
+                "Listen to a few clips below: whether this codec is good enough is yours to say. "
+                "Save a run of ten shards or more as a baseline with `--save-baseline` to judge "
+                "the next one.",
             )
         )
     return steps
 
 
 def _unmeasured_steps(judgement: Judgement) -> list[Step]:
-    steps, unread = [], set(judgement.unread)
+    steps = [Step("not measured", f"{doubt}.", "Then audit again.") for doubt in judgement.doubts]
+    unread = set(judgement.unread)
     if unread:
         steps.append(
             Step(
@@ -189,29 +254,46 @@ def _unmeasured_steps(judgement: Judgement) -> list[Step]:
                 judgement.unread,
             )
         )
-    few = [shard.shard for shard in judgement.shards if shard.verdict == "too few clips"]
-    few = [shard for shard in few if shard not in unread]
-    if few:
+    unclear = [each for each in judgement.shards if each.doubts and each.shard not in unread]
+    codes = tuple(each.shard for each in unclear if each.codes == "cannot judge")
+    content = tuple(
+        each.shard for each in unclear if each.content == "cannot judge" and each.shard not in codes
+    )
+    if codes:
         steps.append(
             Step(
-                "too few clips",
-                "Fewer clips were measured in these shards than a verdict needs.",
-                f"Audit again with `--per-shard {2 * judgement.thresholds.min_clips}` or more; "
-                "the reasons for missing figures are listed at the end.",
-                tuple(few),
+                "codes not judged",
+                "Too few clips of these shards could be encoded again, or codes differ and too "
+                "few were heard; the table of shards says which. Originals in a compressed tar "
+                "cannot be read by their place.",
+                f"Audit again with `--per-shard {2 * max(judgement.thresholds.min_clips, 8)}` or "
+                "more and with SIM and STOI among the `--metrics`; from a compressed tar, make a "
+                "copy as plain tars (`--source-map OLD=NEW`).",
+                codes,
+            )
+        )
+    if content:
+        steps.append(
+            Step(
+                "sound not judged",
+                "These shards have too few others of their language to be compared with, or too "
+                "few measured clips.",
+                "Give a `--baseline` with their languages, audit more shards together, or ask for "
+                "`--codes-only`.",
+                content,
             )
         )
     return steps
 
 
-def shard_list(shards: Sequence[str]) -> str:
+def shard_list(shards: Sequence[str], most: int = _SHOWN_SHARDS) -> str:
     """The first few shards by name and how many more there are."""
-    shown = ", ".join(shards[:_SHOWN_SHARDS])
-    more = len(shards) - _SHOWN_SHARDS
+    shown = ", ".join(shards[:most])
+    more = len(shards) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def worst_first(judgement: Judgement) -> list[ShardVerdict]:
     """Shards ordered from broken to ok, by name within a verdict."""
-    rank = {"broken": 0, "drift": 1, "unusual content": 2, "too few clips": 3, "ok": 4}
+    rank = {"broken": 0, "drift": 1, "unusual content": 2, "cannot judge": 3, "ok": 4}
     return sorted(judgement.shards, key=lambda shard: (rank[shard.verdict], shard.shard))

@@ -54,19 +54,31 @@ class Original:
 
 
 def read_originals(
-    clips: Iterable[SampledClip], storage: Storage, rate_hz: int, threads: int = 8
+    clips: Iterable[SampledClip],
+    storage: Storage,
+    rate_hz: int,
+    size_bytes: int | None = None,
+    threads: int = 8,
 ) -> Iterator[Original]:
     """The originals in the order of their clips, read a few at a time."""
     with ThreadPoolExecutor(threads, thread_name_prefix="originals") as pool:
-        yield from pool.map(lambda clip: read_original(clip, storage, rate_hz), clips)
+        yield from pool.map(lambda clip: read_original(clip, storage, rate_hz, size_bytes), clips)
 
 
-def read_original(clip: SampledClip, storage: Storage, rate_hz: int) -> Original:
-    """The original of one clip, and whether its bytes are those that were tokenized."""
+def read_original(
+    clip: SampledClip, storage: Storage, rate_hz: int, size_bytes: int | None = None
+) -> Original:
+    """The original of one clip, and whether its bytes are those that were tokenized.
+
+    Args:
+        size_bytes: that of the tar as it is now; what lies behind it is not asked for.
+    """
     if clip.tar_offset is None:
         return Original(clip, b"", None, None, Reason.NO_OFFSET)
+    end = clip.tar_offset + clip.tar_size
+    if size_bytes is not None and end > size_bytes:
+        return Original(clip, b"", None, None, Reason.UNREADABLE)
     try:
-        end = clip.tar_offset + clip.tar_size
         payload = storage.read_range(clip.url, clip.tar_offset, end)
     except PipelineError:
         return Original(clip, b"", None, None, Reason.UNREADABLE)

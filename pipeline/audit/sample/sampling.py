@@ -1,6 +1,6 @@
 """Which clips an audit looks at: the same ones every time, by a hash of key and seed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -87,9 +87,13 @@ def _strata(table: Any, column: Stratum) -> list[str]:
 
 
 def sampled_clips(
-    table: Any, codes: Mapping[int, Codes], manifest: Manifest, url: str
+    table: Any,
+    codes: Mapping[int, Codes],
+    manifest: Manifest,
+    url: str,
+    drawn: Collection[int] | None = None,
 ) -> list[SampledClip]:
-    """The chosen rows as clips; `codes` decides which rows those are."""
+    """The chosen rows as clips; `codes` decides which rows those are, `drawn` which by chance."""
     rows = sorted(codes)
     picked = table.take(rows).to_pylist()
     return [
@@ -108,6 +112,7 @@ def sampled_clips(
             num_frames=values["num_frames"],
             tar_offset=values["tar_offset"],
             tar_size=values["tar_size"],
+            drawn=drawn is None or row in drawn,
             audio_xxh64=values["audio_xxh64"],
         )
         for row, values in zip(rows, picked, strict=True)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.audit.findings import SourceReport
+from pipeline.audit.findings import SourceReport, TokenReport
 from pipeline.audit.sample.originals import Original, SourceMap, read_originals
 from pipeline.audit.sample.part_file import DAMAGED, PartFile
 from pipeline.audit.sample.sampling import SamplePlan, choose_rows, sampled_clips
@@ -14,6 +14,9 @@ from pipeline.errors import PipelineError
 from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
 from xy_codec.codes_shape import CodesShape
+
+# Rows of each kind of fault that are heard in every shard.
+_SUSPECTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +50,26 @@ def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
     source = check_source(storage, url, manifest)
     try:
         part = PartFile.read(storage, settings.output, manifest)
+        checked = check_part(part, manifest, shape, source=source)
         table = part.columns_without_codes()
-        rows = choose_rows(table, manifest.shard, settings.plan)
-        clips = sampled_clips(table, part.codes_of(rows), manifest, url)
+        drawn = choose_rows(table, manifest.shard, settings.plan)
+        rows = sorted({*drawn, *_suspects(checked.report)})
+        clips = sampled_clips(table, part.codes_of(rows), manifest, url, frozenset(drawn))
     except (PipelineError, *DAMAGED) as error:
         problem = f"the part `{manifest.part.path}` cannot be read: {error}"
         return ShardSource(check_part(None, manifest, shape, [problem], source), None, (), 0.0)
-    originals = tuple(read_originals(clips, storage, shape.input_rate_hz))
+    originals = tuple(read_originals(clips, storage, shape.input_rate_hz, source.size_bytes))
     source = _listed(settings, manifest, part, url, _sampled(source, originals))
-    checked = check_part(part, manifest, shape, source=source)
+    checked = replace(checked, report=replace(checked.report, source=source))
     return ShardSource(checked, part, originals, time.perf_counter() - started)
+
+
+def _suspects(report: TokenReport) -> set[int]:
+    """Some rows of every kind of fault, evenly over the part: heard, whatever chance draws."""
+    found: set[int] = set()
+    for rows in report.flagged.values():
+        found.update(rows[:: -(-len(rows) // _SUSPECTS)])
+    return found
 
 
 def _sampled(source: SourceReport, originals: Sequence[Original]) -> SourceReport:

@@ -57,10 +57,10 @@ def check_source(storage: Storage, url: str, manifest: Manifest) -> SourceReport
         return SourceReport(unread=str(error))
     if found.size_bytes != manifest.source_size_bytes:
         change = f"the tar has {found.size_bytes:,} bytes now, {manifest.source_size_bytes:,} then"
-        return SourceReport(changes=(change,))
+        return SourceReport(changes=(change,), size_bytes=found.size_bytes)
     # A copy elsewhere has another modification time by right, and some stores no etag at all.
     is_touched = url == manifest.url and found.etag != manifest.source_etag
-    return SourceReport(is_touched=is_touched)
+    return SourceReport(is_touched=is_touched, size_bytes=found.size_bytes)
 
 
 def list_source(

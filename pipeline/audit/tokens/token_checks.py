@@ -42,6 +42,7 @@ class _Tally:
     frames: int = 0
     repeated: int = 0
     found: dict[str, int] = field(default_factory=dict)
+    flagged: dict[str, list[int]] = field(default_factory=dict)
     examples: list[TokenFault] = field(default_factory=list)
     keys: list[Any] = field(default_factory=list)
     hashes: list[NDArray[np.uint64]] = field(default_factory=list)
@@ -69,6 +70,9 @@ class _Tally:
     def _note(self, batch: Any, kind: str, bad: NDArray[np.bool_], values: Integers) -> None:
         self.found[kind] = self.found.get(kind, 0) + int(bad.sum())
         keys = batch.column("key")
+        if bad.any():
+            rows = (self.rows + np.flatnonzero(bad)).tolist()
+            self.flagged.setdefault(kind, []).extend(rows)
         for row in np.flatnonzero(bad)[: max(_EXAMPLES - len(self.examples), 0)]:
             self.examples.append(TokenFault(kind, str(keys[int(row)]), _DETAILS[kind](values[row])))
 
@@ -134,6 +138,7 @@ def check_part(
         counts=tally.counts.astype(np.min_scalar_type(int(tally.counts.max(initial=0)))),
         problems=tuple(problems),
         examples=tuple(tally.examples),
+        flagged={kind: tuple(rows) for kind, rows in tally.flagged.items()},
         seconds=time.perf_counter() - started,
         source=source or SourceReport(),
     )

@@ -1,0 +1,142 @@
+"""`keep.parquet`: of every row of the audited shards whether to train on it, and why not.
+
+Exporters and readers take it. A row that token checks flag is decided by itself, one that its
+shard's faults may have hit with its shard. The list is bound to the parts by their SHA-256.
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.audit.findings import METRIC_NAMES, AuditFindings, ClipFinding, TokenReport
+from pipeline.audit.judge.causes import flip_rate
+from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
+from pipeline.audit.judge.reference import by_shard
+from pipeline.errors import PipelineError, UsageError
+from pipeline.output.manifest import Manifest
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join
+
+# What `--drop` takes, and the verdict each word means.
+DROPS: dict[str, Verdict] = {
+    "broken": "broken",
+    "drift": "drift",
+    "unusual": "unusual content",
+    "unjudged": "cannot judge",
+}
+DEFAULT_DROP = ("broken", "drift")
+# Faults that lie in the rows that token checks name; the other rows of the shard are good.
+_OF_ROWS = ("damaged codes", "wrong length", "stuck frames", "silence")
+_SILENT = "stuck"
+
+_FIELDS: list[Any] = [
+    pa.field("shard", pa.string(), nullable=False),
+    pa.field("row", pa.int64(), nullable=False),
+    pa.field("key", pa.string(), nullable=False),
+    pa.field("keep", pa.bool_(), nullable=False),
+    pa.field("reason", pa.string(), nullable=False),
+    pa.field("part_sha256", pa.string(), nullable=False),
+    pa.field("flip_rate", pa.float32()),
+    *(pa.field(name, pa.float32()) for name in METRIC_NAMES),
+]
+SCHEMA = pa.schema(_FIELDS)
+
+
+def check_drop(words: str | None) -> tuple[str, ...]:
+    """The words of `--drop`; the default without any."""
+    if words is None:
+        return DEFAULT_DROP
+    asked = [word.strip() for word in words.split(",") if word.strip()]
+    unknown = [word for word in asked if word not in DROPS]
+    if unknown:
+        raise UsageError(
+            f"`--drop {words}` has `{unknown[0]}`; expected some of `{','.join(DROPS)}`, separated "
+            f"by commas. Leave the option out for `{','.join(DEFAULT_DROP)}`"
+        )
+    return tuple(asked)
+
+
+def keep_list(
+    findings: AuditFindings,
+    judgement: Judgement,
+    manifests: Iterable[Manifest],
+    storage: Storage,
+    drop: Sequence[str] = DEFAULT_DROP,
+) -> bytes:
+    """The file, a row group for each shard in the order of their paths.
+
+    A part whose keys cannot be read is left out, and with it none of its rows is kept.
+    """
+    clips = by_shard(findings.clips)
+    reports = {report.shard: report for report in findings.tokens}
+    verdicts = {shard.shard: shard for shard in judgement.shards}
+    dropped = {DROPS[word] for word in drop}
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for manifest in sorted(manifests, key=lambda each: each.shard):
+            shard = manifest.shard
+            keys = _keys(storage, findings.output, manifest)
+            if keys is not None and len(keys) and shard in verdicts and shard in reports:
+                found = _decisions(verdicts[shard], reports[shard], len(keys))
+                columns = {
+                    "shard": [shard] * len(keys),
+                    "row": np.arange(len(keys)),
+                    "key": keys,
+                    "keep": [verdict not in dropped for verdict, _ in found],
+                    "reason": [reason for _, reason in found],
+                    "part_sha256": [manifest.part.sha256] * len(keys),
+                    **_figures(clips.get(shard, []), len(keys)),
+                }
+                writer.write_table(pa.table(columns, schema=SCHEMA))
+    return sink.getvalue()
+
+
+def _keys(storage: Storage, output: str, manifest: Manifest) -> Any | None:
+    fs, path = storage.filesystem(join(output, manifest.part.path))
+    try:
+        with fs.open(path, "rb") as file:
+            return pq.read_table(file, columns=["key"]).column("key")
+    except (PipelineError, pa.ArrowException, OSError, KeyError, ValueError):
+        return None
+
+
+def _decisions(
+    shard: ShardVerdict, report: TokenReport, num_rows: int
+) -> list[tuple[Verdict, str]]:
+    """The verdict and the reason of every row; `ok` rows have no reason."""
+    names = {fault.name for fault in shard.faults}
+    whole = [fault for fault in shard.faults if fault.name not in _OF_ROWS]
+    verdict: Verdict = whole[0].verdict if whole else "ok"
+    reason = f"{verdict}: {whole[0].name}" if whole else ""
+    if not whole and shard.doubts:
+        verdict, reason = "cannot judge", f"cannot judge: {shard.doubts[0]}"
+    found: list[tuple[Verdict, str]] = [(verdict, reason)] * num_rows
+    for kind, rows in sorted(report.flagged.items()):
+        # Repeated frames that the audio was heard to have are silence.
+        silent = kind == _SILENT and "silence" in names and "stuck frames" not in names
+        own: tuple[Verdict, str] = (
+            ("unusual content", "unusual content: silence")
+            if silent
+            else ("broken", f"broken: {kind.replace('_', ' ')}")
+        )
+        for row in rows:
+            if row < num_rows and found[row][0] != "broken":
+                found[row] = own
+    return found
+
+
+def _figures(clips: Sequence[ClipFinding], num_rows: int) -> dict[str, NDArray[np.object_]]:
+    """What was measured of the sampled rows; empty for all others."""
+    columns = {name: np.full(num_rows, None, dtype=object) for name in ("flip_rate", *METRIC_NAMES)}
+    for clip in clips:
+        if clip.row < num_rows:
+            if clip.drift is not None:
+                columns["flip_rate"][clip.row] = flip_rate(clip.drift)
+            for name in METRIC_NAMES:
+                columns[name][clip.row] = getattr(clip.scores, name)
+    return columns

@@ -1,0 +1,102 @@
+"""The keep list says of every row whether to train on it, and why not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli import run as xytok
+from tests.support.audit_run import (
+    FIRST,
+    change_codes,
+    change_part,
+    copy_run,
+    flip_one_percent,
+    make_run,
+)
+
+
+@pytest.fixture(scope="module")
+def clean_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("keep") / "clean")
+
+
+@pytest.fixture
+def run(clean_run: Path, tmp_path: Path) -> Path:
+    return copy_run(clean_run, tmp_path / "run")
+
+
+def kept(run: Path, *words: str) -> list[dict[str, object]]:
+    folder = run / "report"
+    options = ["--metrics", "acoustics", "--processes", "0", "--device", "cpu", "--codes-only"]
+    xytok(["audit", str(run), *options, "--quiet", "--output", str(folder), *words])
+    rows: list[dict[str, object]] = pq.read_table(folder / "keep.parquet").to_pylist()
+    return rows
+
+
+def of_first(rows: list[dict[str, object]], is_first: bool = True) -> list[dict[str, object]]:
+    return [row for row in rows if str(row["shard"]).endswith(FIRST) == is_first]
+
+
+def test_every_row_of_a_clean_run_is_kept_and_bound_to_its_part(run: Path) -> None:
+    rows = kept(run, "--per-shard", "3", "--min-clips", "3")
+    parts = {}
+    for path in (run / "manifests").rglob("*.json"):
+        manifest = json.loads(path.read_text())
+        parts[manifest["shard"]] = manifest["part"]
+    keys = [
+        (shard, row, key)
+        for shard in sorted(parts)
+        for row, key in enumerate(
+            pq.read_table(run / parts[shard]["path"], columns=["key"])["key"].to_pylist()
+        )
+    ]
+    assert [(row["shard"], row["row"], row["key"]) for row in rows] == keys
+    assert all(row["keep"] and row["reason"] == "" for row in rows)
+    assert all(row["part_sha256"] == parts[row["shard"]]["sha256"] for row in rows)
+    assert sum(row["gain_db"] is not None for row in rows) == 6
+    assert sum(row["flip_rate"] == 0 for row in rows) == 6
+
+
+def test_a_drifted_shard_is_dropped_whole_unless_it_is_wanted(run: Path) -> None:
+    change_codes(run, flip_one_percent)
+    rows = kept(run)
+    assert not any(row["keep"] for row in of_first(rows))
+    assert {row["reason"] for row in of_first(rows)} == {"drift: scattered flips"}
+    assert all(row["keep"] for row in of_first(rows, is_first=False))
+    wanted = kept(run, "--drop", "broken")
+    assert all(row["keep"] for row in wanted)
+    assert {row["reason"] for row in of_first(wanted)} == {"drift: scattered flips"}
+
+
+def test_of_a_shard_with_stuck_rows_only_those_are_dropped(run: Path) -> None:
+    def stick(codes: list[np.ndarray]) -> list[np.ndarray]:
+        codes[5] = np.repeat(codes[5][:, :1], codes[5].shape[1], axis=1)
+        return codes
+
+    change_codes(run, stick)
+    # So few clips that chance does not draw the row.
+    rows = kept(run, "--no-reencode", "--per-shard", "1")
+    assert [row["row"] for row in rows if not row["keep"]] == [5]
+    assert rows[5]["reason"] == "broken: stuck"
+
+
+def test_a_shard_that_lost_rows_is_dropped(run: Path) -> None:
+    change_part(run, lambda table: table.slice(3))
+    rows = of_first(kept(run))
+    assert {(row["keep"], row["reason"]) for row in rows} == {(False, "broken: missing rows")}
+
+
+def test_what_cannot_be_judged_is_dropped_on_demand(run: Path) -> None:
+    gone = ("--source-map", "/=/nowhere/")
+    rows = kept(run, *gone)
+    assert all(row["keep"] for row in rows)
+    assert all(str(row["reason"]).startswith("cannot judge: 0 of ") for row in rows)
+    assert not any(row["keep"] for row in kept(run, *gone, "--drop", "broken,unjudged"))
+
+
+def test_an_unknown_word_is_refused_before_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert xytok(["audit", "out", "--drop", "broken,bad"]) == 2
+    assert "`--drop broken,bad` has `bad`" in capsys.readouterr().err
