@@ -11,7 +11,9 @@ from xy_codec.catalogue import families
 def test_every_release_is_listed_with_its_rates(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["codecs"]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("XY-Tokenizer: packed, precision exact or fast, options depth")
+    assert printed.startswith(
+        "XY-Tokenizer: packed, precision exact or fast, options compile_cache, depth"
+    )
     for family in families():
         for release in family.releases:
             (row,) = {
