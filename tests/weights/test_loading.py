@@ -186,7 +186,10 @@ def test_wrong_options_are_refused_with_the_valid_ones(folder: Path) -> None:
         ({"options": {"overlap_seconds": -1}}, "Use 0"),
         ({"options": {"depth": 9}}, "`depth` is 9; expected 1 to 8"),
         ({"options": {"depth": "all"}}, "`depth` is 'all', expected a whole number"),
-        ({"options": {"deep": 2}}, "`deep` is unknown, expected one of depth, overlap_seconds"),
+        (
+            {"options": {"deep": 2}},
+            "`deep` is unknown, expected one of compile_cache, depth, overlap",
+        ),
     )
     for options, message in wrong:
         with pytest.raises(ConfigError, match=message):
