@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO_OUT := demo-out
+# Test files by two processes: many tests wait for Ray, for storage, or for processes to start.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check bench gpu-report system-packages wheel clean
@@ -30,10 +32,10 @@ demo: $(VENV)/.xytok ## tokenize the bundled speech and audit the codes
 	@BIN=$(BIN) OUT=$(DEMO_OUT) .ci/demo
 
 test: setup system-packages ## every test that is quick
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-slow: setup system-packages ## the long forms
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 check: setup ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -42,5 +42,5 @@ xytok submit "$OUT/speech/*/*/*.tar" "$OUT/codes" --codec xy-nano --cluster "$RA
 step "look at it"
 xytok status "$OUT/codes"
 xytok verify "$OUT/codes"
-xytok audit "$OUT/codes" --per-shard 2 --metrics stoi --quiet
+xytok audit "$OUT/codes" --per-shard 8 --metrics stoi --codes-only --quiet
 step "done"
