@@ -13,7 +13,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -175,7 +174,8 @@ class Plan:
         ]
         self.clips_per_rank = sum(self._per_rank)
         self.num_windows = -(-self.clips_per_rank // window_clips)
-        self._line = lru_cache(maxsize=2 * len(sources))(self._make_line)
+        # The lines of the last epochs, by source and epoch.
+        self._lines: dict[tuple[int, int], tuple[list[Piece], list[int]]] = {}
 
     def size(self, window: int) -> int:
         """How many clips a window has, on every rank."""
@@ -209,12 +209,17 @@ class Plan:
             yield Segment(piece, skipped, skipped + taken)
             at += taken
 
-    def _make_line(self, source: int, epoch: int) -> tuple[list[Piece], list[int]]:
+    def _line(self, source: int, epoch: int) -> tuple[list[Piece], list[int]]:
         """The pieces of a source in the order of an epoch, and where each ends."""
-        pieces = list(self._sources[source])
-        if self._seed is not None:
-            random.Random(f"{self._seed}/{source}/{epoch}").shuffle(pieces)
-        return pieces, list(accumulate(piece.count for piece in pieces))
+        if (source, epoch) not in self._lines:
+            if len(self._lines) >= 2 * len(self._sources):
+                self._lines.clear()
+            pieces = list(self._sources[source])
+            if self._seed is not None:
+                random.Random(f"{self._seed}/{source}/{epoch}").shuffle(pieces)
+            ends = list(accumulate(piece.count for piece in pieces))
+            self._lines[source, epoch] = pieces, ends
+        return self._lines[source, epoch]
 
 
 def _shares(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:

@@ -105,12 +105,11 @@ class KeptRows:
                 return pq.read_table(file, columns=columns, filters=[("keep", "==", True)])
 
         table = reading_part(storage, url, read)
-        self._rows: dict[str, set[int]] = {}
+        self._rows: dict[str, array[int]] = {}
         for batch in table.to_batches():
-            for shard, row in zip(
-                batch.column("shard").to_pylist(), batch.column("row").to_pylist(), strict=True
-            ):
-                self._rows.setdefault(shard, set()).add(row)
+            shards, rows = (batch.column(name).to_pylist() for name in ("shard", "row"))
+            for shard, row in zip(shards, rows, strict=True):
+                self._rows.setdefault(shard, array("i")).append(row)
 
     def of(self, shard: Sequence[str]) -> set[int]:
         """The kept rows of a shard."""
@@ -119,4 +118,4 @@ class KeptRows:
                 f"A part does not name its shard, which the keep list `{redact(self._url)}` goes "
                 "by; expected parts that `xytok tokenize` wrote; leave `keep` out"
             )
-        return next((self._rows[name] for name in shard if name in self._rows), set())
+        return set(next((self._rows[name] for name in shard if name in self._rows), ()))

@@ -1,5 +1,6 @@
 """Ranks take equal steps over mixed clips of all parts, in batches of about equal length."""
 
+import pickle
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -158,6 +159,12 @@ def test_a_position_resumes_with_any_number_of_workers(
     for workers in (1, 2, 5):
         rest = keys(dataset, workers, Position.from_dict(saved))
         assert sorted(seen + rest) == sorted(keys(dataset))
+
+
+def test_a_dataset_can_be_sent_to_loader_workers_of_any_kind(output: Path) -> None:
+    dataset = open_dataset(output, shuffle_buffer=100, batch_frames=1500, where="num_frames > 50")
+    wanted = keys(dataset)
+    assert keys(pickle.loads(pickle.dumps(dataset))) == wanted
 
 
 def test_outputs_are_mixed_by_weight_and_no_clip_comes_twice_in_an_epoch(tmp_path: Path) -> None:
