@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,3 +33,10 @@ def corpus(tmp_path: Path) -> Path:
     for n in range(3):
         write_shard(tmp_path / f"in/s{n}.tar", pairs(4, prefix=f"s{n}-"))
     return tmp_path
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder whose path leaves room for the sockets that Ray puts into it."""
+    with tempfile.TemporaryDirectory(prefix="xr", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

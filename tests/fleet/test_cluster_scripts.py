@@ -120,14 +120,12 @@ def run_script(command: Sequence[str | Path], environment: dict[str, str], cwd: 
     return out.stdout
 
 
-def test_smoke_script_tokenizes_verifies_and_audits(s3, tmp_path_factory):
-    # Ray's sockets want short paths.
-    folder = tmp_path_factory.mktemp("r")
-    environment = cluster_environment(folder, s3)
-    with ray_head(folder, environment) as url:
+def test_smoke_script_tokenizes_verifies_and_audits(s3, short_folder):
+    environment = cluster_environment(short_folder, s3)
+    with ray_head(short_folder, environment) as url:
         environment |= {"RAY_API_SERVER_ADDRESS": url, "OUT": "s3://smoke/demo"}
         environment["SPEECH"] = str(ROOT / "tests/speech")
-        out = run_script(["sh", ROOT / "docker/smoke.sh"], environment, folder)
+        out = run_script(["sh", ROOT / "docker/smoke.sh"], environment, short_folder)
     assert "report.html" in out
     assert out.rstrip().endswith("== done")
 
@@ -151,38 +149,40 @@ def many_shards(folder: Path) -> Path:
     return folder
 
 
-def test_slurm_script_tokenizes_on_its_allocation(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("r")
+def test_slurm_script_tokenizes_on_its_allocation(short_folder):
     shard = ROOT / "tests/speech/Emilia/IT/IT-B000000.tar"
     script = ROOT / "docker/slurm.sbatch"
-    run_script(["bash", script, shard, "out", "--codec", "fake"], slurm_environment(folder), folder)
-    assert len(list((folder / "out/tokens").rglob("*.parquet"))) == 1
-    assert not (folder / "requeued").exists()
+    run_script(
+        ["bash", script, shard, "out", "--codec", "fake"],
+        slurm_environment(short_folder),
+        short_folder,
+    )
+    assert len(list((short_folder / "out/tokens").rglob("*.parquet"))) == 1
+    assert not (short_folder / "requeued").exists()
 
 
-def test_slurm_script_drains_before_the_time_limit_and_is_requeued(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("r")
-    words = [str(many_shards(folder / "in")), "out", "--codec", "fake", "--workers", "1"]
-    with (folder / "log").open("w") as log:
+def test_slurm_script_drains_before_the_time_limit_and_is_requeued(short_folder):
+    words = [str(many_shards(short_folder / "in")), "out", "--codec", "fake", "--workers", "1"]
+    with (short_folder / "log").open("w") as log:
         script = subprocess.Popen(
             ["bash", ROOT / "docker/slurm.sbatch", *words],
-            env=slurm_environment(folder),
-            cwd=folder,
+            env=slurm_environment(short_folder),
+            cwd=short_folder,
             stdout=log,
             stderr=log,
             text=True,
             start_new_session=True,
         )
         try:
-            manifests = folder / "out/manifests"
+            manifests = short_folder / "out/manifests"
             until(lambda: list(manifests.rglob("*.json")) or script.poll(), "a shard")
             script.send_signal(signal.SIGUSR1)
-            assert script.wait(200) == 143, (folder / "log").read_text()[-3000:]
+            assert script.wait(200) == 143, (short_folder / "log").read_text()[-3000:]
         finally:
             end_group(script)
-    assert (folder / "requeued").read_text() == "12\n"
+    assert (short_folder / "requeued").read_text() == "12\n"
     assert 0 < len(list(manifests.rglob("*.json"))) < NUM_SHARDS
-    (lease,) = (folder / "out/lease").iterdir()
+    (lease,) = (short_folder / "out/lease").iterdir()
     assert '"is_released": true' in lease.read_text()
 
 
@@ -218,22 +218,21 @@ def test_the_hook_waits_for_what_works_or_for_the_end_of_the_notice(
         busy.wait()
 
 
-def test_a_worker_node_that_drains_finishes_the_shards_in_hand(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("r")
-    environment = cluster_environment(folder)
-    words = [str(many_shards(folder / "in")), str(folder / "out"), "--codec", "fake"]
-    with ray_head(folder, environment) as url:
+def test_a_worker_node_that_drains_finishes_the_shards_in_hand(short_folder):
+    environment = cluster_environment(short_folder)
+    words = [str(many_shards(short_folder / "in")), str(short_folder / "out"), "--codec", "fake"]
+    with ray_head(short_folder, environment) as url:
         environment["RAY_API_SERVER_ADDRESS"] = url
         submit = [str(BIN / "xytok"), "submit", *words, "--workers", "1", "--no-wait"]
-        run_script(submit, environment, folder)
-        manifests = folder / "out/manifests"
+        run_script(submit, environment, short_folder)
+        manifests = short_folder / "out/manifests"
         until(lambda: list(manifests.rglob("*.json")), "a shard")
-        run_script(["sh", ROOT / "docker/drain.sh", "100"], environment, folder)
+        run_script(["sh", ROOT / "docker/drain.sh", "100"], environment, short_folder)
         # All that was in hand is done: nothing is written any more, and nothing is half written.
         num_done = len(list(manifests.rglob("*.json")))
         time.sleep(3)
         assert len(list(manifests.rglob("*.json"))) == num_done < NUM_SHARDS
-    parts = {path.stem for path in (folder / "out/tokens").rglob("*.parquet")}
+    parts = {path.stem for path in (short_folder / "out/tokens").rglob("*.parquet")}
     assert len(parts) == num_done
 
 

@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,12 +75,22 @@ def lacks_float16(block: Block) -> bool:
 
 
 @pytest.fixture(scope="module")
-def outcomes(s3: S3Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+def outcomes(
+    s3: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Outcome]]:
     """Every block to run, run in order in one folder, as a reader would."""
+    # Ray's sockets want short paths.
+    with tempfile.TemporaryDirectory(prefix="xr", ignore_cleanup_errors=True) as short:
+        yield run_blocks(s3, tmp_path_factory, short)
+
+
+def run_blocks(
+    s3: S3Server, tmp_path_factory: pytest.TempPathFactory, short: str
+) -> dict[str, Outcome]:
     folder = tmp_path_factory.mktemp("readme")
     fill_bucket(s3)
     environment = {**environment_of(folder), **s3.environment()}
-    environment["TMPDIR"] = environment["RAY_TMPDIR"] = str(tmp_path_factory.mktemp("t"))
+    environment["TMPDIR"] = environment["RAY_TMPDIR"] = short
     # Ray would kill our workers for what other processes of the machine hold.
     environment["RAY_memory_monitor_refresh_ms"] = "0"
     environment["RAY_worker_niceness"] = "0"  # nor starve them
