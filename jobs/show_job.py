@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,8 @@ def _decode(run: str, found: "FoundRow", storage: "Storage", codec: str | None, 
     request = CodecRequest.recorded(
         record.identity["codec"], record.provenance, source=codec, precision="exact"
     )
-    loaded = request.load()
+    # Only encoding is compiled.
+    loaded = replace(request, compiled=False).load()
     check_checkpoint(loaded.identity, record.identity["codec"], run)
     encoded = found.encoded(loaded.shape)
     (waveform,) = loaded.decode_encoded([encoded], keys=[found.row["key"]])

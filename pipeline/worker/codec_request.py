@@ -78,6 +78,7 @@ class CodecRequest:
             precision=precision or codec["precision"],
             device=device,
             options=_words(options),
+            compiled=str(codec.get("pack_geometry", "")).endswith("-compiled"),
         )
 
     def urls(self) -> list[str]:

@@ -10,6 +10,7 @@ import soundfile
 import torch
 
 from jobs.cli import run
+from pipeline.worker.codec_request import CodecRequest
 from tests.support.golden_case import Group, checkpoint_of, small_codec
 from xy_codec import load_codec
 from xy_codec.engine.geometry import geometry_for
@@ -86,4 +87,6 @@ def test_a_compiled_run_says_so_and_keeps_what_it_compiled(
     identity = json.loads(str(np.load(tmp_path / "codes/a.npz")["identity"]))
     assert identity["pack_geometry"] == "rows2048-compiled"
     assert "compile_cache" not in identity["options"]
+    # An audit encodes again as the run did.
+    assert CodecRequest.recorded(identity, {}).compiled
     assert any((cache / "inductor").iterdir())
