@@ -16,6 +16,8 @@ from cyclopts import Parameter
 
 _PACKAGES = ("jobs", "pipeline", "xy_codec")
 RESULT = logging.getLogger("jobs.result")
+_levels_before: list[int] = []
+_at_work: list["LogOptions"] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,10 @@ class LogOptions:
         for handler in handlers:
             root.addHandler(handler)
         ours = [logging.getLogger(name) for name in _PACKAGES]
-        levels = [logger.level for logger in ours]
+        # A program may run several verbs at once: the last to end gives the levels back.
+        if not _levels_before:
+            _levels_before.extend(logger.level for logger in ours)
+        _at_work.append(self)
         for logger in ours:
             logger.setLevel("DEBUG" if self.log_file else self.stderr_level)
         try:
@@ -67,8 +72,11 @@ class LogOptions:
             RESULT.debug("Ended by %s: %s", type(error).__name__, error)
             raise
         finally:
-            for logger, level in zip(ours, levels, strict=True):
-                logger.setLevel(level)
+            _at_work.pop()
+            if not _at_work:
+                for logger, level in zip(ours, _levels_before, strict=True):
+                    logger.setLevel(level)
+                _levels_before.clear()
             for handler in handlers:
                 root.removeHandler(handler)
                 handler.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
+from jobs.logs import LogOptions
 from pipeline.errors import (
     DamageError,
     DrainedError,
@@ -243,6 +244,17 @@ def test_a_verb_leaves_the_loggers_of_its_caller_alone(tmp_path):
     before = ours.level, list(logging.getLogger().handlers)
     assert cli.run(["status", str(tmp_path), "--log-level", "debug"]) == 1
     assert (ours.level, logging.getLogger().handlers) == before
+
+
+def test_verbs_that_run_at_once_leave_the_loggers_as_they_were():
+    ours = logging.getLogger("pipeline")
+    before = ours.level
+    first, second = (LogOptions(log_level=level).handlers() for level in ("error", "debug"))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert ours.level == before
 
 
 @pytest.mark.parametrize("place", ["nowhere/x.log", "."])
