@@ -40,3 +40,8 @@ def short_folder() -> Iterator[Path]:
     """A folder whose path leaves room for the sockets that Ray puts into it."""
     with tempfile.TemporaryDirectory(prefix="xr", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument; what libsndfile writes depends on the time."""
+    return argname if isinstance(val, bytes) else None
