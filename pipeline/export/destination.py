@@ -70,20 +70,14 @@ class Destination:
 
     def publish(self, split: int, shard: ShardFiles, samples: int, seconds: float) -> None:
         """Put the files of a shard in place, then its record, which says that it is done."""
+        folder = self.folder_of(split)
         written = tuple(
-            self._publish_file(
-                f"{self.folder_of(split)}{path}", file.content(), file.sha256, samples
-            )
+            file.publish(self.storage, self.url, f"{folder}{path}", samples)
             for path, file in shard.opened.items()
         )
         record = Shard(shard.number, samples, seconds, written, shard.facts)
         url = join(self.url, _STATE, f"{split}-{shard.number}.json")
         self.storage.write_finished(url, _json(asdict(record)))
-
-    def _publish_file(self, path: str, content: Any, sha256: str, samples: int) -> WrittenFile:
-        self.storage.write_finished(join(self.url, path), content)
-        size = len(content) if isinstance(content, bytes) else content.stat().st_size
-        return WrittenFile(path, size, sha256, samples)
 
     def read_shard(self, split: int, number: int) -> Shard:
         """The record of a shard that is done."""
@@ -94,8 +88,8 @@ class Destination:
 
     def write_small(self, path: str, content: bytes) -> WrittenFile:
         """Put a file that speaks of all shards in place."""
-        digest = hashlib.sha256(content).hexdigest()
-        return self._publish_file(path, content, digest, 0)
+        self.storage.write_finished(join(self.url, path), content)
+        return WrittenFile(path, len(content), hashlib.sha256(content).hexdigest(), 0)
 
     def finish(self, record: ExportRecord) -> None:
         """Write `export.json`, then remove what was only needed to resume."""

@@ -7,7 +7,7 @@ neither on the number of buckets nor on how rows were read.
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import NodeError
 from pipeline.export.samples import ROW
+from pipeline.output.parquet_file import on_this_disk
 
 # A bucket is in memory about three times while it is sorted.
 _BUCKET_BYTES = 64 << 20
 _MOST_BUCKETS = 256  # as many files are open at a time, for each split
 _BUFFER_BYTES = 64 << 20
 _ORDER = "shuffled_place"
+_SPOOL = ("cannot hold the rows of a shuffled export", "all codes that are exported")
 
 
 def shuffled_places(rows: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
@@ -66,7 +67,7 @@ class Spool:
     def read(self, split: int) -> Iterator[pa.Table]:
         """The rows of a split in the shuffled order, a bucket at a time; nothing is added then."""
         self._flush()
-        with _on_this_disk():
+        with on_this_disk(*_SPOOL):
             self._close_files()
         for bucket in range(1 << self._bits):
             path = self._path(split, bucket)
@@ -80,7 +81,7 @@ class Spool:
             buckets = self._buckets(whole[_ORDER].to_numpy())
             for bucket in np.unique(buckets):
                 rows = whole.filter(pa.array(buckets == bucket))
-                with _on_this_disk():
+                with on_this_disk(*_SPOOL):
                     self._writer(split, int(bucket), rows.schema).write_table(rows)
         self._waiting, self._waiting_bytes = {}, 0
 
@@ -109,18 +110,6 @@ class Spool:
 
 
 def _read_sorted(path: Path) -> Any:
-    with _on_this_disk(), pa.OSFile(str(path), "rb") as file:
+    with on_this_disk(*_SPOOL), pa.OSFile(str(path), "rb") as file:
         table: Any = pa.ipc.open_stream(file).read_all()
     return table.sort_by(_ORDER).drop_columns([_ORDER])
-
-
-@contextmanager
-def _on_this_disk() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise NodeError(
-            f"The folder `{tempfile.gettempdir()}` cannot hold the rows of a shuffled export "
-            f"({error}); expected room for all codes that are exported; free the disk of this "
-            "machine, or name another folder by TMPDIR"
-        ) from error

@@ -29,10 +29,11 @@ from pipeline.storage.location import join
 
 # A larger file moves from memory to the local disk while it grows.
 _MEMORY_BYTES = 64 << 20
+_PARTS = ("for unfinished parts cannot be written", "two parts of the largest shards")
 
 
 class UnfinishedFile(io.RawIOBase):
-    """A write-only file that is hashed as it grows; `drop` frees its memory and disk."""
+    """A write-only file that is hashed as it grows; `close` frees its memory and disk."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,11 +47,11 @@ class UnfinishedFile(io.RawIOBase):
         return True
 
     def write(self, content: Any) -> int:
-        """Append bytes; after `drop` they go nowhere."""
+        """Append bytes; after `close` they go nowhere."""
         view = memoryview(content).cast("B")
         if self._file is None:
             return len(view)
-        with _on_this_disk():
+        with on_this_disk(*_PARTS):
             if self._path is None and self.size_bytes + len(view) > _MEMORY_BYTES:
                 self._move_to_disk()
             self._file.write(view)
@@ -66,7 +67,7 @@ class UnfinishedFile(io.RawIOBase):
         """The whole content, or the local file that holds it."""
         if self._path is not None:
             assert self._file is not None
-            with _on_this_disk():
+            with on_this_disk(*_PARTS):
                 self._file.flush()
             return self._path
         assert isinstance(self._file, io.BytesIO)
@@ -77,8 +78,14 @@ class UnfinishedFile(io.RawIOBase):
         """The hash of everything written, in hexadecimal."""
         return self._sha256.hexdigest()
 
-    def drop(self) -> None:
+    def publish(self, storage: Storage, folder: str, path: str, rows: int) -> WrittenFile:
+        """Put the finished file at its path below a folder; return what proves it is whole."""
+        storage.write_finished(join(folder, path), self.content())
+        return WrittenFile(path, self.size_bytes, self.sha256, rows)
+
+    def close(self) -> None:
         """Free the memory and delete the local file."""
+        super().close()
         file, self._file = self._file, None
         # On a full disk, closing fails for bytes that nobody wants any more.
         if file is not None:
@@ -96,15 +103,14 @@ class UnfinishedFile(io.RawIOBase):
 
 
 @contextmanager
-def _on_this_disk() -> Iterator[None]:
-    """Blame the node for a temporary folder that is full or broken, not the shard."""
+def on_this_disk(use: str, room: str) -> Iterator[None]:
+    """Blame the node for a temporary folder that is full or broken, not the data."""
     try:
         yield
     except OSError as error:
         raise NodeError(
-            f"The folder `{tempfile.gettempdir()}` for unfinished parts cannot be written "
-            f"({error}); expected room for two parts of the largest shards; free the disk of this "
-            "node, or name another folder by TMPDIR"
+            f"The folder `{tempfile.gettempdir()}` {use} ({error}); expected room for {room}; free "
+            "the disk of this node, or name another folder by TMPDIR"
         ) from error
 
 
@@ -134,13 +140,11 @@ class ParquetFile:
     def publish(self, storage: Storage, output: str, path: str) -> WrittenFile:
         """Put the finished file at its path below the output; return what proves it is whole."""
         self._writer.close()
-        content = self._content
-        storage.write_finished(join(output, path), content.content())
-        return WrittenFile(path, content.size_bytes, content.sha256, self._rows)
+        return self._content.publish(storage, output, path, self._rows)
 
     def close(self) -> None:
         """Free memory and disk, whether the file was published or not."""
-        self._content.drop()
+        self._content.close()
         # An open writer writes its footer when it is closed, at the latest as garbage.
         if self._writer.is_open:
             self._writer.close()

@@ -20,6 +20,7 @@ from pipeline.export.contract import FormatOptions, Sample
 from pipeline.export.export import ExportRequest, run_export
 from pipeline.export.record import parse_record
 from pipeline.export.selection import Selection
+from pipeline.output import parquet_file
 from pipeline.storage.client import Storage
 from tests.support.export_case import hash_of
 from tests.support.export_format import TabSeparated
@@ -53,6 +54,19 @@ def test_every_clip_with_text_comes_once_in_the_order_of_shards_and_rows(
     assert record.clips == len(lines) == 3 * (CLIPS_EACH - 1)
     assert record.left_out == {"no_text": 3}
     assert {line["language"] for line in lines} == {"English", "French"}
+
+
+@pytest.mark.parametrize("name", ["omnivoice", "parquet"])
+def test_files_that_grow_beyond_memory_leave_nothing_on_the_local_disk(
+    name: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = export(run, tmp_path / "out", name)
+    monkeypatch.setattr(parquet_file, "_MEMORY_BYTES", 0)
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "disk"))
+    record = export(run, tmp_path / "again", name)
+    assert list((tmp_path / "disk").iterdir()) == []
+    assert record.files[0].sha256 == expected.files[0].sha256
 
 
 @pytest.mark.parametrize("name", sorted(set(FORMATS) - {"moss-ttsd"}))
