@@ -16,8 +16,8 @@ from cyclopts import Parameter
 
 _PACKAGES = ("jobs", "pipeline", "xy_codec")
 RESULT = logging.getLogger("jobs.result")
-_levels_before: list[int] = []
-_at_work: list["LogOptions"] = []
+# Of every verb that runs now, the levels that it found; the first found those of the program.
+_levels_found: list[list[int]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,7 @@ class LogOptions:
         for handler in handlers:
             root.addHandler(handler)
         ours = [logging.getLogger(name) for name in _PACKAGES]
-        # A program may run several verbs at once: the last to end gives the levels back.
-        if not _levels_before:
-            _levels_before.extend(logger.level for logger in ours)
-        _at_work.append(self)
+        _levels_found.append([logger.level for logger in ours])
         for logger in ours:
             logger.setLevel("DEBUG" if self.log_file else self.stderr_level)
         try:
@@ -72,11 +69,10 @@ class LogOptions:
             RESULT.debug("Ended by %s: %s", type(error).__name__, error)
             raise
         finally:
-            _at_work.pop()
-            if not _at_work:
-                for logger, level in zip(ours, _levels_before, strict=True):
+            found = _levels_found.pop()
+            if not _levels_found:
+                for logger, level in zip(ours, found, strict=True):
                     logger.setLevel(level)
-                _levels_before.clear()
             for handler in handlers:
                 root.removeHandler(handler)
                 handler.close()

@@ -8,7 +8,7 @@ from pipeline.audit.audited_run import AuditedRun
 from pipeline.audit.drift.shard_audit import ShardAudit
 from pipeline.audit.measure import ShardFindings, measure_shards
 from pipeline.audit.metrics.score_pool import ScorePool
-from pipeline.fleet.ray.cluster import connect, disconnect
+from pipeline.fleet.ray.cluster import results_as_ready
 from pipeline.output.manifest import Manifest
 from pipeline.worker.codec_request import check_checkpoint
 from xy_codec.contract import Codec
@@ -22,29 +22,18 @@ def measure_on_ray(
     request: AuditRequest, run: AuditedRun, _codec: Codec
 ) -> Iterator[ShardFindings]:
     """Measure on the cluster of `RAY_ADDRESS`, or one started here; tasks load their own codec."""
-    import ray
 
-    is_ours = connect(None)
-    try:
-        yield from _measure(ray, request, run)
-    finally:
-        if is_ours:
-            disconnect()
+    def start(ray: Any) -> list[Any]:
+        resources = ray.cluster_resources()
+        cores = max(min(int(request.processes or _CORES_PER_TASK), int(resources.get("CPU", 1))), 1)
+        gpus = 1 if resources.get("GPU", 0) >= 1 and request.device != "cpu" else 0
+        task: Any = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=3)(measure_batch)
+        return [
+            task.remote(request, run, batch, cores) for batch in _batches(run, resources, cores)
+        ]
 
-
-def _measure(ray: Any, request: AuditRequest, run: AuditedRun) -> Iterator[ShardFindings]:
-    resources = ray.cluster_resources()
-    cores = max(min(int(request.processes or _CORES_PER_TASK), int(resources.get("CPU", 1))), 1)
-    gpus = 1 if resources.get("GPU", 0) >= 1 and request.device != "cpu" else 0
-    task: Any = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=3)(measure_batch)
-    waiting = [task.remote(request, run, batch, cores) for batch in _batches(run, resources, cores)]
-    try:
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1)
-            yield from ray.get(done[0])
-    finally:
-        for reference in waiting:
-            ray.cancel(reference)
+    for findings in results_as_ready(start):
+        yield from findings
 
 
 def measure_batch(

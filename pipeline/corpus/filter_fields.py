@@ -4,7 +4,7 @@ Without this a misspelt field filters every clip, after every shard was download
 and `inspect/plan.py` call it; it reads the first 2 MiB of a few shards.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.corpus.metadata import parse_json
@@ -31,16 +31,26 @@ def check_filter_fields(where: str, shards: Sequence[Shard], storage: Storage) -
         num_shards += 1
         for fields in _first_fields(shard, storage):
             num_clips += 1
-            known.update(_names(fields))
-    missing = [name for name in wanted if name not in known]
-    if not missing or not num_clips:
-        return
-    faults = [f"`{name}` (expected {nearest(name, known)})" for name in missing]
-    raise UsageError(
-        f"`--where '{where}'` names fields that none of the first {num_clips} clips of "
-        f"{num_shards} shards has: {', '.join(faults)}; correct them, or, where other shards have "
-        f"`{missing[0]}`, write `{missing[0]} != null and …`"
-    )
+            known.update(names_of(fields))
+    if num_clips:
+        refuse_unknown(where, known, f"{num_clips} clips of {num_shards} shards", "shards")
+
+
+def refuse_unknown(where: str, known: Collection[str], looked_at: str, others: str) -> None:
+    """Raise where a filter names fields that none of the clips that were looked at has.
+
+    Args:
+        looked_at: how many these were, such as `7 clips`.
+        others: what else may have the fields, such as `shards`.
+    """
+    missing = [name for name in fields_of(where) if name not in known]
+    if missing:
+        faults = [f"`{name}` (expected {nearest(name, known)})" for name in missing]
+        raise UsageError(
+            f"`--where '{where}'` names fields that none of the first {looked_at} has: "
+            f"{', '.join(faults)}; correct them, or, where other {others} have `{missing[0]}`, "
+            f"write `{missing[0]} != null and …`"
+        )
 
 
 def _first_fields(shard: Shard, storage: Storage) -> Iterator[Mapping[str, Any]]:
@@ -55,8 +65,9 @@ def _first_fields(shard: Shard, storage: Storage) -> Iterator[Mapping[str, Any]]
             yield fields
 
 
-def _names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def names_of(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The names of all fields, dotted where they are nested."""
     for name, value in fields.items():
         yield prefix + name
         if isinstance(value, Mapping):
-            yield from _names(value, f"{prefix}{name}.")
+            yield from names_of(value, f"{prefix}{name}.")

@@ -25,7 +25,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.In: lambda item, items: item in items,
     ast.NotIn: lambda item, items: item not in items,
 }
-_WORDS = {"true": True, "false": False, "null": None}
+WORDS = {"true": True, "false": False, "null": None}
 
 
 def parse_where(text: str) -> Predicate:
@@ -45,7 +45,7 @@ def fields_of(text: str) -> list[str]:
 
     def collect(node: ast.AST) -> None:
         match node:
-            case ast.Name(id=name) if name in _WORDS:
+            case ast.Name(id=name) if name in WORDS:
                 return
             case ast.Name() | ast.Attribute():
                 needed.append(ast.unparse(node))
@@ -116,8 +116,8 @@ def _compile_field(node: ast.expr, text: str) -> _Value:
         node = node.value
     if not isinstance(node, ast.Name):
         raise _refusal(text, f"`{ast.unparse(node)}` is not understood")
-    if not names and node.id in _WORDS:
-        word = _WORDS[node.id]
+    if not names and node.id in WORDS:
+        word = WORDS[node.id]
         return lambda _: word
     path = [node.id, *reversed(names)]
 

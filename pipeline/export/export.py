@@ -28,7 +28,7 @@ from pipeline.export.contract import (
     Target,
 )
 from pipeline.export.destination import Destination
-from pipeline.export.keep_list import KeepList
+from pipeline.export.keep_list import file_sha256
 from pipeline.export.plan import Cutter, Plan, PlannedShard, Planner, SplitCounts
 from pipeline.export.record import ExportRecord
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
@@ -110,7 +110,7 @@ class Exporter:
         """All that the bytes of the export depend on."""
         request, selection = self.request, self.request.selection
         tokenizer = self.format.target.tokenizer_json
-        keep = KeepList(self.storage, selection.keep).sha256() if selection.keep else None
+        keep = file_sha256(self.storage, selection.keep) if selection.keep else None
         return {
             "format": request.format,
             "xytok": metadata.version("xytok"),

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.export.export import Exporter, ExportRequest, ShardExporter
 from pipeline.export.plan import Plan, PlannedShard
 from pipeline.export.source import ExportedRun
-from pipeline.fleet.ray.cluster import connect, disconnect
+from pipeline.fleet.ray.cluster import results_as_ready
 
 # A task opens the run once; so many shards make that cheap and still spread well.
 _SHARDS_PER_TASK = 16
@@ -16,37 +16,17 @@ def write_on_ray(
     request: ExportRequest, run: ExportedRun, plan: Plan, shards: Sequence[PlannedShard]
 ) -> Iterator[int]:
     """The samples of tasks as they end, on the cluster of `RAY_ADDRESS`, or one started here."""
-    import ray
 
-    is_ours = connect(None)
-    try:
-        yield from _write(ray, request, run, plan, shards)
-    finally:
-        if is_ours:
-            disconnect()
+    def start(ray: Any) -> list[Any]:
+        cores = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        size = max(1, min(_SHARDS_PER_TASK, -(-len(shards) // cores)))
+        # Shards of a task follow each other, so that it opens few parts.
+        batches = [shards[start : start + size] for start in range(0, len(shards), size)]
+        task: Any = ray.remote(num_cpus=1, max_retries=3)(write_batch)
+        shared = ray.put((request, run, plan))
+        return [task.remote(shared, batch) for batch in batches]
 
-
-def _write(
-    ray: Any,
-    request: ExportRequest,
-    run: ExportedRun,
-    plan: Plan,
-    shards: Sequence[PlannedShard],
-) -> Iterator[int]:
-    cores = max(int(ray.cluster_resources().get("CPU", 1)), 1)
-    size = max(1, min(_SHARDS_PER_TASK, -(-len(shards) // cores)))
-    # Shards of a task follow each other, so that it opens few parts.
-    batches = [shards[start : start + size] for start in range(0, len(shards), size)]
-    task: Any = ray.remote(num_cpus=1, max_retries=3)(write_batch)
-    shared = ray.put((request, run, plan))
-    waiting = [task.remote(shared, batch) for batch in batches]
-    try:
-        while waiting:
-            done, waiting = ray.wait(waiting, num_returns=1)
-            yield ray.get(done[0])
-    finally:
-        for reference in waiting:
-            ray.cancel(reference)
+    return results_as_ready(start)
 
 
 def write_batch(

@@ -3,7 +3,7 @@
 Only `--dedup` looks at more than one row; what it drops is found by `plan.py` and given here.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,13 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from pipeline.corpus.filter_fields import names_of, refuse_unknown
 from pipeline.corpus.where import fields_of, parse_where
 from pipeline.errors import UsageError
-from pipeline.export.keep_list import UNLISTED, KeepList
+from pipeline.export.keep_list import UNLISTED, KeptRows
 from pipeline.export.source import ExportedRun, Group
-from pipeline.read.row_filter import names_in, rows_of
+from pipeline.read.row_filter import rows_of, where_columns
 from pipeline.storage.client import Storage
-from xy_codec.validation import nearest
 
 # Why a row is left out, as negative numbers where splits are 0, 1, 2 and so on.
 LEFT_OUT = {
@@ -81,8 +81,8 @@ class Chooser:
         self._shares = selection.splits()
         self._where = parse_where(selection.where) if selection.where else None
         self._fields = fields_of(selection.where) if selection.where else []
-        self._names = names_in(selection.where) if selection.where else set()
-        self._keep = KeepList(storage, selection.keep) if selection.keep else None
+        self._expression = selection.where
+        self._keep = KeptRows(storage, selection.keep) if selection.keep else None
         self._has_splits = len(self._shares) > 1
 
     def columns(self, known: list[str]) -> list[str]:
@@ -90,8 +90,7 @@ class Chooser:
         wanted = {"key", "num_frames"}
         wanted |= {"text"} if self._needs_text else set()
         wanted |= {"speaker"} if self._has_splits else set()
-        # A name that is no column is a field of the JSON that the part has in `extra`.
-        wanted |= {name if name in known else "extra" for name in self._names}
+        wanted |= set(where_columns(self._expression, known)) if self._expression else set()
         return [name for name in known if name in wanted]
 
     def choose(self, table: Any, group: Group, dropped: NDArray[np.int64]) -> NDArray[np.int16]:
@@ -136,21 +135,7 @@ class Chooser:
         for _, table in zip(range(_GROUPS_TO_LOOK_AT), tables, strict=False):
             num_rows += table.num_rows
             for fields in rows_of(table):
-                known.update(_names(fields))
+                known.update(names_of(fields))
             if all(name in known for name in self._fields):
                 return
-        missing = [name for name in self._fields if name not in known]
-        if missing:
-            faults = [f"`{name}` (expected {nearest(name, known)})" for name in missing]
-            raise UsageError(
-                f"`--where '{where}'` names fields that none of the first {num_rows} clips has: "
-                f"{', '.join(faults)}; correct them, or, where other clips have `{missing[0]}`, "
-                f"write `{missing[0]} != null and …`"
-            )
-
-
-def _names(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, value in fields.items():
-        yield prefix + name
-        if isinstance(value, Mapping):
-            yield from _names(value, f"{prefix}{name}.")
+        refuse_unknown(where, known, f"{num_rows} clips", "clips")

@@ -5,13 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline.errors import InputError
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
 from pipeline.output.run_record import RunRecord, read_run_record
-from pipeline.read.part_reader import reading_part
+from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 
@@ -59,7 +57,7 @@ def open_exported_run(storage: Storage, output: str) -> ExportedRun:
     """The run in an output folder, with its finished parts."""
     output = normalise(output)
     record = read_run_record(storage, output)
-    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    names = list_manifests(storage, output, record.identity8)
     shards: dict[str, dict[str, Any]] = {}
     for table in read_shards(storage, output, names, _COLUMNS):
         shards |= {row["shard"]: row for row in table.to_pylist()}
@@ -113,11 +111,5 @@ class PartReader:
 
     def _open(self, number: int) -> Any:
         if number != self._number:
-            url = self._url(number)
-
-            def open_file() -> Any:
-                fs, path = self._storage.filesystem(url)
-                return pq.ParquetFile(fs.open(path, "rb"), pre_buffer=True)
-
-            self._file, self._number = reading_part(self._storage, url, open_file), number
+            self._file, self._number = open_part(self._storage, self._url(number)), number
         return self._file

@@ -63,7 +63,7 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
 
     output = normalise(output)
     record = read_run_record(storage, output)
-    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    names = list_manifests(storage, output, record.identity8)
     if not names:
         raise InputError(
             f"`{redact(output)}` has no finished shard to describe; expected at least one; wait "

@@ -134,7 +134,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
     output = normalise(output)
     record = read_run_record(storage, output)
     codec = record.identity["codec"]
-    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    names = list_manifests(storage, output, record.identity8)
     sums = ShardSums()
     for shards in read_shards(storage, output, names, SUMMED_COLUMNS):
         sums.take(shards)

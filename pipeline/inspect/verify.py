@@ -97,7 +97,7 @@ def verify_output(
     output = normalise(output)
     record = read_run_record(storage, output)
     # Manifests are listed first: the files that they name were written before them.
-    names = [n for n in list_manifests(storage, output) if n.identity8 == record.identity8]
+    names = list_manifests(storage, output, record.identity8)
     sizes = {
         file.url.removeprefix(output).lstrip("/"): file.size_bytes
         for file in storage.list_files(output)

@@ -134,13 +134,15 @@ class FinishedShard:
         return cls(redact(manifest.url), holes, *counts)
 
 
-def list_manifests(storage: Storage, output: str) -> list[ManifestName]:
-    """The names of all manifests of an output; lists, and reads no file."""
+def list_manifests(
+    storage: Storage, output: str, identity8: str | None = None
+) -> list[ManifestName]:
+    """The names of the manifests of an output, all or those of a run; lists, and reads no file."""
     folder = join(output, MANIFESTS)
     names = []
     for file in storage.list_files(folder):
         match = _NAME.match(file.url.removeprefix(folder).lstrip("/"))
-        if match:
+        if match and identity8 in (None, match["identity8"]):
             names.append(ManifestName(**match.groupdict(), size_bytes=file.size_bytes))
     return names
 

@@ -16,9 +16,10 @@ from pipeline.corpus.where import parse_where
 from pipeline.errors import InputError, UsageError
 from pipeline.output.manifest import list_manifests
 from pipeline.read.batches import cut_batches, split_to
+from pipeline.read.keep_list import KeepList
 from pipeline.read.part_reader import CodesRow, PartReader
 from pipeline.read.plan import PieceFinder, Plan
-from pipeline.read.row_filter import COMPARISONS, KeptRows, RowFilter, Where
+from pipeline.read.row_filter import COMPARISONS, RowFilter, Where
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 
@@ -137,7 +138,7 @@ class CodesDataset:
     @cached_property
     def plan(self) -> Plan:
         """Which clips are where; looks once at every part, and at the columns of conditions."""
-        keep = KeptRows(self.storage, self.keep) if self.keep else None
+        keep = KeepList(self.storage, self.keep, ("row", "keep")) if self.keep else None
         finder = PieceFinder(
             self.storage,
             self.columns,
@@ -167,11 +168,10 @@ class CodesDataset:
     ) -> Iterator[StreamedClips]:
         """What one loader worker of this rank reads, from a position on."""
         position = self.claim(position or Position())
-        seen = position.seen
-        left = [n for n in range(self.plan.num_windows) if seen.get(n, 0) < self._steps(n)]
         reader = PartReader(self.storage, self.columns, self.num_codebooks)
-        for window in left[worker::num_workers]:
-            yield from self._window(reader, position.epoch, window, seen.get(window, 0))
+        for window in range(worker, self.plan.num_windows, num_workers):
+            seen = position.seen.get(window, 0)
+            yield from self._window(reader, position.epoch, window, seen)
 
     def claim(self, position: Position) -> Position:
         """Mark a position as one of this dataset, or refuse it when it counts other clips."""
@@ -190,10 +190,6 @@ class CodesDataset:
 
     def __iter__(self) -> Iterator[CodesRow]:
         return (row for clips in self.stream() for row in clips.rows)
-
-    def _steps(self, window: int) -> float:
-        """How many steps a window has at least; that of batches is known when it is cut."""
-        return self.plan.size(window) if self.batch_frames is None else float("inf")
 
     def _window(
         self, reader: PartReader, epoch: int, window: int, seen: int

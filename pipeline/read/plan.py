@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.errors import InputError, UsageError
 from pipeline.read.part_reader import codec_of, open_part, reading_part
-from pipeline.read.row_filter import RowFilter, shard_names
+from pipeline.read.row_filter import RowFilter
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 
@@ -58,38 +58,41 @@ class PieceFinder:
     def find(self, sources: Sequence[Sequence[str]]) -> list[list[Piece]]:
         """The pieces of each source, in the order of its parts."""
         urls = [url for parts in sources for url in parts]
-        reference = self._codec_of(urls[0])
+        pieces: dict[str, list[Piece]] = {}
+        reference = None
         with ThreadPoolExecutor(_READERS) as pool:
-            found = pool.map(lambda url: self._pieces(url, reference), urls)
-            return [[piece for _ in parts for piece in next(found)] for parts in sources]
+            for url, (codec, found) in zip(urls, pool.map(self._look_at, urls), strict=True):
+                reference = reference if pieces else codec
+                self._check_codec(url, codec, reference)
+                pieces[url] = found
+        return [[piece for url in parts for piece in pieces[url]] for parts in sources]
 
-    def _pieces(self, url: str, reference: str | None) -> list[Piece]:
+    def _look_at(self, url: str) -> tuple[str | None, list[Piece]]:
+        """The codec that made a part, and its pieces."""
         with open_part(self.storage, url) as file:
-            self._check_codec(url, codec_of(file, with_depth=self.with_depth), reference)
-            looked_at = self._looked_at(url, file.schema_arrow.names)
-            if self.row_filter.is_open and not self.with_frames:
-                counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
-                return [Piece(url, n, rows, None, None) for n, rows in enumerate(counts) if rows]
-            pieces, first_row = [], 0
-            for number in range(file.num_row_groups):
-                table = self._read(url, file, number, looked_at)
-                size = file.metadata.row_group(number).num_rows
-                piece = self._piece(url, number, table, size, shard_names(file), first_row)
-                pieces += [piece] if piece.count else []
-                first_row += size
-            return pieces
+            return codec_of(file, with_depth=self.with_depth), self._pieces(url, file)
 
-    def _piece(
-        self, url: str, group: int, table: Any, size: int, shard: Sequence[str], first_row: int
-    ) -> Piece:
-        rows = None
-        if not self.row_filter.is_open:
-            rows = self.row_filter.rows(table, shard, first_row)
+    def _pieces(self, url: str, file: Any) -> list[Piece]:
+        looked_at = self._looked_at(url, file.schema_arrow.names)
+        if self.row_filter.is_open and not self.with_frames:
+            counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+            return [Piece(url, n, rows, None, None) for n, rows in enumerate(counts) if rows]
+        kept = self.row_filter.kept_rows(file, url)
+        pieces, first_row = [], 0
+        for number in range(file.num_row_groups):
+            table = self._read(url, file, number, looked_at)
+            rows = None if self.row_filter.is_open else self.row_filter.rows(table, kept, first_row)
+            piece = self._piece(url, number, table, rows)
+            pieces += [piece] if piece.count else []
+            first_row += table.num_rows
+        return pieces
+
+    def _piece(self, url: str, group: int, table: Any, rows: "array[int] | None") -> Piece:
         frames = None
         if self.with_frames:
             every = table.column(_FRAMES).to_pylist()
             frames = array("i", every if rows is None else [every[row] for row in rows])
-        return Piece(url, group, size if rows is None else len(rows), rows, frames)
+        return Piece(url, group, table.num_rows if rows is None else len(rows), rows, frames)
 
     def _looked_at(self, url: str, known: Sequence[str]) -> list[str]:
         filtered = self.row_filter.columns(known)
@@ -108,10 +111,6 @@ class PieceFinder:
             return file.read_row_group(group, columns=columns, use_threads=False)
 
         return reading_part(self.storage, url, read)
-
-    def _codec_of(self, url: str) -> str | None:
-        with open_part(self.storage, url) as file:
-            return codec_of(file, with_depth=self.with_depth)
 
     def _check_codec(self, url: str, codec: str | None, expected: str | None) -> None:
         if None not in (codec, expected) and codec != expected:

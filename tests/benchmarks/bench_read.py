@@ -10,37 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from pipeline.corpus.metadata import NO_METADATA
-from pipeline.corpus.rules import ReadRules
-from pipeline.corpus.shard import Shard
-from pipeline.output.identity import build_identity
-from pipeline.output.parquet_layout import ROW_GROUP_ROWS
-from pipeline.output.part import PartRow, PartWriter
 from pipeline.read.dataset import CodesDataset, open_dataset
 from pipeline.read.torch_dataset import TorchCodes
-from pipeline.storage.client import Storage
-from xy_codec.fake import FakeCodec
+from tests.support.random_parts import write_parts
 
 PART_CLIPS = 4096
-
-
-def write_output(folder: Path, parts: int) -> None:
-    """Parts of random codes, 25 to 250 frames a clip."""
-    rng = np.random.default_rng(0)
-    identity = build_identity(FakeCodec().identity, ReadRules())
-    for number in range(parts):
-        writer = PartWriter(Shard(f"/{number}.tar", f"{number}.tar", 1, "e"), identity)
-        for first in range(0, PART_CLIPS, ROW_GROUP_ROWS):
-            rows = []
-            for row in range(first, first + ROW_GROUP_ROWS):
-                codes = rng.integers(0, 1024, (8, int(rng.integers(25, 250))), dtype=np.int16)
-                samples = codes.shape[1] * 1280
-                rows.append(PartRow(f"{number}-{row}", codes, samples, 16000, NO_METADATA, 0, 9, 0))
-            writer.add_row_group(rows)
-        writer.publish(Storage(), str(folder))
-        writer.discard()
 
 
 def batched(folder: str) -> CodesDataset:
@@ -54,7 +28,7 @@ def main() -> None:
     parser.add_argument("--parts", type=int, default=8)
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xytok-read-") as folder:
-        write_output(Path(folder), wanted.parts)
+        write_parts(Path(folder), [PART_CLIPS] * wanted.parts, frames=(25, 250))
         ways: dict[str, Callable[[], object]] = {
             "in order": lambda: sum(1 for _ in open_dataset(folder)),
             "shuffled": lambda: sum(1 for _ in open_dataset(folder, shuffle_buffer=8192)),

@@ -28,21 +28,12 @@ from tests.support.export_case import byte_tokenizer
 from tests.support.export_kills import export_command, kill_when
 from tests.support.export_run import files_in, rows_of
 from tests.support.large_output import finish_shard
+from tests.support.peak_memory import measured
 from xy_codec.fake import FakeCodec
 
 FRAMES = 125  # ten seconds
 SECONDS = 10
 KILLS = 20
-# Runs a command line, then tells its processor seconds and its largest memory in kB; `ru_maxrss`
-# would count the memory of its parent.
-MEASURED = """
-import re, sys, time
-from jobs.cli import run
-code = run(sys.argv[1:])
-memory = re.search("VmHWM:[^0-9]*([0-9]+)", open("/proc/self/status").read())[1]
-print(time.process_time(), memory, file=sys.stderr)
-sys.exit(code)
-"""
 READ_MEGATRON = """
 import sys
 from megatron.core.datasets.indexed_dataset import IndexedDataset
@@ -87,11 +78,8 @@ def prove_formats(
         memory = []
         for run in (small, large):
             words = export_command(run, folder / "export", *options)[3:]
-            done = subprocess.run(
-                [sys.executable, "-c", MEASURED, *words], check=True, capture_output=True, text=True
-            )
-            seconds, kilobytes = map(float, done.stderr.split()[-2:])
-            memory.append(kilobytes / 1024)
+            seconds, peak = measured(*words)
+            memory.append(peak)
             files = (path for path in (folder / "export").rglob("*") if path.is_file())
             size = sum(path.stat().st_size for path in files)
             subprocess.run(["rm", "-r", str(folder / "export")], check=True)

@@ -11,40 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.corpus.metadata import NO_METADATA
-from pipeline.corpus.rules import ReadRules
-from pipeline.corpus.shard import Shard
 from pipeline.errors import UsageError
-from pipeline.output.identity import build_identity
-from pipeline.output.part import PartRow, PartWriter
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.dataset import CodesDataset, Position, open_dataset
 from pipeline.read.part_reader import CodesRow
-from pipeline.storage.client import Storage
-from xy_codec.fake import FakeCodec
+from tests.support.random_parts import write_parts
 
 # Rows of each part: of very different sizes, so that no division by parts could be even.
 SIZES = (700, 3, 41, 260, 1, 500, 17)
 CLIPS = sum(SIZES)
-
-
-def write_parts(folder: Path, sizes: tuple[int, ...], prefix: str = "") -> Path:
-    """Parts of clips of 5 to 200 frames; keys begin with the number of their part."""
-    rng = np.random.default_rng(11)
-    identity = build_identity(FakeCodec().identity, ReadRules())
-    for number, size in enumerate(sizes):
-        shard = Shard(f"/{number}.tar", f"{number}.tar", 1, "e")
-        writer = PartWriter(shard, identity)
-        rows = []
-        for row in range(size):
-            codes = rng.integers(0, 1024, (8, int(rng.integers(5, 200))), dtype=np.int16)
-            key = f"{prefix}{number}-{row}"
-            rows.append(PartRow(key, codes, codes.shape[1] * 1280, 16000, NO_METADATA, 0, 9, row))
-        for start in range(0, size, 512):
-            writer.add_row_group(rows[start : start + 512])
-        writer.publish(Storage(), str(folder))
-        writer.discard()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +143,10 @@ def test_a_dataset_can_be_sent_to_loader_workers_of_any_kind(output: Path) -> No
 
 
 def test_outputs_are_mixed_by_weight_and_no_clip_comes_twice_in_an_epoch(tmp_path: Path) -> None:
-    many, few = write_parts(tmp_path / "m", (600, 300)), write_parts(tmp_path / "f", (90,), "few-")
+    many, few = (
+        write_parts(tmp_path / "m", (600, 300)),
+        write_parts(tmp_path / "f", (90,), prefix="few-"),
+    )
     dataset = open_dataset([many, few], weights=[3, 1], shuffle_buffer=50, seed=4)
     epochs = [keys(dataset, position=Position(epoch=epoch)) for epoch in range(4)]
     for found in epochs:
@@ -191,13 +169,15 @@ def test_one_dialect_of_conditions_for_columns_and_json(output: Path, tmp_path: 
         open_dataset(output, where="colour > ")
 
 
+# Row groups of one shard each, as an audit writes them, or one of both.
+@pytest.mark.parametrize("row_group_size", [700, 701])
 def test_a_keep_list_leaves_out_what_it_drops_or_does_not_mention(
-    output: Path, tmp_path: Path
+    output: Path, tmp_path: Path, row_group_size: int
 ) -> None:
     rows = [("0.tar", row, row % 3 == 0) for row in range(700)] + [("3.tar", 259, True)]
     names = ("shard", "row", "keep")
     columns = {name: [each[n] for each in rows] for n, name in enumerate(names)}
-    pq.write_table(pa.table(columns), tmp_path / "keep.parquet")
+    pq.write_table(pa.table(columns), tmp_path / "keep.parquet", row_group_size=row_group_size)
     found = keys(open_dataset(output, keep=tmp_path / "keep.parquet"))
     assert found == [f"0-{row}" for row in range(0, 700, 3)] + ["3-259"]
     pq.write_table(pa.table({"row": [1]}), tmp_path / "other.parquet")

@@ -174,14 +174,11 @@ class PackedCodec(PackStream[WindowJob]):
             for own in torch.split(spectra[: sum(sizes)], sizes)
         ]
         # One copy for all clips: each would wait for the device.
-        matrix, start, samples = (
-            torch.cat(waves).cpu().numpy(),
-            0,
-            self.config.decoder_upsample_rate,
-        )
+        whole = torch.cat(waves).cpu().numpy()
+        samples, start = self.config.decoder_upsample_rate, 0
         for (position, window), wave in zip(pack, waves, strict=True):
             first, count = window.start * samples, window.num_kept * samples
-            out[position][first : first + count] = matrix[start : start + count]
+            out[position][first : first + count] = whole[start : start + count]
             start += len(wave)
 
     def _spectra(self, parts: Sequence[Codes]) -> Tensor:

@@ -22,7 +22,6 @@ _DECODER_DELAYS = (-1105, -576, -529, 529, 576, 1105)
 # A hypothesis leaves at most this share of the differing codes unexplained.
 _LEFT_OVER = 0.5
 _AT_LEAST = 0.6
-_NEARLY_ALL = 0.99
 Remake = Callable[[Waveform, int], Waveform]
 
 

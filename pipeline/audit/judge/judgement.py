@@ -144,11 +144,6 @@ class Judgement:
         return worst([shard.content for shard in self.shards])
 
     @property
-    def has_baseline(self) -> bool:
-        """Whether content was compared with a baseline, not only shard with shard."""
-        return any(change.difference is not None for change in self.run_changes.values())
-
-    @property
     def run_changes(self) -> Mapping[str, Change]:
         """The metrics of the whole run."""
         return next((group.changes for group in self.groups if group.level == "run"), {})

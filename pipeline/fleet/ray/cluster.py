@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +72,27 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+def results_as_ready(start: Callable[[Any], list[Any]]) -> Iterator[Any]:
+    """What tasks give, as they end; `start` gets Ray and starts them.
+
+    They run on the cluster of `RAY_ADDRESS`, or on one that is started here and ends with them.
+    """
+    import ray
+
+    is_ours = connect(None)
+    waiting: list[Any] = []
+    try:
+        waiting = start(ray)
+        while waiting:
+            done, waiting = ray.wait(waiting, num_returns=1)
+            yield ray.get(done[0])
+    finally:
+        for reference in waiting:
+            ray.cancel(reference)
+        if is_ours:
+            disconnect()
 
 
 def live_nodes() -> Sequence[NodeSize]:

@@ -1,0 +1,70 @@
+"""The keep list of an audit: a Parquet that says of each row of each shard whether to keep it.
+
+A row that the list does not mention was not judged. Exports and the reader ask for one shard after
+the other, so the footer is read once, and then the row groups that may have the shard.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import UsageError
+from pipeline.read.part_reader import open_part, reading_part
+from pipeline.storage.client import Storage
+from pipeline.storage.location import redact
+
+_SHARD = "shard"
+
+
+class KeepList:
+    """Gives the rows of one shard at a time; an audit writes a row group for each."""
+
+    def __init__(self, storage: Storage, url: str, columns: Sequence[str]) -> None:
+        self._storage = storage
+        self._url = url
+        self._columns = [_SHARD, *columns]
+        self._file = open_part(storage, url)
+        missing = sorted(set(self._columns) - set(self._file.schema_arrow.names))
+        if missing:
+            raise UsageError(
+                f"The keep list `{redact(url)}` has no column {', '.join(missing)}; expected a "
+                f"Parquet file with {', '.join(self._columns)}, as `xytok audit` writes it; pass "
+                "that file"
+            )
+        self._lock = threading.Lock()  # a file has one position
+        self._groups: dict[str, list[int]] = {}
+        mixed = []
+        for number in range(self._file.num_row_groups):
+            name = self._only_shard(number)
+            if name is None:
+                mixed.append(number)
+            else:
+                self._groups.setdefault(name, []).append(number)
+        # Row groups of several shards are read once and kept.
+        self._mixed = self._read(mixed) if mixed else None
+
+    def of_shard(self, names: Sequence[str]) -> Any:
+        """The rows of a shard that goes by any of these names, as a table of the columns."""
+        with self._lock:
+            tables = [self._read([n for name in names for n in self._groups.get(name, ())])]
+        if self._mixed is not None:
+            wanted = pc.is_in(self._mixed[_SHARD], pa.array(names))
+            tables.append(self._mixed.filter(wanted))
+        return pa.concat_tables(tables)
+
+    def _only_shard(self, number: int) -> str | None:
+        """The one shard of a row group; None where it may have several."""
+        group = self._file.metadata.row_group(number)
+        columns = map(group.column, range(group.num_columns))
+        found = next(each for each in columns if each.path_in_schema == _SHARD).statistics
+        is_one = found is not None and found.has_min_max and found.min == found.max
+        return str(found.min) if is_one else None
+
+    def _read(self, groups: list[int]) -> Any:
+        def read() -> Any:
+            return self._file.read_row_groups(groups, columns=self._columns, use_threads=False)
+
+        return reading_part(self._storage, self._url, read)
