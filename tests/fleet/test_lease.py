@@ -76,6 +76,8 @@ sys.stdin.readline()
 for n in range(30):
     lease = Lease(storage, f"{sys.argv[1]}/{n}", time.monotonic, Holder.here())
     print(int(lease.try_take()), flush=True)
+# The lease of a process that has ended would be free.
+sys.stdin.readline()
 """
 
 
@@ -253,5 +255,7 @@ def test_of_two_processes_that_race_on_s3_one_gets_the_lease(s3: S3Server):
     for racer in racers:
         racer.stdin.write("\n")
         racer.stdin.flush()
-    taken = [racer.communicate(timeout=120)[0].split() for racer in racers]
+    taken = [[racer.stdout.readline().strip() for _ in range(30)] for racer in racers]
+    for racer in racers:
+        racer.communicate("\n", timeout=120)
     assert [sorted(pair) for pair in zip(*taken, strict=True)] == [["0", "1"]] * 30
