@@ -123,9 +123,14 @@ def families() -> list[Family]:
     return [import_module(f"{package}.family").FAMILY for package in _FAMILIES]
 
 
-def find_codec(source: str, config: str | None = None) -> tuple[Family, CodecPlace]:
-    """Fetch the files behind a name, path, URL or repository, and tell whose they are."""
-    place = fetch_codec(source, config)
+def find_codec(
+    source: str, config: str | None = None, files_at: Path | None = None
+) -> tuple[Family, CodecPlace]:
+    """Fetch the files behind a name, path, URL or repository, and tell whose they are.
+
+    `files_at` is a folder that has them already.
+    """
+    place = fetch_codec(source, config, files_at)
     for family in families():
         if family.recognises(place):
             return family, place

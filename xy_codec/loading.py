@@ -17,6 +17,7 @@ def load_codec(
     device: str = "auto",
     compiled: bool = False,
     options: Mapping[str, Option] | None = None,
+    files_at: Path | None = None,
 ) -> Codec:
     """Load the codec behind `source`, frozen and ready.
 
@@ -30,6 +31,7 @@ def load_codec(
             not yet proven there; its codes count as another pack geometry's.
         options: The codec's own, e.g. `{"depth": 4}` for its first four codebooks only; `xytok
             codecs` lists them.
+        files_at: A folder with the files of `source`; then nothing is fetched.
 
     >>> import numpy
     >>> codec = xytok.load_codec("xy-nano")
@@ -44,7 +46,7 @@ def load_codec(
     wish = Wish(precision, device, compiled, options)
     if str(source) in FAKES:
         return load_fake(str(source), wish)
-    family, place = find_codec(str(source), None if config is None else str(config))
+    family, place = find_codec(str(source), None if config is None else str(config), files_at)
     return family.load(place, wish)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from pipeline.audit.audited_run import AuditedRun, open_run
 from pipeline.audit.drift.shard_audit import ShardAudit
@@ -19,6 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.fleet.progress import show_progress
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest, Precision, check_checkpoint
+from pipeline.worker.staged_codec import find_staged
 from xy_codec.contract import Codec
 from xy_codec.errors import CheckpointError
 
@@ -108,8 +109,8 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
 
 
 def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:
-    """The codec to re-encode with."""
-    return CodecRequest.recorded(
+    """The codec to re-encode with: as the run had it, where it put it into its output."""
+    wanted = CodecRequest.recorded(
         run.codec,
         run.notes,
         source=request.codec,
@@ -117,6 +118,8 @@ def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:
         precision=request.precision,
         device=request.device,
     )
+    staged = find_staged(wanted.source, run.output, request.storage)
+    return replace(wanted, staged=staged)
 
 
 def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings:

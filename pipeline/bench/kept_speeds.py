@@ -50,6 +50,7 @@ def find_speed(request: CodecRequest) -> tuple[float, str] | None:
 def _key(request: CodecRequest) -> str:
     # The folder may be shared by machines.
     asked = asdict(request) | {"options": sorted(request.options)}
+    del asked["staged"]  # no matter of speed
     return json.dumps(asked | {"cpu": cpu_name(), "cores": num_cores()}, sort_keys=True)
 
 

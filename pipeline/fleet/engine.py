@@ -28,6 +28,10 @@ from xy_codec.contract import Codec, CodecIdentity
 class Engine(Protocol):
     """Runs workers, in this process or on a cluster."""
 
+    def stage_codec(self, output: str, storage: Storage) -> None:
+        """Put what all workers load where all reach it; comes before `identity`."""
+        ...
+
     def identity(self, recorded: Mapping[str, Any] | None = None) -> CodecIdentity:
         """The identity of the codec that will do the work; `recorded` is that of the output."""
         ...
@@ -77,6 +81,9 @@ class InlineEngine:
         self.identity()
         assert self._pool.codec is not None, "the driver waits until it is loaded"
         return self._pool.codec
+
+    def stage_codec(self, output: str, storage: Storage) -> None:
+        """Nothing: the one worker is in this process."""
 
     def identity(self, recorded: Mapping[str, Any] | None = None) -> CodecIdentity:
         """The identity of the codec that will do the work."""

@@ -108,6 +108,7 @@ def _run_alone(
     watch: Callable[[RunProgress], None],
 ) -> RunSummary:
     recorded = _recorded_codec(request.storage, output)
+    engine.stage_codec(output, request.storage.after_first_contact())
     codec = engine.identity(recorded)
     identity = build_identity(codec, request.rules)
     notes = provenance(request)

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from pipeline.errors import IdentityError, UsageError
 from pipeline.storage.location import redact
+from pipeline.worker.staged_codec import StagedCodec
 
 if TYPE_CHECKING:
     from xy_codec.contract import Codec, CodecIdentity, Option
@@ -41,6 +42,7 @@ class CodecRequest:
         options: the codec's own, e.g. `depth=4`, one each; `xytok codecs` lists their names. In
             Python a mapping, too.
         compiled: compile the encoder first, which takes minutes; not yet proven on a GPU.
+        staged: where the run put the files of a repository, for its workers.
     """
 
     source: str
@@ -49,6 +51,7 @@ class CodecRequest:
     device: str = "auto"
     options: Annotated[tuple[str, ...], BeforeValidator(_as_words)] = ()
     compiled: bool = False
+    staged: StagedCodec | None = None
 
     @classmethod
     def recorded(
@@ -118,6 +121,7 @@ class CodecRequest:
             device=self.device,
             options=self.chosen_options(),
             compiled=self.compiled,
+            files_at=self.staged.fetch() if self.staged else None,
         )
 
 

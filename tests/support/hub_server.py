@@ -1,16 +1,19 @@
-"""The few answers of a Hugging Face hub that a commit of small files needs, on this machine.
+"""The few answers of a Hugging Face hub that a commit and a download need, on this machine.
 
-It keeps what it is sent. Files go inside the commit here; the real hub takes large ones by other
-ways, which are not tried.
+It keeps what it is sent and gives what it is offered. Files go inside the commit here; the real hub
+takes and gives large ones by other ways, which are not tried.
 """
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+
+REVISION = "a" * 40
 
 
 class Hub:
@@ -22,6 +25,14 @@ class Hub:
         self.tokens: set[str | None] = set()
         self.refuses = False
         self.url = ""
+        # Of the one model repository.
+        self.offered: dict[str, bytes] = {}
+        self.asked: list[str] = []
+
+
+def _entry(name: str, content: bytes) -> dict[str, Any]:
+    oid = hashlib.sha1(content).hexdigest()
+    return {"type": "file", "path": name, "size": len(content), "oid": oid}
 
 
 @contextmanager
@@ -49,12 +60,37 @@ def hub_server() -> Iterator[Hub]:
                     if entry["key"] == "file":
                         content = base64.b64decode(entry["value"]["content"])
                         hub.files[entry["value"]["path"]] = content
-                url = f"{hub.url}/datasets/somebody/codes/commit/{'a' * 40}"
-                self._answer({"success": True, "commitOid": "a" * 40, "commitUrl": url})
+                url = f"{hub.url}/datasets/somebody/codes/commit/{REVISION}"
+                self._answer({"success": True, "commitOid": REVISION, "commitUrl": url})
             else:
                 self._answer({})  # such as whether the YAML of a card is valid
 
-        def _answer(self, content: dict[str, Any], status: int = 200) -> None:
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            hub.asked.append(self.path)
+            name = self.path.partition(f"/resolve/{REVISION}/")[2]
+            if hub.refuses:
+                self._answer({"error": "no"}, 403)
+            elif name:
+                self._give(hub.offered[name])
+            elif f"/tree/{REVISION}" in self.path:
+                self._answer([_entry(name, hub.offered[name]) for name in hub.offered])
+            else:
+                siblings = [{"rfilename": name} for name in hub.offered]
+                self._answer({"id": "some/codec", "sha": REVISION, "siblings": siblings})
+
+        def _give(self, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{_entry("", content)["oid"]}"')
+            self.send_header("X-Repo-Commit", REVISION)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def _answer(self, content: Any, status: int = 200) -> None:
             encoded = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

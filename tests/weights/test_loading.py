@@ -6,20 +6,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import fsspec
 import numpy as np
 import pytest
 import torch
 import yaml
-from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.torch import save_file
 
 from tests.support.golden_case import Group
 from xy_codec import load_codec
 from xy_codec.errors import CheckpointError, ConfigError
-from xy_codec.weights.source import _fetch_once
+from xy_codec.weights.source import fetch_once
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.state_dict import RECOMPUTED
@@ -262,26 +261,17 @@ def test_options_are_a_mapping_of_finite_values() -> None:
 
 
 def test_of_several_workers_of_a_node_one_fetches_the_checkpoint(tmp_path: Path) -> None:
-    opened = []
+    written = []
 
-    class SlowFiles(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-        cachable = False
+    def write(target: BinaryIO) -> None:
+        written.append(target.name)
+        time.sleep(0.2)
+        target.write(b"weights")
 
-        def _open(self, path: str, *rest: Any, **options: Any) -> Any:
-            opened.append(path)
-            time.sleep(0.2)
-            return super()._open(path, *rest, **options)
-
-    files = SlowFiles()
-    files.pipe_file("/codec.safetensors", b"weights")
-    opened.clear()
-    workers = [
-        threading.Thread(target=_fetch_once, args=(files, "/codec.safetensors", tmp_path / "c"))
-        for _ in range(4)
-    ]
+    workers = [threading.Thread(target=fetch_once, args=(tmp_path / "c", write)) for _ in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     assert (tmp_path / "c").read_bytes() == b"weights"
-    assert opened == ["/codec.safetensors"]
+    assert len(written) == 1

@@ -9,10 +9,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from xy_codec.errors import CheckpointError, ConfigError
@@ -63,11 +64,17 @@ def bundled_names() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob("*/config.yaml"))
 
 
-def fetch_codec(source: str, config: str | None = None) -> CodecPlace:
-    """Bring the files behind `source` to this machine."""
-    place = _locate(source)
+def fetch_codec(source: str, config: str | None = None, files_at: Path | None = None) -> CodecPlace:
+    """Bring the files behind `source` to this machine; `files_at` has them already."""
+    place = files_at or _locate(source)
     local = None if config is None else _fetch(config) if "://" in config else Path(config)
     return CodecPlace(_without_secrets(source, source), place, local)
+
+
+def is_repository(source: str) -> bool:
+    """Whether `source` names a repository of Hugging Face: nothing here has that name."""
+    is_here = source in bundled_names() or Path(source).exists()
+    return not is_here and not source.startswith(".") and bool(_REPO_ID.match(source))
 
 
 def find_files(place: CodecPlace) -> CodecFiles:
@@ -130,10 +137,10 @@ def _locate(source: str) -> Path:
         return BUNDLED / source
     if "://" in source:
         return _fetch(source)
+    if is_repository(source):
+        return fetch_repository(source)
     if Path(source).exists():
         return Path(source)
-    if _REPO_ID.match(source) and not source.startswith("."):
-        return _fetch_repository(source)
     raise CheckpointError(
         f"Codec `{source}` was not found; expected a file or folder, a URL such as "
         "`s3://bucket/codec/`, a Hugging Face repository such as `fdugyt/XY_Tokenizer`, or one of "
@@ -180,7 +187,8 @@ def _holds_a_codec(path: Path) -> bool:
     return b"quantizer_kwargs" in path.read_bytes()[: 2**20]
 
 
-def _fetch_repository(repo_id: str) -> Path:
+def fetch_repository(repo_id: str) -> Path:
+    """The folder with a repository's newest weights and configurations, fetched where needed."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -207,7 +215,7 @@ def _fetch(url: str) -> Path:
         for file in wanted:
             name = file.rstrip("/").rsplit("/", 1)[-1]
             if not is_folder or name.endswith((*_WEIGHTS, *_CONFIGS)):
-                _fetch_once(fs, file, folder / name)
+                fetch_once(folder / name, partial(_copy, fs, file))
     except Exception as error:  # every file system has errors of its own
         raise CheckpointError(
             f"Codec `{_without_secrets(url, url)}` could not be fetched: {type(error).__name__}: "
@@ -231,19 +239,29 @@ def _cache_folder(url: str, infos: list[dict[str, Any]]) -> Path:
         f"{info.get('name')}:{info.get('size')}:{info.get('ETag') or info.get('mtime')}"
         for info in infos
     )
+    return cache_folder(f"{url}|{stamp}")
+
+
+def cache_folder(content: str) -> Path:
+    """The folder on this machine for files that are named by `content` without doubt."""
     root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "xytok"
-    folder = root / hashlib.sha256(f"{url}|{stamp}".encode()).hexdigest()[:16]
+    folder = root / _text_sha256(content)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _fetch_once(fs: Any, remote: str, local: Path) -> None:
-    """Copy a file unless it is there; of the workers of a node one copies, the others wait."""
+def fetch_once(local: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file unless it is there; of the workers of a node one writes, the others wait."""
     with local.with_name(f"{local.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if local.exists():
             return
         part = local.with_name(f"{local.name}.part")
-        with fs.open(remote, "rb") as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target, 2**22)
+        with part.open("wb") as target:
+            write(target)
         part.replace(local)
+
+
+def _copy(fs: Any, remote: str, target: BinaryIO) -> None:
+    with fs.open(remote, "rb") as source:
+        shutil.copyfileobj(source, target, 2**22)

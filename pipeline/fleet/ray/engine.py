@@ -40,6 +40,11 @@ class RayEngine:
         self._drain = Drain(options.drain_seconds)
         self._is_connected = False
 
+    def stage_codec(self, output: str, storage: Storage) -> None:
+        """Copy a codec from the hub into the output, where other machines are to load it."""
+        if ray_cluster.is_named(self._options.cluster):
+            self._pool.stage_codec(output, storage)
+
     def identity(self, recorded: Mapping[str, Any] | None = None) -> CodecIdentity:
         """The identity of the codec as a worker loaded it; the driver may have no GPU."""
         self._is_connected |= ray_cluster.connect(self._options.cluster)

@@ -8,6 +8,7 @@ import logging
 import queue
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.storage.retries import describe
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.fault import Fault, Owner
 from pipeline.worker.settings import WorkerSettings
+from pipeline.worker.staged_codec import stage_codec
 from pipeline.worker.writer import ShardOutcome
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,11 @@ class RayPool:
     def num_members(self) -> int:
         """Workers that run or are being started."""
         return len(self._actors)
+
+    def stage_codec(self, output: str, storage: Storage) -> None:
+        """Let workers that start later take a repository's files from the output."""
+        staged = stage_codec(self._request.source, output, storage)
+        self._request = replace(self._request, staged=staged)
 
     def live_nodes(self) -> Sequence[NodeSize]:
         """The nodes of the cluster that are alive now."""
