@@ -108,6 +108,16 @@ VERBS = {
         "write the codes of a run as the files that a trainer reads",
         "xytok export s3://bucket/out train --to omnivoice --split train=0.99,dev=0.01",
     ),
+    "merge": Verb(
+        "jobs.merge_job:merge",
+        "write the parts of a run as few large ones",
+        "xytok merge s3://bucket/out s3://bucket/merged --max-bytes 512M --cluster-by language",
+    ),
+    "drop": Verb(
+        "jobs.drop_job:drop",
+        "take single clips out of an output, or bring them back",
+        "xytok drop s3://bucket/out --keys @bad.txt --reason 'wrong language'",
+    ),
     "show": Verb(
         "jobs.show_job:show",
         "print one row or reject; decode it, or fetch the clip it was made from",

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 _GIB = 1 << 30
 _Format = Annotated[FormatOptions, flags("Format")]
-_Selection = Annotated[Selection, flags("Which clips")]
+Which = Annotated[Selection, flags("Which clips")]
+ExportEngine = Annotated[
+    Literal["inline", "ray"],
+    Parameter(help="write in this process, or by tasks on a Ray cluster."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,11 @@ def export(
     to: Annotated[
         str,
         Parameter(
-            help="omnivoice, moss-ttsd, jsonl, shar, flat, megatron, datatrove, parquet, fish, mds "
-            "or webdataset."
+            help="omnivoice, moss-ttsd, jsonl, shar, flat, megatron, datatrove, parquet, fish, "
+            "mds, webdataset or parts."
         ),
     ],
-    selection: _Selection = Selection(),
+    selection: Which = Selection(),
     samples: _Samples = SampleOptions(),
     options: _Format = FormatOptions(),
     push_to_hub: Annotated[
@@ -74,19 +78,14 @@ def export(
     ] = None,
     licence: Annotated[str, Parameter(help="the licence of the speech, for the hub.")] = "other",
     title: Annotated[str, Parameter(help="the name of the data set there.")] = "Speech codes",
-    engine: Annotated[
-        Literal["inline", "ray"],
-        Parameter(help="write in this process, or by tasks on a Ray cluster."),
-    ] = "inline",
+    engine: ExportEngine = "inline",
     storage_options: StorageOptions = None,
     log: Log = LogOptions(),
 ) -> int:
     """Export and say what came out."""
-    from pipeline.export.export import ExportRequest, run_export
+    from pipeline.export.export import ExportRequest
     from pipeline.export.hub import check_push
     from pipeline.export.hub import push_to_hub as push
-    from pipeline.export.ray_map import write_on_ray
-    from pipeline.fleet.progress import show_progress
 
     if push_to_hub:
         check_push(to, destination)
@@ -108,18 +107,28 @@ def export(
         max_bytes=samples.max_bytes,
         command=shlex.join(["xytok", *sys.argv[1:]]),
     )
-    record = run_export(
-        request,
-        lambda total: show_progress(total, " clips", quiet=log.quiet),
-        write_on_ray if engine == "ray" else None,
-    )
-    _print(request, record)
+    record = run_with_progress(request, engine, quiet=log.quiet)
+    print_record(request, record)
     if push_to_hub:
         print(f"pushed    {push(record, destination, push_to_hub, licence=licence, title=title)}")
     return 0
 
 
-def _print(request: "ExportRequest", record: "ExportRecord") -> None:
+def run_with_progress(request: "ExportRequest", engine: str, *, quiet: bool) -> "ExportRecord":
+    """Run an export and show how far it is."""
+    from pipeline.export.export import run_export
+    from pipeline.export.ray_map import write_on_ray
+    from pipeline.fleet.progress import show_progress
+
+    return run_export(
+        request,
+        lambda total: show_progress(total, " clips", quiet=quiet),
+        write_on_ray if engine == "ray" else None,
+    )
+
+
+def print_record(request: "ExportRequest", record: "ExportRecord") -> None:
+    """Say what came out of an export."""
     print(
         f"exported  {record.clips} clips, {record.seconds / 3600:.2f} h: {record.size_bytes} bytes "
         f"in {len(record.files)} files; layout {record.layout}"

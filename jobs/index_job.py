@@ -1,11 +1,14 @@
 """`xytok index`: what all manifests say in one file, so that tools need not read each of them."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from jobs.logs import Log, LogOptions
 from jobs.options import Run, StorageOptions, open_storage
+
+if TYPE_CHECKING:
+    from pipeline.storage.client import Storage
 
 
 def index(
@@ -14,6 +17,12 @@ def index(
     *,
     rebuild: Annotated[
         bool, Parameter(help="read every manifest, also those that the index has.")
+    ] = False,
+    clips: Annotated[
+        bool,
+        Parameter(
+            help="write also index/clips.parquet, a row a clip without codes, from all parts."
+        ),
     ] = False,
     storage_options: StorageOptions = None,
     log: Log = LogOptions(),
@@ -36,4 +45,19 @@ def index(
         f"index     {made.shards} shards in {INDEX}, {made.size_bytes} bytes; "
         f"{made.read} manifests were read"
     )
+    if clips:
+        _write_clips(output, storage, len(names), quiet=log.quiet)
     return 0
+
+
+def _write_clips(output: str, storage: "Storage", num_parts: int, *, quiet: bool) -> None:
+    from pipeline.fleet.progress import show_progress
+    from pipeline.inspect.clips_table import CLIPS, write_clips
+
+    with show_progress(num_parts, " parts", quiet=quiet) as show:
+        made = write_clips(storage, output, lambda done: show(done, ""))
+    print(
+        f"clips     {made.clips} clips, {made.hours:.3f} h, {made.speakers} speakers, "
+        f"{made.languages} languages in {CLIPS}, {made.size_bytes} bytes; {made.same_audio} have "
+        f"the audio of an earlier one, {made.dropped} are dropped"
+    )

@@ -38,7 +38,8 @@ def show(
 
     storage = open_storage(storage_options)
     found = find_row(run, key, storage, shard)
-    print(json.dumps(found.row, indent=None, default=str))
+    row = found.row | ({"dropped": found.dropped} if found.dropped else {})
+    print(json.dumps(row, indent=None, default=str))
     if original:
         content = read_original(run, found, storage)
         path = original if original.suffix else original.with_suffix(original_suffix(content))

@@ -18,6 +18,7 @@ FORMATS = {
     "fish": "pipeline.export.formats.fish:Fish",
     "mds": "pipeline.export.formats.mds:Mds",
     "webdataset": "pipeline.export.formats.webdataset_tars:WebDatasetTars",
+    "parts": "pipeline.export.formats.parts:Parts",
 }
 
 

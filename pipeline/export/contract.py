@@ -88,7 +88,7 @@ class Target:
 
     Attributes:
         shape: of the codes that are exported, which may be fewer codebooks than the run has.
-        codec: the codec's identity in `run.json`.
+        identity: of the run in `run.json`.
         codec_source: what the run was told as `--codec`.
         columns: names and Arrow types of the further columns.
         with_reference: whether samples carry a reference where their speaker has another clip.
@@ -96,12 +96,18 @@ class Target:
     """
 
     shape: CodesShape
-    codec: Mapping[str, Any]
+    identity: Mapping[str, Any]
     codec_source: str = ""
     options: FormatOptions = FormatOptions()
     columns: Mapping[str, Any] = field(default_factory=dict)
     with_reference: bool = False
     tokenizer_json: bytes | None = None
+
+    @property
+    def codec(self) -> Mapping[str, Any]:
+        """The identity of the codec."""
+        codec: Mapping[str, Any] = self.identity["codec"]
+        return codec
 
     @property
     def frame_seconds(self) -> float:
@@ -157,6 +163,7 @@ class Format(ABC):
         has_ids: whether clips are known by their ids, so that no two may have the same.
         needs_text: whether a clip without text is left out; a template may decide it.
         takes_reference: whether a sample may carry a reference.
+        keeps_rows: whether samples have every column of the parts, and texts as they are.
         ram_bytes_per_code: what a trainer that loads everything at its start holds for each code,
             in each process; 0 where it streams.
     """
@@ -168,6 +175,7 @@ class Format(ABC):
     needs_text: bool = False
     takes_reference: ClassVar[bool] = False
     takes_columns: ClassVar[bool] = False
+    keeps_rows: ClassVar[bool] = False
     ram_bytes_per_code: ClassVar[float] = 0.0
 
     def __init__(self, target: Target) -> None:

@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import metadata
 from typing import Any, Literal
 
@@ -29,16 +29,16 @@ from pipeline.export.contract import (
 )
 from pipeline.export.destination import Destination
 from pipeline.export.keep_list import file_sha256
-from pipeline.export.plan import Cutter, Plan, PlannedShard, Planner, SplitCounts
+from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner, SplitCounts
 from pipeline.export.record import ExportRecord
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
 from pipeline.export.selection import Chooser, Selection
-from pipeline.export.shuffle import Spool
+from pipeline.export.shuffle import Spool, shuffled_places
 from pipeline.export.source import ExportedRun, PartReader, open_exported_run
 from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
-from pipeline.storage.location import redact
+from pipeline.storage.location import normalise, redact
 from xy_codec.codes_shape import CodesShape
 from xy_codec.validation import nearest
 
@@ -58,6 +58,7 @@ class ExportRequest:
     columns: tuple[str, ...] = ()
     codebooks: int | None = None
     shuffle: int | None = None
+    cluster_by: ClusterBy | None = None
     pair_reference: bool = False
     keep_text_spaces: bool = False
     duplicate_keys: Literal["refuse", "prefix"] = "refuse"
@@ -80,13 +81,14 @@ class Exporter:
             columns=tuple(self.format.target.columns),
             num_codebooks=self.format.shape.num_codebooks,
             pair_reference=request.pair_reference,
-            keep_text_spaces=request.keep_text_spaces,
+            keep_text_spaces=request.keep_text_spaces or self.format.keeps_rows,
             duplicate_keys=request.duplicate_keys,
         )
         self.chooser = Chooser(
             request.selection, self.run, self.storage, needs_text=self.format.needs_text
         )
         self.splits = tuple(request.selection.splits())
+        _check_apart(request)
         self.destination = Destination(
             self.storage,
             request.destination,
@@ -123,6 +125,7 @@ class Exporter:
             "columns": list(self.rules.columns),
             "codebooks": self.rules.num_codebooks,
             "shuffle": request.shuffle,
+            **({"cluster_by": request.cluster_by} if request.cluster_by else {}),
             "pair_reference": request.pair_reference,
             "keep_text_spaces": request.keep_text_spaces,
             "duplicate_keys": request.duplicate_keys,
@@ -145,6 +148,7 @@ class Exporter:
             self.limits,
             dedup=self.request.selection.dedup,
             is_shuffled=self.request.shuffle is not None,
+            cluster_by=self.request.cluster_by,
         ).plan()
 
     def _format(self) -> Format:
@@ -163,10 +167,10 @@ class Exporter:
         made = kind(
             Target(
                 shape=replace(whole, codebook_sizes=whole.codebook_sizes[:kept]),
-                codec=self.run.record.identity["codec"],
+                identity=self.run.record.identity,
                 codec_source=self.run.record.provenance.get("codec_source") or "",
                 options=request.options,
-                columns=self._columns(),
+                columns=self._columns(every=kind.keeps_rows),
                 with_reference=request.pair_reference,
                 tokenizer_json=self.storage.read_bytes(tokenizer) if tokenizer else None,
             )
@@ -181,15 +185,26 @@ class Exporter:
             )
         return made
 
-    def _columns(self) -> Mapping[str, Any]:
+    def _columns(self, *, every: bool) -> Mapping[str, Any]:
         schema = self.reader.columns()
-        for name in self.request.columns:
+        wanted = schema.names if every else self.request.columns
+        for name in wanted:
             if name not in schema.names:
                 raise UsageError(
                     f"`--columns {name}` is no column of the parts; expected "
                     f"{nearest(name, schema.names)}; `xytok card` lists them"
                 )
-        return {name: schema.field(name).type for name in self.request.columns if name != "codes"}
+        return {name: schema.field(name).type for name in wanted if name != "codes"}
+
+
+def _check_apart(request: ExportRequest) -> None:
+    """Refuse to write among the files of the run, where tools would take them for its own."""
+    run, destination = (f"{normalise(url)}/" for url in (request.output, request.destination))
+    if destination.startswith(run):
+        raise UsageError(
+            f"`{redact(request.destination)}` lies in the run `{redact(request.output)}`; expected "
+            "a folder outside of the run; name another one"
+        )
 
 
 def _check_options(kind: type[Format], request: ExportRequest) -> None:
@@ -281,10 +296,11 @@ def run_export(
         show_for: gives for the number of samples a context whose value shows how many are done.
         write_shards: writes the shards elsewhere than here, see `ray_map.py`.
     """
-    if write_shards and request.shuffle is not None:
+    is_reordered = request.shuffle is not None or request.cluster_by is not None
+    if write_shards and is_reordered:
         raise UsageError(
-            "`--shuffle` goes through the disk of one machine; expected it with `--engine inline`; "
-            "leave one or the other out"
+            f"`--{'shuffle' if request.cluster_by is None else 'cluster-by'}` goes through the "
+            "disk of one machine; expected it with `--engine inline`; leave one or the other out"
         )
     exporter = Exporter(request)
     destination = exporter.destination
@@ -298,8 +314,8 @@ def run_export(
     destination.claim(exporter.identity)
     _warn_of_empty_splits(exporter, plan)
     done = destination.finished_shards()
-    if request.shuffle is not None:
-        shards = _write_shuffled(exporter, plan, done)
+    if is_reordered:
+        shards = _write_reordered(exporter, plan, done)
     else:
         shards = _write_planned(exporter, plan, done, write_shards or _write_here)
     if show_for is None:
@@ -341,10 +357,11 @@ def _write_here(
     return map(writer.write, shards)
 
 
-def _write_shuffled(exporter: Exporter, plan: Plan, done: set[tuple[int, int]]) -> Iterator[int]:
-    """The same in a shuffled order; what is done is read again, but not written again."""
-    assert exporter.request.shuffle is not None
-    with Spool(exporter.request.shuffle, plan.size_bytes) as spool:
+def _write_reordered(exporter: Exporter, plan: Plan, done: set[tuple[int, int]]) -> Iterator[int]:
+    """The same in another order; what is done is read again, but not written again."""
+    seed = exporter.request.shuffle
+    places = plan.places_of if seed is None else partial(shuffled_places, seed=seed)
+    with Spool(places, plan.size_bytes) as spool:
         for split in sorted(plan.counts):
             for table in chosen_tables(exporter, plan, split):
                 spool.add(split, table)

@@ -8,7 +8,7 @@ where a shard ends is known only in the shuffled order.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from pipeline.export.samples import SampleRules, ids_of
 from pipeline.export.selection import LEFT_OUT, Chooser
 from pipeline.export.source import ExportedRun, Group, PartReader
 
+ClusterBy = Literal["language", "length"]
 _NONE = np.zeros(0, np.int64)
 _MOST_SHOWN = 5
 
@@ -49,11 +50,17 @@ class SplitCounts:
 
 @dataclass(slots=True)
 class Plan:
-    """What will be exported. `same_audio` are the rows that `--dedup` drops, over all parts."""
+    """What will be exported.
+
+    `same_audio` are the rows that `--dedup` drops, over all parts. With `--cluster-by`, `rows` are
+    all exported rows and `places` where each comes.
+    """
 
     groups: list[Group] = field(default_factory=list)
     shards: list[PlannedShard] = field(default_factory=list)
     same_audio: NDArray[np.int64] = field(default_factory=lambda: _NONE)
+    rows: NDArray[np.int64] = field(default_factory=lambda: _NONE)
+    places: NDArray[np.int64] = field(default_factory=lambda: _NONE)
     counts: dict[int, SplitCounts] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     size_bytes: int = 0
@@ -62,6 +69,11 @@ class Plan:
     def clips(self) -> int:
         """How many samples there are in all splits."""
         return sum(count.clips for count in self.counts.values())
+
+    def places_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Where `--cluster-by` puts these rows, spread over 64 bits."""
+        places = self.places[np.searchsorted(self.rows, rows)]
+        return places.astype(np.uint64) * np.uint64((1 << 64) // (len(self.rows) + 1))
 
 
 class Cutter:
@@ -84,6 +96,41 @@ class Cutter:
         return is_first
 
 
+class _Clusters:
+    """Sorts rows by language or length; rows that are alike keep their order.
+
+    For each clip 20 bytes are held, and twice that at the end.
+    """
+
+    def __init__(self, by: ClusterBy | None) -> None:
+        self._by = by
+        self._rows: list[NDArray[np.int64]] = []
+        self._values: list[NDArray[np.int32]] = []
+        self._languages: dict[str, int] = {}
+
+    def take(self, table: Any, rows: NDArray[np.int64]) -> None:
+        """Add rows of a row group."""
+        self._rows.append(rows)
+        if self._by == "length":
+            self._values.append(table["num_frames"].to_numpy())
+            return
+        names = [name or "" for name in table["language"].to_pylist()]
+        numbers = [self._languages.setdefault(name, len(self._languages)) for name in names]
+        self._values.append(np.array(numbers, np.int32))
+
+    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All rows as they came, and the place of each."""
+        if not self._rows:
+            return _NONE, _NONE
+        rows, values = np.concatenate(self._rows), np.concatenate(self._values)
+        if self._languages:
+            ranks = {name: rank for rank, name in enumerate(sorted(self._languages))}
+            values = np.array([ranks[name] for name in self._languages], np.int32)[values]
+        places = np.empty_like(rows)
+        places[np.argsort(values, kind="stable")] = np.arange(len(rows))
+        return rows, places
+
+
 @dataclass(frozen=True, slots=True)
 class Planner:
     """Reads the small columns of a run."""
@@ -96,10 +143,13 @@ class Planner:
     limits: Limits
     dedup: bool
     is_shuffled: bool
+    cluster_by: ClusterBy | None = None
 
     def plan(self) -> Plan:
         """The plan of all rows; raises when nothing is left, or two clips would have one id."""
         plan = Plan(same_audio=self._same_audio() if self.dedup else _NONE)
+        is_reordered = self.is_shuffled or self.cluster_by is not None
+        clusters = _Clusters(self.cluster_by)
         cutters: dict[int, Cutter] = {}
         open_shards: dict[int, list[int]] = {}  # by split: number, group, skip, samples
         ids: list[NDArray[np.uint64]] = []
@@ -110,11 +160,14 @@ class Planner:
             chosen = np.flatnonzero(fate >= 0)
             if self.format.has_ids:
                 ids.append(self._id_hashes(table, group, chosen))
+            if self.cluster_by is not None:
+                first = self.run.parts[group.part].first_row + group.first_row
+                clusters.take(table.take(pa.array(chosen)), chosen + first)
             sizes = self._sizes(table)
             self._count(plan, table, fate)
             plan.size_bytes += int(sizes[chosen].sum())
             seen: Counter[int] = Counter()
-            for row in chosen.tolist() if not self.is_shuffled else ():
+            for row in chosen.tolist() if not is_reordered else ():
                 split = int(fate[row])
                 if cutters.setdefault(split, Cutter(self.limits)).begins(int(sizes[row])):
                     number = _close(plan, split, open_shards)
@@ -123,6 +176,7 @@ class Planner:
                 seen[split] += 1
         for split in list(open_shards):
             _close(plan, split, open_shards)
+        plan.rows, plan.places = clusters.places()
         plan.shards.sort(key=lambda shard: (shard.split, shard.number))
         self._check(plan, ids)
         return plan
@@ -133,6 +187,7 @@ class Planner:
         known = self.reader.columns().names
         columns = {*self.chooser.columns(known), "num_frames", "duration", "key", "text", *further}
         columns |= {"speaker"} if self.rules.pair_reference else set()
+        columns |= {"language"} if self.cluster_by == "language" else set()
         names = [name for name in known if name in columns]
         for group in self.reader.groups():
             table = self.reader.read(group, names)

@@ -27,8 +27,9 @@ LEFT_OUT = {
     -4: "not_kept",
     -5: "not_in_keep_list",
     -6: "same_audio",
+    -7: "dropped",
 }
-_NO_FRAMES, _NO_TEXT, _WHERE, _NOT_KEPT, _NOT_LISTED, SAME_AUDIO = LEFT_OUT
+_NO_FRAMES, _NO_TEXT, _WHERE, _NOT_KEPT, _NOT_LISTED, SAME_AUDIO, _DROPPED = LEFT_OUT
 ONLY_SPLIT = "train"
 _HASH_RANGE = 1 << 64
 # Row groups whose fields are looked at before an unknown field of `--where` is refused.
@@ -93,17 +94,17 @@ class Chooser:
         wanted |= set(where_columns(self._expression, known)) if self._expression else set()
         return [name for name in known if name in wanted]
 
-    def choose(self, table: Any, group: Group, dropped: NDArray[np.int64]) -> NDArray[np.int16]:
+    def choose(self, table: Any, group: Group, same_audio: NDArray[np.int64]) -> NDArray[np.int16]:
         """For each row the number of its split, or why it is left out.
 
         Args:
-            dropped: the rows, counted over all parts, whose audio an earlier row has.
+            same_audio: the rows, counted over all parts, whose audio an earlier row has.
         """
         part = self._run.parts[group.part]
         fate = self._splits_of(table, part.shard)
         first = part.first_row + group.first_row
-        start, end = np.searchsorted(dropped, [first, first + group.rows])
-        fate[dropped[start:end] - first] = SAME_AUDIO
+        start, end = np.searchsorted(same_audio, [first, first + group.rows])
+        fate[same_audio[start:end] - first] = SAME_AUDIO
         if self._keep:
             keep = self._keep.of_group(part, group, table["key"].to_pylist())
             fate[keep == 0] = _NOT_KEPT
@@ -116,6 +117,10 @@ class Chooser:
             empty = np.fromiter((not (t and t.strip()) for t in texts), np.bool_, len(texts))
             fate[empty] = _NO_TEXT
         fate[table["num_frames"].to_numpy() == 0] = _NO_FRAMES
+        out = self._run.dropped.keys_of(part.path)
+        if out:
+            keys = table["key"].to_pylist()
+            fate[np.fromiter((key in out for key in keys), np.bool_, len(keys))] = _DROPPED
         return fate
 
     def _splits_of(self, table: Any, shard: str) -> NDArray[np.int16]:

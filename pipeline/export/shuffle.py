@@ -1,12 +1,12 @@
-"""A global shuffle in bounded memory: rows go to files on this machine's disk by a random number.
+"""Another order of all rows in bounded memory: they go to files on this machine's disk by a number.
 
-Each row's number is a bijective hash of its place and the seed; the shuffled order is that of the
-numbers. A bucket holds the rows of a range of them and is sorted in memory, so the order depends
-neither on the number of buckets nor on how rows were read.
+For a shuffle the number is a bijective hash of the row's place and the seed; the new order is that
+of the numbers. A bucket holds the rows of a range of them and is sorted in memory, so the order
+depends neither on the number of buckets nor on how rows were read.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from pipeline.output.parquet_file import on_this_disk
 _BUCKET_BYTES = 64 << 20
 _MOST_BUCKETS = 256  # as many files are open at a time, for each split
 _BUFFER_BYTES = 64 << 20
-_ORDER = "shuffled_place"
-_SPOOL = ("cannot hold the rows of a shuffled export", "all codes that are exported")
+_ORDER = "new_place"
+_SPOOL = ("cannot hold the rows of an export in another order", "all codes that are exported")
 
 
 def shuffled_places(rows: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
@@ -36,10 +36,15 @@ def shuffled_places(rows: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
 
 
 class Spool:
-    """Tables of chosen rows on this machine's disk; used within a `with` block."""
+    """Tables of chosen rows on this machine's disk; used within a `with` block.
 
-    def __init__(self, seed: int, size_bytes: int) -> None:
-        self._seed = seed
+    `places_of` gives for the numbers of rows their places, spread over all of 64 bits.
+    """
+
+    def __init__(
+        self, places_of: Callable[[NDArray[np.int64]], NDArray[np.uint64]], size_bytes: int
+    ) -> None:
+        self._places_of = places_of
         wanted = max(1, min(_MOST_BUCKETS, -(-size_bytes // _BUCKET_BYTES)))
         self._bits = int(wanted - 1).bit_length()
         self._stack = ExitStack()
@@ -58,14 +63,14 @@ class Spool:
 
     def add(self, split: int, table: pa.Table) -> None:
         """Take rows of a split."""
-        places = shuffled_places(table[ROW].to_numpy(), self._seed)
+        places = self._places_of(table[ROW].to_numpy())
         self._waiting.setdefault(split, []).append(table.append_column(_ORDER, pa.array(places)))
         self._waiting_bytes += table.nbytes
         if self._waiting_bytes >= _BUFFER_BYTES:
             self._flush()
 
     def read(self, split: int) -> Iterator[pa.Table]:
-        """The rows of a split in the shuffled order, a bucket at a time; nothing is added then."""
+        """The rows of a split in the new order, a bucket at a time; nothing is added then."""
         self._flush()
         with on_this_disk(*_SPOOL):
             self._close_files()

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
 from pipeline.output.run_record import RunRecord, read_run_record
@@ -45,12 +46,17 @@ class ExportedRun:
     output: str
     record: RunRecord
     parts: tuple[SourcePart, ...]
+    dropped: Dropped = field(default_factory=Dropped)
 
     @property
     def parts_sha256(self) -> str:
-        """One hash of which parts there are and of their bytes."""
-        lines = "".join(f"{part.sha256} {part.path}\n" for part in self.parts)
-        return hashlib.sha256(lines.encode()).hexdigest()
+        """One hash of which parts there are, of their bytes, and of what was taken out of them."""
+        found = hashlib.sha256()
+        for part in self.parts:
+            found.update(f"{part.sha256} {part.path}\n".encode())
+            for key in sorted(self.dropped.keys_of(part.path)):
+                found.update(f"{key}\n".encode())
+        return found.hexdigest()
 
 
 def open_exported_run(storage: Storage, output: str) -> ExportedRun:
@@ -72,7 +78,7 @@ def open_exported_run(storage: Storage, output: str) -> ExportedRun:
         facts = (row["part_path"], row["part_rows"], row["part_sha256"])
         parts.append(SourcePart(shard, row["url"], *facts, first_row))
         first_row += row["part_rows"]
-    return ExportedRun(output, record, tuple(parts))
+    return ExportedRun(output, record, tuple(parts), read_dropped(storage, output))
 
 
 class PartReader:

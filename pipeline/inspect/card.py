@@ -1,7 +1,9 @@
 """A dataset card for a hub, made from an output: hours, languages, speakers, codec and columns."""
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
 from pipeline.inspect.status import SUMMED_COLUMNS, ShardSums
+from pipeline.output.dropped import DROPPED, Dropped, read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import LanguageCount, ManifestName, list_manifests
 from pipeline.output.run_record import read_run_record
@@ -30,7 +33,7 @@ _BODY = """
 
 - Codec: {codec[name]}, checkpoint sha256 `{codec[checkpoint_sha256]}`, precision {codec[precision]}
 - Codes: {books}, {rate_hz:.5g} frames a second
-- Shards: {shards} done; rejects: {rejects}; filtered: {filtered}; run `{run}`
+- Shards: {shards} done; rejects: {rejects}; filtered: {filtered}; dropped: {dropped}; run `{run}`
 
 ## Languages
 
@@ -70,6 +73,10 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
             "for one, or look at `xytok status`"
         )
     sums, languages = _add_up(output, storage, names)
+    dropped = read_dropped(storage, output)
+    languages = _without(languages, dropped)
+    clips = sum(each.clips for each in languages)
+    seconds = sum(each.seconds for each in languages)
     named = sorted(str(each.language) for each in languages if each.language != _UNKNOWN)
     codec = record.identity["codec"]
     shape = CodesShape.of(codec)
@@ -78,13 +85,13 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
         pretty_name=title,
         language=named,
         task_categories=["text-to-speech"],
-        size_categories=[size_category(sums.counts["codes"])],
+        size_categories=[size_category(clips)],
         configs=[{"config_name": "default", "data_files": "tokens/**/*.parquet"}],
     )
     body = _BODY.format(
         title=title,
-        hours=sums.seconds / 3600,
-        clips=sums.counts["codes"],
+        hours=seconds / 3600,
+        clips=clips,
         num_languages=len(named),
         num_speakers=sum(language.speakers for language in languages),
         codec=codec,
@@ -93,6 +100,7 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
         rate_hz=shape.frame_rate_hz,
         shards=sums.done,
         rejects=sums.rejects.total(),
+        dropped=_in_words(dropped),
         filtered=sums.counts["filtered"],
         run=record.identity8,
         languages="\n".join(
@@ -127,6 +135,33 @@ def _add_up(
                     before.speakers + count["speakers"],
                 )
     return sums, sorted(total.values(), key=lambda count: -count.clips)
+
+
+def _in_words(dropped: Dropped) -> str:
+    if not dropped.num_clips:
+        return "0"
+    return (
+        f"{dropped.num_clips} (`open_dataset` leaves them out; `{DROPPED}/*.parquet` names them "
+        "for other readers)"
+    )
+
+
+def _without(languages: Sequence[LanguageCount], dropped: Dropped) -> list[LanguageCount]:
+    """The sums without dropped clips; a speaker counts even if all clips of theirs are dropped."""
+    rows = [row for part in dropped.by_part.values() for row in part.values()]
+    clips = Counter(row["language"] or _UNKNOWN for row in rows)
+    seconds = defaultdict[str, float](float)
+    for row in rows:
+        seconds[row["language"] or _UNKNOWN] += row["duration"] or 0.0
+    left = [
+        replace(
+            each,
+            clips=each.clips - clips[each.language or _UNKNOWN],
+            seconds=each.seconds - seconds[each.language or _UNKNOWN],
+        )
+        for each in languages
+    ]
+    return [each for each in left if each.clips]
 
 
 def _languages_of(part: str, storage: Storage) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError
+from pipeline.output.dropped import read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.index_table import KEY
 from pipeline.output.manifest import list_manifests, read_manifest
@@ -35,12 +36,13 @@ _MAGICS = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff",
 class FoundRow:
     """The row of a clip and the part, or the reject file, that holds it.
 
-    `manifest` is None in a folder that has none.
+    `manifest` is None in a folder that has none; `dropped` is why `xytok drop` took the clip out.
     """
 
     part: str
     manifest: str | None
     row: dict[str, Any]
+    dropped: str | None = None
 
     def encoded(self, shape: CodesShape) -> Encoded:
         """What the codec of the run made of the clip."""
@@ -78,7 +80,9 @@ def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundR
         wanted = [each for each in files if shard in each[0]]
         found = found or _search(wanted, key, storage)
     if len(found) == 1:
-        return found[0]
+        part = found[0].part.removeprefix(output).lstrip("/")
+        gone = read_dropped(storage, output).by_part.get(part, {}).get(key)
+        return replace(found[0], dropped=gone["reason"] if gone else None)
     if not found:
         raise InputError(
             f"No row has the key `{key}` in the parts of `{redact(output)}`, and no reject "

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.corpus.reject_reasons import Reason
+from pipeline.output.dropped import read_dropped
 from pipeline.output.events import read_events
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
@@ -38,6 +39,7 @@ class RunStatus:
     last_event: str | None
     error: str | None
     job: str | None
+    dropped: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -58,6 +60,8 @@ class RunStatus:
             f"rejects   {count} {reason}: {Reason(reason).meaning}"
             for reason, count in self.rejects.items()
         ]
+        if self.dropped:
+            lines.append(f"dropped   {self.dropped} of these codes, by `xytok drop`")
         if self.job:
             lines.append(f"job       {self.job}")
         if self.error:
@@ -154,6 +158,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         last_event=history.last_event,
         error=history.error,
         job=history.job,
+        dropped=read_dropped(storage, output).num_clips,
     )
 
 

@@ -6,7 +6,7 @@ nothing: whether the codes are right is the question of the audit.
 
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus.shard import part_path, reject_path
 from pipeline.errors import InputError, OutputError, RefusedError
 from pipeline.fleet.progress import show_progress
+from pipeline.output.dropped import DROPPED, read_lists
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import (
     MANIFESTS,
@@ -113,6 +114,7 @@ def verify_output(
             known.update(paths)
             faults += wrong
             show(done, f"{len(faults)} faults")
+    faults += _dropped_faults(output, storage, known)
     # Events and audits have no manifest: outside of these folders only temporary files count.
     ours = (path for path in sizes if path.startswith(_FOLDERS) or is_temporary(path))
     leftovers = tuple(sorted(path for path in ours if path not in known))
@@ -120,6 +122,18 @@ def verify_output(
     for path in removed:
         storage.delete(join(output, path))
     return Verification(len(names), tuple(faults), leftovers, removed)
+
+
+def _dropped_faults(output: str, storage: Storage, known: Collection[str]) -> Iterator[Fault]:
+    """What is wrong with the lists of dropped clips."""
+    try:
+        lists = read_lists(storage, output)
+    except OutputError as error:
+        yield Fault(DROPPED, str(error))
+        return
+    for each in lists:
+        for part in sorted({row["part"] for row in each.rows} - set(known)):
+            yield Fault(each.path, f"names `{part}`, which no manifest does")
 
 
 # The files of a shard, and what is wrong with them.

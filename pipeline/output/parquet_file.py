@@ -114,6 +114,24 @@ def on_this_disk(use: str, room: str) -> Iterator[None]:
         ) from error
 
 
+def parquet_writer(
+    file: UnfinishedFile,
+    schema: Any,
+    dictionary_columns: Sequence[str],
+    footer_facts: Mapping[bytes, bytes],
+) -> Any:
+    """The writer that gives every file of an output its settings."""
+    return pq.ParquetWriter(
+        pa.PythonFile(file, mode="w"),
+        schema.with_metadata(dict(footer_facts)),
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+        use_dictionary=cast(Any, list(dictionary_columns)),
+        write_page_index=True,
+        version="2.6",
+    )
+
+
 class ParquetFile:
     """Builds one Parquet file table by table, then puts it into the output."""
 
@@ -122,15 +140,7 @@ class ParquetFile:
     ) -> None:
         self._content = UnfinishedFile()
         self._rows = 0
-        self._writer = pq.ParquetWriter(
-            pa.PythonFile(self._content, mode="w"),
-            schema.with_metadata(dict(footer_facts)),
-            compression="zstd",
-            compression_level=ZSTD_LEVEL,
-            use_dictionary=cast(Any, list(dictionary_columns)),
-            write_page_index=True,
-            version="2.6",
-        )
+        self._writer = parquet_writer(self._content, schema, dictionary_columns, footer_facts)
 
     def add_row_group(self, table: pa.Table) -> None:
         """Append a table as one row group."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.corpus.where import parse_where
 from pipeline.errors import InputError, UsageError
+from pipeline.output.dropped import DROPPED, read_dropped
 from pipeline.output.manifest import list_manifests
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.keep_list import KeepList
@@ -46,8 +47,8 @@ class Position:
 
     All ranks take equal steps, so the position of one is that of all. The number of loader workers
     may change. `of` is a hash of what else the numbers depend on: parts, conditions, keep list,
-    shuffle buffer, batches, weights, seed and number of ranks. With other ones they would mean
-    other clips, so `CodesDataset` refuses the position.
+    dropped clips, shuffle buffer, batches, weights, seed and number of ranks. With other ones they
+    would mean other clips, so `CodesDataset` refuses the position.
     """
 
     epoch: int = 0
@@ -98,6 +99,8 @@ class CodesDataset:
     rank: int = 0
     world_size: int = 1
     storage: Storage = field(default_factory=Storage)
+    # By the URL of a part, the keys that `xytok drop` took out of it.
+    dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults = list(self._faults())
@@ -142,7 +145,7 @@ class CodesDataset:
         finder = PieceFinder(
             self.storage,
             self.columns,
-            RowFilter(self.where, keep),
+            RowFilter(self.where, keep, self.dropped),
             with_depth=self.num_codebooks is None,
             with_frames=self.batch_frames is not None,
         )
@@ -175,15 +178,17 @@ class CodesDataset:
 
     def claim(self, position: Position) -> Position:
         """Mark a position as one of this dataset, or refuse it when it counts other clips."""
-        clips = (self.sources, self.weights, self.where, self.keep)
+        clips: tuple[Any, ...] = (self.sources, self.weights, self.where, self.keep)
+        if self.dropped:
+            clips += (sorted((url, sorted(keys)) for url, keys in self.dropped.items()),)
         order = (self.shuffle_buffer, self.batch_frames, self.seed, self.world_size, self.repeat)
         own = hashlib.sha256(repr((clips, order)).encode()).hexdigest()[:16]
         if position.seen and position.of not in ("", own):
             raise UsageError(
-                "The position was saved with other parts, conditions, keep list, weights, shuffle "
-                "buffer, batches, seed or number of ranks; expected the same, or some clips would "
-                "be read twice and others never. Pass what it was saved with, or begin an epoch "
-                "with a new position"
+                "The position was saved with other parts, conditions, keep list, dropped clips, "
+                "weights, shuffle buffer, batches, seed or number of ranks; expected the same, or "
+                "some clips would be read twice and others never. Pass what it was saved with, or "
+                "begin an epoch with a new position"
             )
         position.of = own
         return position
@@ -226,7 +231,7 @@ class CodesDataset:
 
 
 def _is_beside(path: str) -> bool:
-    return not {"rejects", "audit", "index"}.isdisjoint(path.split("/"))
+    return not {"rejects", "audit", "index", DROPPED}.isdisjoint(path.split("/"))
 
 
 def open_dataset(
@@ -246,6 +251,8 @@ def open_dataset(
     storage: Storage | None = None,
 ) -> CodesDataset:
     """Open the finished parts of outputs, to read their clips one after the other.
+
+    Clips that `xytok drop` took out are left out.
 
     Args:
         output: The output folder of a run, or any folder of its Parquet files; or several.
@@ -275,9 +282,15 @@ def open_dataset(
     IT_B00000_S00000_W000003 (8, 96) 7.728
     """
     storage = storage or Storage()
-    outputs = [output] if isinstance(output, str | Path) else output
+    given = [output] if isinstance(output, str | Path) else output
+    outputs = [normalise(str(each)) for each in given]
+    dropped = {
+        join(each, part): frozenset(keys)
+        for each in outputs
+        for part, keys in read_dropped(storage, each).by_part.items()
+    }
     return CodesDataset(
-        sources=tuple(find_parts(str(each), storage) for each in outputs),
+        sources=tuple(find_parts(each, storage) for each in outputs),
         columns=columns,
         num_codebooks=num_codebooks,
         where=where,
@@ -290,6 +303,7 @@ def open_dataset(
         rank=rank,
         world_size=world_size,
         storage=storage,
+        dropped=dropped,
     )
 
 

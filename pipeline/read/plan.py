@@ -74,14 +74,15 @@ class PieceFinder:
 
     def _pieces(self, url: str, file: Any) -> list[Piece]:
         looked_at = self._looked_at(url, file.schema_arrow.names)
-        if self.row_filter.is_open and not self.with_frames:
+        is_open = self.row_filter.is_open(url)
+        if is_open and not self.with_frames:
             counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
             return [Piece(url, n, rows, None, None) for n, rows in enumerate(counts) if rows]
         kept = self.row_filter.kept_rows(file, url)
         pieces, first_row = [], 0
         for number in range(file.num_row_groups):
             table = self._read(url, file, number, looked_at)
-            rows = None if self.row_filter.is_open else self.row_filter.rows(table, kept, first_row)
+            rows = None if is_open else self.row_filter.rows(table, url, kept, first_row)
             piece = self._piece(url, number, table, rows)
             pieces += [piece] if piece.count else []
             first_row += table.num_rows
@@ -95,7 +96,7 @@ class PieceFinder:
         return Piece(url, group, table.num_rows if rows is None else len(rows), rows, frames)
 
     def _looked_at(self, url: str, known: Sequence[str]) -> list[str]:
-        filtered = self.row_filter.columns(known)
+        filtered = self.row_filter.columns(known, url)
         missing = sorted({*self.columns, *filtered} - set(known))
         if missing:
             raise UsageError(

@@ -1,10 +1,10 @@
-"""Which rows of a part are read: those that fit a condition, and those that a keep list keeps."""
+"""Which rows of a part are read: those that fit a condition, a keep list keeps, none dropped."""
 
 import ast
 import json
 from array import array
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -38,27 +38,31 @@ def where_columns(where: str, known: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Finds the rows of a row group that fit; without `where` and `keep`, all do.
+    """Finds the rows of a row group that fit; without any of the three, all do.
 
     Attributes:
         where: the words of `xytok tokenize --where`, or conditions that must all hold.
         keep: the list of an audit, with the columns `row` and `keep`; rows that it does not
             mention do not fit.
+        dropped: by the URL of a part, the keys that were taken out of it.
     """
 
     where: Where = ()
     keep: KeepList | None = None
+    dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether every row fits."""
-        return not self.where and self.keep is None
+    def is_open(self, url: str) -> bool:
+        """Whether every row of a part fits."""
+        return not self.where and self.keep is None and url not in self.dropped
 
-    def columns(self, known: Sequence[str]) -> list[str]:
+    def columns(self, known: Sequence[str], url: str) -> list[str]:
         """The columns to look at, of those that a part has; raises for one that it lacks."""
+        names = ["key"] if url in self.dropped else []
         if isinstance(self.where, str):
-            return where_columns(self.where, known)
-        return list(dict.fromkeys(column for column, _, _ in self.where))
+            names += where_columns(self.where, known)
+        else:
+            names += (column for column, _, _ in self.where)
+        return list(dict.fromkeys(names))
 
     def kept_rows(self, file: Any, url: str) -> Container[int] | None:
         """The rows of a part that the keep list keeps; None without a list."""
@@ -67,7 +71,9 @@ class RowFilter:
         listed = self.keep.of_shard([shard_of(file, url)])
         return set(listed.filter(listed["keep"])["row"].to_pylist())
 
-    def rows(self, table: Any, kept: Container[int] | None, first_row: int) -> "array[int]":
+    def rows(
+        self, table: Any, url: str, kept: Container[int] | None, first_row: int
+    ) -> "array[int]":
         """The numbers, within the row group, of the rows that fit; `table` has `columns`."""
         count = table.num_rows
         fits: Sequence[int] = range(count)
@@ -81,6 +87,9 @@ class RowFilter:
             fits = found.column("").to_pylist()
         if kept is not None:
             fits = [row for row in fits if first_row + row in kept]
+        if url in self.dropped:
+            keys, dropped = table["key"].to_pylist(), self.dropped[url]
+            fits = [row for row in fits if keys[row] not in dropped]
         return array("i", fits)
 
 

@@ -33,7 +33,9 @@ def make_format(name: str, shape: Any = FAKES["fake"], **changes: Any) -> Format
     names = FormatOptions.__dataclass_fields__
     options = FormatOptions(**{k: v for k, v in changes.items() if k in names})
     rest = {k: v for k, v in changes.items() if k not in names}
-    return find_format(name)(Target(shape, {"name": "toy-ttsd"}, options=options, **rest))
+    return find_format(name)(
+        Target(shape, {"codec": {"name": "toy-ttsd"}}, options=options, **rest)
+    )
 
 
 def written(made: Format, samples: Sequence[Sample], number: int = 0) -> dict[str, bytes]:
