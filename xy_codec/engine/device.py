@@ -8,6 +8,10 @@ import torch
 from xy_codec.errors import ConfigError
 from xy_codec.mkl_mode import mkl_mode
 
+# Part of the platform's name on a GPU, until `tests/gpu/run.py` has passed on one: codes that were
+# made before are then never mixed with later ones.
+_NOT_PROVEN = "not-yet-proven"
+
 
 def open_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is there."""
@@ -33,7 +37,7 @@ def platform_name(device: torch.device) -> str:
     """What the last bits of a codec depend on beside its weights: the chip and torch's build."""
     if device.type == "cuda":
         chip = torch.cuda.get_device_name(device).replace(" ", "-")
-        return f"cuda:{chip}/torch-{torch.__version__}"
+        return f"cuda:{chip}/torch-{torch.__version__}/{_NOT_PROVEN}"
     capability = torch.backends.cpu.get_cpu_capability().lower()
     version = torch.__version__.split("+")[0]
     return f"cpu:{_cpu_model()}/{capability}{mkl_mode()}/torch-{version}"
