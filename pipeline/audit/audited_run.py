@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.corpus.decode import DECODER, RESAMPLER
+from pipeline.corpus.shard import STEM_SUFFIXES
 from pipeline.errors import InputError
 from pipeline.inspect.status import num_left
 from pipeline.output.manifest import Manifest, list_manifests, read_named_manifests
@@ -73,8 +74,9 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
     names = [
         name
         for name in list_manifests(storage, output)
-        # A stem is a path without `.tar`; the manifest has the path itself.
-        if name.identity8 == record.identity8 and is_wanted(f"{name.stem}.tar")
+        # A stem is a path without its suffix; the manifest has the path itself.
+        if name.identity8 == record.identity8
+        and any(is_wanted(f"{name.stem}{suffix}") for suffix in STEM_SUFFIXES)
     ]
     read = read_named_manifests(storage, output, names)
     manifests = {manifest.shard: manifest for manifest in read if is_wanted(manifest.shard)}

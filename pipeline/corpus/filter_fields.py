@@ -7,9 +7,8 @@ and `inspect/plan.py` call it; it reads the first 2 MiB of a few shards.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.corpus.metadata import parse_json
-from pipeline.corpus.pairing import split_name
-from pipeline.corpus.sampling import first_members
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.sampling import fields_of_clip, first_clips
 from pipeline.corpus.shard import Shard
 from pipeline.corpus.where import fields_of
 from pipeline.errors import InputError, RefusedError, UsageError
@@ -20,8 +19,11 @@ from xy_codec.validation import nearest
 _MAX_SHARDS = 5
 
 
-def check_filter_fields(where: str, shards: Sequence[Shard], storage: Storage) -> None:
+def check_filter_fields(rules: ReadRules, shards: Sequence[Shard], storage: Storage) -> None:
     """Raise when no clip at the beginnings of a few shards has a field that the filter names."""
+    where = rules.where
+    if where is None:
+        return
     wanted = fields_of(where)
     known: set[str] = set()
     num_clips = num_shards = 0
@@ -29,7 +31,7 @@ def check_filter_fields(where: str, shards: Sequence[Shard], storage: Storage) -
         if all(name in known for name in wanted):
             return
         num_shards += 1
-        for fields in _first_fields(shard, storage):
+        for fields in _first_fields(shard, storage, rules):
             num_clips += 1
             known.update(names_of(fields))
     if num_clips:
@@ -53,16 +55,14 @@ def refuse_unknown(where: str, known: Collection[str], looked_at: str, others: s
         )
 
 
-def _first_fields(shard: Shard, storage: Storage) -> Iterator[Mapping[str, Any]]:
+def _first_fields(shard: Shard, storage: Storage, rules: ReadRules) -> Iterator[Mapping[str, Any]]:
     try:
-        members = list(first_members(shard, storage))
+        clips, _ = first_clips(shard, storage, rules)
     except (InputError, RefusedError):
         return  # the run names a shard that cannot be read
-    for member in members:
-        _, extension = split_name(member.name) or ("", "")
-        fields = parse_json(member.payload or b"") if extension == "json" else ""
-        if not isinstance(fields, str):
-            yield fields
+    for clip in clips:
+        if clip.json is not None:
+            yield fields_of_clip(clip)
 
 
 def names_of(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -41,4 +41,5 @@ class Reason(StrEnum):
     MISSING_JSON = "missing_json", "audio without JSON, refused by `--require-json`"
     BAD_JSON = "bad_json", "its JSON is not a JSON object"
     DUPLICATE_KEY = "duplicate_key", "a second audio member of the same key"
+    KEY_DOTS = "key_dots", "its name has dots and another clip its key: see `--key-dots`"
     CRASHED_DECODER = "crashed_decoder", "decoding it ended or hung a process"

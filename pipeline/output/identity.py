@@ -7,7 +7,7 @@ stores it in `run.json`. Provenance and tuning change no byte and are not part o
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.corpus.decode import DECODER
@@ -21,7 +21,11 @@ from xy_codec.contract import CodecIdentity
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Everything, apart from the shard itself, that the bytes of a part depend on."""
+    """Everything, apart from the shard itself, that the bytes of a part depend on.
+
+    `choices` are rules that came later than the others. They are stated only where they are not at
+    their default, so that runs without them keep the identity that they always had.
+    """
 
     codec: Mapping[str, Any]
     resampler: str
@@ -34,10 +38,17 @@ class RunIdentity:
     require_json: bool
     max_clip_seconds: float | None
     max_member_bytes: int
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The identity as it stands in `run.json`."""
+        values = asdict(self)
+        del values["choices"]
+        return values | dict(self.choices)
 
     def to_json(self) -> str:
         """The identity as canonical JSON, as it stands in the footer of Parquet files."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @property
     def identity8(self) -> str:
@@ -59,6 +70,7 @@ def build_identity(codec: CodecIdentity, rules: ReadRules) -> RunIdentity:
         require_json=rules.require_json,
         max_clip_seconds=rules.max_clip_seconds,
         max_member_bytes=rules.max_member_bytes,
+        choices=rules.choices(),
     )
 
 

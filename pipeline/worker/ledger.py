@@ -6,8 +6,9 @@ clips, and hands rows to the writing thread in source order, one row group at a 
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pipeline.corpus.metadata import Metadata, parse_json, to_metadata
 from pipeline.corpus.pairing import ClipFiles, LateText, RejectedMember
@@ -209,12 +210,14 @@ class ShardLedger:
         manifest.check_balance()
         return manifest
 
-    def _note_texts(self, clip: OpenClip, json: bytes | None, text: bytes | None) -> None:
+    def _note_texts(
+        self, clip: OpenClip, json: bytes | Mapping[str, Any] | None, text: bytes | None
+    ) -> None:
         if text is not None and clip.text is None:
             clip.text = text.decode("utf-8", "backslashreplace")
         if json is None:
             return
-        fields = parse_json(json)
+        fields = parse_json(json) if isinstance(json, bytes) else json
         if isinstance(fields, str):
             clip.json_fault = fields
             return
