@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus.audio_list import list_etag, read_list
 from pipeline.corpus.list_sources import changed_files
 from pipeline.corpus.listing import look_up
-from pipeline.corpus.shard import LIST_SUFFIX, list_path, part_path, reject_path
+from pipeline.corpus.shard import LIST_SUFFIX, list_path, part_path, reject_path, stem_of
 from pipeline.errors import InputError, OutputError, RefusedError
 from pipeline.fleet.progress import show_progress
 from pipeline.output.index import read_shards
@@ -38,7 +38,10 @@ from pipeline.storage.location import join, normalise, redact
 
 _CHECKERS = 8
 _AT_A_TIME = 1024
-_SIZE_COLUMNS = ("part_path", "part_size_bytes", "reject_file_path", "reject_file_size_bytes")
+_SIZE_COLUMNS = (
+    *("shard", "part_path", "part_size_bytes"),
+    *("reject_file_path", "reject_file_size_bytes"),
+)
 _REDO = (
     "delete the manifest of each faulty shard (`manifests/…` of the same name) and run the same "
     "command again: it makes these shards anew"
@@ -135,8 +138,10 @@ def _compare_sizes(
 ) -> Iterator[_Checked]:
     for shards in read_shards(storage, output, names, _SIZE_COLUMNS):
         columns = (shards[name].to_pylist() for name in _SIZE_COLUMNS)
-        for part, part_bytes, rejects, rejects_bytes in zip(*columns, strict=True):
+        for shard, part, part_bytes, rejects, rejects_bytes in zip(*columns, strict=True):
             files = {part: part_bytes, rejects: rejects_bytes}
+            if shard.endswith(LIST_SUFFIX):
+                files[list_path(stem_of(shard))] = UNKNOWN_SIZE
             faults = (_size_fault(path, sizes.get(path), size) for path, size in files.items())
             yield tuple(files), [fault for fault in faults if fault]
 
@@ -144,7 +149,7 @@ def _compare_sizes(
 def _size_fault(path: str, found: int | None, wanted: int) -> Fault | None:
     if found is None:
         return Fault(path, "is missing")
-    if found in (wanted, UNKNOWN_SIZE):
+    if UNKNOWN_SIZE in (found, wanted) or found == wanted:
         return None
     return Fault(path, f"has {found} bytes, not {wanted}")
 
