@@ -16,6 +16,7 @@ from pipeline.errors import UsageError
 _CHOICES = ("key_dots", "audio_column", "clips_per_list")
 CLIPS_PER_LIST = 1000
 DEFAULT_DECODER = "pipeline.corpus.decode:decode_clip"
+PYAV_DECODER = "pipeline.corpus.pyav_decode:decode_clip"
 
 
 def _check_where(expression: str) -> str:
@@ -40,6 +41,7 @@ class ReadRules:
         max_clip_seconds: reject longer clips.
         max_member_bytes: reject audio files larger than this, e.g. `512MiB`.
         root: the leading path to cut off when the paths of shards are mirrored in the output.
+        pyav: decode also M4A, MP4, AAC, WebM and WMA, by PyAV (`pip install 'xytok[av]'`).
         decoder: the function that decodes a clip; the tests replace it.
     """
 
@@ -54,7 +56,13 @@ class ReadRules:
         int, BeforeValidator(TypeAdapter(ByteSize).validate_python), Field(ge=1)
     ] = 512 << 20
     root: str = ""
+    pyav: bool = False
     decoder: str = DEFAULT_DECODER
+
+    @property
+    def decoding(self) -> str:
+        """The function that decodes a clip, as `module:function`."""
+        return PYAV_DECODER if self.pyav and self.decoder == DEFAULT_DECODER else self.decoder
 
     def choices(self) -> dict[str, Any]:
         """The rules of `RunIdentity.choices` that are not at their default."""
@@ -66,4 +74,5 @@ class ReadRules:
     def of_reading(cls, identity: Mapping[str, Any]) -> "ReadRules":
         """The rules by which a run found clips in its shards, from the identity in `run.json`."""
         chosen = {name: identity[name] for name in _CHOICES if name in identity}
-        return cls(max_member_bytes=identity["max_member_bytes"], **chosen)
+        pyav = "pyav" in identity["decoder"]
+        return cls(max_member_bytes=identity["max_member_bytes"], pyav=pyav, **chosen)

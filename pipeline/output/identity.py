@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.corpus.decode import DECODER
-from pipeline.corpus.rules import DEFAULT_DECODER, ReadRules
+from pipeline.corpus.rules import DEFAULT_DECODER, PYAV_DECODER, ReadRules
 from pipeline.errors import IdentityError
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.schema import SCHEMA_VERSION
@@ -61,7 +61,7 @@ def build_identity(codec: CodecIdentity, rules: ReadRules) -> RunIdentity:
     return RunIdentity(
         codec=codec.to_dict(),
         resampler=RESAMPLER,
-        decoder=DECODER if rules.decoder == DEFAULT_DECODER else rules.decoder,
+        decoder=decoder_of(rules),
         schema_version=SCHEMA_VERSION,
         row_group_rows=ROW_GROUP_ROWS,
         root=rules.root,
@@ -72,6 +72,15 @@ def build_identity(codec: CodecIdentity, rules: ReadRules) -> RunIdentity:
         max_member_bytes=rules.max_member_bytes,
         choices=rules.choices(),
     )
+
+
+def decoder_of(rules: ReadRules) -> str:
+    """The decoders of these rules with their versions; raises where one is not installed."""
+    if rules.decoding == PYAV_DECODER:
+        from pipeline.corpus.pyav_decode import pyav_version
+
+        return f"{DECODER}+{pyav_version()}"
+    return DECODER if rules.decoding == DEFAULT_DECODER else rules.decoding
 
 
 def check_same_identity(

@@ -12,6 +12,8 @@ import pyarrow as pa
 from pipeline.storage.location import redact
 
 logger = logging.getLogger(__name__)
+# What a read that fails holds is lost: little, for the sake of damaged streams.
+_READ_BYTES = 4096
 _CONTENT_BYTES = 1 << 20
 
 
@@ -47,15 +49,21 @@ def decompress_zstd(
     `damaged`, offset and size in the content. Without `damaged` only a beginning is asked for.
     """
     source = _Blocks(blocks)
+    content = bytearray()
     given = 0
     try:
         with pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd") as stream:
-            while content := stream.read(_CONTENT_BYTES):
-                given += len(content)
-                yield content
+            while piece := stream.read(_READ_BYTES):
+                content += piece
+                if len(content) >= _CONTENT_BYTES:
+                    given += len(content)
+                    yield bytes(content)
+                    content.clear()
     except (pa.ArrowException, OSError) as error:
         if source.error is not None:
             raise source.error from error
         if damaged is not None:
             logger.warning("`%s` is not whole as Zstandard: %s", redact(url), error)
-            damaged += [(0, given)] if "checksum" in str(error) else []
+            damaged += [(0, given + len(content))] if "checksum" in str(error) else []
+    if content:
+        yield bytes(content)

@@ -62,7 +62,7 @@ class DecodePool:
     ) -> None:
         self._shape = shape
         self._rate_hz = shape.input_rate_hz
-        self._decoder_name = settings.rules.decoder
+        self._decoder_name = settings.rules.decoding
         self._bounds = ClipBounds.of(settings.rules.max_clip_seconds, shape)
         self._payload_bytes = payload_bytes
         self._ready = ready

@@ -61,7 +61,7 @@ def _first_minute(
     except PipelineError:
         # The run reads the same shard next and reports what is wrong with it.
         return
-    decode = load_decoder(rules.decoder)
+    decode = load_decoder(rules.decoding)
     for files in clips:
         if left <= 0:
             return

@@ -62,8 +62,8 @@ def test_where_and_limit_work_as_for_tars(file: Path) -> None:
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_name(file: Path) -> None:
-    with pytest.raises(UsageError, match="`dnmos` \\(expected `dnsmos`\\)"):
-        shards = list_shards([str(file)], Storage())
+    shards = list_shards([str(file)], Storage())
+    with pytest.raises(UsageError, match=r"`dnmos` \(expected `dnsmos`\)"):
         check_filter_fields(ReadRules(where="dnmos > 3"), shards, Storage())
 
 

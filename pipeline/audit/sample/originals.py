@@ -87,7 +87,7 @@ class OriginalReader:
         listed = join(output, list_path(stem_of(manifest.shard)))
         read = audio_reader(manifest.shard, url, storage, rules, lambda: storage.read_bytes(listed))
         size = size_bytes if is_tar(manifest.shard) else None
-        return cls(read, rate_hz, size, rules.decoder)
+        return cls(read, rate_hz, size, rules.decoding)
 
     def all(self, clips: Iterable[SampledClip], threads: int = 8) -> Iterator[Original]:
         """The originals in the order of their clips, read a few at a time."""
