@@ -40,7 +40,7 @@ from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 from xy_codec.codes_shape import CodesShape
-from xy_codec.validation import nearest
+from xy_codec.nearest_name import nearest
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Formats that libsndfile does not know: decoded with `--pyav`, else rejects that name the remedy."""
+"""What libsndfile does not know: decoded with `--pyav`, else rejects that name the remedy."""
 
 import io
 import sys
