@@ -41,6 +41,7 @@ _UNKNOWN_FORMAT = 1
 _NO_MEMORY = 17
 _TORCH_HAS_NO_MEMORY = "can't allocate memory"
 _SHOWN_BYTES = 8
+_UNKNOWN_FRAMES = 2**62
 # No recording of speech has a lower rate.
 MIN_RATE_HZ = 2000
 
@@ -81,11 +82,15 @@ class ClipFault:
 
 @dataclass(frozen=True, slots=True)
 class DecodedClip:
-    """Mono samples at the codec's rate; `num_samples` and `sample_rate` are those of the source."""
+    """Mono samples at the codec's rate; the other figures are those of the source.
+
+    `declared_samples` is what its header says, 0 where that is not known.
+    """
 
     waveform: Waveform
     num_samples: int
     sample_rate: int
+    declared_samples: int = 0
 
 
 Decoder = Callable[..., "DecodedClip | ClipFault"]
@@ -195,7 +200,7 @@ def check_declared(
         detail = f"{channels} channels; expected 1 to {bounds.max_channels}"
         return ClipFault(Reason.TOO_MANY_CHANNELS, detail)
     # Some formats declare no length; it is checked after reading.
-    return too_long(frames, source_hz, bounds) if frames < 2**62 else None
+    return too_long(frames, source_hz, bounds) if frames < _UNKNOWN_FRAMES else None
 
 
 def too_long(frames: int, source_hz: int, bounds: ClipBounds) -> ClipFault | None:
@@ -220,10 +225,13 @@ def _read_clip(file: Any, rate_hz: int, bounds: ClipBounds) -> DecodedClip | Cli
         fault = too_long(num_samples, source_hz, bounds)
         if fault:
             return fault
-    return checked_clip(waveform, num_samples, source_hz)
+    declared = file.frames if file.frames < _UNKNOWN_FRAMES else 0
+    return checked_clip(waveform, num_samples, source_hz, declared)
 
 
-def checked_clip(waveform: Waveform, num_samples: int, source_hz: int) -> DecodedClip | ClipFault:
+def checked_clip(
+    waveform: Waveform, num_samples: int, source_hz: int, declared_samples: int = 0
+) -> DecodedClip | ClipFault:
     """The clip, unless it has no samples or some that are no numbers."""
     if num_samples == 0:
         return ClipFault(Reason.EMPTY, "the audio has no samples")
@@ -231,7 +239,7 @@ def checked_clip(waveform: Waveform, num_samples: int, source_hz: int) -> Decode
     # sample is looked at then.
     if not np.isfinite(waveform.sum()) and not np.isfinite(waveform).all():
         return ClipFault(Reason.NON_FINITE, "NaN or infinity among the samples")
-    return DecodedClip(waveform, num_samples, source_hz)
+    return DecodedClip(waveform, num_samples, source_hz, declared_samples)
 
 
 def _read_whole(file: Any) -> Waveform:

@@ -13,7 +13,7 @@ from pipeline.corpus.where import parse_where
 from pipeline.errors import UsageError
 
 # Rules that came after the first outputs, so that the identity has them only where they are set.
-_CHOICES = ("key_dots", "audio_column", "clips_per_list")
+_CHOICES = ("reject_short", "key_dots", "audio_column", "clips_per_list")
 CLIPS_PER_LIST = 1000
 DEFAULT_DECODER = "pipeline.corpus.decode:decode_clip"
 PYAV_DECODER = "pipeline.corpus.pyav_decode:decode_clip"
@@ -35,6 +35,7 @@ class ReadRules:
         where: keep only clips whose JSON fits this expression, e.g. `dnsmos > 3`.
         limit: take only the first N clips of every shard; the JSON behind them is not read.
         require_json: reject clips that have no JSON.
+        reject_short: reject audio that ends half a second before its header or JSON says.
         key_dots: in tars a key ends at the last dot of a name, not at the first as WebDataset's do.
         audio_column: the column of Parquet files that has the audio, where several could.
         clips_per_list: how many clips of a folder or manifest become one part.
@@ -48,6 +49,7 @@ class ReadRules:
     where: Annotated[str, AfterValidator(_check_where)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     require_json: bool = False
+    reject_short: bool = False
     key_dots: bool = False
     audio_column: str | None = None
     clips_per_list: Annotated[int, Field(ge=1)] = CLIPS_PER_LIST

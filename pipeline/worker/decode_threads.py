@@ -126,6 +126,7 @@ class DecodePool:
             return
         assert isinstance(result, DecodedClip)
         clip.num_samples, clip.sample_rate = result.num_samples, result.sample_rate
+        clip.declared_samples = result.declared_samples
         self._ready.put(ReadyClip(ledger, clip, result.waveform, held))
 
     def _fault_of(self, result: DecodedClip | ClipFault) -> ClipFault | None:
