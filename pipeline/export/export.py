@@ -82,6 +82,7 @@ class Exporter:
             pair_reference=request.pair_reference,
             keep_text_spaces=request.keep_text_spaces,
             duplicate_keys=request.duplicate_keys,
+            names_files=self.format.has_ids,
         )
         self.chooser = Chooser(
             request.selection, self.run, self.storage, needs_text=self.format.needs_text

@@ -161,3 +161,19 @@ def test_a_dataset_of_a_hub_is_read_by_ranges(tmp_path: Path) -> None:
         (result,) = run_shards(shards, tmp_path / "out", ReadRules(), storage=storage).values()
     assert [each["text"] for each in result.rows] == [f"text {n}" for n in range(CLIPS)]
     assert max(hub.ranges) <= path.stat().st_size
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*unclosed file:ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+def test_keys_with_dots_stay_apart_in_exports(tmp_path: Path) -> None:
+    from webdataset import WebDataset
+
+    words = (make_folder(tmp_path / "in"), tmp_path / "out", "--root", tmp_path)
+    assert tokenize(*words) == 0
+    export = ["export", str(tmp_path / "out"), str(tmp_path / "tars"), "--to", "webdataset"]
+    assert cli.run([*export, "--quiet"]) == 0
+    tars = [str(path) for path in tmp_path.glob("tars/**/*.tar")]
+    found = {sample["__key__"] for sample in WebDataset(tars, shardshuffle=False)}
+    assert found == {f"c_{number}" for number in range(CLIPS)}
