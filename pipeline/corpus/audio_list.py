@@ -10,12 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipeline.corpus.audio_span import Span
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.shard import Shard
 from pipeline.storage.location import is_local, join, local_path
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What of a file is a clip: seconds from `start` to `end`, or to its end; a channel, or all."""
+
+    start: float = 0.0
+    end: float | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

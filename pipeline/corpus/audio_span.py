@@ -11,20 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import soundfile
 
+from pipeline.corpus.audio_list import Span
 from pipeline.corpus.reject_reasons import Reason
 
 # Segments are often a little longer than their recording, because of rounding.
 _SPARE_SECONDS = 0.5
 _FLOAT = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What is cut: seconds from `start` to `end`, or to the file's end; one channel, or all."""
-
-    start: float = 0.0
-    end: float | None = None
-    channel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ from typing import Any
 from pipeline.corpus.audio_list import (
     ListedClip,
     ListedFile,
+    Span,
     files_of,
     locate,
     relative,
     to_shard,
 )
-from pipeline.corpus.audio_span import Span
 from pipeline.corpus.pairing import AUDIO_EXTENSIONS
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.shard import LIST_SUFFIX, Shard

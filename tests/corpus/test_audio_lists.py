@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.corpus.audio_list import read_list
-from pipeline.corpus.audio_span import Span, SpanFault, cut_span
+from pipeline.corpus.audio_list import Span, read_list
+from pipeline.corpus.audio_span import SpanFault, cut_span
 from pipeline.corpus.clip_source import audio_reader, open_clips
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
