@@ -89,8 +89,8 @@ def stored_shards(pattern: str) -> "list[SpeechShard]":
     other = next((shard.url for shard in shards if not is_tar(shard.path)), None)
     if other is not None:
         raise UsageError(
-            f"`{pattern}` names `{redact(other)}`, which is no tar; expected WebDataset tars, which "
-            "training reads; write them of the corpus, and name those"
+            f"`{pattern}` names `{redact(other)}`, which is no tar; expected WebDataset tars, for "
+            "training reads nothing else; make them of the corpus, and name those"
         )
     return [
         SpeechShard(redact(shard.url), shard.source8, partial(open_shard, shard, storage))

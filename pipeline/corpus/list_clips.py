@@ -46,7 +46,7 @@ class ListClips:
         self._clips = read_list(shard.listed)
         self._max_bytes = rules.max_member_bytes
         self._note_bytes = note_bytes
-        self._last_path = ""
+        self._noted: set[str] = set()
         self.holes: Sequence[Hole] = ()
         self.members = 0
         self.is_over = False
@@ -63,9 +63,9 @@ class ListClips:
         if clip.audio is None or fetched is None:
             place = TarMember("", line, 0, None)
             return RejectedMember(clip.key, clip.reason or Reason.MISSING_AUDIO, clip.detail, place)
-        if clip.audio.path != self._last_path:
+        if clip.audio.path not in self._noted:
             self._note_bytes(clip.audio.size_bytes)
-            self._last_path = clip.audio.path
+            self._noted.add(clip.audio.path)
         audio: bytes | SpanFault | None = fetched.audio
         if clip.span is not None and fetched.audio is not None:
             audio = cut_span(fetched.audio, clip.span, self._max_bytes)

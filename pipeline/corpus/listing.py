@@ -212,12 +212,14 @@ def _sorted_out(
     for suffixes in (TAR_SUFFIXES, (PARQUET_SUFFIX,)):
         shards = [file for file in files if redact(file.url).endswith(suffixes)]
         if shards:
-            left_out = sum(is_audio(redact(file.url)) for file in files)
+            rest = [redact(each.url) for each in files if not redact(each.url).endswith(suffixes)]
+            left_out = [name for name in rest if is_audio(name) or name.endswith(SHARD_SUFFIXES)]
             if left_out:
                 logger.warning(
-                    "%d files of audio behind `%s` are left out, because there are %s files; name "
-                    "them by a pattern of their own",
-                    left_out,
+                    "`%s` and %d more files behind `%s` are left out, because there are `%s` files "
+                    "as well; name them by a pattern of their own",
+                    left_out[0],
+                    len(left_out) - 1,
                     redact(pattern),
                     suffixes[0],
                 )

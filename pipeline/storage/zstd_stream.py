@@ -7,8 +7,6 @@ import io
 import logging
 from collections.abc import Iterator
 
-import pyarrow as pa
-
 from pipeline.storage.location import redact
 
 logger = logging.getLogger(__name__)
@@ -48,6 +46,8 @@ def decompress_zstd(
     A wrong checksum shows itself only after what it covers was given: all of it is then added to
     `damaged`, offset and size in the content. Without `damaged` only a beginning is asked for.
     """
+    import pyarrow as pa  # here, because plans of other tars start sooner without it
+
     source = _Blocks(blocks)
     content = bytearray()
     given = 0

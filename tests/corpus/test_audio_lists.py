@@ -94,7 +94,9 @@ def test_equal_folders_give_equal_lists_and_a_changed_file_another(folder: Path)
     assert [shard.etag for shard in listed(folder)] != [shard.etag for shard in before]
 
 
-def test_tars_come_before_files_and_outputs_are_no_inputs(folder: Path) -> None:
+def test_tars_come_before_files_and_outputs_are_no_inputs(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("tokens/a.parquet", "lease/1.json", "run.json"):
         (folder / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "out" / name).write_text("{}")
@@ -102,6 +104,7 @@ def test_tars_come_before_files_and_outputs_are_no_inputs(folder: Path) -> None:
     assert {clip.audio is None for clip in read_list(shard.listed)} == {False}
     write_shard(folder / "a.tar", pairs(1))
     assert [each.path.rpartition("/")[2] for each in listed(folder)] == ["a.tar"]
+    assert "4 more files" in caplog.text
 
 
 def test_a_file_that_was_replaced_after_listing_ends_its_shard(folder: Path) -> None:
