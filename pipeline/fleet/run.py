@@ -80,14 +80,16 @@ def run_tokenize(
         check_no_secret(url)
     output = normalise(request.output)
     # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
-    shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
+    rules = request.rules
+    shards = list_shards(request.inputs, request.storage, rules.root, rules.clips_per_list)
+    shards = shards[: request.max_shards]
     logger.info("Reading what the output `%s` holds already", redact(output))
     manifests = list_manifests(request.storage, output)
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
         return finished
-    if request.rules.where and not manifests:
-        check_filter_fields(request.rules.where, shards, request.storage)
+    if not manifests:
+        check_filter_fields(request.rules, shards, request.storage)
     with (
         end_on_sigterm(),
         hold_lease(request.storage, output, wait=request.wait_for_output) as lease,
@@ -181,7 +183,7 @@ def _flip_rate(request: RunRequest, engine: Engine, shard: Shard) -> dict[str, A
         "Measuring how many codes differ from those of `exact`, on a minute of `%s`",
         redact(shard.url),
     )
-    return {"flip_rate": engine.flip_rate(shard, request.storage)}
+    return {"flip_rate": engine.flip_rate(shard, request.storage, request.rules)}
 
 
 def provenance(request: RunRequest) -> dict[str, Any]:

@@ -13,11 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.corpus.clip_source import audio_reader
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import is_tar, list_path, stem_of
 from pipeline.errors import InputError
 from pipeline.output.dropped import read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.index_table import KEY
 from pipeline.output.manifest import list_manifests, read_manifest
+from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import SIDE
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
@@ -97,7 +101,7 @@ def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundR
 
 
 def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
-    """The clip's audio member, read as a range of its source tar."""
+    """The clip's audio, read by its place in the source."""
     offset, size = found.row["tar_offset"], found.row["tar_size"]
     if found.manifest is None:
         raise InputError(
@@ -111,12 +115,17 @@ def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
             "expected an uncompressed tar and a clip with audio; unpack the tar to get the original"
         )
     there = manifest.source_size_bytes - offset
-    if 0 <= there < size:
+    if is_tar(manifest.shard) and 0 <= there < size:
         raise InputError(
             f"`{redact(manifest.url)}` is cut inside of `{found.row['key']}`: {there} of its "
             f"{size} bytes are there; expected a whole tar; fetch it again"
         )
-    return storage.read_range(manifest.url, offset, offset + size)
+    rules = ReadRules.of_reading(read_run_record(storage, normalise(output)).identity)
+    listed = join(normalise(output), list_path(stem_of(manifest.shard)))
+    read = audio_reader(
+        manifest.shard, manifest.url, storage, rules, lambda: storage.read_bytes(listed)
+    )
+    return read(offset, size)
 
 
 def original_suffix(content: bytes) -> str:

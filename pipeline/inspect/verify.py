@@ -9,11 +9,15 @@ import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.corpus.shard import part_path, reject_path
+from pipeline.corpus.audio_list import list_etag, read_list
+from pipeline.corpus.list_sources import changed_files
+from pipeline.corpus.listing import look_up
+from pipeline.corpus.shard import LIST_SUFFIX, list_path, part_path, reject_path, stem_of
 from pipeline.errors import InputError, OutputError, RefusedError
 from pipeline.fleet.progress import show_progress
 from pipeline.output.dropped import DROPPED, read_lists
@@ -35,12 +39,15 @@ from pipeline.storage.location import join, normalise, redact
 
 _CHECKERS = 8
 _AT_A_TIME = 1024
-_SIZE_COLUMNS = ("part_path", "part_size_bytes", "reject_file_path", "reject_file_size_bytes")
+_SIZE_COLUMNS = (
+    *("shard", "part_path", "part_size_bytes"),
+    *("reject_file_path", "reject_file_size_bytes"),
+)
 _REDO = (
     "delete the manifest of each faulty shard (`manifests/…` of the same name) and run the same "
     "command again: it makes these shards anew"
 )
-_FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/")
+_FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/", "lists/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,7 @@ def verify_output(
         else:
             found = _check_bytes(_Check(output, storage, record, sizes, sources), names)
         faults: list[Fault] = []
-        known: set[str] = {name.path for name in names}
+        known: set[str] = {path for name in names for path in (name.path, list_path(name.stem))}
         for done, (paths, wrong) in enumerate(found, 1):
             known.update(paths)
             faults += wrong
@@ -145,8 +152,10 @@ def _compare_sizes(
 ) -> Iterator[_Checked]:
     for shards in read_shards(storage, output, names, _SIZE_COLUMNS):
         columns = (shards[name].to_pylist() for name in _SIZE_COLUMNS)
-        for part, part_bytes, rejects, rejects_bytes in zip(*columns, strict=True):
+        for shard, part, part_bytes, rejects, rejects_bytes in zip(*columns, strict=True):
             files = {part: part_bytes, rejects: rejects_bytes}
+            if shard.endswith(LIST_SUFFIX):
+                files[list_path(stem_of(shard))] = UNKNOWN_SIZE
             faults = (_size_fault(path, sizes.get(path), size) for path, size in files.items())
             yield tuple(files), [fault for fault in faults if fault]
 
@@ -154,7 +163,7 @@ def _compare_sizes(
 def _size_fault(path: str, found: int | None, wanted: int) -> Fault | None:
     if found is None:
         return Fault(path, "is missing")
-    if found in (wanted, UNKNOWN_SIZE):
+    if UNKNOWN_SIZE in (found, wanted) or found == wanted:
         return None
     return Fault(path, f"has {found} bytes, not {wanted}")
 
@@ -184,7 +193,24 @@ class _Check:
             return paths, [Fault(name.path, str(error))]
         files = (manifest.part, manifest.reject_file)
         faults = [fault for file in files for fault in self._file(file)]
-        return paths, faults + (list(self._source(manifest)) if self.sources else [])
+        if manifest.shard.endswith(LIST_SUFFIX):
+            faults += self._list(manifest, list_path(name.stem))
+        elif self.sources:
+            faults += self._source(manifest)
+        return paths, faults
+
+    def _list(self, manifest: Manifest, path: str) -> Iterator[Fault]:
+        if path not in self.sizes:
+            yield Fault(path, "is missing")
+            return
+        listed = self.storage.read_bytes(join(self.output, path))
+        if list_etag(listed) != manifest.source_etag:
+            yield Fault(path, "has other content than its manifest says")
+        elif self.sources:
+            find = partial(look_up, storage=self.storage)
+            for url in changed_files(read_list(listed), manifest.url, find):
+                problem = "the source is gone or was replaced since; redo it with `--redo-changed`"
+                yield Fault(redact(url), problem)
 
     def _file(self, file: WrittenFile) -> Iterator[Fault]:
         fault = _size_fault(file.path, self.sizes.get(file.path), file.size_bytes)

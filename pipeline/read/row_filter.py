@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.corpus.where import WORDS, parse_where
+from pipeline.corpus.where import WORDS, fields_of, parse_where
 from pipeline.errors import InputError
 from pipeline.output.parquet_layout import PROVENANCE_KEY
 from pipeline.read.keep_list import KeepList
@@ -23,10 +23,11 @@ _EXTRA = "extra"
 
 
 def rows_of(table: Any) -> Iterator[Mapping[str, Any]]:
-    """The fields of each row: its columns, and what its JSON had beside them."""
+    """The fields of each row: columns that have a value, and what its JSON had beside them."""
     for row in table.to_pylist():
         extra = row.pop(_EXTRA, None)
-        yield {**json.loads(extra), **row} if extra else row
+        columns = {name: value for name, value in row.items() if value is not None}
+        yield {**json.loads(extra), **columns} if extra else columns
 
 
 def where_columns(where: str, known: Sequence[str]) -> list[str]:
@@ -63,6 +64,10 @@ class RowFilter:
         else:
             names += (column for column, _, _ in self.where)
         return list(dict.fromkeys(names))
+
+    def needed(self) -> set[str]:
+        """The fields that an expression names, and that some row should have."""
+        return set(fields_of(self.where)) if isinstance(self.where, str) else set()
 
     def kept_rows(self, file: Any, url: str) -> Container[int] | None:
         """The rows of a part that the keep list keeps; None without a list."""

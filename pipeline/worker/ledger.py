@@ -6,8 +6,9 @@ clips, and hands rows to the writing thread in source order, one row group at a 
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pipeline.corpus.metadata import Metadata, parse_json, to_metadata
 from pipeline.corpus.pairing import ClipFiles, LateText, RejectedMember
@@ -23,6 +24,9 @@ from pipeline.output.rejects import RejectRow
 from pipeline.storage.location import redact
 from pipeline.worker.progress import ClipCounts, ShardProgress
 from xy_codec.contract import Encoded
+
+# Audio that is shorter than stated by more than this ended early.
+SPARE_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -40,8 +44,18 @@ class OpenClip:
     audio_xxh64: int = 0
     num_samples: int = 0
     sample_rate: int = 0
+    declared_samples: int = 0
     encoded: Encoded | None = None
     reject: RejectRow | None = None
+
+    @property
+    def missing_seconds(self) -> float:
+        """By how much its audio is shorter than its header or its JSON says."""
+        if not self.sample_rate:
+            return 0.0
+        stated = self.metadata.json_duration if self.metadata else None
+        longest = max(self.declared_samples / self.sample_rate, stated or 0.0)
+        return longest - self.num_samples / self.sample_rate
 
     @property
     def lacks_text(self) -> bool:
@@ -78,7 +92,7 @@ class ShardLedger:
         self.members = 0
         self.limited = False
         self.codes = self.filtered = self.clips_seen = 0
-        self.frames = self.samples = 0
+        self.frames = self.samples = self.ended_early = 0
         self.source_seconds = 0.0
         self._key_range: tuple[str, str] | None = None
         self._languages: dict[str | None, _Language] = {}
@@ -200,6 +214,7 @@ class ShardLedger:
             rejects_by_reason=dict(sorted(self._rejects_by_reason.items())),
             holes=self.holes,
             limited=self.limited,
+            ended_early=self.ended_early,
             key_range=self._key_range,
             languages=tuple(
                 LanguageCount(name, found.clips, round(found.seconds, 6), len(found.speakers))
@@ -209,12 +224,14 @@ class ShardLedger:
         manifest.check_balance()
         return manifest
 
-    def _note_texts(self, clip: OpenClip, json: bytes | None, text: bytes | None) -> None:
+    def _note_texts(
+        self, clip: OpenClip, json: bytes | Mapping[str, Any] | None, text: bytes | None
+    ) -> None:
         if text is not None and clip.text is None:
             clip.text = text.decode("utf-8", "backslashreplace")
         if json is None:
             return
-        fields = parse_json(json)
+        fields = parse_json(json) if isinstance(json, bytes) else json
         if isinstance(fields, str):
             clip.json_fault = fields
             return
@@ -256,6 +273,8 @@ class ShardLedger:
                 return False
             elif clip.json_fault:
                 self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
+            if clip.encoded is not None and clip.missing_seconds > SPARE_SECONDS:
+                self._note_short(clip)
         if clip.encoded is not None and (clip.is_filtered or clip.reject is not None):
             self._encoded -= 1
             self._encoded_seconds -= clip.num_samples / clip.sample_rate
@@ -266,6 +285,14 @@ class ShardLedger:
         else:
             self._add_row(clip)
         return True
+
+    def _note_short(self, clip: OpenClip) -> None:
+        if not self._rules.reject_short:
+            self.ended_early += clip.reject is None
+        elif clip.reject is None:
+            seconds = clip.num_samples / clip.sample_rate
+            detail = f"{seconds:.3f} s of sound; {seconds + clip.missing_seconds:.3f} s are stated"
+            self._reject_open(clip, Reason.CUT_OFF, Stage.DECODE, detail)
 
     def _add_reject(self, row: RejectRow) -> None:
         self.rejects.append(row)
