@@ -39,7 +39,10 @@ _LOOKUP_THREADS = 32
 _TELL_SECONDS = 10.0
 # What a run writes into its output.
 RUN = "run.json"
-_OUTPUT = ("tokens/", "rejects/", "manifests/", "lists/", "lease/", "events/", "index/", "audit/")
+_OUTPUT = (
+    *("tokens/", "rejects/", "manifests/", "lists/", "lease/", "events/", "index/", "audit/"),
+    *("codec/", "dropped/", "retries/"),
+)
 _NOTHING = "no tar, no Parquet file, no manifest (JSON lines, CSV, TSV) and no file of audio"
 
 

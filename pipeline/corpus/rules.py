@@ -13,7 +13,7 @@ from pipeline.corpus.where import parse_where
 from pipeline.errors import UsageError
 
 # Rules that came after the first outputs, so that the identity has them only where they are set.
-_CHOICES = ("reject_short", "key_dots", "audio_column", "clips_per_list")
+_CHOICES = ("reject_short", "key_dots", "audio_column", "clips_per_list", "retry")
 CLIPS_PER_LIST = 1000
 DEFAULT_DECODER = "pipeline.corpus.decode:decode_clip"
 PYAV_DECODER = "pipeline.corpus.pyav_decode:decode_clip"
@@ -44,6 +44,7 @@ class ReadRules:
         root: the leading path to cut off when the paths of shards are mirrored in the output.
         pyav: decode also M4A, MP4, AAC, WebM and WMA, by PyAV (`pip install 'xytok[av]'`).
         decoder: the function that decodes a clip; the tests replace it.
+        retry: only clips that the outer output has as rejects, with these reasons.
     """
 
     where: Annotated[str, AfterValidator(_check_where)] | None = None
@@ -60,6 +61,7 @@ class ReadRules:
     root: str = ""
     pyav: bool = False
     decoder: str = DEFAULT_DECODER
+    retry: tuple[str, ...] = ()
 
     @property
     def decoding(self) -> str:

@@ -8,7 +8,7 @@ import hashlib
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from pipeline.output.manifest import (
     read_manifest,
 )
 from pipeline.output.parquet_layout import IDENTITY_KEY
+from pipeline.output.retries import RETRIES, places_of
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.local_write import is_temporary
@@ -103,6 +104,27 @@ def verify_output(
         quiet: Show no progress.
     """
     output = normalise(output)
+    checked = 0
+    faults: list[Fault] = []
+    leftovers: list[str] = []
+    known: set[str] = set()
+    for place in places_of(storage, output):
+        found, paths = _verify_place(place.url, storage, sources=sources, quick=quick, quiet=quiet)
+        checked += found.checked
+        faults += (replace(each, path=f"{place.prefix}{each.path}") for each in found.faults)
+        leftovers += (f"{place.prefix}{path}" for path in found.leftovers)
+        known.update(f"{place.prefix}{path}" for path in paths)
+    faults += _dropped_faults(output, storage, known)
+    removed = tuple(leftovers) if clean else ()
+    for path in removed:
+        storage.delete(join(output, path))
+    return Verification(checked, tuple(faults), tuple(leftovers), removed)
+
+
+def _verify_place(
+    output: str, storage: Storage, *, sources: bool, quick: bool, quiet: bool
+) -> tuple[Verification, set[str]]:
+    """What is found in one output, and the paths that its manifests name."""
     record = read_run_record(storage, output)
     # Manifests are listed first: the files that they name were written before them.
     names = list_manifests(storage, output, record.identity8)
@@ -121,14 +143,15 @@ def verify_output(
             known.update(paths)
             faults += wrong
             show(done, f"{len(faults)} faults")
-    faults += _dropped_faults(output, storage, known)
     # Events and audits have no manifest: outside of these folders only temporary files count.
-    ours = (path for path in sizes if path.startswith(_FOLDERS) or is_temporary(path))
+    inside = f"{RETRIES}/"
+    ours = (
+        path
+        for path in sizes
+        if path.startswith(_FOLDERS) or (is_temporary(path) and not path.startswith(inside))
+    )
     leftovers = tuple(sorted(path for path in ours if path not in known))
-    removed = leftovers if clean else ()
-    for path in removed:
-        storage.delete(join(output, path))
-    return Verification(len(names), tuple(faults), leftovers, removed)
+    return Verification(len(names), tuple(faults), leftovers), known
 
 
 def _dropped_faults(output: str, storage: Storage, known: Collection[str]) -> Iterator[Fault]:

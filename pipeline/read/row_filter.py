@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus.where import WORDS, fields_of, parse_where
 from pipeline.errors import InputError
 from pipeline.output.parquet_layout import PROVENANCE_KEY
+from pipeline.output.retries import prefix_of_part
 from pipeline.read.keep_list import KeepList
 from pipeline.storage.location import redact
 
@@ -73,7 +74,8 @@ class RowFilter:
         """The rows of a part that the keep list keeps; None without a list."""
         if self.keep is None:
             return None
-        listed = self.keep.of_shard([shard_of(file, url)])
+        # The rows of a retry are others than those of the shard's first part.
+        listed = self.keep.of_shard([prefix_of_part(url) + shard_of(file, url)])
         return set(listed.filter(listed["keep"])["row"].to_pylist())
 
     def rows(

@@ -86,6 +86,8 @@ class ShardLedger:
         self, shard: Shard, rules: ReadRules, emit: Callable[["ShardLedger", list[PartRow]], None]
     ) -> None:
         self.shard = shard
+        # The keys of the clips that count, where a retry leaves out all others.
+        self.only: frozenset[str] | None = None
         self.rejects: list[RejectRow] = []
         self.bytes_read = 0
         self.holes: tuple[Hole, ...] = ()
@@ -113,6 +115,7 @@ class ShardLedger:
         audio = files.audio
         assert audio is not None
         clip = OpenClip(files.index, files.key, audio.offset, audio.size)
+        clip.is_filtered = self._is_left_out(clip.key)
         self._note_texts(clip, files.json, files.text)
         if clip.json_fault:
             self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
@@ -153,7 +156,10 @@ class ShardLedger:
         )
         with self._lock:
             self.clips_seen += 1
-            self._add_reject(row)
+            if self._is_left_out(found.key):
+                self.filtered += 1
+            else:
+                self._add_reject(row)
 
     def set_fault(self, clip: OpenClip, stage: Stage, reason: Reason, detail: str) -> None:
         """Settle a clip as a reject, with the reason."""
@@ -236,7 +242,14 @@ class ShardLedger:
             clip.json_fault = fields
             return
         clip.metadata = to_metadata(clip.key, fields, clip.text)
-        clip.is_filtered = self._where is not None and not self._where(fields)
+        self._filter(clip, fields)
+
+    def _filter(self, clip: OpenClip, fields: Mapping[str, Any]) -> None:
+        is_unfit = self._where is not None and not self._where(fields)
+        clip.is_filtered = is_unfit or self._is_left_out(clip.key)
+
+    def _is_left_out(self, key: str) -> bool:
+        return self.only is not None and key not in self.only
 
     def _reject_open(self, clip: OpenClip, reason: Reason, stage: Stage, detail: str) -> None:
         order = (clip.offset, 1)
@@ -299,7 +312,7 @@ class ShardLedger:
         self._rejects_by_reason[str(row.reason)] += 1
 
     def _close_without_json(self, clip: OpenClip) -> None:
-        clip.is_filtered = self._where is not None and not self._where({})
+        self._filter(clip, {})
         if clip.reject is None and self._rules.require_json:
             where = "among the members that `--limit` read" if self.limited else "in the tar"
             self._reject_open(clip, Reason.MISSING_JSON, Stage.PAIR, f"no JSON member {where}")

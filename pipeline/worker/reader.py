@@ -13,6 +13,8 @@ from pipeline.corpus.clip_source import open_clips
 from pipeline.corpus.pairing import FoundClip, LateText, PairingEvent
 from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError, StorageError
+from pipeline.output.rejects import rejects_left
+from pipeline.output.retries import number_of, outer_of
 from pipeline.worker.decode_threads import DecodeTask
 from pipeline.worker.fault import fault_of
 from pipeline.worker.ledger import ShardLedger
@@ -63,10 +65,19 @@ class ShardReader:
         ledger = ShardLedger(shard, self._settings.rules, self._writer.emit)
         self._writer.open(ledger, time.perf_counter())
         try:
+            if self._settings.rules.retry:
+                ledger.only = self._rejects_of(shard)
             self._read_clips(shard, ledger, clock)
         except (InputError, StorageError) as error:
             # Clips that were read before still go through the codec, but the shard is not written.
             self._writer.fail(ledger, fault_of(error, shard.url))
+
+    def _rejects_of(self, shard: Shard) -> frozenset[str]:
+        settings, output = self._settings, outer_of(self._settings.output)
+        number = number_of(settings.output)
+        return rejects_left(
+            settings.storage, output, shard.stem, settings.rules.retry, range(1, number)
+        )
 
     def _read_clips(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
         settings = self._settings
