@@ -108,6 +108,11 @@ VERBS = {
         "write the codes of a run as the files that a trainer reads",
         "xytok export s3://bucket/out train --to omnivoice --split train=0.99,dev=0.01",
     ),
+    "retry": Verb(
+        "jobs.retry_job:retry",
+        "read rejects of an output again, with other rules or another decoder",
+        "xytok retry s3://bucket/out --reason undecodable --pyav",
+    ),
     "merge": Verb(
         "jobs.merge_job:merge",
         "write the parts of a run as few large ones",

@@ -1,6 +1,6 @@
 """What `encode`, `decode` and `show` share: the codec, files to read, and files to write."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,15 +36,18 @@ class FileCodec(CodecRequest):
         return self.load()
 
 
-def list_files(paths: Iterable[str], suffixes: tuple[str, ...]) -> list[Path]:
-    """The files given, and those with a fitting suffix in the folders given."""
-    found: list[Path] = []
+def list_files(paths: Iterable[str], suffixes: tuple[str, ...]) -> dict[Path, Path]:
+    """The files given, and those with a fitting suffix in the folders given.
+
+    Each with its path below the folder that was given; of a single file that is its name.
+    """
+    found: dict[Path, Path] = {}
     for path in map(Path, paths):
         if path.is_dir():
             inside = (item for item in path.rglob("*") if item.suffix.lower() in suffixes)
-            found += sorted(item for item in inside if item.is_file())
+            found |= {item: item.relative_to(path) for item in sorted(inside) if item.is_file()}
         elif path.is_file():
-            found.append(path)
+            found.setdefault(path, Path(path.name))
         else:
             raise UsageError(f"Input `{path}` does not exist. Expected a file or a folder.")
     if not found:
@@ -52,17 +55,23 @@ def list_files(paths: Iterable[str], suffixes: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def target_paths(sources: list[Path], folder: Path, suffix: str) -> list[Path]:
-    """Where each file's result goes; two inputs with one name would overwrite each other."""
-    targets = [folder / f"{source.stem}{suffix}" for source in sources]
-    for i, target in enumerate(targets):
-        if target in targets[:i]:
+def target_paths(sources: Mapping[Path, Path], folder: Path, suffix: str) -> dict[Path, Path]:
+    """Where each file's result goes: below `folder` as the file lies below the folder given.
+
+    Two inputs with one name would overwrite each other and are refused.
+    """
+    owners: dict[Path, Path] = {}
+    for source, place in sources.items():
+        target = folder / place.with_name(f"{place.stem}{suffix}")
+        other = owners.setdefault(target, source)
+        if other != source:
             raise UsageError(
-                f"`{sources[i]}` and `{sources[targets.index(target)]}` would both write "
-                f"`{target}`. Rename one, or use two output folders."
+                f"`{source}` and `{other}` would both write `{target}`. Rename one, or use two "
+                "output folders."
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    return targets
+    for parent in {target.parent for target in owners}:
+        parent.mkdir(parents=True, exist_ok=True)
+    return {source: target for target, source in owners.items()}
 
 
 def write_wav(target: Path, waveform: "Waveform", rate_hz: int) -> None:

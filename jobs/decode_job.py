@@ -28,7 +28,7 @@ def decode(
     loaded = codec.open()
     targets = target_paths(sources, output, ".wav")
     num_bad = 0
-    for source, target in zip(sources, targets, strict=True):
+    for source, target in targets.items():
         try:
             encoded = _read(source, loaded.identity)
             [waveform] = loaded.decode_encoded([encoded], keys=[source.stem])

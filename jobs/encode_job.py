@@ -1,7 +1,7 @@
 """`xytok encode`: audio files to codes, one `.npz` per file."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,10 +24,13 @@ def encode(
     codec: Annotated[FileCodec, flags("Codec")] = FileCodec(),
     log: Log = LogOptions(),
 ) -> int:
-    """Encode every file; a bad file is named and the others go on."""
+    """Encode every file; a bad file is named and the others go on.
+
+    Results lie in the output as the files lie below the folders that were given.
+    """
     sources = list_files(files, _SUFFIXES)
     loaded = codec.open()
-    targets = dict(zip(sources, target_paths(sources, output, ".npz"), strict=True))
+    targets = target_paths(sources, output, ".npz")
     bad: list[Path] = []
     done = 0
     for source, encoded in loaded.encode_stream(_waveforms(sources, loaded.shape, bad)):
@@ -39,7 +42,7 @@ def encode(
 
 
 def _waveforms(
-    sources: list[Path], shape: "CodesShape", bad: list[Path]
+    sources: Iterable[Path], shape: "CodesShape", bad: list[Path]
 ) -> Iterator[tuple[Path, "Waveform"]]:
     from xy_codec.audio import read_audio
     from xy_codec.errors import AudioError

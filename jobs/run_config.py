@@ -10,7 +10,7 @@ from cyclopts.config import Dict
 def apply_config(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in what `--config` says and no flag does; cyclopts calls this after reading flags."""
     from pipeline.errors import UsageError
-    from xy_codec.validation import nearest
+    from xy_codec.nearest_name import nearest
 
     chosen = [token for each in arguments if each.name == "--config" for token in each.tokens]
     if not chosen:

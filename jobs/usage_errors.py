@@ -17,7 +17,8 @@ from cyclopts.exceptions import (
 )
 
 from jobs.logs import LogOptions
-from xy_codec.validation import Fault, faults, nearest
+from xy_codec.nearest_name import nearest
+from xy_codec.validation import Fault, faults
 
 # What other tools, and xytok before its first release, call a flag.
 _OTHER_WORDS = {

@@ -6,7 +6,6 @@ their own with these lines, so that all faults are told at once.
 """
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-_FEW = 20
-# Of 1; `wher` is 0.89 like `where`, and `where` 0.5 like `verbose`, which nobody means.
-_ALIKE = 0.75
+from xy_codec.nearest_name import nearest
+
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 _EXPECTED = {
@@ -67,20 +65,6 @@ class Fault:
 def faults(error: ValidationError, kind: type) -> list[Fault]:
     """Every fault that was found while an object of `kind` was built."""
     return [_fault(details, kind) for details in error.errors(include_url=False)]
-
-
-def nearest(name: str, known: Iterable[str], unlisted: Iterable[str] = ()) -> str:
-    """What to write instead of an unknown name: the one most like it, else all, if they are few.
-
-    A name of `unlisted` is only written where it is the one most like it.
-    """
-    # Dashes in front, which all flags have, make no two names alike.
-    bare = {each.lstrip("-"): each for each in sorted({*known, *unlisted})}
-    close = difflib.get_close_matches(name.lstrip("-"), bare, n=1, cutoff=_ALIKE)
-    if close:
-        return f"`{bare[close[0]]}`"
-    names = sorted(known)
-    return f"one of {', '.join(names)}" if len(names) <= _FEW else "a known one"
 
 
 def _fault(details: Any, kind: type) -> Fault:

@@ -15,6 +15,7 @@ from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.audit.sample.shard_source import ShardAuditSettings
 from pipeline.audit.tokens.token_checks import with_duplicates
+from pipeline.corpus.rules import ReadRules
 from pipeline.errors import UsageError
 from pipeline.fleet.progress import show_progress
 from pipeline.storage.client import Storage
@@ -131,7 +132,8 @@ def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings
         storage=request.storage,
         source_map=request.source_map,
         reencode=request.reencode,
-        max_member_bytes=int(run.identity["max_member_bytes"]) if request.list_sources else None,
+        rules=ReadRules.of_reading(run.identity),
+        list_sources=request.list_sources,
     )
 
 

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.corpus.decode import DECODER, RESAMPLER
+from pipeline.corpus.decode import RESAMPLER
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import STEM_SUFFIXES
 from pipeline.errors import InputError
 from pipeline.inspect.status import num_left
+from pipeline.output.identity import decoder_of
 from pipeline.output.manifest import Manifest, list_manifests, read_named_manifests
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
@@ -55,7 +58,8 @@ class AuditedRun:
         # Format 1 recorded fewer of these.
         same = all(self.codec.get(name, ours[name]) == ours[name] for name in _PLATFORM)
         tools = (self.identity.get("resampler"), self.identity.get("decoder"))
-        return same and tools == (RESAMPLER, DECODER)
+        decoder = decoder_of(ReadRules.of_reading(self.identity))
+        return same and tools == (RESAMPLER, decoder)
 
 
 def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> AuditedRun:
@@ -73,8 +77,9 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
     names = [
         name
         for name in list_manifests(storage, output)
-        # A stem is a path without `.tar`; the manifest has the path itself.
-        if name.identity8 == record.identity8 and is_wanted(f"{name.stem}.tar")
+        # A stem is a path without its suffix; the manifest has the path itself.
+        if name.identity8 == record.identity8
+        and any(is_wanted(f"{name.stem}{suffix}") for suffix in STEM_SUFFIXES)
     ]
     read = read_named_manifests(storage, output, names)
     manifests = {manifest.shard: manifest for manifest in read if is_wanted(manifest.shard)}

@@ -41,6 +41,7 @@ _UNKNOWN_FORMAT = 1
 _NO_MEMORY = 17
 _TORCH_HAS_NO_MEMORY = "can't allocate memory"
 _SHOWN_BYTES = 8
+_UNKNOWN_FRAMES = 2**62
 # No recording of speech has a lower rate.
 MIN_RATE_HZ = 2000
 
@@ -81,11 +82,15 @@ class ClipFault:
 
 @dataclass(frozen=True, slots=True)
 class DecodedClip:
-    """Mono samples at the codec's rate; `num_samples` and `sample_rate` are those of the source."""
+    """Mono samples at the codec's rate; the other figures are those of the source.
+
+    `declared_samples` is what its header says, 0 where that is not known.
+    """
 
     waveform: Waveform
     num_samples: int
     sample_rate: int
+    declared_samples: int = 0
 
 
 Decoder = Callable[..., "DecodedClip | ClipFault"]
@@ -117,7 +122,7 @@ def decode_clip(
         return ClipFault(Reason.EMPTY, "the member has no bytes")
     try:
         with _opened(payload) as file:
-            fault = _check_declared(file.frames, file.samplerate, file.channels, rate_hz, bounds)
+            fault = check_declared(file.frames, file.samplerate, file.channels, rate_hz, bounds)
             if fault:
                 return fault
             if admit:
@@ -138,8 +143,35 @@ def decode_clip(
         return ClipFault(Reason.UNDECODABLE, " ".join(str(error).split())[:200])
 
 
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A format of audio that only PyAV reads."""
+
+    name: str
+    ffmpeg_name: str
+
+
+def container_of(payload: bytes) -> Container | None:
+    """Which of the formats that libsndfile does not know this is, told by its first bytes."""
+    if payload[4:8] == b"ftyp":
+        return Container("M4A or MP4", "mov")
+    if payload.startswith(b"\x1a\x45\xdf\xa3"):
+        return Container("WebM or Matroska", "matroska")
+    if payload.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
+        return Container("WMA", "asf")
+    # The syncword of ADTS with layer 0, which MPEG audio never has.
+    if len(payload) > 1 and payload[0] == 0xFF and payload[1] & 0xF6 == 0xF0:
+        return Container("AAC", "aac")
+    return None
+
+
 def _describe(error: soundfile.LibsndfileError, payload: bytes) -> str:
     begin = payload[:_SHOWN_BYTES].hex(" ") + (" …" if len(payload) > _SHOWN_BYTES else "")
+    container = container_of(payload)
+    if error.code == _UNKNOWN_FORMAT and container is not None:
+        return (
+            f"{container.name}, which libsndfile does not know: install `xytok[av]`, pass `--pyav`"
+        )
     if error.code == _UNKNOWN_FORMAT:
         return f"not audio that libsndfile knows (it begins with {begin})"
     # Not `str(error)`, which also names a file descriptor of this process.
@@ -153,9 +185,10 @@ def _node_error(error: BaseException) -> NodeError:
     )
 
 
-def _check_declared(
+def check_declared(
     frames: int, source_hz: int, channels: int, rate_hz: int, bounds: ClipBounds
 ) -> ClipFault | None:
+    """The fault of a clip that declares such frames, rate and channels, if it has one."""
     if not bounds.min_rate_hz <= source_hz <= bounds.max_rate_hz:
         detail = f"{source_hz} Hz; expected {bounds.min_rate_hz} to {bounds.max_rate_hz} Hz"
         return ClipFault(Reason.BAD_SAMPLE_RATE, detail)
@@ -167,10 +200,11 @@ def _check_declared(
         detail = f"{channels} channels; expected 1 to {bounds.max_channels}"
         return ClipFault(Reason.TOO_MANY_CHANNELS, detail)
     # Some formats declare no length; it is checked after reading.
-    return _too_long(frames, source_hz, bounds) if frames < 2**62 else None
+    return too_long(frames, source_hz, bounds) if frames < _UNKNOWN_FRAMES else None
 
 
-def _too_long(frames: int, source_hz: int, bounds: ClipBounds) -> ClipFault | None:
+def too_long(frames: int, source_hz: int, bounds: ClipBounds) -> ClipFault | None:
+    """The fault of a clip of so many frames, if they are too many."""
     longest = bounds.longest_seconds
     if frames <= longest * source_hz:
         return None
@@ -188,16 +222,24 @@ def _read_clip(file: Any, rate_hz: int, bounds: ClipBounds) -> DecodedClip | Cli
         waveform = resample(samples, source_hz, rate_hz)
     else:
         waveform, num_samples = _read_long(file, rate_hz, bounds)
-        fault = _too_long(num_samples, source_hz, bounds)
+        fault = too_long(num_samples, source_hz, bounds)
         if fault:
             return fault
+    declared = file.frames if file.frames < _UNKNOWN_FRAMES else 0
+    return checked_clip(waveform, num_samples, source_hz, declared)
+
+
+def checked_clip(
+    waveform: Waveform, num_samples: int, source_hz: int, declared_samples: int = 0
+) -> DecodedClip | ClipFault:
+    """The clip, unless it has no samples or some that are no numbers."""
     if num_samples == 0:
         return ClipFault(Reason.EMPTY, "the audio has no samples")
     # One NaN or infinity makes the sum not finite. A sum can also overflow without any, so every
     # sample is looked at then.
     if not np.isfinite(waveform.sum()) and not np.isfinite(waveform).all():
         return ClipFault(Reason.NON_FINITE, "NaN or infinity among the samples")
-    return DecodedClip(waveform, num_samples, source_hz)
+    return DecodedClip(waveform, num_samples, source_hz, declared_samples)
 
 
 def _read_whole(file: Any) -> Waveform:

@@ -4,24 +4,25 @@ Without this a misspelt field filters every clip, after every shard was download
 and `inspect/plan.py` call it; it reads the first 2 MiB of a few shards.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.corpus.metadata import parse_json
-from pipeline.corpus.pairing import split_name
-from pipeline.corpus.sampling import first_members
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.sampling import fields_of_clip, first_clips
 from pipeline.corpus.shard import Shard
-from pipeline.corpus.where import fields_of
-from pipeline.errors import InputError, RefusedError, UsageError
+from pipeline.corpus.where import fields_of, names_of, refuse_unknown
+from pipeline.errors import InputError, RefusedError
 from pipeline.storage.client import Storage
-from xy_codec.validation import nearest
 
 # More than one, because in a corpus of several sources a field may be missing in all clips of one.
 _MAX_SHARDS = 5
 
 
-def check_filter_fields(where: str, shards: Sequence[Shard], storage: Storage) -> None:
+def check_filter_fields(rules: ReadRules, shards: Sequence[Shard], storage: Storage) -> None:
     """Raise when no clip at the beginnings of a few shards has a field that the filter names."""
+    where = rules.where
+    if where is None:
+        return
     wanted = fields_of(where)
     known: set[str] = set()
     num_clips = num_shards = 0
@@ -29,45 +30,18 @@ def check_filter_fields(where: str, shards: Sequence[Shard], storage: Storage) -
         if all(name in known for name in wanted):
             return
         num_shards += 1
-        for fields in _first_fields(shard, storage):
+        for fields in _first_fields(shard, storage, rules):
             num_clips += 1
             known.update(names_of(fields))
     if num_clips:
         refuse_unknown(where, known, f"{num_clips} clips of {num_shards} shards", "shards")
 
 
-def refuse_unknown(where: str, known: Collection[str], looked_at: str, others: str) -> None:
-    """Raise where a filter names fields that none of the clips that were looked at has.
-
-    Args:
-        looked_at: how many these were, such as `7 clips`.
-        others: what else may have the fields, such as `shards`.
-    """
-    missing = [name for name in fields_of(where) if name not in known]
-    if missing:
-        faults = [f"`{name}` (expected {nearest(name, known)})" for name in missing]
-        raise UsageError(
-            f"`--where '{where}'` names fields that none of the first {looked_at} has: "
-            f"{', '.join(faults)}; correct them, or, where other {others} have `{missing[0]}`, "
-            f"write `{missing[0]} != null and …`"
-        )
-
-
-def _first_fields(shard: Shard, storage: Storage) -> Iterator[Mapping[str, Any]]:
+def _first_fields(shard: Shard, storage: Storage, rules: ReadRules) -> Iterator[Mapping[str, Any]]:
     try:
-        members = list(first_members(shard, storage))
+        clips, _ = first_clips(shard, storage, rules)
     except (InputError, RefusedError):
         return  # the run names a shard that cannot be read
-    for member in members:
-        _, extension = split_name(member.name) or ("", "")
-        fields = parse_json(member.payload or b"") if extension == "json" else ""
-        if not isinstance(fields, str):
-            yield fields
-
-
-def names_of(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The names of all fields, dotted where they are nested."""
-    for name, value in fields.items():
-        yield prefix + name
-        if isinstance(value, Mapping):
-            yield from names_of(value, f"{prefix}{name}.")
+    for clip in clips:
+        if clip.json is not None:
+            yield fields_of_clip(clip)

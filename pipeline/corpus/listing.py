@@ -1,6 +1,7 @@
 """Lists the shards that inputs name: `@lists`, brace ranges, globs, folders and plain names.
 
-Runs, plans and audits call `list_shards`. It reads listings and `@lists`, never a shard.
+Runs, plans and audits call `list_shards`. It reads listings, `@lists` and manifests, never a shard.
+Audio files that are not in tars or Parquet become lists (`list_sources.py`).
 """
 
 import logging
@@ -8,9 +9,22 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
-from pipeline.corpus.shard import TAR_SUFFIXES, Shard
+from pipeline.corpus.list_sources import (
+    KALDI_LIST,
+    MANIFEST_SUFFIXES,
+    Mirror,
+    is_audio,
+    lists_of_files,
+    lists_of_kaldi,
+    lists_of_manifest,
+)
+from pipeline.corpus.rules import CLIPS_PER_LIST
+from pipeline.corpus.shard import PARQUET_SUFFIX, SHARD_SUFFIXES, TAR_SUFFIXES, Shard
 from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import check_no_secret, is_local, mirror_path, normalise, redact
@@ -23,21 +37,36 @@ _MAX_EXPANDED = 10_000_000
 _LIST_FROM = 8
 _LOOKUP_THREADS = 32
 _TELL_SECONDS = 10.0
+# What a run writes into its output.
+RUN = "run.json"
+_OUTPUT = (
+    *("tokens/", "rejects/", "manifests/", "lists/", "lease/", "events/", "index/", "audit/"),
+    *("codec/", "dropped/", "retries/"),
+)
+_NOTHING = "no tar, no Parquet file, no manifest (JSON lines, CSV, TSV) and no file of audio"
 
 
-def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list[Shard]:
+def list_shards(
+    inputs: Sequence[str],
+    storage: Storage,
+    root: str = "",
+    clips_per_list: int = CLIPS_PER_LIST,
+) -> list[Shard]:
     """The shards of all inputs, each once, sorted by path; one error names all wrong inputs."""
     found: dict[str, Shard] = {}
+    loose: list[tuple[str, list[StoredFile]]] = []
     faults: list[str] = []
     root_path = mirror_path(root) if root else ""
     is_below_root = not root
     patterns = list(expand_inputs(inputs, storage))
     logger.info("Listing %d inputs", len(patterns))
     for pattern, files in _list_patterns(patterns, storage):
-        if not files:
+        whole, others = _sorted_out(files, pattern)
+        if not whole and not others:
             hint = "; a `[` of a name is written `[[]`" if "[" in pattern else ""
-            faults.append(f"`{redact(pattern)}` matches no `.tar`, `.tar.gz` or `.tgz` file{hint}")
-        for file in files:
+            faults.append(f"`{redact(pattern)}` matches {_NOTHING}{hint}")
+        loose += [(pattern, others)] if others else []
+        for file in whole:
             shard = _to_shard(file, pattern, root_path)
             is_below_root = is_below_root or shard.path != _to_shard(file, pattern, "").path
             found.setdefault(normalise(file.url), shard)
@@ -46,6 +75,12 @@ def list_shards(inputs: Sequence[str], storage: Storage, root: str = "") -> list
             f"Some inputs name nothing:\n{list_lines(faults, most=20)}\n"
             "expected existing shards; check the spelling, quote globs, or drop the input"
         )
+    for source in _sources(loose, storage):
+        mirror = partial(_mirrored, pattern=source.pattern, root=root_path)
+        for shard in source.lists(storage, mirror, clips_per_list):
+            at = _mirrored(shard.url, source.pattern, "")
+            is_below_root = is_below_root or shard.path != at
+            found.setdefault(shard.url, shard)
     shards = sorted(found.values(), key=lambda shard: shard.path)
     if not is_below_root:
         raise UsageError(
@@ -137,19 +172,136 @@ def _read_list(path: str, storage: Storage) -> list[str]:
 def _list_patterns(
     patterns: Sequence[str], storage: Storage
 ) -> Iterator[tuple[str, list[StoredFile]]]:
-    names = [p for p in patterns if not _MAGIC.search(p) and p.endswith(TAR_SUFFIXES)]
-    looked_up = _look_up(names, storage)
+    names = [p for p in patterns if _is_file_name(p)]
+    looked_up = look_up(names, storage)
     for pattern in patterns:
         if pattern in looked_up:
             file = looked_up[pattern]
             yield pattern, [file] if file else []
         elif _MAGIC.search(pattern):
-            yield pattern, _only_tars(storage.glob_files(pattern))
+            yield pattern, storage.glob_files(pattern)
         else:
-            yield pattern, _only_tars(storage.list_files(pattern))
+            yield pattern, _without_outputs(storage.list_files(pattern))
 
 
-def _look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | None]:
+def _is_file_name(pattern: str) -> bool:
+    if _MAGIC.search(pattern):
+        return False
+    name = redact(pattern)
+    return name.endswith((*SHARD_SUFFIXES, *MANIFEST_SUFFIXES, f"/{KALDI_LIST}")) or is_audio(name)
+
+
+def _without_outputs(files: Sequence[StoredFile]) -> list[StoredFile]:
+    """The files of a folder but those of runs whose output lies in it."""
+    runs = [each.url.removesuffix(RUN) for each in files if each.url.endswith(f"/{RUN}")]
+    ours = tuple(f"{run}{name}" for run in runs for name in _OUTPUT)
+    is_ours = [bool(ours) and file.url.startswith(ours) for file in files]
+    written = tuple(run for run in runs if any(f.url.startswith(run + "lease/") for f in files))
+    return [
+        file
+        for file, known in zip(files, is_ours, strict=True)
+        if not known and not (file.url.endswith(f"/{RUN}") and file.url.startswith(written or "\0"))
+    ]
+
+
+def _sorted_out(
+    files: Sequence[StoredFile], pattern: str
+) -> tuple[list[StoredFile], list[StoredFile]]:
+    """The shards behind a pattern, or else what lists are to be made of.
+
+    Tars come before Parquet, and both before single files: a folder of tars may have notes and
+    tables beside them.
+    """
+    for suffixes in (TAR_SUFFIXES, (PARQUET_SUFFIX,)):
+        shards = [file for file in files if redact(file.url).endswith(suffixes)]
+        if shards:
+            rest = [redact(each.url) for each in files if not redact(each.url).endswith(suffixes)]
+            left_out = [name for name in rest if is_audio(name) or name.endswith(SHARD_SUFFIXES)]
+            if left_out:
+                logger.warning(
+                    "`%s` and %d more files behind `%s` are left out, because there are `%s` files "
+                    "as well; name them by a pattern of their own",
+                    left_out[0],
+                    len(left_out) - 1,
+                    redact(pattern),
+                    suffixes[0],
+                )
+            return shards, []
+    names = {redact(file.url).rpartition("/")[2] for file in files}
+    if redact(pattern).endswith(MANIFEST_SUFFIXES) or KALDI_LIST in names:
+        return [], list(files)
+    return [], list(files) if any(is_audio(redact(file.url)) for file in files) else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What becomes lists: a manifest, a Kaldi folder, or files below a folder."""
+
+    pattern: str
+    url: str
+    files: Sequence[StoredFile] = ()
+
+    def lists(self, storage: Storage, mirror: Mirror, clips_per_list: int) -> list[Shard]:
+        """The lists of the clips."""
+        find = partial(look_up, storage=storage)
+        if self.files:
+            return lists_of_files(self.files, self.url, mirror, clips_per_list)
+        if self.url.endswith(MANIFEST_SUFFIXES):
+            return lists_of_manifest(self.url, storage, find, mirror, clips_per_list)
+        return lists_of_kaldi(self.url, storage, find, mirror, clips_per_list)
+
+
+def _sources(loose: Sequence[tuple[str, list[StoredFile]]], storage: Storage) -> Iterator[_Source]:
+    single: list[tuple[str, StoredFile]] = []
+    for pattern, files in loose:
+        urls = [normalise(file.url) for file in files]
+        kaldi = [url for url in urls if url.rpartition("/")[2] == KALDI_LIST]
+        if redact(pattern).endswith(MANIFEST_SUFFIXES):
+            yield from (_Source(pattern, url) for url in urls)
+        elif kaldi:
+            yield from (_Source(pattern, url.rpartition("/")[0]) for url in kaldi)
+        elif _MAGIC.search(pattern):
+            parts = pattern.split("/")
+            first = next(n for n, part in enumerate(parts) if _MAGIC.search(part))
+            folder = normalise("/".join(parts[:first]) or ("/" if pattern[0] == "/" else "."))
+            yield _Source(pattern, folder, [*files, *_texts_beside(files, storage)])
+        elif _is_file_name(pattern):
+            single += [(pattern, file) for file in files]
+        else:
+            yield _Source(pattern, normalise(pattern), files)
+    by_bucket: dict[str, list[tuple[str, StoredFile]]] = {}
+    for pattern, file in single:
+        bucket = "/".join(file.url.split("/")[:3]) if "://" in file.url else ""
+        by_bucket.setdefault(bucket, []).append((pattern, file))
+    for found in by_bucket.values():
+        files = [file for _, file in found]
+        folders = [normalise(file.url).split("/")[:-1] for file in files]
+        shared = takewhile(lambda part: len(set(part)) == 1, zip(*folders, strict=False))
+        folder = "/".join(part[0] for part in shared)
+        yield _Source(found[0][0], folder, [*files, *_texts_beside(files, storage)])
+
+
+def _texts_beside(files: Sequence[StoredFile], storage: Storage) -> list[StoredFile]:
+    """JSON and text of the same names as audio files that were named one by one."""
+    stems = {file.url.rpartition(".")[0] for file in files if is_audio(file.url)}
+    known = {file.url for file in files}
+    folders = sorted({file.url.rpartition("/")[0] for file in files})
+    return [
+        file
+        for folder in folders
+        for file in storage.glob_files(f"{_escaped(folder)}/*")
+        if file.url.endswith((".json", ".txt"))
+        and file.url.rpartition(".")[0] in stems
+        and file.url not in known
+    ]
+
+
+def _escaped(folder: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", folder)
+
+
+def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | None]:
+    """The files with these URLs, None where there is none; folders of many are listed."""
     by_folder: dict[str, list[str]] = {}
     for url in dict.fromkeys(urls):
         by_folder.setdefault(url.rpartition("/")[0], []).append(url)
@@ -181,19 +333,19 @@ def _info_or_none(url: str, storage: Storage) -> StoredFile | None:
         raise
 
 
-def _only_tars(files: Iterable[StoredFile]) -> list[StoredFile]:
-    return [file for file in files if redact(file.url).endswith(TAR_SUFFIXES)]
-
-
 def _to_shard(file: StoredFile, pattern: str, root: str) -> Shard:
+    url = normalise(file.url)
+    return Shard(url, _mirrored(url, pattern, root), file.size_bytes, file.etag)
+
+
+def _mirrored(url: str, pattern: str, root: str) -> str:
     # Listings give absolute local paths, but a relative input keeps its relative path below the
     # output.
-    url = normalise(file.url)
     typed, here = url, Path.cwd()
     is_relative = is_local(pattern) and not Path(pattern).expanduser().is_absolute()
     if is_relative and Path(url).is_relative_to(here):
         typed = str(Path(url).relative_to(here))
-    return Shard(url, mirror_path(typed, root), file.size_bytes, file.etag)
+    return mirror_path(typed, root)
 
 
 def _check_distinct(shards: Sequence[Shard]) -> None:

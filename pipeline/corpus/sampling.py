@@ -5,14 +5,16 @@ read without a codec, and without decoding where the JSON tells the duration.
 """
 
 import io
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+from pipeline.corpus.clip_source import open_clips
 from pipeline.corpus.metadata import parse_json
-from pipeline.corpus.pairing import AUDIO_EXTENSIONS, split_name
-from pipeline.corpus.shard import Shard
+from pipeline.corpus.pairing import AUDIO_EXTENSIONS, ClipFiles, FoundClip, split_name
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import Shard, is_tar, uncompressed
 from pipeline.corpus.tar_reader import TarMember, TarReader
 from pipeline.storage.client import Storage
 from pipeline.storage.streams import ByteStream
@@ -22,7 +24,6 @@ _MAX_SHARDS = 24
 # Clips of a shard whose audio header is read because no JSON tells their duration.
 _MAX_OPENED = 8
 _READERS = 12
-_GZIP_WINDOW = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,69 +61,87 @@ class ShardSample:
         return size_bytes * audio_share * self.timed_seconds / self.timed_bytes
 
 
-def sample_shards(shards: Sequence[Shard], storage: Storage) -> ShardSample:
+def sample_shards(shards: Sequence[Shard], storage: Storage, rules: ReadRules) -> ShardSample:
     """Read the beginnings of up to 24 shards, evenly chosen, in parallel."""
     step = max(1, len(shards) // _MAX_SHARDS)
     chosen = shards[::step][:_MAX_SHARDS]
     total = ShardSample()
     with ThreadPoolExecutor(_READERS) as pool:
-        for sample in pool.map(lambda shard: sample_shard(shard, storage), chosen):
+        for sample in pool.map(lambda shard: sample_shard(shard, storage, rules), chosen):
             total = total.plus(sample)
     return total
 
 
-def sample_shard(shard: Shard, storage: Storage) -> ShardSample:
+def sample_shard(shard: Shard, storage: Storage, rules: ReadRules) -> ShardSample:
     """The counts for the first 2 MiB of one shard."""
-    content, plain = _beginning(shard, storage)
-    members = list(_whole_members(plain))
+    clips, read_bytes = first_clips(shard, storage, rules)
+    sounds = {clip.key: clip.audio for clip in clips if clip.audio is not None}
+    durations: dict[str, float] = {}
+    for clip in clips:
+        duration = fields_of_clip(clip).get("duration")
+        if isinstance(duration, int | float):
+            durations[clip.key] = float(duration)
+    for key in [key for key in sounds if key not in durations][:_MAX_OPENED]:
+        durations |= _opened(key, sounds[key])
+    timed = [key for key in sounds if key in durations]
+    return ShardSample(
+        clips=len(sounds),
+        read_bytes=read_bytes,
+        timed_bytes=sum(sounds[key].size for key in timed),
+        timed_seconds=sum(durations[key] for key in timed),
+        audio_bytes=sum(member.size for member in sounds.values()),
+    )
+
+
+def first_clips(
+    shard: Shard, storage: Storage, rules: ReadRules
+) -> tuple[Sequence[ClipFiles], int]:
+    """The clips in the first 2 MiB of a shard, and how many bytes of the file they take.
+
+    In a tar, those whose members lie there; a clip of which only the text does has no audio.
+    """
+    if is_tar(shard.path):
+        return _first_of_tar(shard, storage, rules)
+    noted: list[int] = []
+    clips: list[ClipFiles] = []
+    size = 0
+    for events in open_clips(shard, storage, rules, noted.append):
+        for event in events:
+            if isinstance(event, FoundClip) and event.files.audio is not None:
+                clips.append(event.files)
+                size += event.files.audio.size
+        if size >= _SAMPLE_BYTES:
+            break
+    return clips, sum(noted)
+
+
+def fields_of_clip(clip: ClipFiles) -> Mapping[str, Any]:
+    """The metadata of a clip; none where its JSON cannot be read."""
+    fields = parse_json(clip.json) if isinstance(clip.json, bytes) else clip.json
+    return {} if fields is None or isinstance(fields, str) else fields
+
+
+def _first_of_tar(
+    shard: Shard, storage: Storage, rules: ReadRules
+) -> tuple[Sequence[ClipFiles], int]:
+    wanted = _SAMPLE_BYTES if shard.size_bytes < 0 else min(_SAMPLE_BYTES, shard.size_bytes)
+    content = storage.read_range(shard.url, 0, wanted, may_end=True) if wanted else b""
+    plain = b"".join(uncompressed(shard.path, iter([content]), shard.url))
+    reader = TarReader(ByteStream(iter([plain])), size_bytes=None, max_member_bytes=_SAMPLE_BYTES)
+    members = [m for m in reader if not m.is_cut and m.payload is not None]
     if not members:
-        return ShardSample(read_bytes=len(content))
+        return [], len(content)
     # The last member may be cut: neither its bytes nor its clip are counted.
     covered = members[-1].offset + members[-1].size
     share = min(1.0, covered / len(plain)) if len(content) < shard.size_bytes else 1.0
-    return _count(members, round(len(content) * share))
-
-
-def first_members(shard: Shard, storage: Storage) -> Iterator[TarMember]:
-    """The members that lie completely in the first 2 MiB of a shard."""
-    return _whole_members(_beginning(shard, storage)[1])
-
-
-def _beginning(shard: Shard, storage: Storage) -> tuple[bytes, bytes]:
-    """The first 2 MiB of a shard: as stored, and uncompressed."""
-    wanted = _SAMPLE_BYTES if shard.size_bytes < 0 else min(_SAMPLE_BYTES, shard.size_bytes)
-    content = storage.read_range(shard.url, 0, wanted, may_end=True) if wanted else b""
-    return content, _inflate(content) if shard.is_compressed else content
-
-
-def _whole_members(content: bytes) -> Iterator[TarMember]:
-    stream = ByteStream(iter([content]))
-    reader = TarReader(stream, size_bytes=None, max_member_bytes=_SAMPLE_BYTES)
-    return (m for m in reader if not m.is_cut and m.payload is not None)
-
-
-def _count(members: Sequence[TarMember], read_bytes: int) -> ShardSample:
-    audio: dict[str, TarMember] = {}
-    durations: dict[str, float] = {}
+    clips: dict[str, ClipFiles] = {}
     for member in members:
-        key, kind = split_name(member.name) or ("", "")
-        if kind.rpartition(".")[2] in AUDIO_EXTENSIONS:
-            audio[key] = member
-        elif kind == "json":
-            fields = parse_json(member.payload or b"")
-            duration = fields.get("duration") if not isinstance(fields, str) else None
-            if isinstance(duration, int | float):
-                durations[key] = float(duration)
-    for key in [key for key in audio if key not in durations][:_MAX_OPENED]:
-        durations |= _opened(key, audio[key])
-    timed = [key for key in audio if key in durations]
-    return ShardSample(
-        clips=len(audio),
-        read_bytes=read_bytes,
-        timed_bytes=sum(audio[key].size for key in timed),
-        timed_seconds=sum(durations[key] for key in timed),
-        audio_bytes=sum(member.size for member in audio.values()),
-    )
+        key, extension = split_name(member.name, key_dots=rules.key_dots) or ("", "")
+        if extension.rpartition(".")[2] in AUDIO_EXTENSIONS:
+            clips.setdefault(key, ClipFiles(key)).audio = member
+        elif extension == "json":
+            clips.setdefault(key, ClipFiles(key)).json = member.payload
+    return list(clips.values()), round(len(content) * share)
 
 
 def _opened(key: str, member: TarMember) -> dict[str, float]:
@@ -133,10 +152,3 @@ def _opened(key: str, member: TarMember) -> dict[str, float]:
         return {key: float(soundfile.info(io.BytesIO(member.payload or b"")).duration)}
     except (soundfile.SoundFileError, RuntimeError):
         return {}
-
-
-def _inflate(content: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(_GZIP_WINDOW).decompress(content)
-    except zlib.error:
-        return b""

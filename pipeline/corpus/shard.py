@@ -1,25 +1,35 @@
-"""A shard: one input tar with its URL, its size and etag, and the paths of its part and rejects.
+"""A shard: one input file with its URL, its size and etag, and the paths of its part and rejects.
 
-`listing.py` makes shards; they are plain data that goes to workers. `open_shard` reads one.
+A tar, a Parquet file, or a list of audio files. `listing.py` makes shards; they are plain data that
+goes to workers. `clip_source.py` reads their clips, `open_shard` the bytes of a tar.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.inflate import inflate
 from pipeline.storage.location import is_local
 from pipeline.storage.streams import ByteStream, local_blocks, remote_blocks
+from pipeline.storage.zstd_stream import decompress_zstd
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+PARQUET_SUFFIX = ".parquet"
+SHARD_SUFFIXES = (*TAR_SUFFIXES, PARQUET_SUFFIX)
+# Of lists, which `audio_lists.py` makes of folders and of lists that others wrote.
+LIST_SUFFIX = ".list"
+# Those that are not in the names of the files made of a shard.
+STEM_SUFFIXES = (".tar", PARQUET_SUFFIX, LIST_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One input tar; the files that are made of it have the same `path` below the output.
+    """One input file; the files that are made of it have the same `path` below the output.
 
-    `isolate_decoding` asks for decoding in a child process, because the shard killed its worker.
+    Attributes:
+        isolate_decoding: decode in a child process, because the shard killed its worker.
+        listed: the list itself, for a list of audio files, which is no file.
     """
 
     url: str
@@ -27,6 +37,7 @@ class Shard:
     size_bytes: int
     etag: str
     isolate_decoding: bool = False
+    listed: bytes = field(default=b"", repr=False)
 
     @property
     def stored(self) -> StoredFile:
@@ -35,13 +46,13 @@ class Shard:
 
     @property
     def stem(self) -> str:
-        """The path without `.tar`; other suffixes stay, so that `a.tar` and `a.tgz` differ."""
-        return self.path.removesuffix(".tar")
+        """The path without its suffix; those of compressed tars stay: `a.tar`, `a.tgz` differ."""
+        return stem_of(self.path)
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the tar is gzipped: offsets in it are then useless to readers of the file."""
-        return self.path.endswith((".gz", ".tgz"))
+        """Whether the tar is compressed: offsets in it are then useless to readers of the file."""
+        return self.path.endswith((".gz", ".tgz", ".zst"))
 
     @property
     def end_bytes(self) -> int | None:
@@ -64,6 +75,17 @@ class Shard:
         return reject_path(self.stem)
 
 
+def stem_of(path: str) -> str:
+    """The path of a shard as it is in the names of its files."""
+    suffix = next((each for each in STEM_SUFFIXES if path.endswith(each)), "")
+    return path.removesuffix(suffix)
+
+
+def is_tar(path: str) -> bool:
+    """Whether a shard is a tar."""
+    return path.endswith(TAR_SUFFIXES)
+
+
 def part_path(stem: str) -> str:
     """The path of a shard's part below the output."""
     return f"tokens/{stem}.parquet"
@@ -72,6 +94,11 @@ def part_path(stem: str) -> str:
 def reject_path(stem: str) -> str:
     """The path of a shard's reject file below the output."""
     return f"rejects/{stem}.parquet"
+
+
+def list_path(stem: str) -> str:
+    """The path below the output of the list that a shard was, where it was one."""
+    return f"lists/{stem}.jsonl"
 
 
 def source_hash(size_bytes: int, etag: str) -> str:
@@ -92,7 +119,16 @@ def open_shard(
     if not shard.is_compressed:
         return ByteStream(blocks, shard.url)
     damaged: list[tuple[int, int]] = []
-    return ByteStream(inflate(blocks, shard.url, damaged), shard.url, damaged)
+    return ByteStream(uncompressed(shard.path, blocks, shard.url, damaged), shard.url, damaged)
+
+
+def uncompressed(
+    path: str, blocks: Iterator[bytes], url: str, damaged: list[tuple[int, int]] | None = None
+) -> Iterator[bytes]:
+    """The tar in the blocks of a file; what a wrong checksum covers is added to `damaged`."""
+    if path.endswith(".zst"):
+        return decompress_zstd(blocks, url, damaged)
+    return inflate(blocks, url, damaged) if path.endswith((".gz", ".tgz")) else blocks
 
 
 def _counted(blocks: Iterator[bytes], note_bytes: Callable[[int], None]) -> Iterator[bytes]:

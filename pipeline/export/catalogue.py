@@ -4,7 +4,7 @@ from importlib import import_module
 
 from pipeline.errors import UsageError
 from pipeline.export.contract import Format
-from xy_codec.validation import nearest
+from xy_codec.nearest_name import nearest
 
 FORMATS = {
     "omnivoice": "pipeline.export.formats.omnivoice:OmniVoice",

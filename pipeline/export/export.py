@@ -40,7 +40,7 @@ from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise, redact
 from xy_codec.codes_shape import CodesShape
-from xy_codec.validation import nearest
+from xy_codec.nearest_name import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,7 @@ class Exporter:
             pair_reference=request.pair_reference,
             keep_text_spaces=request.keep_text_spaces or self.format.keeps_rows,
             duplicate_keys=request.duplicate_keys,
+            names_files=self.format.has_ids,
         )
         self.chooser = Chooser(
             request.selection, self.run, self.storage, needs_text=self.format.needs_text

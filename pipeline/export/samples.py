@@ -30,6 +30,7 @@ class SampleRules:
         pair_reference: give each clip another one of its speaker.
         keep_text_spaces: leave white space around texts, which Emilia's have in front.
         duplicate_keys: refuse them, or make all ids unique by their shard's path in front.
+        names_files: ids become names of files, in which a dot would end the key.
     """
 
     columns: tuple[str, ...] = ()
@@ -37,16 +38,24 @@ class SampleRules:
     pair_reference: bool = False
     keep_text_spaces: bool = False
     duplicate_keys: Literal["refuse", "prefix"] = "refuse"
+    names_files: bool = False
 
 
 def ids_of(rules: SampleRules, run: ExportedRun, group: Group, keys: Sequence[str]) -> list[str]:
     """What the clips with these keys are called in the export."""
+    if rules.names_files:
+        keys = [_without_dots(key) if "." in key else key for key in keys]
     if rules.duplicate_keys == "refuse":
         return list(keys)
     stem = run.parts[group.part].path.removeprefix("tokens/").removesuffix(".parquet")
     # A dot would end the key of a WebDataset member.
     prefix = stem.replace("/", "_").replace(".", "_")
     return [f"{prefix}-{key}" for key in keys]
+
+
+def _without_dots(key: str) -> str:
+    folder, slash, name = key.rpartition("/")
+    return f"{folder}{slash}{name.replace('.', '_')}"
 
 
 def read_chosen(

@@ -11,8 +11,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pipeline.corpus.filter_fields import names_of, refuse_unknown
-from pipeline.corpus.where import fields_of, parse_where
+from pipeline.corpus.where import fields_of, names_of, parse_where, refuse_unknown
 from pipeline.errors import UsageError
 from pipeline.export.keep_list import UNLISTED, KeptRows
 from pipeline.export.source import ExportedRun, Group

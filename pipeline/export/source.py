@@ -1,4 +1,4 @@
-"""The finished parts of a run, in the order of their shards' paths, read a row group at a time."""
+"""The finished parts of a run by their shards' paths, then its retries', a row group at a time."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
+from pipeline.output.retries import place_order, places_of
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
@@ -63,20 +64,24 @@ def open_exported_run(storage: Storage, output: str) -> ExportedRun:
     """The run in an output folder, with its finished parts."""
     output = normalise(output)
     record = read_run_record(storage, output)
-    names = list_manifests(storage, output, record.identity8)
-    shards: dict[str, dict[str, Any]] = {}
-    for table in read_shards(storage, output, names, _COLUMNS):
-        shards |= {row["shard"]: row for row in table.to_pylist()}
+    shards: dict[tuple[str, str], dict[str, Any]] = {}
+    for place in places_of(storage, output):
+        own = record if place.url == output else read_run_record(storage, place.url)
+        names = list_manifests(storage, place.url, own.identity8)
+        for table in read_shards(storage, place.url, names, _COLUMNS):
+            shards |= {(place.prefix, row["shard"]): row for row in table.to_pylist()}
     if not shards:
         raise InputError(
             f"`{redact(output)}` has no finished shard to export; expected at least one; wait for "
             "one, or look at `xytok status`"
         )
     parts, first_row = [], 0
-    for shard in sorted(shards):
-        row = shards[shard]
-        facts = (row["part_path"], row["part_rows"], row["part_sha256"])
-        parts.append(SourcePart(shard, row["url"], *facts, first_row))
+    for prefix, shard in sorted(shards, key=place_order):
+        row = shards[prefix, shard]
+        facts = (prefix + row["part_path"], row["part_rows"], row["part_sha256"])
+        # No keep list of the run's own shards speaks of a retry's.
+        url = "" if prefix else row["url"]
+        parts.append(SourcePart(prefix + shard, url, *facts, first_row))
         first_row += row["part_rows"]
     return ExportedRun(output, record, tuple(parts), read_dropped(storage, output))
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.breaker import StorageBreaker
 from pipeline.fleet.drain import DRAIN_SECONDS, Drain
@@ -36,7 +37,9 @@ class Engine(Protocol):
         """The identity of the codec that will do the work; `recorded` is that of the output."""
         ...
 
-    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+    def flip_rate(
+        self, shard: Shard, storage: Storage, rules: ReadRules
+    ) -> tuple[float, ...] | None:
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         ...
 
@@ -89,9 +92,11 @@ class InlineEngine:
         """The identity of the codec that will do the work."""
         return self._driver.identity(recorded)
 
-    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+    def flip_rate(
+        self, shard: Shard, storage: Storage, rules: ReadRules
+    ) -> tuple[float, ...] | None:
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
-        return measure_flip_rate(self.codec, self._request, shard, storage)
+        return measure_flip_rate(self.codec, self._request, shard, storage, rules)
 
     def run(
         self,

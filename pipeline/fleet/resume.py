@@ -5,7 +5,7 @@ command ends within seconds, without Ray and without weights.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.corpus.rules import ReadRules
@@ -159,5 +159,5 @@ def check_recorded_identity(
     except TypeError:
         return None
     identity = build_identity(known, rules)
-    check_same_identity(output, record.identity, asdict(identity))
+    check_same_identity(output, record.identity, identity.to_dict())
     return identity

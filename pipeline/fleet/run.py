@@ -35,9 +35,10 @@ from pipeline.fleet.resume import (
 )
 from pipeline.fleet.summary import RunSummary
 from pipeline.output.events import EventLog
-from pipeline.output.identity import build_identity
+from pipeline.output.identity import build_identity, check_same_identity
 from pipeline.output.index import update_index
 from pipeline.output.manifest import ManifestName, list_manifests
+from pipeline.output.retries import outer_of
 from pipeline.output.run_record import claim_output, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import check_no_secret, normalise, redact
@@ -67,6 +68,8 @@ class RunRequest:
     wait_for_output: bool = False
     quiet: bool = False
     codec: CodecRequest | None = None
+    # In place of inputs, where the shards are known.
+    shards: tuple[Shard, ...] | None = None
 
 
 def run_tokenize(
@@ -80,14 +83,18 @@ def run_tokenize(
         check_no_secret(url)
     output = normalise(request.output)
     # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
-    shards = list_shards(request.inputs, request.storage, request.rules.root)[: request.max_shards]
+    rules = request.rules
+    shards: Sequence[Shard] = request.shards or list_shards(
+        request.inputs, request.storage, rules.root, rules.clips_per_list
+    )
+    shards = shards[: request.max_shards]
     logger.info("Reading what the output `%s` holds already", redact(output))
     manifests = list_manifests(request.storage, output)
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
         return finished
-    if request.rules.where and not manifests:
-        check_filter_fields(request.rules.where, shards, request.storage)
+    if not manifests and request.shards is None:
+        check_filter_fields(request.rules, shards, request.storage)
     with (
         end_on_sigterm(),
         hold_lease(request.storage, output, wait=request.wait_for_output) as lease,
@@ -107,9 +114,12 @@ def _run_alone(
     lease: Lease,
     watch: Callable[[RunProgress], None],
 ) -> RunSummary:
-    recorded = _recorded_codec(request.storage, output)
+    outer = outer_of(output) if request.rules.retry else output
+    recorded = _recorded_codec(request.storage, outer)
     engine.stage_codec(output, request.storage.after_first_contact())
     codec = engine.identity(recorded)
+    if request.rules.retry and recorded is not None:
+        check_same_identity(redact(outer), recorded, codec.to_dict())
     identity = build_identity(codec, request.rules)
     notes = provenance(request)
     if recorded is None and codec.precision != "exact" and shards:
@@ -181,7 +191,7 @@ def _flip_rate(request: RunRequest, engine: Engine, shard: Shard) -> dict[str, A
         "Measuring how many codes differ from those of `exact`, on a minute of `%s`",
         redact(shard.url),
     )
-    return {"flip_rate": engine.flip_rate(shard, request.storage)}
+    return {"flip_rate": engine.flip_rate(shard, request.storage, request.rules)}
 
 
 def provenance(request: RunRequest) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class RunSummary:
     clips: int = 0
     codes: int = 0
     filtered: int = 0
+    ended_early: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     source_seconds: float = 0.0
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -67,6 +68,7 @@ class RunSummary:
         self.codes += manifest.codes
         self.filtered += manifest.filtered
         self.rejects.update(manifest.rejects_by_reason)
+        self.ended_early += manifest.ended_early
         self.source_seconds += manifest.source_seconds
         self._note_damage(FinishedShard.of_manifest(manifest))
 
@@ -155,6 +157,7 @@ class RunSummary:
             "codes": self.codes,
             "filtered": self.filtered,
             "rejects": dict(sorted(self.rejects.items())),
+            "ended_early": self.ended_early,
             "hours": round(self.source_seconds / 3600, 6),
             "wall_seconds": round(self.wall_seconds, 3),
             "real_time_factor": round(self.real_time_factor, 2),
@@ -194,6 +197,11 @@ class RunSummary:
             f"{self.real_time_factor:,.0f} x real time",
             f"stages    {table} (busy seconds / threads); slowest: {self.slowest_stage()}",
         ]
+        if self.ended_early:
+            lines.append(
+                f"short     {self.ended_early} clips are shorter than their header or JSON says: "
+                "filter them by `duration` and `json_duration`, or pass `--reject-short`"
+            )
         if self.times_out_of_memory:
             lines.append(
                 f"memory    GPU memory ran out ({self.times_out_of_memory} x): fewer packs were "

@@ -15,6 +15,7 @@ from pipeline.inspect.status import SUMMED_COLUMNS, ShardSums
 from pipeline.output.dropped import DROPPED, Dropped, read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import LanguageCount, ManifestName, list_manifests
+from pipeline.output.retries import RETRIES, places_of
 from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import COLUMN_MEANINGS, part_schema
 from pipeline.storage.client import Storage
@@ -73,6 +74,13 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
             "for one, or look at `xytok status`"
         )
     sums, languages = _add_up(output, storage, names)
+    retried = 0
+    for place in places_of(storage, output)[1:]:
+        its_record = read_run_record(storage, place.url)
+        more = list_manifests(storage, place.url, its_record.identity8)
+        further, its = _add_up(place.url, storage, more)
+        retried += further.counts["codes"]
+        languages = _joined([*languages, *its])
     dropped = read_dropped(storage, output)
     languages = _without(languages, dropped)
     clips = sum(each.clips for each in languages)
@@ -80,13 +88,15 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
     named = sorted(str(each.language) for each in languages if each.language != _UNKNOWN)
     codec = record.identity["codec"]
     shape = CodesShape.of(codec)
+    own = "tokens/**/*.parquet"
+    data_files = [own, f"{RETRIES}/*/{own}"] if retried else own
     header = DatasetCardData(
         license=licence,
         pretty_name=title,
         language=named,
         task_categories=["text-to-speech"],
         size_categories=[size_category(clips)],
-        configs=[{"config_name": "default", "data_files": "tokens/**/*.parquet"}],
+        configs=[{"config_name": "default", "data_files": data_files}],
     )
     body = _BODY.format(
         title=title,
@@ -99,7 +109,7 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
         books=shape.codebooks_in_words(),
         rate_hz=shape.frame_rate_hz,
         shards=sums.done,
-        rejects=sums.rejects.total(),
+        rejects=sums.rejects.total() - retried,
         dropped=_in_words(dropped),
         filtered=sums.counts["filtered"],
         run=record.identity8,
@@ -127,14 +137,24 @@ def _add_up(
             read = pool.map(lambda part: _languages_of(part, storage), older)
             for count in chain(*filter(None, counted), *read):
                 name = count["language"] or _UNKNOWN
-                before = total.get(name, LanguageCount(name, 0, 0.0, 0))
-                total[name] = LanguageCount(
-                    name,
-                    before.clips + count["clips"],
-                    before.seconds + count["seconds"],
-                    before.speakers + count["speakers"],
-                )
-    return sums, sorted(total.values(), key=lambda count: -count.clips)
+                facts = (count["clips"], count["seconds"], count["speakers"])
+                before = [total[name]] if name in total else []
+                (total[name],) = _joined([*before, LanguageCount(name, *facts)])
+    return sums, _joined(list(total.values()))
+
+
+def _joined(counts: Sequence[LanguageCount]) -> list[LanguageCount]:
+    """One count a language, that with most clips first."""
+    total: dict[str | None, LanguageCount] = {}
+    for count in counts:
+        before = total.get(count.language, LanguageCount(count.language, 0, 0.0, 0))
+        total[count.language] = LanguageCount(
+            count.language,
+            before.clips + count.clips,
+            before.seconds + count.seconds,
+            before.speakers + count.speakers,
+        )
+    return sorted(total.values(), key=lambda count: -count.clips)
 
 
 def _in_words(dropped: Dropped) -> str:

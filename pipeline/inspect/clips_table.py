@@ -18,6 +18,7 @@ from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
 from pipeline.output.parquet_file import ParquetFile
+from pipeline.output.retries import places_of
 from pipeline.output.run_record import read_run_record
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
@@ -97,13 +98,15 @@ def write_clips(
 def _tables(
     storage: Storage, output: str, dropped: Dropped, show: Callable[[int], None]
 ) -> Iterator[Any]:
-    """The clips of each part, in the order of the parts' paths."""
-    record = read_run_record(storage, output)
-    names = list_manifests(storage, output, record.identity8)
+    """The clips of each part, in the order of the parts' paths, those of retries last."""
     parts: list[str] = []
-    for shards in read_shards(storage, output, names, ("part_path",)):
-        parts += map(str, shards["part_path"].to_pylist())
-    parts.sort()
+    for place in places_of(storage, output):
+        record = read_run_record(storage, place.url)
+        names = list_manifests(storage, place.url, record.identity8)
+        own: list[str] = []
+        for shards in read_shards(storage, place.url, names, ("part_path",)):
+            own += (f"{place.prefix}{path}" for path in shards["part_path"].to_pylist())
+        parts += sorted(own)
     with ThreadPoolExecutor(_READERS) as pool:
         # A few parts at a time: those that are read wait for the file in memory.
         for start in range(0, len(parts), _PARTS_AT_A_TIME):

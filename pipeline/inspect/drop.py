@@ -15,6 +15,7 @@ from pipeline.errors import UsageError, list_lines
 from pipeline.output.dropped import DroppedList, read_dropped, read_lists, remove_list, write_list
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
+from pipeline.output.retries import places_of
 from pipeline.output.run_record import read_run_record
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
@@ -88,14 +89,15 @@ def undo_drop(output: str, number: int, storage: Storage) -> DroppedList:
 
 
 def _find(output: str, wanted: Sequence[str], storage: Storage, shard: str) -> list[dict[str, Any]]:
-    record = read_run_record(storage, output)
-    names = list_manifests(storage, output, record.identity8)
     parts: list[tuple[str, Sequence[str]]] = []
-    for table in read_shards(storage, output, names, _COLUMNS):
-        for row in table.to_pylist():
-            within = _within(wanted, row["smallest_key"], row["largest_key"])
-            if within and row["part_rows"] and shard in row["part_path"]:
-                parts.append((row["part_path"], within))
+    for place in places_of(storage, output):
+        record = read_run_record(storage, place.url)
+        names = list_manifests(storage, place.url, record.identity8)
+        for table in read_shards(storage, place.url, names, _COLUMNS):
+            for row in table.to_pylist():
+                within = _within(wanted, row["smallest_key"], row["largest_key"])
+                if within and row["part_rows"] and shard in row["part_path"]:
+                    parts.append((place.prefix + row["part_path"], within))
     with ThreadPoolExecutor(_READERS) as pool:
         found = pool.map(lambda each: _rows(storage, output, *each), parts)
         return [row for rows in found for row in rows]

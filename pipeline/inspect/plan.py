@@ -189,15 +189,15 @@ def make_plan(
     these options would refuse the output.
     """
     output = normalise(output)
-    shards = list_shards(inputs, storage, rules.root)[:max_shards]
+    shards = list_shards(inputs, storage, rules.root, rules.clips_per_list)[:max_shards]
     is_local = check_codec(codec)
     run = _run_of(output, storage, codec, rules, is_local=is_local)
     manifests = list_manifests(storage, output) if run else []
-    if rules.where and not manifests:
-        check_filter_fields(rules.where, shards, storage)
+    if not manifests:
+        check_filter_fields(rules, shards, storage)
     backlog = find_backlog(shards, manifests, run.identity8 if run else "")
     left = [*backlog.left, *backlog.changed]
-    sample = sample_shards(left, storage) if left else ShardSample()
+    sample = sample_shards(left, storage, rules) if left else ShardSample()
     estimates = [_estimate(shard, sample, rules.limit) for shard in left]
     return Plan(
         shards=len(shards),

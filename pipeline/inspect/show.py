@@ -13,11 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.corpus.clip_source import audio_reader
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import is_tar, list_path, stem_of
 from pipeline.errors import InputError
 from pipeline.output.dropped import read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.index_table import KEY
 from pipeline.output.manifest import list_manifests, read_manifest
+from pipeline.output.retries import places_of, prefix_of_part
+from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import SIDE
 from pipeline.read.dataset import find_parts
 from pipeline.storage.client import Storage
@@ -64,19 +69,24 @@ def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundR
     Parts whose smallest or largest key excludes it are not read, nor reject files without rows.
     """
     output = normalise(output)
-    names = list_manifests(storage, output)
     parts: list[tuple[str, str | None]] = []
-    rejects: list[tuple[str, str | None]] = []
-    for table in read_shards(storage, output, names, _COLUMNS):
-        for row in table.to_pylist():
-            if row["smallest_key"] is None or row["smallest_key"] <= key <= row["largest_key"]:
-                parts.append((join(output, row["part_path"]), row[KEY]))
-            if row["rejects"]:
-                rejects.append((join(output, row["reject_file_path"]), row[KEY]))
-    if not names:
-        parts = [(part, None) for part in find_parts(output, storage)]
+    # A clip that was a reject twice is told of as the last retry found it.
+    rejects: list[list[tuple[str, str | None]]] = []
+    for place in places_of(storage, output):
+        names = list_manifests(storage, place.url)
+        own: list[tuple[str, str | None]] = []
+        for table in read_shards(storage, place.url, names, _COLUMNS):
+            for row in table.to_pylist():
+                manifest = f"{place.prefix}{row[KEY]}"
+                if row["smallest_key"] is None or row["smallest_key"] <= key <= row["largest_key"]:
+                    parts.append((join(place.url, row["part_path"]), manifest))
+                if row["rejects"]:
+                    own.append((join(place.url, row["reject_file_path"]), manifest))
+        rejects.insert(0, own)
+        if not names and not place.prefix:
+            parts = [(part, None) for part in find_parts(output, storage)]
     found: list[FoundRow] = []
-    for files in (parts, rejects):
+    for files in (parts, *rejects):
         wanted = [each for each in files if shard in each[0]]
         found = found or _search(wanted, key, storage)
     if len(found) == 1:
@@ -97,7 +107,7 @@ def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundR
 
 
 def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
-    """The clip's audio member, read as a range of its source tar."""
+    """The clip's audio, read by its place in the source."""
     offset, size = found.row["tar_offset"], found.row["tar_size"]
     if found.manifest is None:
         raise InputError(
@@ -111,12 +121,18 @@ def read_original(output: str, found: FoundRow, storage: Storage) -> bytes:
             "expected an uncompressed tar and a clip with audio; unpack the tar to get the original"
         )
     there = manifest.source_size_bytes - offset
-    if 0 <= there < size:
+    if is_tar(manifest.shard) and 0 <= there < size:
         raise InputError(
             f"`{redact(manifest.url)}` is cut inside of `{found.row['key']}`: {there} of its "
             f"{size} bytes are there; expected a whole tar; fetch it again"
         )
-    return storage.read_range(manifest.url, offset, offset + size)
+    place = f"{normalise(output)}/{prefix_of_part(found.part)}".rstrip("/")
+    rules = ReadRules.of_reading(read_run_record(storage, place).identity)
+    listed = join(place, list_path(stem_of(manifest.shard)))
+    read = audio_reader(
+        manifest.shard, manifest.url, storage, rules, lambda: storage.read_bytes(listed)
+    )
+    return read(offset, size)
 
 
 def original_suffix(content: bytes) -> str:

@@ -13,6 +13,7 @@ from pipeline.output.dropped import read_dropped
 from pipeline.output.events import read_events
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
+from pipeline.output.retries import places_of
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
@@ -40,6 +41,7 @@ class RunStatus:
     error: str | None
     job: str | None
     dropped: int = 0
+    retried: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -60,6 +62,8 @@ class RunStatus:
             f"rejects   {count} {reason}: {Reason(reason).meaning}"
             for reason, count in self.rejects.items()
         ]
+        if self.retried:
+            lines.append(f"retried   {self.retried} of these rejects have codes by `xytok retry`")
         if self.dropped:
             lines.append(f"dropped   {self.dropped} of these codes, by `xytok drop`")
         if self.job:
@@ -159,7 +163,21 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         error=history.error,
         job=history.job,
         dropped=read_dropped(storage, output).num_clips,
+        retried=sum(
+            sums_of(storage, place.url).counts["codes"]
+            for place in places_of(storage, output)
+            if place.prefix
+        ),
     )
+
+
+def sums_of(storage: Storage, output: str) -> ShardSums:
+    """The sums over the finished shards of an output."""
+    record, sums = read_run_record(storage, output), ShardSums()
+    names = list_manifests(storage, output, record.identity8)
+    for shards in read_shards(storage, output, names, SUMMED_COLUMNS):
+        sums.take(shards)
+    return sums
 
 
 def num_left(storage: Storage, output: str, num_manifests: int) -> int:

@@ -8,12 +8,16 @@ import hashlib
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.corpus.shard import part_path, reject_path
+from pipeline.corpus.audio_list import list_etag, read_list
+from pipeline.corpus.list_sources import changed_files
+from pipeline.corpus.listing import look_up
+from pipeline.corpus.shard import LIST_SUFFIX, list_path, part_path, reject_path, stem_of
 from pipeline.errors import InputError, OutputError, RefusedError
 from pipeline.fleet.progress import show_progress
 from pipeline.output.dropped import DROPPED, read_lists
@@ -28,6 +32,7 @@ from pipeline.output.manifest import (
     read_manifest,
 )
 from pipeline.output.parquet_layout import IDENTITY_KEY
+from pipeline.output.retries import RETRIES, places_of
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.local_write import is_temporary
@@ -35,12 +40,15 @@ from pipeline.storage.location import join, normalise, redact
 
 _CHECKERS = 8
 _AT_A_TIME = 1024
-_SIZE_COLUMNS = ("part_path", "part_size_bytes", "reject_file_path", "reject_file_size_bytes")
+_SIZE_COLUMNS = (
+    *("shard", "part_path", "part_size_bytes"),
+    *("reject_file_path", "reject_file_size_bytes"),
+)
 _REDO = (
     "delete the manifest of each faulty shard (`manifests/…` of the same name) and run the same "
     "command again: it makes these shards anew"
 )
-_FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/")
+_FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/", "lists/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,27 @@ def verify_output(
         quiet: Show no progress.
     """
     output = normalise(output)
+    checked = 0
+    faults: list[Fault] = []
+    leftovers: list[str] = []
+    known: set[str] = set()
+    for place in places_of(storage, output):
+        found, paths = _verify_place(place.url, storage, sources=sources, quick=quick, quiet=quiet)
+        checked += found.checked
+        faults += (replace(each, path=f"{place.prefix}{each.path}") for each in found.faults)
+        leftovers += (f"{place.prefix}{path}" for path in found.leftovers)
+        known.update(f"{place.prefix}{path}" for path in paths)
+    faults += _dropped_faults(output, storage, known)
+    removed = tuple(leftovers) if clean else ()
+    for path in removed:
+        storage.delete(join(output, path))
+    return Verification(checked, tuple(faults), tuple(leftovers), removed)
+
+
+def _verify_place(
+    output: str, storage: Storage, *, sources: bool, quick: bool, quiet: bool
+) -> tuple[Verification, set[str]]:
+    """What is found in one output, and the paths that its manifests name."""
     record = read_run_record(storage, output)
     # Manifests are listed first: the files that they name were written before them.
     names = list_manifests(storage, output, record.identity8)
@@ -109,19 +138,20 @@ def verify_output(
         else:
             found = _check_bytes(_Check(output, storage, record, sizes, sources), names)
         faults: list[Fault] = []
-        known: set[str] = {name.path for name in names}
+        known: set[str] = {path for name in names for path in (name.path, list_path(name.stem))}
         for done, (paths, wrong) in enumerate(found, 1):
             known.update(paths)
             faults += wrong
             show(done, f"{len(faults)} faults")
-    faults += _dropped_faults(output, storage, known)
     # Events and audits have no manifest: outside of these folders only temporary files count.
-    ours = (path for path in sizes if path.startswith(_FOLDERS) or is_temporary(path))
+    inside = f"{RETRIES}/"
+    ours = (
+        path
+        for path in sizes
+        if path.startswith(_FOLDERS) or (is_temporary(path) and not path.startswith(inside))
+    )
     leftovers = tuple(sorted(path for path in ours if path not in known))
-    removed = leftovers if clean else ()
-    for path in removed:
-        storage.delete(join(output, path))
-    return Verification(len(names), tuple(faults), leftovers, removed)
+    return Verification(len(names), tuple(faults), leftovers), known
 
 
 def _dropped_faults(output: str, storage: Storage, known: Collection[str]) -> Iterator[Fault]:
@@ -145,8 +175,10 @@ def _compare_sizes(
 ) -> Iterator[_Checked]:
     for shards in read_shards(storage, output, names, _SIZE_COLUMNS):
         columns = (shards[name].to_pylist() for name in _SIZE_COLUMNS)
-        for part, part_bytes, rejects, rejects_bytes in zip(*columns, strict=True):
+        for shard, part, part_bytes, rejects, rejects_bytes in zip(*columns, strict=True):
             files = {part: part_bytes, rejects: rejects_bytes}
+            if shard.endswith(LIST_SUFFIX):
+                files[list_path(stem_of(shard))] = UNKNOWN_SIZE
             faults = (_size_fault(path, sizes.get(path), size) for path, size in files.items())
             yield tuple(files), [fault for fault in faults if fault]
 
@@ -154,7 +186,7 @@ def _compare_sizes(
 def _size_fault(path: str, found: int | None, wanted: int) -> Fault | None:
     if found is None:
         return Fault(path, "is missing")
-    if found in (wanted, UNKNOWN_SIZE):
+    if UNKNOWN_SIZE in (found, wanted) or found == wanted:
         return None
     return Fault(path, f"has {found} bytes, not {wanted}")
 
@@ -184,7 +216,24 @@ class _Check:
             return paths, [Fault(name.path, str(error))]
         files = (manifest.part, manifest.reject_file)
         faults = [fault for file in files for fault in self._file(file)]
-        return paths, faults + (list(self._source(manifest)) if self.sources else [])
+        if manifest.shard.endswith(LIST_SUFFIX):
+            faults += self._list(manifest, list_path(name.stem))
+        elif self.sources:
+            faults += self._source(manifest)
+        return paths, faults
+
+    def _list(self, manifest: Manifest, path: str) -> Iterator[Fault]:
+        if path not in self.sizes:
+            yield Fault(path, "is missing")
+            return
+        listed = self.storage.read_bytes(join(self.output, path))
+        if list_etag(listed) != manifest.source_etag:
+            yield Fault(path, "has other content than its manifest says")
+        elif self.sources:
+            find = partial(look_up, storage=self.storage)
+            for url in changed_files(read_list(listed), manifest.url, find):
+                problem = "the source is gone or was replaced since; redo it with `--redo-changed`"
+                yield Fault(redact(url), problem)
 
     def _file(self, file: WrittenFile) -> Iterator[Fault]:
         fault = _size_fault(file.path, self.sizes.get(file.path), file.size_bytes)

@@ -7,11 +7,11 @@ stores it in `run.json`. Provenance and tuning change no byte and are not part o
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.corpus.decode import DECODER
-from pipeline.corpus.rules import DEFAULT_DECODER, ReadRules
+from pipeline.corpus.rules import DEFAULT_DECODER, PYAV_DECODER, ReadRules
 from pipeline.errors import IdentityError
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.schema import SCHEMA_VERSION
@@ -21,7 +21,11 @@ from xy_codec.contract import CodecIdentity
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Everything, apart from the shard itself, that the bytes of a part depend on."""
+    """Everything, apart from the shard itself, that the bytes of a part depend on.
+
+    `choices` are rules that came later than the others. They are stated only where they are not at
+    their default, so that runs without them keep the identity that they always had.
+    """
 
     codec: Mapping[str, Any]
     resampler: str
@@ -34,10 +38,17 @@ class RunIdentity:
     require_json: bool
     max_clip_seconds: float | None
     max_member_bytes: int
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The identity as it stands in `run.json`."""
+        values = asdict(self)
+        del values["choices"]
+        return values | dict(self.choices)
 
     def to_json(self) -> str:
         """The identity as canonical JSON, as it stands in the footer of Parquet files."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @property
     def identity8(self) -> str:
@@ -50,7 +61,7 @@ def build_identity(codec: CodecIdentity, rules: ReadRules) -> RunIdentity:
     return RunIdentity(
         codec=codec.to_dict(),
         resampler=RESAMPLER,
-        decoder=DECODER if rules.decoder == DEFAULT_DECODER else rules.decoder,
+        decoder=decoder_of(rules),
         schema_version=SCHEMA_VERSION,
         row_group_rows=ROW_GROUP_ROWS,
         root=rules.root,
@@ -59,7 +70,17 @@ def build_identity(codec: CodecIdentity, rules: ReadRules) -> RunIdentity:
         require_json=rules.require_json,
         max_clip_seconds=rules.max_clip_seconds,
         max_member_bytes=rules.max_member_bytes,
+        choices=rules.choices(),
     )
+
+
+def decoder_of(rules: ReadRules) -> str:
+    """The decoders of these rules with their versions; raises where one is not installed."""
+    if rules.decoding == PYAV_DECODER:
+        from pipeline.corpus.pyav_decode import pyav_version
+
+        return f"{DECODER}+{pyav_version()}"
+    return DECODER if rules.decoding == DEFAULT_DECODER else rules.decoding
 
 
 def check_same_identity(

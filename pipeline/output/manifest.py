@@ -72,8 +72,10 @@ class LanguageCount:
 class Manifest:
     """What went into one finished shard and what came out; equal runs write equal bytes.
 
-    `key_range` holds the smallest and the largest key of the part. It and `languages` are None
-    where an older version wrote the manifest; `key_range` also where the part has no rows.
+    `ended_early` counts rows whose audio is shorter than its header or JSON says; it is written
+    where there are some. `key_range` holds the smallest and the largest key of the part. It and
+    `languages` are None where an older version wrote the manifest; `key_range` also where the part
+    has no rows.
     """
 
     shard: str
@@ -94,6 +96,7 @@ class Manifest:
     rejects_by_reason: dict[str, int] = field(default_factory=dict)
     holes: tuple[Hole, ...] = ()
     limited: bool = False
+    ended_early: int = 0
     key_range: tuple[str, str] | None = None
     languages: tuple[LanguageCount, ...] | None = None
 
@@ -113,7 +116,10 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """The manifest as bytes, the same for the same content."""
-        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+        values = asdict(self)
+        if not self.ended_early:
+            del values["ended_early"]
+        return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
 @dataclass(frozen=True, slots=True)

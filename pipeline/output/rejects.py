@@ -4,20 +4,27 @@ The writing thread of a worker publishes it after the part. The reasons themselv
 `pipeline/corpus/reject_reasons.py`.
 """
 
+import io
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from pipeline.corpus.reject_reasons import Reason, Stage
-from pipeline.corpus.shard import Shard
+from pipeline.corpus.shard import Shard, part_path, reject_path
+from pipeline.errors import NotFoundError, OutputError
 from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import WrittenFile
 from pipeline.output.parquet_file import ParquetFile, arrow_table, footer
 from pipeline.output.parquet_layout import REJECT_DICTIONARY_COLUMNS
+from pipeline.output.retries import retry_url
 from pipeline.output.schema import REJECT_SCHEMA
 from pipeline.storage.client import Storage
-from pipeline.storage.location import redact
+from pipeline.storage.location import join, redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,30 @@ class RejectRow:
     detail: str
     tar_offset: int | None
     tar_size: int | None
+
+
+def rejects_left(
+    storage: Storage, output: str, stem: str, reasons: Sequence[str], retries: Sequence[int]
+) -> frozenset[str]:
+    """The keys of a shard's rejects with these reasons, but those that a retry has codes of."""
+    rows: Any = _read(storage, join(output, reject_path(stem)), ["key", "reason"])
+    wanted = set(rows.filter(pc.is_in(rows["reason"], pa.array(reasons)))["key"].to_pylist())
+    for number in retries if wanted else ():
+        with suppress(NotFoundError):
+            part = join(retry_url(output, number), part_path(stem))
+            wanted -= set(_read(storage, part, ["key"])["key"].to_pylist())
+    return frozenset(wanted)
+
+
+def _read(storage: Storage, url: str, columns: list[str]) -> Any:
+    content = storage.read_bytes(url)
+    try:
+        return pq.read_table(io.BytesIO(content), columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise OutputError(
+            f"`{redact(url)}` cannot be read: {error}; expected the file that a run wrote; look at "
+            "`xytok verify`"
+        ) from error
 
 
 def publish_rejects(

@@ -73,7 +73,7 @@ def claim_output(
     tuning: Mapping[str, Any],
 ) -> RunRecord:
     """Create `run.json`; if it exists already, raise unless its identity is the same."""
-    record = RunRecord(asdict(identity), identity.identity8, provenance, tuning)
+    record = RunRecord(identity.to_dict(), identity.identity8, provenance, tuning)
     if storage.create_exclusive(join(output, RUN_RECORD), record.to_json()):
         return record
     existing = read_run_record(storage, output)

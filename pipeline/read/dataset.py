@@ -16,6 +16,7 @@ from pipeline.corpus.where import parse_where
 from pipeline.errors import InputError, UsageError
 from pipeline.output.dropped import DROPPED, read_dropped
 from pipeline.output.manifest import list_manifests
+from pipeline.output.retries import places_of
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.keep_list import KeepList
 from pipeline.read.part_reader import CodesRow, PartReader
@@ -308,10 +309,12 @@ def open_dataset(
 
 
 def find_parts(output: str, storage: Storage) -> tuple[str, ...]:
-    """The parts that have a manifest; in a folder without manifests, every Parquet file."""
+    """The parts that have a manifest, those of retries last; without any, every Parquet file."""
     output = normalise(output)
-    stems = sorted({name.stem for name in list_manifests(storage, output)})
-    parts = tuple(join(output, f"tokens/{stem}.parquet") for stem in stems)
+    parts: tuple[str, ...] = ()
+    for place in places_of(storage, output):
+        stems = sorted({name.stem for name in list_manifests(storage, place.url)})
+        parts += tuple(join(place.url, f"tokens/{stem}.parquet") for stem in stems)
     if not parts:
         listed = storage.list_files(output)
         names = [f.url for f in listed if f.url.endswith(".parquet")]

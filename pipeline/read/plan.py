@@ -12,13 +12,15 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
+from pipeline.corpus.where import names_of, refuse_unknown
 from pipeline.errors import InputError, UsageError
 from pipeline.read.part_reader import codec_of, open_part, reading_part
-from pipeline.read.row_filter import RowFilter
+from pipeline.read.row_filter import RowFilter, rows_of
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 
@@ -35,6 +37,31 @@ class Piece:
     count: int
     rows: "array[int] | None"
     frames: "array[int] | None"
+
+
+@dataclass(slots=True)
+class FieldsSeen:
+    """Which fields that an expression names were in no row so far.
+
+    Threads share it: each only takes names from `missing` and adds others to `known`.
+    """
+
+    missing: set[str]
+    known: set[str] = field(default_factory=set)
+    columns: set[str] = field(default_factory=set)
+    num_rows: int = 0
+
+    def look_at(self, table: Any, columns: Sequence[str]) -> None:
+        """Look at more rows, while a field is missing; `columns` are all of their part."""
+        if not self.missing:
+            return
+        self.columns.update(columns)
+        self.num_rows += table.num_rows
+        for fields in rows_of(table):
+            self.known.update(names_of(fields))
+            if self.missing <= self.known:
+                break
+        self.missing -= self.known
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +86,26 @@ class PieceFinder:
         """The pieces of each source, in the order of its parts."""
         urls = [url for parts in sources for url in parts]
         pieces: dict[str, list[Piece]] = {}
+        fields = FieldsSeen(self.row_filter.needed())
         reference = None
         with ThreadPoolExecutor(_READERS) as pool:
-            for url, (codec, found) in zip(urls, pool.map(self._look_at, urls), strict=True):
+            look_at = partial(self._look_at, fields=fields)
+            for url, (codec, found) in zip(urls, pool.map(look_at, urls), strict=True):
                 reference = reference if pieces else codec
                 self._check_codec(url, codec, reference)
                 pieces[url] = found
+        if fields.missing and fields.num_rows and isinstance(self.row_filter.where, str):
+            looked_at = f"{fields.num_rows} clips"
+            where = self.row_filter.where
+            refuse_unknown(where, fields.known, looked_at, "clips", fields.columns)
         return [[piece for url in parts for piece in pieces[url]] for parts in sources]
 
-    def _look_at(self, url: str) -> tuple[str | None, list[Piece]]:
+    def _look_at(self, url: str, fields: "FieldsSeen") -> tuple[str | None, list[Piece]]:
         """The codec that made a part, and its pieces."""
         with open_part(self.storage, url) as file:
-            return codec_of(file, with_depth=self.with_depth), self._pieces(url, file)
+            return codec_of(file, with_depth=self.with_depth), self._pieces(url, file, fields)
 
-    def _pieces(self, url: str, file: Any) -> list[Piece]:
+    def _pieces(self, url: str, file: Any, fields: "FieldsSeen") -> list[Piece]:
         looked_at = self._looked_at(url, file.schema_arrow.names)
         is_open = self.row_filter.is_open(url)
         if is_open and not self.with_frames:
@@ -82,6 +115,7 @@ class PieceFinder:
         pieces, first_row = [], 0
         for number in range(file.num_row_groups):
             table = self._read(url, file, number, looked_at)
+            fields.look_at(table, file.schema_arrow.names)
             rows = None if is_open else self.row_filter.rows(table, url, kept, first_row)
             piece = self._piece(url, number, table, rows)
             pieces += [piece] if piece.count else []

@@ -9,9 +9,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.corpus.where import WORDS, parse_where
+from pipeline.corpus.where import WORDS, fields_of, parse_where
 from pipeline.errors import InputError
 from pipeline.output.parquet_layout import PROVENANCE_KEY
+from pipeline.output.retries import prefix_of_part
 from pipeline.read.keep_list import KeepList
 from pipeline.storage.location import redact
 
@@ -23,10 +24,11 @@ _EXTRA = "extra"
 
 
 def rows_of(table: Any) -> Iterator[Mapping[str, Any]]:
-    """The fields of each row: its columns, and what its JSON had beside them."""
+    """The fields of each row: columns that have a value, and what its JSON had beside them."""
     for row in table.to_pylist():
         extra = row.pop(_EXTRA, None)
-        yield {**json.loads(extra), **row} if extra else row
+        columns = {name: value for name, value in row.items() if value is not None}
+        yield {**json.loads(extra), **columns} if extra else columns
 
 
 def where_columns(where: str, known: Sequence[str]) -> list[str]:
@@ -64,11 +66,16 @@ class RowFilter:
             names += (column for column, _, _ in self.where)
         return list(dict.fromkeys(names))
 
+    def needed(self) -> set[str]:
+        """The fields that an expression names, and that some row should have."""
+        return set(fields_of(self.where)) if isinstance(self.where, str) else set()
+
     def kept_rows(self, file: Any, url: str) -> Container[int] | None:
         """The rows of a part that the keep list keeps; None without a list."""
         if self.keep is None:
             return None
-        listed = self.keep.of_shard([shard_of(file, url)])
+        # The rows of a retry are others than those of the shard's first part.
+        listed = self.keep.of_shard([prefix_of_part(url) + shard_of(file, url)])
         return set(listed.filter(listed["keep"])["row"].to_pylist())
 
     def rows(

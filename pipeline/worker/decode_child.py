@@ -111,7 +111,8 @@ class DecodeChild:
         # `admit` may have waited for the encoder, which is not this child's time.
         content = self._read(process, head["bytes"], HANG_SECONDS)
         waveform = np.frombuffer(content, np.float32)
-        return DecodedClip(waveform, head["num_samples"], head["sample_rate"])
+        figures = (head["num_samples"], head["sample_rate"], head["declared_samples"])
+        return DecodedClip(waveform, *figures)
 
     def _read_length(self, process: subprocess.Popen[bytes], seconds: float) -> int:
         return int(_LENGTH.unpack(self._read(process, _LENGTH.size, seconds))[0])
@@ -175,6 +176,7 @@ def serve(job: str, source: BinaryIO, target: BinaryIO) -> None:
             "bytes": len(content),
             "num_samples": result.num_samples,
             "sample_rate": result.sample_rate,
+            "declared_samples": result.declared_samples,
         }
         _send(target, head_fields, content)
 

@@ -62,7 +62,7 @@ class DecodePool:
     ) -> None:
         self._shape = shape
         self._rate_hz = shape.input_rate_hz
-        self._decoder_name = settings.rules.decoder
+        self._decoder_name = settings.rules.decoding
         self._bounds = ClipBounds.of(settings.rules.max_clip_seconds, shape)
         self._payload_bytes = payload_bytes
         self._ready = ready
@@ -126,6 +126,7 @@ class DecodePool:
             return
         assert isinstance(result, DecodedClip)
         clip.num_samples, clip.sample_rate = result.num_samples, result.sample_rate
+        clip.declared_samples = result.declared_samples
         self._ready.put(ReadyClip(ledger, clip, result.waveform, held))
 
     def _fault_of(self, result: DecodedClip | ClipFault) -> ClipFault | None:

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
-from pipeline.corpus.pairing import AUDIO_EXTENSIONS
-from pipeline.corpus.sampling import first_members
+from pipeline.corpus.decode import ClipBounds, DecodedClip, load_decoder
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.sampling import first_clips
 from pipeline.corpus.shard import Shard
 from pipeline.errors import PipelineError
 from pipeline.storage.client import Storage
@@ -25,7 +25,7 @@ _SECONDS = 60.0
 
 
 def measure_flip_rate(
-    codec: Codec, request: CodecRequest, shard: Shard, storage: Storage
+    codec: Codec, request: CodecRequest, shard: Shard, storage: Storage, rules: ReadRules
 ) -> tuple[float, ...] | None:
     """The share of differing codes per codebook on the first minute (2 MiB at most) of a shard.
 
@@ -33,7 +33,7 @@ def measure_flip_rate(
     """
     import torch
 
-    waveforms = list(_first_minute(shard, storage, codec.shape.input_rate_hz))
+    waveforms = list(_first_minute(shard, storage, rules, codec.shape.input_rate_hz))
     if not waveforms:
         return None
     try:
@@ -52,18 +52,21 @@ def flip_rates(wanted: Sequence[Codes], got: Sequence[Codes]) -> tuple[float, ..
     return tuple(float(rate) for rate in flipped.mean(axis=1))
 
 
-def _first_minute(shard: Shard, storage: Storage, rate_hz: int) -> Iterator[Waveform]:
+def _first_minute(
+    shard: Shard, storage: Storage, rules: ReadRules, rate_hz: int
+) -> Iterator[Waveform]:
     left = _SECONDS
     try:
-        members = first_members(shard, storage)
+        clips, _ = first_clips(shard, storage, rules)
     except PipelineError:
         # The run reads the same shard next and reports what is wrong with it.
         return
-    for member in members:
+    decode = load_decoder(rules.decoding)
+    for files in clips:
         if left <= 0:
             return
-        if member.name.rpartition(".")[2].lower() in AUDIO_EXTENSIONS:
-            clip = decode_clip(member.payload or b"", rate_hz, ClipBounds())
+        if files.audio is not None:
+            clip = decode(files.audio.payload or b"", rate_hz, ClipBounds())
             if isinstance(clip, DecodedClip):
                 left -= len(clip.waveform) / rate_hz
                 yield clip.waveform

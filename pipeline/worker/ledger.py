@@ -6,8 +6,9 @@ clips, and hands rows to the writing thread in source order, one row group at a 
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pipeline.corpus.metadata import Metadata, parse_json, to_metadata
 from pipeline.corpus.pairing import ClipFiles, LateText, RejectedMember
@@ -23,6 +24,9 @@ from pipeline.output.rejects import RejectRow
 from pipeline.storage.location import redact
 from pipeline.worker.progress import ClipCounts, ShardProgress
 from xy_codec.contract import Encoded
+
+# Audio that is shorter than stated by more than this ended early.
+SPARE_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -40,8 +44,18 @@ class OpenClip:
     audio_xxh64: int = 0
     num_samples: int = 0
     sample_rate: int = 0
+    declared_samples: int = 0
     encoded: Encoded | None = None
     reject: RejectRow | None = None
+
+    @property
+    def missing_seconds(self) -> float:
+        """By how much its audio is shorter than its header or its JSON says."""
+        if not self.sample_rate:
+            return 0.0
+        stated = self.metadata.json_duration if self.metadata else None
+        longest = max(self.declared_samples / self.sample_rate, stated or 0.0)
+        return longest - self.num_samples / self.sample_rate
 
     @property
     def lacks_text(self) -> bool:
@@ -72,13 +86,15 @@ class ShardLedger:
         self, shard: Shard, rules: ReadRules, emit: Callable[["ShardLedger", list[PartRow]], None]
     ) -> None:
         self.shard = shard
+        # The keys of the clips that count, where a retry leaves out all others.
+        self.only: frozenset[str] | None = None
         self.rejects: list[RejectRow] = []
         self.bytes_read = 0
         self.holes: tuple[Hole, ...] = ()
         self.members = 0
         self.limited = False
         self.codes = self.filtered = self.clips_seen = 0
-        self.frames = self.samples = 0
+        self.frames = self.samples = self.ended_early = 0
         self.source_seconds = 0.0
         self._key_range: tuple[str, str] | None = None
         self._languages: dict[str | None, _Language] = {}
@@ -99,6 +115,7 @@ class ShardLedger:
         audio = files.audio
         assert audio is not None
         clip = OpenClip(files.index, files.key, audio.offset, audio.size)
+        clip.is_filtered = self._is_left_out(clip.key)
         self._note_texts(clip, files.json, files.text)
         if clip.json_fault:
             self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
@@ -139,7 +156,10 @@ class ShardLedger:
         )
         with self._lock:
             self.clips_seen += 1
-            self._add_reject(row)
+            if self._is_left_out(found.key):
+                self.filtered += 1
+            else:
+                self._add_reject(row)
 
     def set_fault(self, clip: OpenClip, stage: Stage, reason: Reason, detail: str) -> None:
         """Settle a clip as a reject, with the reason."""
@@ -200,6 +220,7 @@ class ShardLedger:
             rejects_by_reason=dict(sorted(self._rejects_by_reason.items())),
             holes=self.holes,
             limited=self.limited,
+            ended_early=self.ended_early,
             key_range=self._key_range,
             languages=tuple(
                 LanguageCount(name, found.clips, round(found.seconds, 6), len(found.speakers))
@@ -209,17 +230,26 @@ class ShardLedger:
         manifest.check_balance()
         return manifest
 
-    def _note_texts(self, clip: OpenClip, json: bytes | None, text: bytes | None) -> None:
+    def _note_texts(
+        self, clip: OpenClip, json: bytes | Mapping[str, Any] | None, text: bytes | None
+    ) -> None:
         if text is not None and clip.text is None:
             clip.text = text.decode("utf-8", "backslashreplace")
         if json is None:
             return
-        fields = parse_json(json)
+        fields = parse_json(json) if isinstance(json, bytes) else json
         if isinstance(fields, str):
             clip.json_fault = fields
             return
         clip.metadata = to_metadata(clip.key, fields, clip.text)
-        clip.is_filtered = self._where is not None and not self._where(fields)
+        self._filter(clip, fields)
+
+    def _filter(self, clip: OpenClip, fields: Mapping[str, Any]) -> None:
+        is_unfit = self._where is not None and not self._where(fields)
+        clip.is_filtered = is_unfit or self._is_left_out(clip.key)
+
+    def _is_left_out(self, key: str) -> bool:
+        return self.only is not None and key not in self.only
 
     def _reject_open(self, clip: OpenClip, reason: Reason, stage: Stage, detail: str) -> None:
         order = (clip.offset, 1)
@@ -256,6 +286,8 @@ class ShardLedger:
                 return False
             elif clip.json_fault:
                 self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
+            if clip.encoded is not None and clip.missing_seconds > SPARE_SECONDS:
+                self._note_short(clip)
         if clip.encoded is not None and (clip.is_filtered or clip.reject is not None):
             self._encoded -= 1
             self._encoded_seconds -= clip.num_samples / clip.sample_rate
@@ -267,12 +299,20 @@ class ShardLedger:
             self._add_row(clip)
         return True
 
+    def _note_short(self, clip: OpenClip) -> None:
+        if not self._rules.reject_short:
+            self.ended_early += clip.reject is None
+        elif clip.reject is None:
+            seconds = clip.num_samples / clip.sample_rate
+            detail = f"{seconds:.3f} s of sound; {seconds + clip.missing_seconds:.3f} s are stated"
+            self._reject_open(clip, Reason.CUT_OFF, Stage.DECODE, detail)
+
     def _add_reject(self, row: RejectRow) -> None:
         self.rejects.append(row)
         self._rejects_by_reason[str(row.reason)] += 1
 
     def _close_without_json(self, clip: OpenClip) -> None:
-        clip.is_filtered = self._where is not None and not self._where({})
+        self._filter(clip, {})
         if clip.reject is None and self._rules.require_json:
             where = "among the members that `--limit` read" if self.limited else "in the tar"
             self._reject_open(clip, Reason.MISSING_JSON, Stage.PAIR, f"no JSON member {where}")

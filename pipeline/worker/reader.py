@@ -1,4 +1,4 @@
-"""The reading thread of a worker: it reads tars and hands the bytes of clips to the decoders.
+"""The reading thread of a worker: it reads shards and hands the bytes of clips to the decoders.
 
 `worker.py` starts it. It runs ahead of the decoding threads by `Tuning.ahead_bytes` at most.
 """
@@ -7,20 +7,14 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 
-from pipeline.corpus.pairing import (
-    AUDIO_EXTENSIONS,
-    FoundClip,
-    LateText,
-    Pairing,
-    PairingEvent,
-)
-from pipeline.corpus.shard import Shard, open_shard
-from pipeline.corpus.tar_reader import TarReader
+from pipeline.corpus.clip_source import open_clips
+from pipeline.corpus.pairing import FoundClip, LateText, PairingEvent
+from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError, StorageError
-from pipeline.storage.location import redact
+from pipeline.output.rejects import rejects_left
+from pipeline.output.retries import number_of, outer_of
 from pipeline.worker.decode_threads import DecodeTask
 from pipeline.worker.fault import fault_of
 from pipeline.worker.ledger import ShardLedger
@@ -33,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class ShardReader:
-    """Pulls shards, reads their tars, and queues every clip that has to be decoded."""
+    """Pulls shards, reads their clips, and queues every clip that has to be decoded."""
 
     def __init__(
         self,
@@ -71,33 +65,33 @@ class ShardReader:
         ledger = ShardLedger(shard, self._settings.rules, self._writer.emit)
         self._writer.open(ledger, time.perf_counter())
         try:
-            self._read_members(shard, ledger, clock)
+            if self._settings.rules.retry:
+                ledger.only = self._rejects_of(shard)
+            self._read_clips(shard, ledger, clock)
         except (InputError, StorageError) as error:
             # Clips that were read before still go through the codec, but the shard is not written.
             self._writer.fail(ledger, fault_of(error, shard.url))
 
-    def _read_members(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
-        reader = TarReader(
-            open_shard(shard, self._settings.storage, ledger.note_bytes),
-            size_bytes=shard.end_bytes,
-            max_member_bytes=self._settings.rules.max_member_bytes,
+    def _rejects_of(self, shard: Shard) -> frozenset[str]:
+        settings, output = self._settings, outer_of(self._settings.output)
+        number = number_of(settings.output)
+        return rejects_left(
+            settings.storage, output, shard.stem, settings.rules.retry, range(1, number)
         )
-        pairing = Pairing()
-        limit = self._settings.rules.limit
+
+    def _read_clips(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
+        settings = self._settings
+        source = open_clips(shard, settings.storage, settings.rules, ledger.note_bytes)
+        limit = settings.rules.limit
         is_limited = False
-        for member in reader:
+        for events in source:
             clock.step()
-            for event in pairing.feed(member):
+            for event in events:
                 self._follow(event, ledger, clock)
-            is_limited = limit is not None and ledger.clips_seen >= limit
+            is_limited = limit is not None and ledger.clips_seen >= limit and not source.is_over
             if is_limited:
                 break
-        else:
-            for event in pairing.finish():
-                self._follow(event, ledger, clock)
-        if not pairing.has_audio and pairing.unknown.total() and not reader.holes:
-            raise _no_audio(shard, pairing.unknown)
-        ledger.finish_reading(tuple(reader.holes), reader.members, limited=is_limited)
+        ledger.finish_reading(tuple(source.holes), source.members, limited=is_limited)
 
     def _follow(self, event: PairingEvent, ledger: ShardLedger, clock: ThreadClock) -> None:
         if self._is_stopped.is_set():
@@ -114,15 +108,3 @@ class ShardReader:
             ledger.add_late(event)
         else:
             ledger.add_reject(event)
-
-
-def _no_audio(shard: Shard, unknown: Counter[str]) -> InputError:
-    seen = ", ".join(
-        f"{count} {f'`.{kind[:20]}`' if kind else 'without extension'}"
-        for kind, count in unknown.most_common(10)
-    )
-    return InputError(
-        f"Shard `{redact(shard.url)}` has no audio; its members beside JSON and text are {seen}; "
-        f"expected {', '.join(f'`.{kind}`' for kind in sorted(AUDIO_EXTENSIONS))}; rename them if "
-        "they are audio, or leave the shard out"
-    )

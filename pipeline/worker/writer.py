@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.corpus.shard import Shard
+from pipeline.corpus.shard import Shard, list_path
 from pipeline.errors import StorageError
 from pipeline.output.manifest import Manifest, ManifestName, write_manifest
 from pipeline.output.part import PartRow, PartWriter
 from pipeline.output.rejects import publish_rejects
+from pipeline.storage.location import join
 from pipeline.worker.fault import Fault, fault_of
 from pipeline.worker.ledger import ShardLedger
 from pipeline.worker.progress import ClipCounts, ShardProgress
@@ -167,6 +168,9 @@ class ShardWriter:
         rejects = publish_rejects(
             ledger.rejects, ledger.shard, settings.identity, settings.storage, settings.output
         )
+        if ledger.shard.listed:
+            place = join(settings.output, list_path(ledger.shard.stem))
+            settings.storage.write_finished(place, ledger.shard.listed)
         identity8 = settings.identity.identity8
         manifest = ledger.to_manifest(identity8, part, rejects)
         name = ManifestName.of(ledger.shard, identity8)

@@ -13,6 +13,7 @@ from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.flip_rate import measure_flip_rate
@@ -121,4 +122,6 @@ def test_no_memory_for_a_second_codec_leaves_the_rate_unknown_and_the_run_alive(
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     (shard,) = list_shards([str(next((SPEECH / "Emilia/IT").glob("*.tar")))], Storage())
-    assert measure_flip_rate(FullCodec(), CodecRequest("fake"), shard, Storage()) is None
+    assert (
+        measure_flip_rate(FullCodec(), CodecRequest("fake"), shard, Storage(), ReadRules()) is None
+    )

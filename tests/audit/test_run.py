@@ -100,9 +100,10 @@ def test_planted_changes_of_codes_are_named(run, change, fault):
 
 def test_gain_before_the_codec_is_named(run):
     from pipeline.audit.audit import AuditRequest, open_audit
-    from pipeline.audit.sample.originals import read_original
+    from pipeline.audit.sample.originals import OriginalReader
     from pipeline.audit.sample.part_file import PartFile
     from pipeline.audit.sample.sampling import sampled_clips
+    from pipeline.corpus.rules import ReadRules
     from pipeline.storage.client import Storage
 
     audited, _ = open_audit(AuditRequest(str(run), device="cpu"))
@@ -111,7 +112,9 @@ def test_gain_before_the_codec_is_named(run):
     table = part.columns_without_codes()
     rows = part.codes_of(range(table.num_rows))
     clips = sampled_clips(table, rows, manifest, manifest.url)
-    sounds = [read_original(clip, Storage(), 16000).waveform for clip in clips]
+    rules = ReadRules.of_reading(audited.identity)
+    read = OriginalReader.of_shard(Storage(), str(run), manifest, manifest.url, rules, 16000)
+    sounds = [read(clip).waveform for clip in clips]
     gain = np.float32(10 ** (3 / 20))
     louder = CODEC.encode([sound * gain for sound in sounds if sound is not None])
     change_codes(run, lambda _: louder)

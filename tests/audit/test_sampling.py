@@ -6,7 +6,7 @@ import xxhash
 from pydantic import ValidationError
 
 from pipeline.audit.metrics.reasons import Reason
-from pipeline.audit.sample.originals import SourceMap, read_original
+from pipeline.audit.sample.originals import OriginalReader, SourceMap
 from pipeline.audit.sample.sampling import SamplePlan, choose_rows, corpus_of
 from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
@@ -88,8 +88,15 @@ def facts() -> dict[str, Any]:
     return {"url": str(path), "tar_offset": offset, "tar_size": len(payload), "audio_xxh64": hash64}
 
 
+def original_of(clip):
+    def read(offset, size):
+        return Storage().read_range(clip.url, offset, offset + size)
+
+    return OriginalReader(read, 16000)(clip)
+
+
 def test_original_is_read_by_its_offset_alone(facts):
-    found = read_original(sampled_clip(**facts), Storage(), 16000)
+    found = original_of(sampled_clip(**facts))
     assert xxhash.xxh64_intdigest(found.payload) == facts["audio_xxh64"]
     assert found.same_audio is True
     assert found.waveform is not None
@@ -97,7 +104,7 @@ def test_original_is_read_by_its_offset_alone(facts):
 
 
 def test_other_bytes_at_the_place_are_told(facts):
-    found = read_original(sampled_clip(**facts | {"audio_xxh64": 1}), Storage(), 16000)
+    found = original_of(sampled_clip(**facts | {"audio_xxh64": 1}))
     assert found.same_audio is False
 
 
@@ -110,5 +117,5 @@ def test_other_bytes_at_the_place_are_told(facts):
     ],
 )
 def test_an_original_that_cannot_be_had_leaves_a_reason(facts, changes, reason):
-    found = read_original(sampled_clip(**facts | changes), Storage(), 16000)
+    found = original_of(sampled_clip(**facts | changes))
     assert (found.waveform, found.reason) == (None, reason)

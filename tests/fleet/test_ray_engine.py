@@ -14,6 +14,7 @@ import pytest
 import ray
 
 from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
 from pipeline.errors import WorkerError
 from pipeline.fleet.pool import Loaded
 from pipeline.fleet.quarantine import QuarantinePolicy
@@ -261,5 +262,5 @@ def test_a_worker_that_cannot_measure_the_flip_rate_leaves_it_unknown(
     with closing(engine), caplog.at_level(logging.WARNING, "pipeline"):
         engine.identity()
         broken: Any = None  # any use of it fails
-        assert engine.flip_rate(shard, broken) is None
+        assert engine.flip_rate(shard, broken, ReadRules()) is None
     assert "could not be measured" in caplog.text

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hub(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with hub_server() as server:
         files = [path for path in folder.rglob("*") if path.is_file()]
-        server.offered = {str(path.relative_to(folder)): path.read_bytes() for path in files}
+        server.files = {str(path.relative_to(folder)): path.read_bytes() for path in files}
         constants = "huggingface_hub.constants"
         monkeypatch.setattr(f"{constants}.ENDPOINT", server.url)
         resolve = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
@@ -57,7 +57,7 @@ def test_the_bucket_has_the_repository_for_every_later_node_and_run(
     # Its name is the repository's and not a folder's.
     assert loaded.identity == load_codec(folder).identity
     placed = sorted((tmp_path / "cache").rglob("*.safetensors"))
-    assert [path.read_bytes() for path in placed] == [hub.offered["model.safetensors"]]
+    assert [path.read_bytes() for path in placed] == [hub.files["model.safetensors"]]
     # A second worker of the node takes what the first one fetched.
     s3.stop()
     assert request.load().identity == loaded.identity
@@ -93,4 +93,4 @@ def test_workers_of_a_cluster_ask_the_bucket_and_not_the_hub(
         run = RayRun(inputs, "s3://codes/run", codec=codec, storage=storage)
         run.request = replace(run.request, codec=codec)
         assert run.start().finish().done == 3
-    assert len(storage.list_files("s3://codes/run/codec/some--codec")) == len(hub.offered) + 1
+    assert len(storage.list_files("s3://codes/run/codec/some--codec")) == len(hub.files) + 1

@@ -31,7 +31,8 @@ ROOMS = {
         "audit", "bench",
     ),
     "xy_codec": (
-        "mkl_mode", "errors", "validation", "codes_shape", "inputs", "options", "contract",
+        "mkl_mode", "errors", "nearest_name", "validation", "codes_shape", "inputs", "options",
+        "contract",
         "torchaudio_import", "audio", "weights", "catalogue", "fake", "blocks", "engine", "xy",
         "moss", "secousti", "hub", "loading", "training",
     ),

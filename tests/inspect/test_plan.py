@@ -74,7 +74,7 @@ def test_audio_without_json_is_timed_by_its_header(tmp_path: Path) -> None:
 
 def test_compressed_shards_are_sampled_too(tmp_path: Path) -> None:
     write_shard(tmp_path / "in" / "a.tar.gz", gzip.compress(tar_bytes(pairs(4))))
-    sample = sample_shards(list_shards([str(tmp_path / "in")], Storage()), Storage())
+    sample = sample_shards(list_shards([str(tmp_path / "in")], Storage()), Storage(), ReadRules())
     assert sample.clips == 4
 
 

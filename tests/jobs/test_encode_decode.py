@@ -41,6 +41,20 @@ def test_files_become_codes_and_wavs_again(
     assert (len(samples), rate_hz) == (12 * 1280, 16000)
 
 
+def test_folders_are_kept_so_that_one_name_may_be_in_two(audio: Path, tmp_path: Path) -> None:
+    for name in ("one/take.9.v2.wav", "two/deep/take.9.v2.wav", "two/take.9.v3.flac"):
+        (audio / name).parent.mkdir(parents=True, exist_ok=True)
+        (audio / name).write_bytes((audio / "a.wav").read_bytes())
+    codes, wavs = tmp_path / "codes", tmp_path / "wavs"
+    assert run(["encode", str(audio), "-o", str(codes), "--codec", "fake"]) == 0
+    written = {str(path.relative_to(codes)) for path in codes.rglob("*.npz")}
+    assert {"one/take.9.v2.npz", "two/deep/take.9.v2.npz", "two/take.9.v3.npz"} < written
+    assert run(["decode", str(codes), "-o", str(wavs), "--codec", "fake"]) == 0
+    assert (wavs / "two/deep/take.9.v2.wav").exists()
+    words = ["encode", str(audio / "one"), str(audio / "two/deep"), "-o", str(tmp_path / "same")]
+    assert run([*words, "--codec", "fake"]) == 2
+
+
 def test_a_bad_file_is_named_and_the_rest_is_encoded(
     audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,8 +86,7 @@ def test_only_the_first_codebooks_can_be_kept(audio: Path, tmp_path: Path) -> No
 def test_two_inputs_with_one_name_and_missing_inputs_are_refused(
     audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (audio / "more").mkdir()
-    (audio / "a.wav").rename(audio / "more" / "b.wav")
+    (audio / "a.wav").rename(audio / "b.wav")
     assert run(["encode", str(audio), "-o", str(tmp_path), "--codec", "fake"]) == 2
     assert "would both write" in capsys.readouterr().err
     assert run(["encode", "/nowhere.wav", "-o", str(tmp_path), "--codec", "fake"]) == 2

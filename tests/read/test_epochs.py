@@ -169,6 +169,22 @@ def test_one_dialect_of_conditions_for_columns_and_json(output: Path, tmp_path: 
         open_dataset(output, where="colour > ")
 
 
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("num_framse > 5", r"`num_framse` \(expected `num_frames`\)"),
+        ("num_frames > 5 and dnsmos > 3", "`dnsmos` .*write `dnsmos != null and …`"),
+    ],
+)
+def test_a_field_that_no_clip_has_is_refused(output: str, where: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        list(open_dataset(output, where=where))
+
+
+def test_a_field_that_need_not_be_there_filters(output: str) -> None:
+    assert list(open_dataset(output, where="dnsmos != null and dnsmos > 3")) == []
+
+
 # Row groups of one shard each, as an audit writes them, or one of both.
 @pytest.mark.parametrize("row_group_size", [700, 701])
 def test_a_keep_list_leaves_out_what_it_drops_or_does_not_mention(

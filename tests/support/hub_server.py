@@ -1,7 +1,7 @@
-"""The few answers of a Hugging Face hub that a commit and a download need, on this machine.
+"""The few answers of a Hugging Face hub that a commit, a download and reading need, here.
 
-It keeps what it is sent and gives what it is offered. Files go inside the commit here; the real hub
-takes and gives large ones by other ways, which are not tried.
+It keeps what it is sent, and gives what it has. Files go inside the commit here; the real hub takes
+and gives large ones by other ways, which are not tried.
 """
 
 import base64
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 REVISION = "a" * 40
 
@@ -23,11 +24,14 @@ class Hub:
         self.created: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
         self.tokens: set[str | None] = set()
+        self.ranges: list[int] = []
         self.refuses = False
         self.url = ""
-        # Of the one model repository.
-        self.offered: dict[str, bytes] = {}
         self.asked: list[str] = []
+
+
+def _below(hub: Hub, folder: str) -> list[str]:
+    return sorted(name for name in hub.files if name.rpartition("/")[0] == folder)
 
 
 def _entry(name: str, content: bytes) -> dict[str, Any]:
@@ -48,6 +52,9 @@ def hub_server() -> Iterator[Hub]:
             elif self.path.endswith("/repos/create"):
                 hub.created.append(json.loads(body))
                 self._answer({"url": f"{hub.url}/datasets/somebody/codes"})
+            elif "/paths-info/" in self.path:
+                asked = [name for name in parse_qs(body.decode())["paths"] if name in hub.files]
+                self._answer([_entry(name, hub.files[name]) for name in asked])
             elif "/preupload/" in self.path:
                 files = [
                     {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
@@ -70,33 +77,40 @@ def hub_server() -> Iterator[Hub]:
 
         def do_GET(self) -> None:
             hub.asked.append(self.path)
-            name = self.path.partition(f"/resolve/{REVISION}/")[2]
+            path, _, query = unquote(self.path).partition("?")
+            folder = path.partition("/tree/")[2].partition("/")[2]
             if hub.refuses:
                 self._answer({"error": "no"}, 403)
-            elif name:
-                self._give(hub.offered[name])
-            elif f"/tree/{REVISION}" in self.path:
-                self._answer([_entry(name, hub.offered[name]) for name in hub.offered])
+            elif "/resolve/" in path:
+                self._give(hub.files[path.partition("/resolve/")[2].partition("/")[2]])
+            elif "/tree/" in path:
+                names = sorted(hub.files) if "recursive=True" in query else _below(hub, folder)
+                self._answer([_entry(each, hub.files[each]) for each in names])
             else:
-                siblings = [{"rfilename": name} for name in hub.offered]
-                self._answer({"id": "some/codec", "sha": REVISION, "siblings": siblings})
+                siblings = [{"rfilename": name} for name in hub.files]
+                self._answer({"id": "somebody/speech", "sha": REVISION, "siblings": siblings})
 
         def _give(self, content: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{_entry("", content)["oid"]}"')
-            self.send_header("X-Repo-Commit", REVISION)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
+            oid, asked = _entry("", content)["oid"], self.headers.get("Range")
+            if asked:
+                first, _, last = asked.partition("=")[2].partition("-")
+                content = content[int(first) : int(last) + 1 if last else None]
+                hub.ranges.append(len(content))
+            facts = {"ETag": f'"{oid}"', "X-Repo-Commit": REVISION}
+            self._send(content, 206 if asked else 200, "application/octet-stream", facts)
 
         def _answer(self, content: Any, status: int = 200) -> None:
-            encoded = json.dumps(content).encode()
+            self._send(json.dumps(content).encode(), status, "application/json", {})
+
+        def _send(self, content: bytes, status: int, kind: str, facts: dict[str, str]) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(encoded)))
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            for name, value in facts.items():
+                self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(encoded)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
             """Nothing: tests look at what was asked."""

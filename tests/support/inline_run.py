@@ -1,6 +1,6 @@
 """Running shards through one worker with the fake codec, and looking at what came out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,10 @@ def run_shards(
     rules: ReadRules | None = None,
     codec: Codec | None = None,
     tuning: Tuning | None = None,
+    storage: Storage | None = None,
 ) -> dict[str, Result]:
     settings = worker_settings(output, rules or ReadRules(), tuning)
+    settings = replace(settings, storage=storage or settings.storage)
     worker = ShardWorker(settings, codec or FakeCodec())
     results = {}
     for outcome in worker.run(iter(shards)):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
@@ -36,6 +37,6 @@ def shard(tmp_path: Path) -> Shard:
 def test_no_memory_for_a_second_codec_leaves_the_rate_unknown(
     shard: Shard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert measure_flip_rate(FakeCodec(), FAKE, shard, Storage()) is not None
-    assert measure_flip_rate(TooBigCodec(), FAKE, shard, Storage()) is None
+    assert measure_flip_rate(FakeCodec(), FAKE, shard, Storage(), ReadRules()) is not None
+    assert measure_flip_rate(TooBigCodec(), FAKE, shard, Storage(), ReadRules()) is None
     assert "no memory" in caplog.text

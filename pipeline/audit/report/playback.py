@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pipeline.audit.audited_run import AuditedRun
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.metrics.scores import RATE_HZ
-from pipeline.audit.sample.originals import SourceMap, read_original
+from pipeline.audit.sample.originals import OriginalReader, SourceMap
 from pipeline.audit.sample.part_file import PartFile
 from pipeline.audit.sample.sampling import sampled_clips
+from pipeline.corpus.rules import ReadRules
 from pipeline.errors import PipelineError
 from pipeline.storage.client import Storage
 from xy_codec.audio import resample
@@ -35,7 +36,9 @@ class Playback:
             table = part.columns_without_codes()
             url = self.source_map.locate(manifest.url)
             (clip,) = sampled_clips(table, part.codes_of([finding.row]), manifest, url)
-            original = read_original(clip, self.storage, RATE_HZ)
+            rules = ReadRules.of_reading(self.run.identity)
+            where = (self.storage, self.run.output, manifest, url)
+            original = OriginalReader.of_shard(*where, rules, RATE_HZ)(clip)
             (decoded,) = self.codec.decode_encoded([clip.encoded], keys=[clip.key])
         except (PipelineError, XYCodecError, ValueError):
             return None

@@ -1,4 +1,4 @@
-"""Originals of sampled clips: one range read each by offset in the tar, never a whole tar."""
+"""Originals of sampled clips, read one by one by their places, never a whole shard."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,9 +8,14 @@ import xxhash
 
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.sample.sampling import SampledClip
-from pipeline.corpus.decode import ClipBounds, ClipFault, decode_clip
+from pipeline.corpus.clip_source import ReadAudio, audio_reader
+from pipeline.corpus.decode import ClipBounds, ClipFault, load_decoder
+from pipeline.corpus.rules import DEFAULT_DECODER, ReadRules
+from pipeline.corpus.shard import is_tar, list_path, stem_of
 from pipeline.errors import PipelineError, UsageError
+from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
+from pipeline.storage.location import join
 from xy_codec.contract import Waveform
 
 
@@ -53,37 +58,54 @@ class Original:
     reason: Reason | None = None
 
 
-def read_originals(
-    clips: Iterable[SampledClip],
-    storage: Storage,
-    rate_hz: int,
-    size_bytes: int | None = None,
-    threads: int = 8,
-) -> Iterator[Original]:
-    """The originals in the order of their clips, read a few at a time."""
-    with ThreadPoolExecutor(threads, thread_name_prefix="originals") as pool:
-        yield from pool.map(lambda clip: read_original(clip, storage, rate_hz, size_bytes), clips)
+@dataclass(frozen=True, slots=True)
+class OriginalReader:
+    """Reads the originals of one shard by the rules of its run.
 
-
-def read_original(
-    clip: SampledClip, storage: Storage, rate_hz: int, size_bytes: int | None = None
-) -> Original:
-    """The original of one clip, and whether its bytes are those that were tokenized.
-
-    Args:
-        size_bytes: that of the tar as it is now; what lies behind it is not asked for.
+    Attributes:
+        read: gives the bytes of audio by place and size.
+        size_bytes: that of a tar as it is now; what lies behind it is not asked for.
     """
-    if clip.tar_offset is None:
-        return Original(clip, b"", None, None, Reason.NO_OFFSET)
-    end = clip.tar_offset + clip.tar_size
-    if size_bytes is not None and end > size_bytes:
-        return Original(clip, b"", None, None, Reason.UNREADABLE)
-    try:
-        payload = storage.read_range(clip.url, clip.tar_offset, end)
-    except PipelineError:
-        return Original(clip, b"", None, None, Reason.UNREADABLE)
-    same = xxhash.xxh64_intdigest(payload) == clip.audio_xxh64
-    decoded = decode_clip(payload, rate_hz, ClipBounds())
-    if isinstance(decoded, ClipFault):
-        return Original(clip, payload, None, same, Reason.UNDECODABLE)
-    return Original(clip, payload, decoded.waveform, same)
+
+    read: ReadAudio
+    rate_hz: int
+    size_bytes: int | None = None
+    decoder: str = DEFAULT_DECODER
+
+    @classmethod
+    def of_shard(
+        cls,
+        storage: Storage,
+        output: str,
+        manifest: Manifest,
+        url: str,
+        rules: ReadRules,
+        rate_hz: int,
+        size_bytes: int | None = None,
+    ) -> "OriginalReader":
+        """For the shard of a manifest, which is at a URL now."""
+        listed = join(output, list_path(stem_of(manifest.shard)))
+        read = audio_reader(manifest.shard, url, storage, rules, lambda: storage.read_bytes(listed))
+        size = size_bytes if is_tar(manifest.shard) else None
+        return cls(read, rate_hz, size, rules.decoding)
+
+    def all(self, clips: Iterable[SampledClip], threads: int = 8) -> Iterator[Original]:
+        """The originals in the order of their clips, read a few at a time."""
+        with ThreadPoolExecutor(threads, thread_name_prefix="originals") as pool:
+            yield from pool.map(self, clips)
+
+    def __call__(self, clip: SampledClip) -> Original:
+        """The original of one clip, and whether its bytes are those that were tokenized."""
+        if clip.tar_offset is None:
+            return Original(clip, b"", None, None, Reason.NO_OFFSET)
+        if self.size_bytes is not None and clip.tar_offset + clip.tar_size > self.size_bytes:
+            return Original(clip, b"", None, None, Reason.UNREADABLE)
+        try:
+            payload = self.read(clip.tar_offset, clip.tar_size)
+        except PipelineError:
+            return Original(clip, b"", None, None, Reason.UNREADABLE)
+        same = xxhash.xxh64_intdigest(payload) == clip.audio_xxh64
+        decoded = load_decoder(self.decoder)(payload, self.rate_hz, ClipBounds())
+        if isinstance(decoded, ClipFault):
+            return Original(clip, payload, None, same, Reason.UNDECODABLE)
+        return Original(clip, payload, decoded.waveform, same)

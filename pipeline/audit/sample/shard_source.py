@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.audit.findings import SourceReport, TokenReport
-from pipeline.audit.sample.originals import Original, SourceMap, read_originals
+from pipeline.audit.sample.originals import Original, OriginalReader, SourceMap
 from pipeline.audit.sample.part_file import DAMAGED, PartFile
 from pipeline.audit.sample.sampling import SamplePlan, choose_rows, sampled_clips
 from pipeline.audit.sample.source_checks import check_source, list_source
 from pipeline.audit.tokens.token_checks import CheckedPart, check_part
+from pipeline.corpus.rules import ReadRules
 from pipeline.errors import PipelineError
 from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
@@ -21,15 +22,16 @@ _SUSPECTS = 10
 
 @dataclass(frozen=True, slots=True)
 class ShardAuditSettings:
-    """What to look at in each shard; `max_member_bytes` as the run had it lists sources as well."""
+    """What to look at in each shard; `rules` are those of the run that read it."""
 
     output: str
     plan: SamplePlan
     shape: CodesShape
     storage: Storage
+    rules: ReadRules
     source_map: SourceMap = field(default_factory=SourceMap)
     reencode: bool = True
-    max_member_bytes: int | None = None
+    list_sources: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
     started = time.perf_counter()
     storage, shape = settings.storage, settings.shape
     url = settings.source_map.locate(manifest.url)
-    source = check_source(storage, url, manifest)
+    source = check_source(storage, settings.output, url, manifest)
     try:
         part = PartFile.read(storage, settings.output, manifest)
         checked = check_part(part, manifest, shape, source=source)
@@ -58,7 +60,9 @@ def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
     except (PipelineError, *DAMAGED) as error:
         problem = f"the part `{manifest.part.path}` cannot be read: {error}"
         return ShardSource(check_part(None, manifest, shape, [problem], source), None, (), 0.0)
-    originals = tuple(read_originals(clips, storage, shape.input_rate_hz, source.size_bytes))
+    where = (storage, settings.output, manifest, url, settings.rules)
+    reader = OriginalReader.of_shard(*where, shape.input_rate_hz, source.size_bytes)
+    originals = tuple(reader.all(clips))
     source = _listed(settings, manifest, part, url, _sampled(source, originals))
     checked = replace(checked, report=replace(checked.report, source=source))
     return ShardSource(checked, part, originals, time.perf_counter() - started)
@@ -87,11 +91,11 @@ def _sampled(source: SourceReport, originals: Sequence[Original]) -> SourceRepor
 def _listed(
     settings: ShardAuditSettings, manifest: Manifest, part: PartFile, url: str, source: SourceReport
 ) -> SourceReport:
-    """With `--list-sources`, every clip of the tar held against the part."""
-    if settings.max_member_bytes is None:
+    """With `--list-sources`, every clip of the shard held against the part."""
+    if not settings.list_sources:
         return source
     where = (settings.storage, settings.output, manifest, part, url)
     try:
-        return list_source(*where, settings.max_member_bytes, source)
+        return list_source(*where, settings.rules, source)
     except PipelineError as error:
         return replace(source, unlisted=str(error))

@@ -9,6 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -16,9 +17,12 @@ import xxhash
 
 from pipeline.audit.findings import SourceReport
 from pipeline.audit.sample.part_file import PartFile
-from pipeline.corpus.pairing import FoundClip, LateText, Pairing, PairingEvent
-from pipeline.corpus.shard import Shard, open_shard
-from pipeline.corpus.tar_reader import TarMember, TarReader
+from pipeline.corpus.audio_list import list_etag
+from pipeline.corpus.clip_source import open_clips
+from pipeline.corpus.pairing import FoundClip, LateText
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import LIST_SUFFIX, Shard, list_path, stem_of
+from pipeline.corpus.tar_reader import TarMember
 from pipeline.errors import PipelineError
 from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
@@ -49,14 +53,19 @@ class _Expected:
         return [place[0] for place in (*self.rows, *(+self.rejects))]
 
 
-def check_source(storage: Storage, url: str, manifest: Manifest) -> SourceReport:
-    """Whether the tar is still the one that was read; one out of reach is no fault of tokens."""
+def check_source(storage: Storage, output: str, url: str, manifest: Manifest) -> SourceReport:
+    """Whether the shard is still the one that was read; one out of reach is no fault of tokens."""
     try:
+        if manifest.shard.endswith(LIST_SUFFIX):
+            is_other = list_etag(_read_list(storage, output, manifest)) != manifest.source_etag
+            return SourceReport(changes=("the list has other lines than then",) * is_other)
         found = storage.file_info(url)
     except PipelineError as error:
         return SourceReport(unread=str(error))
     if found.size_bytes != manifest.source_size_bytes:
-        change = f"the tar has {found.size_bytes:,} bytes now, {manifest.source_size_bytes:,} then"
+        change = (
+            f"the shard has {found.size_bytes:,} bytes now, {manifest.source_size_bytes:,} then"
+        )
         return SourceReport(changes=(change,), size_bytes=found.size_bytes)
     # A copy elsewhere has another modification time by right, and some stores no etag at all.
     is_touched = url == manifest.url and found.etag != manifest.source_etag
@@ -69,7 +78,7 @@ def list_source(
     manifest: Manifest,
     part: PartFile,
     url: str,
-    max_member_bytes: int,
+    rules: ReadRules,
     known: SourceReport,
 ) -> SourceReport:
     """Hold every clip of a tar against rows and rejects, bytes of the audio included.
@@ -77,11 +86,15 @@ def list_source(
     Raises:
         PipelineError: the tar or the rejects cannot be read.
     """
-    info = storage.file_info(url)
-    shard = Shard(url, manifest.shard, info.size_bytes, info.etag)
+    if manifest.shard.endswith(LIST_SUFFIX):
+        listed = _read_list(storage, output, manifest)
+        shard = Shard(url, manifest.shard, -1, list_etag(listed), listed=listed)
+    else:
+        info = storage.file_info(url)
+        shard = Shard(url, manifest.shard, info.size_bytes, info.etag)
     expected = _expected(storage, output, manifest, part)
     found: dict[str, list[str]] = {"ok": [], "changed": [], "missing": []}
-    for place, audio in _places(shard, storage, manifest, max_member_bytes):
+    for place, audio in _places(shard, storage, manifest, rules):
         found[expected.take(place, audio)].append(place[0])
     missing = found["missing"]
     changes = [
@@ -115,17 +128,16 @@ def _places_in(table: Any) -> list[Place]:
     return list(zip(*columns, strict=True))
 
 
+def _read_list(storage: Storage, output: str, manifest: Manifest) -> bytes:
+    return storage.read_bytes(join(output, list_path(stem_of(manifest.shard))))
+
+
 def _places(
-    shard: Shard, storage: Storage, manifest: Manifest, max_member_bytes: int
+    shard: Shard, storage: Storage, manifest: Manifest, rules: ReadRules
 ) -> Iterator[tuple[Place, TarMember | None]]:
-    """Every clip of a tar by the rules that it was tokenized by, and its audio member."""
-    reader = TarReader(
-        open_shard(shard, storage),
-        size_bytes=shard.end_bytes,
-        max_member_bytes=max_member_bytes,
-    )
+    """Every clip of a shard by the rules that it was tokenized by, and its audio."""
     seen = 0
-    for event in _events(reader):
+    for event in chain.from_iterable(open_clips(shard, storage, rules)):
         if isinstance(event, LateText):
             continue
         if manifest.limited and seen >= manifest.clips_seen:
@@ -135,10 +147,3 @@ def _places(
         key = event.files.key if isinstance(event, FoundClip) else event.key
         offset = None if shard.is_compressed or audio is None else audio.offset
         yield (key, offset, audio.size if audio else None), audio
-
-
-def _events(reader: TarReader) -> Iterator[PairingEvent]:
-    pairing = Pairing()
-    for member in reader:
-        yield from pairing.feed(member)
-    yield from pairing.finish()

@@ -10,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import NodeError, PipelineError, UsageError, WorkerError
 from pipeline.fleet.pool import WorkerStart
@@ -75,11 +76,11 @@ class RayWorker(WorkerHost):
         )
 
     def flip_rate(
-        self, request: CodecRequest, shard: Shard, storage: Storage
+        self, request: CodecRequest, shard: Shard, storage: Storage, rules: ReadRules
     ) -> tuple[float, ...] | None:
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         assert self._codec is not None, "load() comes before flip_rate()"
-        return measure_flip_rate(self._codec, request, shard, storage)
+        return measure_flip_rate(self._codec, request, shard, storage, rules)
 
     def outcome(self, shard: Shard) -> ShardOutcome | None:
         """Wait for the outcome of a shard; None when it was not begun."""

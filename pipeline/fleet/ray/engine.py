@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.drain import Drain
 from pipeline.fleet.driver import Driver
@@ -53,10 +54,12 @@ class RayEngine:
             logger.info("Waiting for a first worker to start and to load the codec")
         return self._driver.identity(recorded)
 
-    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+    def flip_rate(
+        self, shard: Shard, storage: Storage, rules: ReadRules
+    ) -> tuple[float, ...] | None:
         """The share of codes per codebook that differ from those of `exact`, on this shard."""
         self.identity()
-        return self._pool.flip_rate(shard, storage)
+        return self._pool.flip_rate(shard, storage, rules)
 
     def run(
         self,

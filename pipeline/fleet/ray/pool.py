@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.pool import Accepted, Gone, Loaded, Progress, Report, Returned, WorkerStart
 from pipeline.fleet.quarantine import Loss
@@ -87,12 +88,14 @@ class RayPool:
             reference = actor.load.remote(self._request, self._load_seconds)
             self._watch(reference, partial(self._loaded, worker))
 
-    def flip_rate(self, shard: Shard, storage: Storage) -> tuple[float, ...] | None:
+    def flip_rate(
+        self, shard: Shard, storage: Storage, rules: ReadRules
+    ) -> tuple[float, ...] | None:
         """The flip rate as the first ready worker measures it; waits for the result."""
         import ray
 
         actor = self._actors[next(iter(self.starts))]
-        reference = actor.flip_rate.remote(self._request, shard, storage)
+        reference = actor.flip_rate.remote(self._request, shard, storage, rules)
         try:
             rates: tuple[float, ...] | None = ray.get(reference, timeout=_FLIP_RATE_SECONDS)
         except ray.exceptions.RayError as error:

@@ -1,0 +1,310 @@
+"""Makes lists of audio files, the shards of corpora that come as neither tars nor Parquet.
+
+`listing.py` calls it with folders and single files of audio, and with manifests: JSON lines (NeMo's
+and lhotse's cuts among them), CSV and TSV, and Kaldi's folders. It reads manifests and asks for the
+sizes of files; it opens no audio.
+"""
+
+import csv
+import gzip
+import io
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.corpus.audio_list import (
+    ListedClip,
+    ListedFile,
+    Span,
+    files_of,
+    locate,
+    relative,
+    to_shard,
+)
+from pipeline.corpus.pairing import AUDIO_EXTENSIONS
+from pipeline.corpus.reject_reasons import Reason
+from pipeline.corpus.shard import LIST_SUFFIX, Shard
+from pipeline.errors import InputError, UsageError
+from pipeline.storage.client import Storage, StoredFile
+from pipeline.storage.location import join, redact
+
+logger = logging.getLogger(__name__)
+MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv")
+KALDI_LIST = "wav.scp"
+LookUp = Callable[[Sequence[str]], Mapping[str, StoredFile | None]]
+Mirror = Callable[[str], str]
+# The fields in which manifests name the audio and its key, the first that a line has.
+_PATHS = ("audio_filepath", "audio_path", "audio", "path", "file_name", "file", "wav", "filename")
+_KEYS = ("id", "key", "utt_id", "utterance_id", "segment_id")
+_STARTS = ("offset", "start", "start_time")
+_ENDS = ("end", "end_time")
+# Columns of CSV that stay text where they look like numbers.
+_TEXTS = (*_PATHS, *_KEYS, "text", "speaker", "language")
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A clip of a manifest before its file is looked up."""
+
+    path: str
+    key: str
+    span: Span | None
+    fields: Mapping[str, Any]
+    fault: str = ""
+
+
+def is_audio(url: str) -> bool:
+    """Whether the name of a file is one of audio."""
+    return PurePosixPath(url).suffix[1:].lower() in AUDIO_EXTENSIONS
+
+
+def lists_of_files(
+    files: Sequence[StoredFile], folder: str, mirror: Mirror, clips_per_list: int
+) -> list[Shard]:
+    """The lists of the audio below a folder, with JSON and text of the same name beside it.
+
+    Args:
+        files: everything to look at; what is neither audio nor text is counted in the log.
+        folder: the URL above all of them.
+        mirror: gives the path below the output of what would be at a URL.
+    """
+    kinds: dict[str, dict[str, list[ListedFile]]] = {}
+    others = 0
+    for file in sorted(files, key=lambda each: each.url):
+        name = relative(file.url, folder)
+        stem, _, extension = name.rpartition(".")
+        kind = "audio" if is_audio(name) else extension.lower()
+        if kind not in ("audio", "json", "txt") or not stem or stem.endswith("/"):
+            others += 1
+            continue
+        listed = ListedFile(name, file.size_bytes, file.etag)
+        kinds.setdefault(stem, {}).setdefault(kind, []).append(listed)
+    if others:
+        logger.info("%d files below `%s` are neither audio, JSON nor text", others, redact(folder))
+    clips = [clip for stem in sorted(kinds) for clip in _clips_of(stem, kinds[stem])]
+    return _cut(clips, join(folder, ""), mirror, clips_per_list)
+
+
+def changed_files(clips: Sequence[ListedClip], url: str, look_up: LookUp) -> list[str]:
+    """The URLs of files of a list that are not what they were; `url` is that of the list."""
+    files = files_of(clips)
+    found = look_up([locate(file.path, url) for file in files])
+    return [
+        now
+        for file in files
+        for now in (locate(file.path, url),)
+        if (there := found[now]) is None
+        or (there.size_bytes, there.etag) != (file.size_bytes, file.etag)
+    ]
+
+
+def _clips_of(stem: str, kinds: Mapping[str, Sequence[ListedFile]]) -> Iterator[ListedClip]:
+    json_file, text = (next(iter(kinds.get(kind, ())), None) for kind in ("json", "txt"))
+    if "audio" not in kinds:
+        names = " and ".join(kinds)
+        yield ListedClip(stem, reason=Reason.MISSING_AUDIO, detail=f"only {names}, no audio file")
+        return
+    first, *more = kinds["audio"]
+    yield ListedClip(stem, first, json_file, text)
+    for other in more:
+        detail = f"`{other.path}` is a second audio file of this name; the first is used"
+        yield ListedClip(stem, reason=Reason.DUPLICATE_KEY, detail=detail)
+
+
+def lists_of_manifest(
+    url: str, storage: Storage, look_up: LookUp, mirror: Mirror, clips_per_list: int
+) -> list[Shard]:
+    """The lists of a manifest; paths in it are relative to its folder."""
+    content = storage.read_bytes(url)
+    try:
+        wishes = list(_wishes(_rows(url, content)))
+    except (ValueError, KeyError, TypeError, csv.Error, OSError) as error:
+        raise InputError(
+            f"Manifest `{redact(url)}` cannot be read ({error}); expected lines of JSON, CSV or "
+            "TSV with the path of an audio file in each; correct it"
+        ) from error
+    suffix = next(each for each in MANIFEST_SUFFIXES if url.endswith(each))
+    clips = _listed(wishes, url, look_up)
+    return _cut(clips, f"{url.removesuffix(suffix)}-", mirror, clips_per_list)
+
+
+def lists_of_kaldi(
+    folder: str, storage: Storage, look_up: LookUp, mirror: Mirror, clips_per_list: int
+) -> list[Shard]:
+    """The lists of a Kaldi folder: `wav.scp`, and `segments`, `text`, `utt2spk` where they are."""
+    there = {each.url.rpartition("/")[2] for each in storage.glob_files(join(folder, "*"))}
+
+    def table(name: str) -> dict[str, str]:
+        if name not in there:
+            return {}
+        lines = storage.read_bytes(join(folder, name)).decode("utf-8").splitlines()
+        pairs = (line.strip().partition(" ") for line in lines if line.strip())
+        return {key: value.strip() for key, _, value in pairs}
+
+    try:
+        recordings = table(KALDI_LIST)
+        segments = table("segments") or {key: key for key in recordings}
+        columns = {"text": "text", "speaker": "utt2spk", "language": "utt2lang"}
+        known = {name: table(file) for name, file in columns.items()}
+        wishes = [
+            _kaldi_wish(key, value, recordings, {n: t[key] for n, t in known.items() if key in t})
+            for key, value in segments.items()
+        ]
+    except ValueError as error:
+        raise InputError(
+            f"Kaldi folder `{redact(folder)}` cannot be read ({error}); expected tables of UTF-8 "
+            "text, and recording, start and end in each line of `segments`; correct it"
+        ) from error
+    clips = _listed(wishes, join(folder, KALDI_LIST), look_up)
+    return _cut(clips, join(folder, ""), mirror, clips_per_list)
+
+
+def _kaldi_wish(
+    key: str, segment: str, recordings: Mapping[str, str], fields: Mapping[str, Any]
+) -> _Wish:
+    recording, *times = segment.split() if " " in segment else [segment]
+    path = recordings.get(recording, "")
+    # The end -1 stands for the end of the recording.
+    end = float(times[1]) if times and float(times[1]) >= 0 else None
+    span = Span(float(times[0]), end) if times else None
+    fault = "" if path else f"`{KALDI_LIST}` has no recording `{recording}`"
+    if path.endswith("|"):
+        fault = f"`{KALDI_LIST}` has a command in place of a path, and no command is run"
+    return _Wish(path, key, span, fields, fault)
+
+
+def _listed(wishes: Sequence[_Wish], url: str, look_up: LookUp) -> list[ListedClip]:
+    """The clips of a manifest with their files as they are now."""
+    folder = url.rpartition("/")[0]
+    found = look_up([locate(wish.path, url) for wish in wishes if not wish.fault])
+    keys: set[str] = set()
+    clips: list[ListedClip] = []
+    for number, wish in enumerate(wishes):
+        file = None if wish.fault else found[locate(wish.path, url)]
+        audio = None
+        if file is not None:
+            path = relative(locate(wish.path, url), folder)
+            audio = ListedFile(path, file.size_bytes, file.etag)
+        key = wish.key or _key_of(wish.path, wish.span) or f"{number:09}"
+        if key in keys:
+            key = f"{key}-{number:09}"
+        keys.add(key)
+        clip = ListedClip(key, audio, span=wish.span, fields=wish.fields)
+        if audio is None:
+            detail = wish.fault or f"there is no file `{wish.path}`"
+            clip = ListedClip(key, reason=Reason.MISSING_AUDIO, detail=detail)
+        clips.append(clip)
+    if not any(clip.audio for clip in clips):
+        first = clips[0].detail if clips else "it has no lines"
+        raise UsageError(
+            f"`{redact(url)}` names no audio that is there: {first}; expected paths relative to "
+            "its folder, absolute ones or URLs; correct them"
+        )
+    return clips
+
+
+def _key_of(path: str, span: Span | None) -> str:
+    name = path.split("://", 1)[-1].lstrip("/")
+    stem = name.removesuffix(PurePosixPath(name).suffix) if is_audio(name) else name
+    if span is None:
+        return stem
+    end = "" if span.end is None else f"-{round(span.end * 1000):08}"
+    return f"{stem}-{round(span.start * 1000):08}{end}"
+
+
+def _cut(
+    clips: Sequence[ListedClip], prefix: str, mirror: Mirror, clips_per_list: int
+) -> list[Shard]:
+    shards = []
+    for number, start in enumerate(range(0, len(clips), clips_per_list)):
+        url = f"{prefix}{number:05}{LIST_SUFFIX}"
+        shards.append(to_shard(url, mirror(url), clips[start : start + clips_per_list]))
+    return shards
+
+
+def _rows(url: str, content: bytes) -> Iterator[Mapping[str, Any]]:
+    content = gzip.decompress(content) if url.endswith(".gz") else content
+    text = content.decode("utf-8-sig")
+    if url.endswith((".jsonl", ".jsonl.gz")):
+        for number, line in enumerate(text.split("\n"), 1):
+            row = json.loads(line) if line.strip() else None
+            if row is not None and not isinstance(row, dict):
+                raise ValueError(f"line {number} is a JSON {type(row).__name__}, not an object")
+            if row is not None:
+                yield row
+        return
+    reader = csv.DictReader(
+        io.StringIO(text),
+        delimiter="\t" if url.endswith(".tsv") else ",",
+        quoting=csv.QUOTE_NONE if url.endswith(".tsv") else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
+    for row in reader:
+        if None in row or None in row.values():
+            raise ValueError(f"line {reader.line_num} has another number of columns than the first")
+        yield {name: _typed(name, value) for name, value in row.items() if value != ""}
+
+
+def _typed(name: str, value: str) -> Any:
+    return json.loads(value) if name not in _TEXTS and _NUMBER.fullmatch(value) else value
+
+
+def _wishes(rows: Iterator[Mapping[str, Any]]) -> Iterator[_Wish]:
+    for row in rows:
+        yield _cut_wish(row) if "type" in row and "id" in row else _plain_wish(row)
+
+
+def _plain_wish(row: Mapping[str, Any]) -> _Wish:
+    """A line with a path, as NeMo's manifests have it."""
+    path_field = next((name for name in _PATHS if isinstance(row.get(name), str)), None)
+    if path_field is None:
+        raise ValueError(f"a line has none of the fields {', '.join(_PATHS)}")
+    key_field = next((name for name in _KEYS if isinstance(row.get(name), str | int)), None)
+    start, end = _number(row, _STARTS), _number(row, _ENDS)
+    duration = _number(row, ("duration",))
+    if end is None and start is not None and duration is not None:
+        end = start + duration
+    span = None if start is None and end is None else Span(start or 0.0, end)
+    used = (path_field, key_field, *_STARTS, *_ENDS)
+    fields = {name: value for name, value in row.items() if name not in used}
+    return _Wish(row[path_field], str(row[key_field]) if key_field else "", span, fields)
+
+
+def _cut_wish(row: Mapping[str, Any]) -> _Wish:
+    """A cut of lhotse, with the fields of its supervisions."""
+    recording = row.get("recording") or {}
+    sources = recording.get("sources") or []
+    fields: dict[str, Any] = dict(row.get("custom") or {})
+    supervisions = row.get("supervisions") or []
+    for name in ("text", "speaker", "language"):
+        values = [each[name] for each in supervisions if each.get(name)]
+        if values and (name == "text" or len(set(values)) == 1):
+            fields[name] = " ".join(values) if name == "text" else values[0]
+    fields["duration"] = row.get("duration")
+    if row["type"] != "MonoCut" or len(sources) != 1 or sources[0].get("type") not in _READABLE:
+        kinds = ", ".join(sorted({str(each.get("type")) for each in sources})) or "no recording"
+        fault = f"a {row['type']} of {kinds}; expected a MonoCut of one file"
+        return _Wish("", str(row["id"]), None, fields, fault)
+    start, duration = float(row["start"]), float(row["duration"])
+    channels = sources[0].get("channels") or [0]
+    channel = channels.index(row["channel"]) if len(channels) > 1 else None
+    is_whole = start == 0 and abs(duration - float(recording["duration"])) < _ALIKE_SECONDS
+    span = None if is_whole and channel is None else Span(start, start + duration, channel)
+    if is_whole and span is not None:
+        span = replace(span, start=0.0, end=None)
+    return _Wish(sources[0]["source"], str(row["id"]), span, fields)
+
+
+_READABLE = ("file", "url")
+_ALIKE_SECONDS = 1e-3
+
+
+def _number(row: Mapping[str, Any], names: Sequence[str]) -> float | None:
+    values = (row.get(name) for name in names)
+    found = next((v for v in values if isinstance(v, int | float) and v is not None), None)
+    return None if found is None else float(found)

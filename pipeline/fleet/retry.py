@@ -1,0 +1,164 @@
+"""Reads the rejects of an output again, after a repair or with another decoder.
+
+`xytok retry` calls it. The codes go to an output of their own inside the first one
+(`output/retries.py`), which an ordinary run makes: only clips that were rejects count there, and
+all others are filtered.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from pipeline.corpus.listing import look_up
+from pipeline.corpus.reject_reasons import Reason
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import LIST_SUFFIX, Shard, list_path
+from pipeline.errors import InputError, UsageError, list_lines
+from pipeline.fleet.run import RunRequest
+from pipeline.output.index import read_shards
+from pipeline.output.manifest import list_manifests
+from pipeline.output.rejects import rejects_left
+from pipeline.output.retries import retry_numbers, retry_url
+from pipeline.output.run_record import RunRecord, read_run_record
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, normalise, redact
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
+from xy_codec.nearest_name import nearest
+
+_READERS = 16
+_COLUMNS = ("shard", "url", "source_size_bytes", "source_etag", "rejects_by_reason")
+# Such a reject is not the clip of its key, or would have another key.
+_NEVER = (Reason.DUPLICATE_KEY, Reason.KEY_DOTS)
+
+
+def retry_request(
+    output: str,
+    reasons: Sequence[str],
+    codec: CodecRequest,
+    changes: Mapping[str, Any],
+    storage: Storage,
+    tuning: Tuning,
+    *,
+    quiet: bool = False,
+) -> RunRequest | None:
+    """The run that reads rejects again; None when none with these reasons is left.
+
+    A retry that was interrupted is gone on with.
+
+    Args:
+        codec: where the codec of the output is now.
+        changes: rules that differ from those of the output.
+    """
+    output = normalise(output)
+    record = read_run_record(storage, output)
+    check_reasons(reasons)
+    shards = _shards_with(storage, output, record, reasons)
+    numbers = retry_numbers(storage, output)
+    last = numbers[-1] if numbers else 0
+    number = last if last and _is_unfinished(storage, output, last, shards, reasons) else last + 1
+    left = _with_rejects(storage, output, shards, reasons, range(1, number))
+    if not left:
+        return None
+    _check_same(left, storage)
+    return RunRequest(
+        inputs=(),
+        output=retry_url(output, number),
+        rules=rules_of(record, reasons, changes),
+        storage=storage,
+        tuning=tuning,
+        quiet=quiet,
+        codec=codec,
+        shards=tuple(left),
+    )
+
+
+def check_reasons(reasons: Sequence[str]) -> None:
+    """Refuse words that are no reasons, and reasons that reading again cannot mend."""
+    known = [str(reason) for reason in Reason if reason not in _NEVER]
+    for reason in reasons:
+        if reason not in known:
+            raise UsageError(
+                f"`--reason {reason}` cannot be retried; expected {nearest(reason, known)}; "
+                "`xytok status` counts the rejects of an output by reason"
+            )
+    if not reasons:
+        raise UsageError(
+            f"No reason is given; expected some of {', '.join(known)}; write for example "
+            "`--reason undecodable`"
+        )
+
+
+def rules_of(record: RunRecord, reasons: Sequence[str], changes: Mapping[str, Any]) -> ReadRules:
+    """The rules of an output for a retry, with some changed."""
+    identity = record.identity
+    same = ("where", "limit", "require_json", "max_clip_seconds", "root")
+    rules = ReadRules.of_reading(identity)
+    kept = {name: identity[name] for name in same} | {"retry": tuple(sorted(set(reasons)))}
+    return replace(rules, **kept | dict(changes))
+
+
+def _shards_with(
+    storage: Storage, output: str, record: RunRecord, reasons: Sequence[str]
+) -> list[Shard]:
+    """The shards that have rejects with these reasons, as they were when they were read."""
+    names = list_manifests(storage, output, record.identity8)
+    found: list[Shard] = []
+    for table in read_shards(storage, output, names, _COLUMNS):
+        for row in table.to_pylist():
+            if not {each["reason"] for each in row["rejects_by_reason"]}.isdisjoint(reasons):
+                shard = Shard(
+                    row["url"], row["shard"], row["source_size_bytes"], row["source_etag"]
+                )
+                found.append(shard)
+    return sorted(found, key=lambda shard: shard.path)
+
+
+def _is_unfinished(
+    storage: Storage, output: str, number: int, shards: Sequence[Shard], reasons: Sequence[str]
+) -> bool:
+    place = retry_url(output, number)
+    record = read_run_record(storage, place)
+    if sorted(record.identity.get("retry", ())) != sorted(set(reasons)):
+        return False
+    done = {name.stem for name in list_manifests(storage, place, record.identity8)}
+    left = _with_rejects(storage, output, shards, reasons, range(1, number))
+    return any(shard.stem not in done for shard in left)
+
+
+def _with_rejects(
+    storage: Storage,
+    output: str,
+    shards: Sequence[Shard],
+    reasons: Sequence[str],
+    earlier: Sequence[int],
+) -> list[Shard]:
+    """The shards of which earlier retries left some rejects, lists with what they list."""
+
+    def look(shard: Shard) -> Shard | None:
+        if not rejects_left(storage, output, shard.stem, reasons, earlier):
+            return None
+        if not shard.path.endswith(LIST_SUFFIX):
+            return shard
+        return replace(shard, listed=storage.read_bytes(join(output, list_path(shard.stem))))
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return [shard for shard in pool.map(look, shards) if shard is not None]
+
+
+def _check_same(shards: Sequence[Shard], storage: Storage) -> None:
+    """Refuse shards that are gone or were replaced: their keys may mean other clips now."""
+    files = [shard for shard in shards if not shard.listed]
+    found = look_up([shard.url for shard in files], storage)
+    changed = []
+    for shard in files:
+        now = found[shard.url]
+        if now is None or (now.size_bytes, now.etag) != (shard.size_bytes, shard.etag):
+            changed.append(f"`{redact(shard.url)}` {'is gone' if now is None else 'was replaced'}")
+    if changed:
+        raise InputError(
+            f"{len(changed)} shards with rejects are not as they were read:\n"
+            f"{list_lines(changed)}\nexpected the same files; put them back, or run the command of "
+            "the output again with `--redo-changed`"
+        )

@@ -1,0 +1,238 @@
+"""Folders of audio and manifests: every file and line is a clip or a reject, and leads back."""
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from pipeline.corpus.audio_list import Span, read_list
+from pipeline.corpus.audio_span import SpanFault, cut_span
+from pipeline.corpus.clip_source import audio_reader, open_clips
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import Shard
+from pipeline.errors import InputError, UsageError
+from pipeline.storage.client import Storage
+from tests.support.inline_run import Result, run_shards
+from tests.support.shard_maker import audio, emilia_json, pairs, speech, write_shard
+
+
+def listed(*inputs: object, clips: int = 1000) -> list[Shard]:
+    return list_shards([str(each) for each in inputs], Storage(), clips_per_list=clips)
+
+
+def rows_of(results: dict[str, Result]) -> list[dict[str, Any]]:
+    return [row for result in results.values() for row in result.rows]
+
+
+def run(shards: list[Shard], output: Path, **rules: Any) -> Result:
+    (result,) = run_shards(shards, output, ReadRules(**rules)).values()
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(5):
+        place = tmp_path / "in" / f"s{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        kind = ("wav", "mp3", "flac")[number % 3]
+        (place / f"take.{number}.{kind}").write_bytes(audio(0.5, kind=kind, seed=number))
+        if number % 2:
+            (place / f"take.{number}.txt").write_text(f"text {number}")
+        else:
+            (place / f"take.{number}.json").write_bytes(emilia_json("x", dnsmos=number))
+    return tmp_path / "in"
+
+
+def test_a_folder_becomes_lists_of_files_with_their_texts(folder: Path, tmp_path: Path) -> None:
+    (folder / "lonely.json").write_text("{}")
+    (folder / "s0/take.0.ogg").write_bytes(audio(kind="ogg"))
+    (folder / "cover.png").write_bytes(b"png")
+    shards = listed(folder, clips=4)
+    assert [shard.path.rpartition("/")[2] for shard in shards] == ["00000.list", "00001.list"]
+    results = run_shards(shards, tmp_path / "out", ReadRules(clips_per_list=4))
+    rows = {row["key"]: row for row in rows_of(results)}
+    assert list(rows) == [f"s{n % 2}/take.{n}" for n in (0, 2, 4, 1, 3)]
+    assert (rows["s1/take.3"]["text"], rows["s0/take.4"]["dnsmos"]) == ("text 3", 4.0)
+    rejects = [row for result in results.values() for row in result.rejects]
+    assert [(row["key"], row["reason"]) for row in rejects] == [
+        ("lonely", "missing_audio"),
+        ("s0/take.0", "duplicate_key"),
+    ]
+
+
+def test_the_number_of_a_line_leads_back_to_its_file(folder: Path, tmp_path: Path) -> None:
+    (shard,) = listed(folder)
+    for row in run([shard], tmp_path / "out").rows:
+        read = audio_reader(shard.path, shard.url, Storage(), ReadRules(), lambda: shard.listed)
+        (original,) = folder.glob(f"{row['key']}.[mwf]*")
+        assert read(row["tar_offset"], row["tar_size"]) == original.read_bytes()
+
+
+def test_a_glob_and_a_list_of_names_take_the_texts_beside_them(folder: Path) -> None:
+    names = sorted(folder.glob("s1/*.[mwf]*"))
+    (folder / "names.lst").write_text("\n".join(map(str, names)))
+    for inputs in ([f"{folder}/s1/*.[mwf]*"], [f"@{folder}/names.lst"]):
+        (shard,) = listed(*inputs)
+        clips = read_list(shard.listed)
+        assert [(clip.key, clip.text is not None) for clip in clips] == [
+            ("take.1", True),
+            ("take.3", True),
+        ]
+
+
+def test_equal_folders_give_equal_lists_and_a_changed_file_another(folder: Path) -> None:
+    before = listed(folder)
+    assert listed(folder) == before
+    (folder / "s1/take.1.txt").write_text("another text")
+    assert [shard.etag for shard in listed(folder)] != [shard.etag for shard in before]
+
+
+def test_tars_come_before_files_and_outputs_are_no_inputs(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("tokens/a.parquet", "lease/1.json", "run.json"):
+        (folder / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "out" / name).write_text("{}")
+    (shard,) = listed(folder)
+    assert {clip.audio is None for clip in read_list(shard.listed)} == {False}
+    write_shard(folder / "a.tar", pairs(1))
+    assert [each.path.rpartition("/")[2] for each in listed(folder)] == ["a.tar"]
+    assert "4 more files" in caplog.text
+
+
+def test_a_file_that_was_replaced_after_listing_ends_its_shard(folder: Path) -> None:
+    shards = listed(folder)
+    (folder / "s0/take.0.wav").write_bytes(audio(0.6, kind="wav"))
+    with pytest.raises(InputError, match="was replaced since it was listed"):
+        list(open_clips(shards[0], Storage(), ReadRules()))
+
+
+def test_lines_of_json_as_nemo_writes_them(folder: Path, tmp_path: Path) -> None:
+    path = "s0/take.0.wav"
+    lines: list[dict[str, Any]] = [
+        {"audio_filepath": path, "duration": 0.5, "text": "whole", "lang": "en"},
+        {"audio_filepath": path, "offset": 0.0, "duration": 0.2, "text": "first"},
+        {"audio_filepath": path, "offset": 0.2, "duration": 0.3, "text": "rest"},
+        {"audio_filepath": str(folder / "s1/take.1.mp3"), "duration": 0.5, "text": "absolute"},
+        {"audio_filepath": "gone.wav", "duration": 0.5, "text": "gone"},
+        {"audio_filepath": path, "offset": 0.3, "duration": 9.0, "text": "beyond"},
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shards = listed(folder / "train.jsonl")
+    assert shards[0].path.endswith("/in/train-00000.list")
+    result = run(shards, tmp_path / "out")
+    assert [(row["text"], row["duration"]) for row in result.rows] == [
+        ("whole", 0.5),
+        ("first", 0.2),
+        ("rest", 0.3),
+        ("absolute", 0.5),
+    ]
+    assert result.rows[1]["key"] == "s0/take.0-00000000-00000200"
+    assert json.loads(result.rows[0]["extra"]) == {"lang": "en"}
+    assert result.reasons == {"gone": "missing_audio", "s0/take.0-00000300-00009300": "cut_off"}
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [("csv", ","), ("tsv", "\t")])
+def test_tables_are_typed_by_their_values(
+    folder: Path, tmp_path: Path, suffix: str, delimiter: str
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(["id", "path", "start", "end", "text", "speaker", "dnsmos", "snr"])
+    writer.writerow(["u1", "s0/take.0.wav", "0.1", "0.3", "007", "12", "3.5", "20"])
+    writer.writerow(["u2", "s1/take.1.mp3", "", "", "said", "", "2", ""])
+    (folder / f"t.{suffix}").write_text(text.getvalue())
+    shards = listed(folder / f"t.{suffix}")
+    result = run(shards, tmp_path / "out", where="dnsmos >= 3 and snr == 20")
+    assert (result.keys, result.manifest.filtered) == (["u1"], 1)
+    (row,) = result.rows
+    assert (row["text"], row["speaker"], row["dnsmos"], row["duration"]) == ("007", "12", 3.5, 0.2)
+
+
+def test_kaldi_folders_need_no_conversion(folder: Path, tmp_path: Path) -> None:
+    tables = {
+        "wav.scp": "r1 s0/take.0.wav\nr2 sox a.wav -t wav - |\nr3 s1/take.1.mp3\n",
+        "segments": "r1-a r1 0.0 0.2\nr1-b r1 0.2 -1\nr2-a r2 0 1\nr4-a r4 0 1\n",
+        "text": "r1-a first words\nr1-b the rest\n",
+        "utt2spk": "r1-a s1\nr1-b s1\n",
+    }
+    for name, content in tables.items():
+        (folder / name).write_text(content)
+    result = run(listed(folder), tmp_path / "out")
+    assert [(row["key"], row["text"], row["speaker"], row["duration"]) for row in result.rows] == [
+        ("r1-a", "first words", "s1", 0.2),
+        ("r1-b", "the rest", "s1", 0.3),
+    ]
+    details = {row["key"]: row["detail"] for row in result.rejects}
+    assert "no command is run" in details["r2-a"]
+    assert "no recording `r4`" in details["r4-a"]
+
+
+def test_cuts_of_lhotse_keep_their_spans_channels_and_supervisions(
+    folder: Path, tmp_path: Path
+) -> None:
+    from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+
+    both = np.concatenate([speech(0.5, seed=1), 0.5 * speech(0.5, seed=2)], axis=1)
+    soundfile.write(folder / "two.wav", both, 24000)
+    recording = Recording.from_file(folder / "two.wav", recording_id="r")
+    said = SupervisionSegment("s", "r", 0.0, 0.2, channel=1, text="hello", speaker="A")
+    cuts = [
+        MonoCut("c1", 0.1, 0.2, 1, supervisions=[said], recording=recording, custom={"snr": 9}),
+        MonoCut("c2", 0.0, 0.5, 0, recording=recording),
+    ]
+    CutSet.from_cuts(cuts).to_file(folder / "cuts.jsonl.gz")
+    shards = listed(folder / "cuts.jsonl.gz")
+    result = run(shards, tmp_path / "out")
+    first, second = result.rows
+    assert (first["key"], first["text"], first["speaker"]) == ("c1", "hello", "A")
+    assert (first["duration"], json.loads(first["extra"]), second["duration"]) == (
+        0.2,
+        {"snr": 9},
+        0.5,
+    )
+    read = audio_reader(
+        shards[0].path, shards[0].url, Storage(), ReadRules(), lambda: shards[0].listed
+    )
+    for cut, row in zip(cuts, result.rows, strict=True):
+        heard, rate = soundfile.read(io.BytesIO(read(row["tar_offset"], row["tar_size"])))
+        assert rate == 24000
+        np.testing.assert_array_equal(heard.astype(np.float32), cut.load_audio()[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", b"{", "cannot be read"),
+        ("a.jsonl", b"[1]\n", "line 1 is a JSON list"),
+        ("a.jsonl", b'{"text": "x"}\n', "none of the fields audio_filepath"),
+        ("a.csv", b"path,text\na.wav\n", "another number of columns"),
+        ("a.csv", b"path,text\ngone.wav,x\n", "names no audio that is there"),
+        ("a.jsonl.gz", gzip.compress(b""), "it has no lines"),
+    ],
+)
+def test_manifests_that_cannot_be_meant_are_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises((InputError, UsageError), match=message):
+        listed(tmp_path / name)
+
+
+def test_equal_spans_give_equal_bytes_and_a_limit_holds() -> None:
+    payload = audio(2.0, kind="flac", channels=2)
+    cut = cut_span(payload, Span(0.5, 1.5), 1 << 20)
+    assert cut == cut_span(payload, Span(0.5, 1.5), 1 << 20)
+    assert isinstance(cut, bytes)
+    whole, _ = soundfile.read(io.BytesIO(payload), dtype="float32")
+    part, _ = soundfile.read(io.BytesIO(cut), dtype="float32")
+    np.testing.assert_array_equal(part, whole[12000:36000])
+    assert isinstance(cut_span(payload, Span(0.5, 1.5), 1000), SpanFault)
+    assert isinstance(cut_span(b"no audio", Span(0.5, 1.5), 1000), SpanFault)

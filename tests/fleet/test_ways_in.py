@@ -1,0 +1,179 @@
+"""Every way in keeps the promises of tars: equal bytes, resuming, changed sources, audits."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from jobs import cli
+from pipeline.audit.judge.verdict import judge
+from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.corpus.listing import list_shards
+from pipeline.corpus.rules import ReadRules
+from pipeline.output.manifest import list_manifests, read_named_manifests
+from pipeline.storage.client import Storage
+from tests.support.audio_parquet import row, write_parquet
+from tests.support.audit_run import audit_run
+from tests.support.hub_server import hub_server
+from tests.support.inline_run import run_shards
+from tests.support.s3_server import S3Server
+from tests.support.shard_maker import audio
+
+CLIPS = 9
+DIFFER = {"events", "lease", "index"}
+
+
+def tokenize(*words: object) -> int:
+    line = ["tokenize", *map(str, words), "--codec", "fake", "--engine", "inline", "--quiet"]
+    return cli.run([*line, "--decode-threads", "1"])
+
+
+def tree(output: Path) -> dict[str, bytes]:
+    files = (path.relative_to(output) for path in output.rglob("*") if path.is_file())
+    ours = (path for path in files if path.name != "run.json" and not DIFFER & set(path.parts))
+    return {str(path): (output / path).read_bytes() for path in ours}
+
+
+def make_parquet(folder: Path, seed: int = 0) -> str:
+    for number in range(3):
+        rows = [row(3 * number + n + seed) for n in range(3)]
+        write_parquet(folder / f"train-{number}.parquet", rows, group_rows=2)
+    return str(folder)
+
+
+def make_folder(folder: Path, seed: int = 0) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(CLIPS):
+        (folder / f"c.{number}.wav").write_bytes(audio(0.5, kind="wav", seed=number + seed))
+        (folder / f"c.{number}.txt").write_text(f"text {number}")
+    return str(folder)
+
+
+def make_segments(folder: Path, seed: int = 0) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "long.flac").write_bytes(audio(6.0, kind="flac", seed=seed))
+    lines = [
+        {"audio_filepath": "long.flac", "offset": n / 2, "duration": 0.5, "text": f"text {n}"}
+        for n in range(CLIPS)
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(folder / "train.jsonl")
+
+
+MAKERS = {"parquet": make_parquet, "folder": make_folder, "segments": make_segments}
+Corpus = tuple[Path, list[object], Callable[[int], str]]
+
+
+@pytest.fixture(params=list(MAKERS))
+def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Corpus:
+    """A finished run, its command, and what makes its source again with other sound."""
+
+    def make(seed: int) -> str:
+        return str(MAKERS[request.param](tmp_path / "in", seed))
+
+    words: list[object] = [make(0), tmp_path / "out", "--root", tmp_path]
+    words += [] if request.param == "parquet" else ["--clips-per-list", 4]
+    assert tokenize(*words) == 0
+    return tmp_path / "out", words, make
+
+
+def test_every_promise_of_tars_holds(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, words, make = corpus
+    before = tree(output)
+    # A lost manifest is made again with the same bytes, and an equal run is equal.
+    next(output.glob("manifests/**/*.json")).unlink()
+    assert tokenize(*words) == 0
+    assert tree(output) == before
+    shutil.move(output, tmp_path / "first")
+    assert tokenize(*words) == 0
+    assert tree(output) == before
+    assert cli.run(["verify", str(output), "--quiet"]) == 0
+    assert cli.run(["verify", str(output), "--quick", "--quiet"]) == 0
+    # Codes are audited against the originals, all of which are found again.
+    findings = audit_run(output, plan=SamplePlan(20), list_sources=True)
+    assert sum(report.source.clips or 0 for report in findings.tokens) == CLIPS
+    assert [clip.drift is not None and clip.drift.equal for clip in findings.clips] == (
+        [True] * CLIPS
+    )
+    assert judge(findings, codes_only=True).verdict == "ok"
+    key = next(iter(pq.read_table(next(output.glob("tokens/**/*.parquet")))["key"])).as_py()
+    original = tmp_path / "original.wav"
+    assert cli.run(["show", str(output), key, "--original", str(original)]) == 0
+    assert len(original.read_bytes()) > 1000
+    # A source that was replaced is refused, and done again where that is asked for.
+    make(7)
+    capsys.readouterr()
+    assert tokenize(*words) == 1
+    assert "were replaced since" in capsys.readouterr().err
+    assert cli.run(["verify", str(output), "--quiet"]) == 1
+    assert tokenize(*words, "--redo-changed") == 0
+    assert cli.run(["verify", str(output), "--quiet"]) == 0
+
+
+def test_other_lists_or_rules_are_refused_with_both_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (make_folder(tmp_path / "in"), tmp_path / "out", "--root", tmp_path)
+    assert tokenize(*words) == 0
+    assert tokenize(*words, "--clips-per-list", 4) == 2
+    assert "clips_per_list: output has `None`, this run has `4`" in capsys.readouterr().err
+
+
+def test_a_list_that_was_touched_is_found(tmp_path: Path) -> None:
+    words = (make_folder(tmp_path / "in"), tmp_path / "out", "--root", tmp_path)
+    assert tokenize(*words) == 0
+    (path,) = tmp_path.glob("out/lists/**/*.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"c.1", b"c.2"))
+    assert cli.run(["verify", str(tmp_path / "out"), "--quiet"]) == 1
+    path.unlink()
+    assert cli.run(["verify", str(tmp_path / "out"), "--quick", "--quiet"]) == 1
+
+
+def test_a_bucket_gives_parquet_by_ranges_and_files_of_lists(s3: S3Server, tmp_path: Path) -> None:
+    storage = Storage({"s3": s3.storage_options()})
+    fs, _ = storage.filesystem("s3://ways-in/x")
+    fs.mkdir("ways-in")
+    make_parquet(tmp_path / "pq")
+    make_segments(tmp_path / "wav")
+    for path in (*tmp_path.glob("pq/*"), *tmp_path.glob("wav/*")):
+        fs.put_file(str(path), f"ways-in/{path.relative_to(tmp_path)}")
+    (tmp_path / "s3.json").write_text(json.dumps({"s3": s3.storage_options()}))
+    words = ("s3://ways-in/pq/*.parquet", "s3://ways-in/wav/train.jsonl", "s3://ways-in/out")
+    assert tokenize(*words, "--storage-options", f"@{tmp_path}/s3.json") == 0
+    names = list_manifests(storage, "s3://ways-in/out")
+    manifests = read_named_manifests(storage, "s3://ways-in/out", names)
+    assert [manifest.codes for manifest in manifests] == [3, 3, 3, CLIPS]
+    assert storage.exists("s3://ways-in/out/lists/wav/train-00000.jsonl")
+
+
+def test_a_dataset_of_a_hub_is_read_by_ranges(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", [row(n) for n in range(CLIPS)])
+    with hub_server() as hub:
+        hub.files = {"data/train-0.parquet": path.read_bytes(), "data/note.md": b"note"}
+        storage = Storage({"hf": {"endpoint": hub.url, "token": False}})
+        shards = list_shards(["hf://datasets/somebody/speech/data/*.parquet"], storage)
+        assert [shard.path for shard in shards] == ["data/train-0.parquet"]
+        (result,) = run_shards(shards, tmp_path / "out", ReadRules(), storage=storage).values()
+    assert [each["text"] for each in result.rows] == [f"text {n}" for n in range(CLIPS)]
+    assert max(hub.ranges) <= path.stat().st_size
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*unclosed file:ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+def test_keys_with_dots_stay_apart_in_exports(tmp_path: Path) -> None:
+    from webdataset import WebDataset
+
+    words = (make_folder(tmp_path / "in"), tmp_path / "out", "--root", tmp_path)
+    assert tokenize(*words) == 0
+    export = ["export", str(tmp_path / "out"), str(tmp_path / "tars"), "--to", "webdataset"]
+    assert cli.run([*export, "--quiet"]) == 0
+    tars = [str(path) for path in tmp_path.glob("tars/**/*.tar")]
+    found = {sample["__key__"] for sample in WebDataset(tars, shardshuffle=False)}
+    assert found == {f"c_{number}" for number in range(CLIPS)}
