@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -24,7 +24,14 @@ from pipeline.corpus.list_sources import (
     lists_of_manifest,
 )
 from pipeline.corpus.rules import CLIPS_PER_LIST
-from pipeline.corpus.shard import PARQUET_SUFFIX, SHARD_SUFFIXES, TAR_SUFFIXES, Shard
+from pipeline.corpus.shard import (
+    PARQUET_SUFFIX,
+    SHARD_SUFFIXES,
+    TAR_SUFFIXES,
+    Shard,
+    both_etags,
+    cuts_of,
+)
 from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import check_no_secret, is_local, mirror_path, normalise, redact
@@ -72,6 +79,7 @@ def list_shards(
             f"Some inputs name nothing:\n{list_lines(faults, most=20)}\n"
             "expected existing shards; check the spelling, quote globs, or drop the input"
         )
+    _add_cuts(found, storage)
     for source in _sources(loose, storage):
         mirror = partial(_mirrored, pattern=source.pattern, root=root_path)
         for shard in source.lists(storage, mirror, clips_per_list):
@@ -88,6 +96,17 @@ def list_shards(
     _check_distinct(shards)
     logger.info("Found %d shards", len(shards))
     return shards
+
+
+def _add_cuts(found: dict[str, Shard], storage: Storage) -> None:
+    """Give tars of lhotse Shar their cuts, where these lie beside them."""
+    wanted = {url: cuts for url, shard in found.items() if (cuts := cuts_of(shard.url))}
+    there = look_up(list(wanted.values()), storage)
+    for url, cuts in wanted.items():
+        file = there[cuts]
+        if file is not None:
+            both = both_etags(found[url].etag, file.etag)
+            found[url] = replace(found[url], etag=both, cuts=cuts)
 
 
 def expand_inputs(inputs: Iterable[str], storage: Storage) -> Iterator[str]:
