@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,15 @@ def test_the_number_of_a_line_leads_back_to_its_file(folder: Path, tmp_path: Pat
         read = audio_reader(shard.path, shard.url, Storage(), ReadRules(), lambda: shard.listed)
         (original,) = folder.glob(f"{row['key']}.[mwf]*")
         assert read(row["tar_offset"], row["tar_size"]) == original.read_bytes()
+
+
+def test_names_that_are_no_utf8_are_read_and_shown_with_escapes(
+    folder: Path, tmp_path: Path
+) -> None:
+    name = os.fsencode(folder / "s0") + b"/bad\xff.wav"
+    Path(os.fsdecode(name)).write_bytes(audio(0.5, kind="wav"))
+    (shard,) = listed(folder)
+    assert r"s0/bad\udcff" in run([shard], tmp_path / "out").keys
 
 
 def test_a_glob_and_a_list_of_names_take_the_texts_beside_them(folder: Path) -> None:
