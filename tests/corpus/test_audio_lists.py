@@ -85,16 +85,21 @@ def test_names_that_are_no_utf8_are_read_and_shown_with_escapes(
     assert r"s0/bad\udcff" in run([shard], tmp_path / "out").keys
 
 
-def test_a_glob_and_a_list_of_names_take_the_texts_beside_them(folder: Path) -> None:
+def test_a_glob_and_a_list_of_names_take_the_texts_beside_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = sorted(folder.glob("s1/*.[mwf]*"))
     (folder / "names.lst").write_text("\n".join(map(str, names)))
-    for inputs in ([f"{folder}/s1/*.[mwf]*"], [f"@{folder}/names.lst"]):
+    monkeypatch.chdir(folder)
+    relative = [str(name.relative_to(folder)) for name in names]
+    for inputs in ([f"{folder}/s1/*.[mwf]*"], [f"@{folder}/names.lst"], relative):
         (shard,) = listed(*inputs)
         clips = read_list(shard.listed)
         assert [(clip.key, clip.text is not None) for clip in clips] == [
             ("take.1", True),
             ("take.3", True),
         ]
+        list(open_clips(shard, Storage(), ReadRules()))
 
 
 def test_equal_folders_give_equal_lists_and_a_changed_file_another(folder: Path) -> None:
