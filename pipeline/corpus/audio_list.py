@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pipeline.corpus.metadata import clean_text
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.shard import Shard
 from pipeline.storage.location import is_local, join, local_path
@@ -37,7 +38,10 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class ListedClip:
-    """One line: a clip, or what is in its place and why it is none."""
+    """One line: a clip, or what is in its place and why it is none.
+
+    Names that are no UTF-8 have lone surrogates here; `key` and `detail` show them as escapes.
+    """
 
     key: str
     audio: ListedFile | None = None
@@ -47,6 +51,10 @@ class ListedClip:
     fields: Mapping[str, Any] = field(default_factory=dict)
     reason: Reason | None = None
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("key", "detail"):
+            object.__setattr__(self, name, clean_text(getattr(self, name)))
 
     def to_line(self) -> str:
         """The clip as a line of JSON, without what it lacks."""
@@ -65,7 +73,7 @@ class ListedClip:
 
 def to_shard(url: str, path: str, clips: Sequence[ListedClip]) -> Shard:
     """The shard that a list is; its size is that of its files, its etag a hash of its lines."""
-    listed = "".join(f"{clip.to_line()}\n" for clip in clips).encode("utf-8", "surrogateescape")
+    listed = "".join(f"{clip.to_line()}\n" for clip in clips).encode("utf-8", "surrogatepass")
     files = {clip.audio.path: clip.audio.size_bytes for clip in clips if clip.audio is not None}
     size = sum(max(0, each) for each in files.values())
     return Shard(url, path, size, list_etag(listed), listed=listed)

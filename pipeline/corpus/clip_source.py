@@ -50,6 +50,10 @@ def open_clips(
         from pipeline.corpus.list_clips import ListClips
 
         return ListClips(shard, storage, rules, note_bytes)
+    if shard.cuts:
+        from pipeline.corpus.shar_clips import SharClips
+
+        return SharClips(shard, storage, rules, note_bytes)
     if shard.path.endswith(PARQUET_SUFFIX):
         from pipeline.corpus.parquet_clips import ParquetClips
 

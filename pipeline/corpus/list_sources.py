@@ -11,10 +11,11 @@ import io
 import json
 import logging
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.corpus.audio_list import (
     ListedClip,
@@ -35,6 +36,7 @@ from pipeline.storage.location import join, redact
 logger = logging.getLogger(__name__)
 MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv")
 KALDI_LIST = "wav.scp"
+T = TypeVar("T")
 LookUp = Callable[[Sequence[str]], Mapping[str, StoredFile | None]]
 Mirror = Callable[[str], str]
 # The fields in which manifests name the audio and its key, the first that a line has.
@@ -44,6 +46,7 @@ _STARTS = ("offset", "start", "start_time")
 _ENDS = ("end", "end_time")
 # Columns of CSV that stay text where they look like numbers.
 _TEXTS = (*_PATHS, *_KEYS, "text", "speaker", "language")
+_BROKEN = (ValueError, KeyError, TypeError, csv.Error, OSError, EOFError, zlib.error)
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 
 
@@ -120,17 +123,22 @@ def lists_of_manifest(
     url: str, storage: Storage, look_up: LookUp, mirror: Mirror, clips_per_list: int
 ) -> list[Shard]:
     """The lists of a manifest; paths in it are relative to its folder."""
+    wishes = read_manifest(url, storage, _wish)
+    suffix = next(each for each in MANIFEST_SUFFIXES if url.endswith(each))
+    clips = _listed(wishes, url, look_up)
+    return _cut(clips, f"{url.removesuffix(suffix)}-", mirror, clips_per_list)
+
+
+def read_manifest(url: str, storage: Storage, of_row: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """What `of_row` makes of every line of a manifest."""
     content = storage.read_bytes(url)
     try:
-        wishes = list(_wishes(_rows(url, content)))
-    except (ValueError, KeyError, TypeError, csv.Error, OSError) as error:
+        return [of_row(row) for row in _rows(url, content)]
+    except _BROKEN as error:
         raise InputError(
             f"Manifest `{redact(url)}` cannot be read ({error}); expected lines of JSON, CSV or "
             "TSV with the path of an audio file in each; correct it"
         ) from error
-    suffix = next(each for each in MANIFEST_SUFFIXES if url.endswith(each))
-    clips = _listed(wishes, url, look_up)
-    return _cut(clips, f"{url.removesuffix(suffix)}-", mirror, clips_per_list)
 
 
 def lists_of_kaldi(
@@ -254,9 +262,8 @@ def _typed(name: str, value: str) -> Any:
     return json.loads(value) if name not in _TEXTS and _NUMBER.fullmatch(value) else value
 
 
-def _wishes(rows: Iterator[Mapping[str, Any]]) -> Iterator[_Wish]:
-    for row in rows:
-        yield _cut_wish(row) if "type" in row and "id" in row else _plain_wish(row)
+def _wish(row: Mapping[str, Any]) -> _Wish:
+    return _cut_wish(row) if "type" in row and "id" in row else _plain_wish(row)
 
 
 def _plain_wish(row: Mapping[str, Any]) -> _Wish:
@@ -275,20 +282,25 @@ def _plain_wish(row: Mapping[str, Any]) -> _Wish:
     return _Wish(row[path_field], str(row[key_field]) if key_field else "", span, fields)
 
 
-def _cut_wish(row: Mapping[str, Any]) -> _Wish:
-    """A cut of lhotse, with the fields of its supervisions."""
-    recording = row.get("recording") or {}
-    sources = recording.get("sources") or []
+def cut_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a cut of lhotse: custom fields, and what its supervisions say."""
     fields: dict[str, Any] = dict(row.get("custom") or {})
     supervisions = row.get("supervisions") or []
     for name in ("text", "speaker", "language"):
         values = [each[name] for each in supervisions if each.get(name)]
         if values and (name == "text" or len(set(values)) == 1):
             fields[name] = " ".join(values) if name == "text" else values[0]
-    fields["duration"] = row.get("duration")
+    return fields | {"duration": row.get("duration")}
+
+
+def _cut_wish(row: Mapping[str, Any]) -> _Wish:
+    recording = row.get("recording") or {}
+    sources = recording.get("sources") or []
+    fields = cut_fields(row)
     if row["type"] != "MonoCut" or len(sources) != 1 or sources[0].get("type") not in _READABLE:
         kinds = ", ".join(sorted({str(each.get("type")) for each in sources})) or "no recording"
-        fault = f"a {row['type']} of {kinds}; expected a MonoCut of one file"
+        hint = "; name the tars `recording.*.tar` of Shar" if kinds == "shar" else ""
+        fault = f"a {row['type']} of {kinds}; expected a MonoCut of one file{hint}"
         return _Wish("", str(row["id"]), None, fields, fault)
     start, duration = float(row["start"]), float(row["duration"])
     channels = sources[0].get("channels") or [0]

@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -24,7 +24,14 @@ from pipeline.corpus.list_sources import (
     lists_of_manifest,
 )
 from pipeline.corpus.rules import CLIPS_PER_LIST
-from pipeline.corpus.shard import PARQUET_SUFFIX, SHARD_SUFFIXES, TAR_SUFFIXES, Shard
+from pipeline.corpus.shard import (
+    PARQUET_SUFFIX,
+    SHARD_SUFFIXES,
+    TAR_SUFFIXES,
+    Shard,
+    both_etags,
+    cuts_of,
+)
 from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import check_no_secret, is_local, mirror_path, normalise, redact
@@ -38,10 +45,10 @@ _LIST_FROM = 8
 _LOOKUP_THREADS = 32
 _TELL_SECONDS = 10.0
 # What a run writes into its output.
-RUN = "run.json"
+_RUN_RECORD = "run.json"
 _OUTPUT = (
-    *("tokens/", "rejects/", "manifests/", "lists/", "lease/", "events/", "index/", "audit/"),
-    *("codec/", "dropped/", "retries/"),
+    *(_RUN_RECORD, "tokens/", "rejects/", "manifests/", "lists/"),
+    *("lease/", "events/", "index/", "audit/", "codec/", "dropped/", "retries/"),
 )
 _NOTHING = "no tar, no Parquet file, no manifest (JSON lines, CSV, TSV) and no file of audio"
 
@@ -75,6 +82,7 @@ def list_shards(
             f"Some inputs name nothing:\n{list_lines(faults, most=20)}\n"
             "expected existing shards; check the spelling, quote globs, or drop the input"
         )
+    _add_cuts(found, storage)
     for source in _sources(loose, storage):
         mirror = partial(_mirrored, pattern=source.pattern, root=root_path)
         for shard in source.lists(storage, mirror, clips_per_list):
@@ -91,6 +99,17 @@ def list_shards(
     _check_distinct(shards)
     logger.info("Found %d shards", len(shards))
     return shards
+
+
+def _add_cuts(found: dict[str, Shard], storage: Storage) -> None:
+    """Give tars of lhotse Shar their cuts, where these lie beside them."""
+    wanted = {url: cuts for url, shard in found.items() if (cuts := cuts_of(shard.url))}
+    there = look_up(list(wanted.values()), storage)
+    for url, cuts in wanted.items():
+        file = there[cuts]
+        if file is not None:
+            both = both_etags(found[url].etag, file.etag)
+            found[url] = replace(found[url], etag=both, cuts=cuts)
 
 
 def expand_inputs(inputs: Iterable[str], storage: Storage) -> Iterator[str]:
@@ -193,15 +212,17 @@ def _is_file_name(pattern: str) -> bool:
 
 def _without_outputs(files: Sequence[StoredFile]) -> list[StoredFile]:
     """The files of a folder but those of runs whose output lies in it."""
-    runs = [each.url.removesuffix(RUN) for each in files if each.url.endswith(f"/{RUN}")]
-    ours = tuple(f"{run}{name}" for run in runs for name in _OUTPUT)
-    is_ours = [bool(ours) and file.url.startswith(ours) for file in files]
-    written = tuple(run for run in runs if any(f.url.startswith(run + "lease/") for f in files))
-    return [
-        file
-        for file, known in zip(files, is_ours, strict=True)
-        if not known and not (file.url.endswith(f"/{RUN}") and file.url.startswith(written or "\0"))
+    urls = [file.url for file in files]
+    records = [url.removesuffix(_RUN_RECORD) for url in urls if url.endswith(f"/{_RUN_RECORD}")]
+    # Other programs name files so, too; a run of ours has written one of these as well.
+    marks = tuple(f"{folder}{name}" for folder in records for name in ("lease/", "manifests/"))
+    runs = [
+        folder
+        for folder in records
+        if any(url.startswith(folder) for url in urls if url.startswith(marks))
     ]
+    ours = tuple(f"{folder}{name}" for folder in runs for name in _OUTPUT)
+    return [file for file in files if not ours or not file.url.startswith(ours)]
 
 
 def _sorted_out(
@@ -266,7 +287,8 @@ def _sources(loose: Sequence[tuple[str, list[StoredFile]]], storage: Storage) ->
             folder = normalise("/".join(parts[:first]) or ("/" if pattern[0] == "/" else "."))
             yield _Source(pattern, folder, [*files, *_texts_beside(files, storage)])
         elif _is_file_name(pattern):
-            single += [(pattern, file) for file in files]
+            # What was asked for by its name has the name as it was typed.
+            single += [(pattern, replace(file, url=normalise(file.url))) for file in files]
         else:
             yield _Source(pattern, normalise(pattern), files)
     by_bucket: dict[str, list[tuple[str, StoredFile]]] = {}
@@ -311,7 +333,7 @@ def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | Non
         if len(members) < _LIST_FROM or folder.startswith(("http:", "https:")) or not folder:
             single += members
             continue
-        listed = {normalise(f.url): f for f in storage.glob_files(f"{folder}/*")}
+        listed = {normalise(f.url): f for f in storage.glob_files(f"{_escaped(folder)}/*")}
         found |= {url: listed.get(normalise(url)) for url in members}
     told = time.monotonic()
     with ThreadPoolExecutor(_LOOKUP_THREADS) as pool:

@@ -100,7 +100,7 @@ def first_clips(
 
     In a tar, those whose members lie there; a clip of which only the text does has no audio.
     """
-    if is_tar(shard.path):
+    if is_tar(shard.path) and not shard.cuts:
         return _first_of_tar(shard, storage, rules)
     noted: list[int] = []
     clips: list[ClipFiles] = []

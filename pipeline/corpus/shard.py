@@ -5,6 +5,7 @@ goes to workers. `clip_source.py` reads their clips, `open_shard` the bytes of a
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from pipeline.storage.streams import ByteStream, local_blocks, remote_blocks
 from pipeline.storage.zstd_stream import decompress_zstd
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+_SHAR = re.compile(r"recording\.(\d+)\.tar(?:\.gz)?")
+_AND_CUTS = " cuts:"
 PARQUET_SUFFIX = ".parquet"
 SHARD_SUFFIXES = (*TAR_SUFFIXES, PARQUET_SUFFIX)
 # Of lists, which `audio_lists.py` makes of folders and of lists that others wrote.
@@ -30,6 +33,7 @@ class Shard:
     Attributes:
         isolate_decoding: decode in a child process, because the shard killed its worker.
         listed: the list itself, for a list of audio files, which is no file.
+        cuts: the URL of the cuts of a tar of lhotse Shar; the etag then holds that of both files.
     """
 
     url: str
@@ -38,11 +42,12 @@ class Shard:
     etag: str
     isolate_decoding: bool = False
     listed: bytes = field(default=b"", repr=False)
+    cuts: str = ""
 
     @property
     def stored(self) -> StoredFile:
         """The file as the listing found it."""
-        return StoredFile(self.url, self.size_bytes, self.etag)
+        return StoredFile(self.url, self.size_bytes, own_etag(self.etag))
 
     @property
     def stem(self) -> str:
@@ -79,6 +84,28 @@ def stem_of(path: str) -> str:
     """The path of a shard as it is in the names of its files."""
     suffix = next((each for each in STEM_SUFFIXES if path.endswith(each)), "")
     return path.removesuffix(suffix)
+
+
+def cuts_of(url: str) -> str:
+    """Where the cuts of a tar of lhotse Shar are, `cuts.000000.jsonl.gz`; empty for other tars."""
+    folder, slash, name = url.rpartition("/")
+    match = _SHAR.fullmatch(name)
+    return f"{folder}{slash}cuts.{match[1]}.jsonl.gz" if match else ""
+
+
+def both_etags(tar: str, cuts: str) -> str:
+    """The etag of a tar of lhotse Shar with its cuts."""
+    return f"{tar}{_AND_CUTS}{cuts}"
+
+
+def own_etag(etag: str) -> str:
+    """The etag of the tar alone."""
+    return etag.partition(_AND_CUTS)[0]
+
+
+def has_cuts(etag: str) -> bool:
+    """Whether a shard was read with cuts, told by its etag."""
+    return _AND_CUTS in etag
 
 
 def is_tar(path: str) -> bool:

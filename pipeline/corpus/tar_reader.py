@@ -44,7 +44,10 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class TarMember:
-    """A regular file of the tar; `payload` is None when it is larger than allowed."""
+    """A regular file of the tar; `payload` is None when it is larger than allowed.
+
+    In other shards it is the audio of a row or line, whose number is then the offset.
+    """
 
     name: str
     offset: int

@@ -17,7 +17,16 @@ import pyarrow.parquet as pq
 from pipeline.corpus.audio_list import list_etag, read_list
 from pipeline.corpus.list_sources import changed_files
 from pipeline.corpus.listing import look_up
-from pipeline.corpus.shard import LIST_SUFFIX, list_path, part_path, reject_path, stem_of
+from pipeline.corpus.shard import (
+    LIST_SUFFIX,
+    both_etags,
+    cuts_of,
+    has_cuts,
+    list_path,
+    part_path,
+    reject_path,
+    stem_of,
+)
 from pipeline.errors import InputError, OutputError, RefusedError
 from pipeline.fleet.progress import show_progress
 from pipeline.output.dropped import DROPPED, read_lists
@@ -262,6 +271,10 @@ class _Check:
         except (InputError, RefusedError):
             yield Fault(shown, "the source is gone or cannot be read")
             return
+        etag = source.etag
+        if has_cuts(manifest.source_etag):
+            cuts = look_up([cuts_of(manifest.url)], self.storage)[cuts_of(manifest.url)]
+            etag = both_etags(etag, cuts.etag if cuts else "")
         before = (manifest.source_size_bytes, manifest.source_etag)
-        if (source.size_bytes, source.etag) != before:
+        if (source.size_bytes, etag) != before:
             yield Fault(shown, "the source was replaced since; redo it with `--redo-changed`")

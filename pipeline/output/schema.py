@@ -55,7 +55,7 @@ COLUMN_MEANINGS = {
     "num_samples": "samples of the decoded source, before resampling",
     "sample_rate": "of the source, in Hz",
     "duration": "seconds of decoded audio",
-    "text": "of the JSON or a `.txt` member, as it is (may start with a space)",
+    "text": "of the JSON or a `.txt` file, as it is (may start with a space)",
     "speaker": "of the JSON",
     "language": "of the JSON",
     "dnsmos": "of the JSON",
@@ -63,7 +63,8 @@ COLUMN_MEANINGS = {
     "json_duration": "the length that the JSON says; differs a little from `duration`",
     "extra": "every other field of the JSON, as JSON",
     "shard": "path or URL of the shard",
-    "tar_offset": "where the audio's bytes start in the shard; null in compressed tars",
+    "tar_offset": "where the audio is in the shard: the offset of its bytes in a tar (null in "
+    "compressed ones), the row in a Parquet file, the line in a list",
     "tar_size": "how many bytes the audio has",
     "audio_xxh64": "xxHash of those bytes: equal audio has equal values",
     SIDE: "what the codec has to say of the clip beside its codes; its decoder takes it",

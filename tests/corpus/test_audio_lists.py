@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,30 @@ def test_the_number_of_a_line_leads_back_to_its_file(folder: Path, tmp_path: Pat
         assert read(row["tar_offset"], row["tar_size"]) == original.read_bytes()
 
 
-def test_a_glob_and_a_list_of_names_take_the_texts_beside_them(folder: Path) -> None:
+def test_names_that_are_no_utf8_are_read_and_shown_with_escapes(
+    folder: Path, tmp_path: Path
+) -> None:
+    name = os.fsencode(folder / "s0") + b"/bad\xff.wav"
+    Path(os.fsdecode(name)).write_bytes(audio(0.5, kind="wav"))
+    (shard,) = listed(folder)
+    assert r"s0/bad\udcff" in run([shard], tmp_path / "out").keys
+
+
+def test_a_glob_and_a_list_of_names_take_the_texts_beside_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = sorted(folder.glob("s1/*.[mwf]*"))
     (folder / "names.lst").write_text("\n".join(map(str, names)))
-    for inputs in ([f"{folder}/s1/*.[mwf]*"], [f"@{folder}/names.lst"]):
+    monkeypatch.chdir(folder)
+    relative = [str(name.relative_to(folder)) for name in names]
+    for inputs in ([f"{folder}/s1/*.[mwf]*"], [f"@{folder}/names.lst"], relative):
         (shard,) = listed(*inputs)
         clips = read_list(shard.listed)
         assert [(clip.key, clip.text is not None) for clip in clips] == [
             ("take.1", True),
             ("take.3", True),
         ]
+        list(open_clips(shard, Storage(), ReadRules()))
 
 
 def test_equal_folders_give_equal_lists_and_a_changed_file_another(folder: Path) -> None:

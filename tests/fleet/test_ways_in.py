@@ -63,7 +63,28 @@ def make_segments(folder: Path, seed: int = 0) -> str:
     return str(folder / "train.jsonl")
 
 
-MAKERS = {"parquet": make_parquet, "folder": make_folder, "segments": make_segments}
+def make_shar(folder: Path, seed: int = 0) -> str:
+    from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+
+    folder.mkdir(parents=True, exist_ok=True)
+    cuts = []
+    for number in range(CLIPS):
+        path = folder / f"c.{number}.wav"
+        path.write_bytes(audio(0.5, kind="wav", seed=number + seed))
+        recording = Recording.from_file(path)
+        said = SupervisionSegment(f"s{number}", recording.id, 0, 0.4, text=f"text {number}")
+        cuts.append(MonoCut(f"c.{number}", 0.1, 0.4, 0, recording=recording, supervisions=[said]))
+    (folder / "shar").mkdir(exist_ok=True)
+    CutSet.from_cuts(cuts).to_shar(folder / "shar", {"recording": "flac"}, shard_size=4)
+    return str(folder / "shar")
+
+
+MAKERS = {
+    "shar": make_shar,
+    "parquet": make_parquet,
+    "folder": make_folder,
+    "segments": make_segments,
+}
 Corpus = tuple[Path, list[object], Callable[[int], str]]
 
 
@@ -75,7 +96,7 @@ def corpus(request: pytest.FixtureRequest, tmp_path: Path) -> Corpus:
         return str(MAKERS[request.param](tmp_path / "in", seed))
 
     words: list[object] = [make(0), tmp_path / "out", "--root", tmp_path]
-    words += [] if request.param == "parquet" else ["--clips-per-list", 4]
+    words += ["--clips-per-list", 4] if request.param in ("folder", "segments") else []
     assert tokenize(*words) == 0
     return tmp_path / "out", words, make
 
@@ -101,6 +122,12 @@ def test_every_promise_of_tars_holds(
         [True] * CLIPS
     )
     assert judge(findings, codes_only=True).verdict == "ok"
+    rows = [
+        row
+        for part in output.glob("tokens/**/*.parquet")
+        for row in pq.read_table(part).to_pylist()
+    ]
+    assert {row["text"] for row in rows} == {f"text {number}" for number in range(CLIPS)}
     key = next(iter(pq.read_table(next(output.glob("tokens/**/*.parquet")))["key"])).as_py()
     original = tmp_path / "original.wav"
     assert cli.run(["show", str(output), key, "--original", str(original)]) == 0

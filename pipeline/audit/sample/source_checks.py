@@ -21,7 +21,15 @@ from pipeline.corpus.audio_list import list_etag
 from pipeline.corpus.clip_source import open_clips
 from pipeline.corpus.pairing import FoundClip, LateText
 from pipeline.corpus.rules import ReadRules
-from pipeline.corpus.shard import LIST_SUFFIX, Shard, list_path, stem_of
+from pipeline.corpus.shard import (
+    LIST_SUFFIX,
+    Shard,
+    cuts_of,
+    has_cuts,
+    list_path,
+    own_etag,
+    stem_of,
+)
 from pipeline.corpus.tar_reader import TarMember
 from pipeline.errors import PipelineError
 from pipeline.output.manifest import Manifest
@@ -68,7 +76,7 @@ def check_source(storage: Storage, output: str, url: str, manifest: Manifest) ->
         )
         return SourceReport(changes=(change,), size_bytes=found.size_bytes)
     # A copy elsewhere has another modification time by right, and some stores no etag at all.
-    is_touched = url == manifest.url and found.etag != manifest.source_etag
+    is_touched = url == manifest.url and found.etag != own_etag(manifest.source_etag)
     return SourceReport(is_touched=is_touched, size_bytes=found.size_bytes)
 
 
@@ -91,7 +99,8 @@ def list_source(
         shard = Shard(url, manifest.shard, -1, list_etag(listed), listed=listed)
     else:
         info = storage.file_info(url)
-        shard = Shard(url, manifest.shard, info.size_bytes, info.etag)
+        cuts = cuts_of(url) if has_cuts(manifest.source_etag) else ""
+        shard = Shard(url, manifest.shard, info.size_bytes, info.etag, cuts=cuts)
     expected = _expected(storage, output, manifest, part)
     found: dict[str, list[str]] = {"ok": [], "changed": [], "missing": []}
     for place, audio in _places(shard, storage, manifest, rules):
