@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from tests.support.places import SPEECH
+from xy_codec.torchaudio_import import import_torchaudio
 from xy_codec.training.recipe import Recipe, load_recipe
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
@@ -89,6 +91,28 @@ def tiny_recipe(folder: Path, stage: str = "pretrain", **overrides: Any) -> Path
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+def tiny_language_model(folder: Path) -> str:
+    """A folder as language models are released in, with random weights and a byte tokenizer."""
+    import_torchaudio()
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = Tokenizer(models.BPE({each: number for number, each in enumerate(letters)}, []))
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    words.add_special_tokens(["<end>"])
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>").save_pretrained(folder)
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(
+        Qwen2Config(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=1, vocab_size=300,
+            num_attention_heads=2, num_key_value_heads=1,
+        )
+    ).save_pretrained(folder)  # fmt: skip
+    return str(folder)
 
 
 def load_tiny(folder: Path, stage: str = "pretrain", **overrides: Any) -> Recipe:

@@ -11,7 +11,7 @@ from torch.multiprocessing.spawn import spawn
 
 from jobs.cli import run
 from tests.support.places import SPEECH
-from tests.support.training_case import load_tiny, tiny_recipe
+from tests.support.training_case import load_tiny, tiny_language_model, tiny_recipe
 from xy_codec import load_codec
 from xy_codec.errors import CheckpointError
 from xy_codec.training.codec_start import start_codec
@@ -88,6 +88,19 @@ def test_training_lowers_the_loss_and_the_result_is_a_codec(tmp_path: Path):
         made = trained(wave[None], torch.tensor([len(wave)]))
     assert made.indices.tolist() == codes.tolist()
     np.testing.assert_allclose(made.waves[0], codec.decode([codes])[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["ctc", "llm"])
+def test_bfloat16_trains_with_a_text_branch(tmp_path: Path, kind: str):
+    options = {"precision": "bfloat16", "text__kind": kind, "speech__crop_seconds": 8}
+    if kind == "llm":
+        options["text__model"] = tiny_language_model(tmp_path / "llm")
+    trainer = Trainer(load_tiny(tmp_path, codebooks__start_step=0, **options), tmp_path / "run")
+    branch = trainer.stage.text
+    before = {name: each.clone() for name, each in branch.named_parameters() if each.requires_grad}
+    assert trainer._one_step()["asr"] > 0
+    after = dict(branch.named_parameters())
+    assert not any(torch.equal(after[name], each) for name, each in before.items())
 
 
 def train_in_group(rank: int, world: int, folder: str) -> None:

@@ -73,7 +73,8 @@ class PretrainStage:
             loss = loss + weights.spread * losses["spread"]
         if self.text is not None:
             num_frames = -(-lengths // self.codec.frame_samples)
-            losses["asr"] = self.text(made.frames, num_frames, batch.texts)
+            with precision(self.recipe, self.device):
+                losses["asr"] = self.text(made.frames, num_frames, batch.texts)
             loss = loss + weights.asr * losses["asr"]
         return {"loss": loss, **losses, "replaced": recon.new_tensor(float(made.replaced))}
 
