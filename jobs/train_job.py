@@ -1,6 +1,5 @@
 """`xytok train`: one stage of a training recipe, resumed by running the same command again."""
 
-import os
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from xy_codec.training.evaluation import Scorer, Wave
     from xy_codec.training.shard_audio import SpeechShard
-    from xy_codec.training.speech_stream import Place
     from xy_codec.training.trainer import Progress
 
 # What the paper reports for one H100, to compare our speed with.
@@ -51,9 +49,7 @@ def train(
 
     stage = load_recipe(recipe, dict(_setting(each) for each in set))
     if device == "auto":
-        number = os.environ.get("LOCAL_RANK", "0")
-        device = f"cuda:{number}" if torch.cuda.is_available() else "cpu"
-    place = _place(device)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     print(
         f"Paper, one H100: {_PAPER[stage.stage]} s of audio per second ({stage.stage}).",
         file=sys.stderr,
@@ -64,7 +60,6 @@ def train(
         output,
         device=device,
         scorers=scorers,
-        place=place,
         show=_show,
         list_shards=stored_shards,
     ).run()
@@ -88,18 +83,6 @@ def stored_shards(pattern: str) -> "list[SpeechShard]":
         SpeechShard(redact(shard.url), shard.source8, partial(open_shard, shard, storage))
         for shard in list_shards([pattern], storage)
     ]
-
-
-def _place(device: str) -> "Place":
-    """This process among those that `torchrun` started; alone without it."""
-    import torch.distributed as dist
-
-    from xy_codec.training.speech_stream import Place
-
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Place()
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return Place(dist.get_rank(), dist.get_world_size())
 
 
 def _setting(text: str) -> tuple[str, Any]:

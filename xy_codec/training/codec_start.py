@@ -1,6 +1,5 @@
 """Building the codec that a recipe trains, from a configuration and from weights."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,26 +28,23 @@ def codec_config(recipe: Recipe) -> CodecConfig:
     return CodecConfig.from_mapping(read_config(codec_config_path(recipe)))
 
 
-def start_codec(recipe: Recipe, expected_vectors: float) -> TrainingCodec:
+def start_codec(recipe: Recipe) -> TrainingCodec:
     """The codec at the start of a run: random, from Whisper, or warm from a checkpoint."""
     torch.manual_seed(recipe.seed)
     config = codec_config(recipe)
     if recipe.model.warm_start:
         weights = find_files(fetch_codec(recipe.model.warm_start)).weights
         model = build_model(config, read_released(weights)).requires_grad_(True)
-        rescale_counts(model, expected_vectors)
+        frames = recipe.speech.crop_seconds * config.input_sample_rate
+        vectors = recipe.speech.batch_clips * frames / config.encoder_downsample_rate
+        rescale_counts(model, vectors)
     else:
         model = XYTokenizer(config)
     if recipe.model.whisper:
         state = whisper_encoder_state(recipe.model.whisper)
         load_whisper(model.semantic_encoder, state)
         load_whisper(model.acoustic_encoder, state)
-    return TrainingCodec(
-        model,
-        replace(recipe.codebooks, expected_vectors=expected_vectors),
-        relative_commit=recipe.losses.relative_commit,
-        seed=recipe.seed,
-    )
+    return TrainingCodec(model, relative_commit=recipe.losses.relative_commit)
 
 
 def rescale_counts(model: XYTokenizer, expected_vectors: float) -> None:

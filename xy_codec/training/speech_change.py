@@ -21,18 +21,18 @@ def change_pitch(wave: npt.NDArray[np.float32], factor: float) -> npt.NDArray[np
     return resample(wave, ratio.numerator, ratio.denominator)
 
 
-def change_batch(waves: Tensor, config: SpeechConfig, random: np.random.Generator) -> Tensor:
-    """Give each wave `[B, L]` a random level and some of them a random frequency response."""
+def change_wave(
+    wave: npt.NDArray[np.float32], config: SpeechConfig, random: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Give a wave a random level and, by chance, a random frequency response."""
     low, high = config.gain_db
     if low or high:
-        gains = random.uniform(low, high, len(waves)).astype(np.float32)
-        peaks = waves.abs().amax(1, keepdim=True).clamp(min=1e-4)
-        waves = waves / peaks * torch.from_numpy(10 ** (gains / 20))[:, None]
-    chosen = random.random(len(waves)) < config.filter_chance
-    if chosen.any():
-        curve = random.normal(0, _FILTER_DB, (len(waves), 1, _FILTER_POINTS))
-        waves = _filter(waves, torch.from_numpy((curve * chosen[:, None, None]).astype(np.float32)))
-    return waves
+        gain = np.float32(10 ** (random.uniform(low, high) / 20))
+        wave = wave / max(float(np.abs(wave).max()), 1e-4) * gain
+    if random.random() < config.filter_chance:
+        curve = random.normal(0, _FILTER_DB, (1, 1, _FILTER_POINTS)).astype(np.float32)
+        wave = _filter(torch.from_numpy(wave)[None], torch.from_numpy(curve))[0].numpy()
+    return wave
 
 
 def _filter(waves: Tensor, curves_db: Tensor) -> Tensor:
