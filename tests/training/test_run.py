@@ -162,6 +162,15 @@ def test_clips_taken_a_few_at_a_time_give_the_same_curve(tmp_path: Path, stage: 
         assert parts == pytest.approx(whole, rel=1e-3)
 
 
+def test_activations_computed_again_give_the_same_curve(tmp_path: Path):
+    curves = []
+    for again in (False, True):
+        recipe = load_tiny(tmp_path, recompute_activations=again, text__kind="ctc")
+        trainer = Trainer(recipe, tmp_path / f"run{again}")
+        curves.append([trainer.take_step() for _ in range(3)])
+    assert curves[0] == curves[1]
+
+
 def test_what_is_measured_over_a_batch_is_refused_over_parts_of_it(tmp_path: Path):
     recipe = load_tiny(tmp_path, losses__spread=1.0, speech__clips_at_once=1)
     with pytest.raises(ConfigError, match=r"losses\.spread.*clips_at_once"):

@@ -18,11 +18,16 @@ from xy_codec.training.scaled_start import scale_start
 from xy_codec.training.speech_batches import SpeechBatches
 from xy_codec.training.spread_loss import spread_loss
 from xy_codec.training.text_branch import CtcBranch, LanguageModelBranch
-from xy_codec.training.training_codec import TrainingCodec
+from xy_codec.training.training_codec import TrainingCodec, recompute_activations
 from xy_codec.training.whisper_weights import from_transformers, load_whisper
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
-from xy_codec.xy.transformer import Attention
+from xy_codec.xy.transformer import (
+    Attention,
+    Transformer,
+    fused_attention,
+    plain_attention,
+)
 
 
 def tiny_whisper(width: int = 16, layers: int = 2):
@@ -148,6 +153,42 @@ def test_the_full_width_takes_a_training_step_at_reduced_depth():
     stage.apply(0)
     assert found["asr"] > 0
     assert not torch.equal(before, weight)
+
+
+def test_fused_attention_is_that_of_the_codec_with_equal_gradients():
+    torch.manual_seed(0)
+    valid = torch.arange(9) < torch.tensor([9, 5])[:, None]
+    found = []
+    parts = torch.randn(3, 2, 4, 9, 8)
+    for attention in (plain_attention, fused_attention):
+        inputs = [each.clone().requires_grad_() for each in parts]
+        mixed = attention(*inputs, valid)[:, :, :5]
+        mixed.square().sum().backward()
+        found.append([mixed.detach(), *(each.grad for each in inputs)])
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(fused, plain)
+
+
+def test_activations_computed_again_need_less_memory():
+    torch.manual_seed(0)
+    stack = Transformer(16, 2, 64, num_layers=6, num_positions=50)
+    steps, kept, gradients = torch.randn(2, 50, 16), [], []
+    for again in (False, True):
+        if again:
+            recompute_activations(stack)
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor
+        ):
+            loss = stack(steps, None).square().sum()
+        loss.backward()
+        kept.append(sum(sizes))
+        gradients.append(
+            [each.grad.clone() for each in stack.parameters() if each.grad is not None]
+        )
+        stack.zero_grad()
+    assert kept[1] < 0.2 * kept[0]
+    assert all(map(torch.equal, *gradients))
 
 
 @torch.no_grad()

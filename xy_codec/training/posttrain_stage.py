@@ -13,7 +13,7 @@ from xy_codec.training.ranks import average_gradients, find_place, gathering
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.spectral_loss import SpectralLoss
 from xy_codec.training.stage import Average, Learner, Losses, autocast
-from xy_codec.training.training_codec import TrainingCodec
+from xy_codec.training.training_codec import TrainingCodec, recompute_activations
 
 
 class Judging(nn.Module):
@@ -54,6 +54,8 @@ class PosttrainStage:
         self.spectral = SpectralLoss(recipe.losses.spectral, rate_hz).to(device)
         torch.manual_seed(recipe.seed)
         self.judges = Discriminators(recipe.discriminators).to(device)
+        if recipe.recompute_activations:
+            recompute_activations(codec)
         codec.requires_grad_(False)
         decoder = list(codec.decoder_parameters())
         for parameter in decoder:

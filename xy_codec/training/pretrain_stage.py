@@ -16,7 +16,7 @@ from xy_codec.training.spectral_loss import SpectralLoss
 from xy_codec.training.spread_loss import spread_loss
 from xy_codec.training.stage import Average, Learner, Losses, autocast
 from xy_codec.training.text_branch import build_text_branch
-from xy_codec.training.training_codec import TrainingCodec
+from xy_codec.training.training_codec import TrainingCodec, recompute_activations
 
 _CODEBOOK_DRAWS = 2  # apart from the draws of speech, see `speech_batches.py`
 
@@ -61,6 +61,8 @@ class PretrainStage:
         self.books = codec.model.quantizer.codebooks()
         inner = CodecWithText(codec, recipe).to(device)
         self.text = inner.text
+        if recipe.recompute_activations:
+            recompute_activations(inner)
         encoder = list(codec.model.acoustic_encoder.parameters())
         known = {id(each) for each in encoder}
         rest = [each for each in inner.parameters() if each.requires_grad and id(each) not in known]

@@ -5,12 +5,16 @@ The quantiser passes gradients straight through, as if it changed nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from xy_codec.training.ranks import mean_of_all
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.transformer import Block
+from xy_codec.xy.vocoder import ConvNeXtBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +90,11 @@ class TrainingCodec(nn.Module):
             centred = (latents - mean_of_all(latents)).detach().abs()
             commitment = commitment / mean_of_all(centred).mean().clamp(min=1e-6)
         return Reconstruction(latents, through, latents, torch.stack(indices), commitment)
+
+
+def recompute_activations(module: nn.Module) -> None:
+    """Keep of every layer only its input, and compute the rest again when gradients are taken."""
+    for part in module.modules():
+        if isinstance(part, Block | ConvNeXtBlock):
+            again = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)
+            part.forward = again  # type: ignore[method-assign]
