@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.train_job import stored_shards
 from pipeline.errors import StorageError
 from pipeline.storage.client import Storage
 from pipeline.storage.streams import ByteStream
+from pipeline.training.speech_shards import stored_shards
 from tests.support.places import SPEECH
 from tests.support.s3_server import S3Server
 from tests.support.shard_maker import audio

@@ -55,6 +55,7 @@ class Trainer:
         scorers: list[Scorer] | None = None,
         show: Callable[[Progress], None] | None = None,
         list_shards: ListShards = local_shards,
+        saved: Callable[[], None] | None = None,
     ) -> None:
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
@@ -64,6 +65,7 @@ class Trainer:
         self.place = find_place()
         self.scorers = scorers or []
         self.show = show or (lambda _: None)
+        self.saved = saved or (lambda: None)
         config = codec_config(recipe)
         self.rate_hz = config.input_sample_rate
         self.list_shards = list_shards
@@ -82,6 +84,7 @@ class Trainer:
         )
         self.step = 0
         self.best = -math.inf
+        self._evaluated_at = -1
         folder.mkdir(parents=True, exist_ok=True)
         self.log = TrainingLog(folder, config) if not self.place.rank else None
         if self.checkpoint.exists():
@@ -109,10 +112,11 @@ class Trainer:
                 self.evaluate()
             if self.step % self.recipe.save_every == 0:
                 self.save()
-        self.save()
-        self.evaluate()
+        if self._evaluated_at != self.step:
+            self.evaluate()
         if self.log is not None:
             self.log.close()
+        self.save()
         self.speech.close()
 
     def take_step(self) -> dict[str, float]:
@@ -145,9 +149,11 @@ class Trainer:
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.checkpoint)
+        self.saved()
 
     def evaluate(self) -> dict[str, float]:
         """Score the averaged weights on held-out speakers; export them if they are the best yet."""
+        self._evaluated_at = self.step
         if self.log is None:
             return {}
         if not self.recipe.speech.held_out:

@@ -1,0 +1,41 @@
+"""One training run in this process: alone, or as a worker among others."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+
+from pipeline.storage.client import Storage
+from pipeline.training.speech_shards import stored_shards
+from pipeline.training.training_folder import TrainingFolder
+from xy_codec.training.evaluation import Scorer, Wave
+from xy_codec.training.recipe import Recipe
+from xy_codec.training.trainer import Progress, Trainer
+
+Show = Callable[[Progress], None]
+
+
+def train_here(recipe: Recipe, output: str, device: str, show: Show) -> None:
+    """Train to the recipe's last step; `output` is a folder or a URL of any storage."""
+    folder = TrainingFolder(output, Storage())
+    try:
+        Trainer(
+            recipe,
+            folder.path,
+            device=device,
+            scorers=_scorers() if recipe.speech.held_out else [],
+            show=show,
+            list_shards=stored_shards,
+            saved=folder.publish,
+        ).run()
+    finally:
+        folder.close()
+
+
+def _scorers() -> list[Scorer]:
+    from pipeline.audit.metrics.scores import score_pair
+
+    def score(original: Wave, made: Wave, rate_hz: int) -> Mapping[str, float]:
+        groups = ("stoi", "pesq")
+        figures = asdict(score_pair(original, made, rate_hz, groups=groups).scores)
+        return {name: value for name, value in figures.items() if value is not None}
+
+    return [score]
