@@ -12,9 +12,12 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from pipeline.storage.client import Storage
 from pipeline.training.options import TogetherOptions
+from pipeline.training.run import train_here
 from pipeline.training.together import train_together
 from tests.support.ray_runs import ray_cluster_of
+from tests.support.s3_server import S3Server
 from tests.support.training_case import load_tiny
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.trainer import Progress, Trainer
@@ -65,6 +68,25 @@ def train_in_group(rank: int, world: int, folder: str, recipe: Recipe) -> None:
 def test_two_processes_have_the_curve_of_one(tmp_path: Path, alone: Path):
     spawn(train_in_group, (2, str(tmp_path), load_tiny(tmp_path, **OPTIONS)), nprocs=2)
     assert_close(curve(tmp_path / "run"), curve(alone))
+
+
+def stop_at_five(progress: Progress) -> None:
+    if progress.step == 5:
+        raise InterruptedError
+
+
+def test_a_run_in_a_bucket_goes_on_on_another_machine(
+    tmp_path: Path, alone: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    storage, recipe = Storage(), load_tiny(tmp_path, **OPTIONS)
+    storage.filesystem("s3://training")[0].mkdir("training")
+    with pytest.raises(InterruptedError):
+        train_here(recipe, "s3://training/run", "cpu", stop_at_five)
+    train_here(recipe, "s3://training/run", "cpu", lambda _: None)
+    for name in ("losses.csv", "best/model.safetensors"):
+        assert storage.read_bytes(f"s3://training/run/{name}") == (alone / name).read_bytes()
 
 
 @pytest.fixture(scope="module")
