@@ -1,6 +1,7 @@
 """`xytok train`: the same seed gives the same run, also when it was interrupted."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,27 @@ def test_clips_taken_a_few_at_a_time_give_the_same_curve(tmp_path: Path, stage: 
         curves.append([trainer.take_step() for _ in range(4)])
     for whole, parts in zip(*curves, strict=True):
         assert parts == pytest.approx(whole, rel=1e-3)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "posttrain"])
+def test_auto_takes_the_faster_precision_and_learns_nothing_from_trying(
+    tmp_path: Path, stage: str, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    trainer = Trainer(load_tiny(tmp_path, stage, precision="auto"), tmp_path / "run")
+    (line,) = (each for each in caplog.messages if each.startswith("Precision"))
+    speeds = {
+        name: float(re.search(rf"{name} ([\d.]+)", line)[1]) for name in ("float32", "bfloat16")
+    }
+    chosen = trainer.stage.precision
+    assert f"`{chosen}`" in line
+    assert speeds[chosen] == max(speeds.values())
+    trainer.save()
+    kept = Trainer(load_tiny(tmp_path, stage, precision="auto"), tmp_path / "run")
+    assert kept.stage.precision == chosen
+    plain = Trainer(load_tiny(tmp_path, stage, precision=chosen), tmp_path / "plain")
+    curves = [[each.take_step() for _ in range(4)] for each in (trainer, plain)]
+    assert curves[0] == curves[1]
 
 
 def test_activations_computed_again_give_the_same_curve(tmp_path: Path):

@@ -45,11 +45,14 @@ class Reconstructing(nn.Module):
 class PosttrainStage:
     """Reconstruction, adversarial and feature losses for the decoder alone."""
 
+    _directions: list[Tensor]  # of spectral norm, before the step whose gradients are there
+
     def __init__(self, codec: TrainingCodec, recipe: Recipe, device: torch.device) -> None:
         self.codec = codec
         self.recipe = recipe
         self.device = device
         self.precision: str = recipe.precision
+        self.trial_step = recipe.discriminators.start_step
         rate_hz = codec.model.config.output_sample_rate
         self.spectral = SpectralLoss(recipe.losses.spectral, rate_hz).to(device)
         torch.manual_seed(recipe.seed)
@@ -71,6 +74,7 @@ class PosttrainStage:
     def gradients(self, batches: list[Batch], number: int) -> dict[str, float]:
         """Gather the gradients of step `number`: the discriminators', then the decoder's."""
         # Spectral norm looks for the largest direction once a step, not once a batch.
+        self._directions = [each.clone() for each in self.judges.buffers()]
         self.judges.train()
         losses = Losses(self.device)
         for batch in (each.to(self.device) for each in batches):
@@ -90,6 +94,8 @@ class PosttrainStage:
         """Forget all gradients."""
         self.critic.discard()
         self.learner.discard()
+        for buffer, before in zip(self.judges.buffers(), self._directions, strict=True):
+            buffer.copy_(before)
 
     def _learn(self, batch: Batch, number: int) -> dict[str, Tensor]:
         clips, world = self.recipe.speech.batch_clips, find_place().world

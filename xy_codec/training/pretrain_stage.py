@@ -58,6 +58,7 @@ class PretrainStage:
         self.recipe = recipe
         self.device = device
         self.precision: str = recipe.precision
+        self.trial_step = -1  # before codebooks start
         self.books = codec.model.quantizer.codebooks()
         inner = CodecWithText(codec, recipe).to(device)
         self.text = inner.text

@@ -172,7 +172,8 @@ class Recipe:
     text: TextConfig = field(default_factory=TextConfig)
     discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     seed: CountFromZero = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    # `auto` tries both at the start of a run and takes the faster one.
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     # Of each layer only the input is kept for gradients: less memory for about a third more time.
     recompute_activations: StrictBool = False
     log_every: Count = 20

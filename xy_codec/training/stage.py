@@ -20,6 +20,7 @@ class Stage(Protocol):
     codec: TrainingCodec
     average: "Average"
     precision: str  # float32 or bfloat16
+    trial_step: int  # a step whose gradients take as long as most, and change nothing else
 
     def gradients(self, batches: list[Batch], number: int) -> dict[str, float]:
         """Gather the gradients of step `number`; return the losses by name, of all processes."""

@@ -14,6 +14,7 @@ from xy_codec.errors import CheckpointError, ConfigError, XYCodecError
 from xy_codec.training.codec_start import codec_config, codec_config_path, start_codec
 from xy_codec.training.evaluation import Scorer, evaluate, held_out_clips
 from xy_codec.training.export import export_codec
+from xy_codec.training.fastest_precision import fastest_precision
 from xy_codec.training.posttrain_stage import PosttrainStage
 from xy_codec.training.pretrain_stage import PretrainStage
 from xy_codec.training.ranks import Place, add_up, find_place
@@ -89,6 +90,10 @@ class Trainer:
         self.log = TrainingLog(folder, config) if not self.place.rank else None
         if self.checkpoint.exists():
             self._resume()
+        elif recipe.precision == "auto":
+            trial = self._speech(self.place)
+            self.stage.precision = fastest_precision(self.stage, trial.next(0)[:1], self.rate_hz)
+            trial.close()
 
     @property
     def checkpoint(self) -> Path:
@@ -128,8 +133,8 @@ class Trainer:
         if wrong:
             raise TrainingDivergedError(
                 f"At step {self.step} {', '.join(wrong)} is no longer a number ({losses}); "
-                f"expected finite losses. `{self.checkpoint}` holds an earlier step: lower "
-                "`optimizer.learning_rate` or use `precision: float32`, and run the command again."
+                f"expected finite losses. Begin in a new folder with `{self.folder}/best` as "
+                "`model.warm_start` and a lower `optimizer.learning_rate` or `precision: float32`."
             )
         self.step += 1
         return losses
@@ -143,6 +148,7 @@ class Trainer:
             "recipe": asdict(self.recipe),
             "step": self.step,
             "best": self.best,
+            "precision": self.stage.precision,
             "speech": position,
             "stage": self.stage.state(),
         }
@@ -209,6 +215,7 @@ class Trainer:
                 "the same recipe. Use a new folder, with `model.warm_start` for the weights alone."
             )
         self.step, self.best = state["step"], state["best"]
+        self.stage.precision = state["precision"]
         if self.log is not None:
             self.log.forget_after(self.step)
         self.stage.restore(state["stage"])
