@@ -17,6 +17,7 @@ from xy_codec import load_codec
 from xy_codec.errors import CheckpointError, ConfigError
 from xy_codec.training.codec_start import start_codec
 from xy_codec.training.pretrain_stage import PretrainStage
+from xy_codec.training.text_branch import LanguageModelBranch
 from xy_codec.training.trainer import Trainer, TrainingDivergedError
 
 
@@ -95,6 +96,20 @@ def test_training_lowers_the_loss_and_the_result_is_a_codec(tmp_path: Path):
     np.testing.assert_allclose(made.waves[0], codec.decode([codes])[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_the_language_model_is_trained_where_the_recipe_says_so(tmp_path: Path, is_trained: bool):
+    options: dict[str, Any] = {"text__kind": "llm", "text__trainable": is_trained}
+    options["text__model"] = save_language_model(tmp_path / "llm")
+    recipe = load_tiny(tmp_path, speech__crop_seconds=8, **options)
+    trainer = Trainer(recipe, tmp_path / "run")
+    assert isinstance(trainer.stage, PretrainStage)
+    assert isinstance(trainer.stage.text, LanguageModelBranch)
+    model = trainer.stage.text.model
+    before = model.lm_head.weight.clone()
+    trainer.take_step()
+    assert torch.equal(model.lm_head.weight, before) != is_trained
+
+
 @pytest.mark.parametrize("kind", ["ctc", "llm"])
 def test_bfloat16_trains_with_a_text_branch(tmp_path: Path, kind: str):
     options: dict[str, Any] = {
@@ -163,6 +178,35 @@ def test_clips_taken_a_few_at_a_time_give_the_same_curve(tmp_path: Path, stage: 
         assert parts == pytest.approx(whole, rel=1e-3)
 
 
+ALL_OTHERS = {
+    "semantic_encoder_adapter", "pre_rvq_adapter", "downsample", "quantizer", "post_rvq_adapter",
+    "upsample", "acoustic_decoder", "vocos",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "encoders"),
+    [
+        ({}, {"acoustic_encoder"}),
+        ({"model__train_semantic": True}, {"semantic_encoder", "acoustic_encoder"}),
+        ({"model__single_channel": True}, {"semantic_encoder"}),
+    ],
+)
+def test_ablations_train_the_encoders_they_say(
+    tmp_path: Path, options: dict[str, Any], encoders: set[str]
+):
+    trainer = Trainer(load_tiny(tmp_path, codebooks__start_step=0, **options), tmp_path / "run")
+    model = trainer.stage.codec.model
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    for _ in range(3):
+        trainer.take_step()
+    after = model.state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(after[name], before[name])}
+    assert moved == ALL_OTHERS | encoders
+    acoustic = after["pre_rvq_adapter.proj.weight"][:, 16:]
+    assert bool((acoustic == 0).all()) == ("model__single_channel" in options)
+
+
 @pytest.mark.parametrize("stage", ["pretrain", "posttrain"])
 def test_auto_takes_the_faster_precision_and_learns_nothing_from_trying(
     tmp_path: Path, stage: str, caplog: pytest.LogCaptureFixture
@@ -170,9 +214,7 @@ def test_auto_takes_the_faster_precision_and_learns_nothing_from_trying(
     caplog.set_level("INFO")
     trainer = Trainer(load_tiny(tmp_path, stage, precision="auto"), tmp_path / "run")
     (line,) = (each for each in caplog.messages if each.startswith("Precision"))
-    speeds = {
-        name: float(re.search(rf"{name} ([\d.]+)", line)[1]) for name in ("float32", "bfloat16")
-    }
+    speeds = {name: float(speed) for name, speed in re.findall(r"(\w+) ([\d.]+)", line)}
     chosen = trainer.stage.precision
     assert f"`{chosen}`" in line
     assert speeds[chosen] == max(speeds.values())

@@ -161,8 +161,8 @@ def test_fused_attention_is_that_of_the_codec_with_equal_gradients():
     found = []
     parts = torch.randn(3, 2, 4, 9, 8)
     for attention in (plain_attention, fused_attention):
-        inputs = [each.clone().requires_grad_() for each in parts]
-        mixed = attention(*inputs, valid)[:, :, :5]
+        inputs = query, key, value = [each.clone().requires_grad_() for each in parts]
+        mixed = attention(query, key, value, valid)[:, :, :5]
         mixed.square().sum().backward()
         found.append([mixed.detach(), *(each.grad for each in inputs)])
     for plain, fused in zip(*found, strict=True):
@@ -177,9 +177,12 @@ def test_activations_computed_again_need_less_memory():
         if again:
             recompute_activations(stack)
         sizes: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor, sizes=sizes: sizes.append(tensor.nbytes) or tensor, lambda tensor: tensor
-        ):
+
+        def pack(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = stack(steps, None).square().sum()
         loss.backward()
         kept.append(sum(sizes))

@@ -87,6 +87,11 @@ def test_a_run_in_a_bucket_goes_on_on_another_machine(
     train_here(recipe, "s3://training/run", "cpu", lambda _: None)
     for name in ("losses.csv", "best/model.safetensors"):
         assert storage.read_bytes(f"s3://training/run/{name}") == (alone / name).read_bytes()
+    options = OPTIONS | {"steps": 2, "text__kind": "none", "losses__spread": 0.0}
+    options["model__warm_start"] = "s3://training/run/best"
+    second = load_tiny(tmp_path, "posttrain", **options)
+    train_here(second, "s3://training/second", "cpu", lambda _: None)
+    assert storage.exists("s3://training/second/best/model.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Stage one: all but the semantic encoder learns reconstruction and codes that show the text."""
+"""Stage one: all that is not frozen learns reconstruction, and codes that show the text."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -67,9 +67,10 @@ class PretrainStage:
         encoder = list(codec.model.acoustic_encoder.parameters())
         known = {id(each) for each in encoder}
         rest = [each for each in inner.parameters() if each.requires_grad and id(each) not in known]
-        encoder = [each for each in encoder if each.requires_grad]
-        share = recipe.optimizer.acoustic_encoder_share
-        self.learner = Learner([(rest, 1.0), (encoder, share)], recipe.optimizer, recipe.steps)
+        groups = [(rest, 1.0)]
+        if not recipe.model.single_channel:
+            groups.append((encoder, recipe.optimizer.acoustic_encoder_share))
+        self.learner = Learner(groups, recipe.optimizer, recipe.steps)
         trained = [each for each in codec.parameters() if each.requires_grad]
         books = [book.codebook for book in self.books]
         self.average = Average([*trained, *books], recipe.optimizer.average_decay)

@@ -70,6 +70,9 @@ class ModelConfig:
     whisper: str = ""  # a transformers model id or folder, or a CTranslate2 `model.bin`
     warm_start: str = ""  # a codec checkpoint: weights only
     scaled_start: StrictBool = False  # fit what starts at random to the first batch
+    train_semantic: StrictBool = False  # the semantic encoder too, e.g. without Whisper's weights
+    # One encoder for everything: the semantic one, trained; nothing of the acoustic one is coded.
+    single_channel: StrictBool = False
 
 
 @dataclass(frozen=True, slots=True, config=_CLOSED)

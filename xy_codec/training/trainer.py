@@ -57,7 +57,20 @@ class Trainer:
         show: Callable[[Progress], None] | None = None,
         list_shards: ListShards = local_shards,
         saved: Callable[[], None] | None = None,
+        fetch: Callable[[str], str] = str,
     ) -> None:
+        """Begin or resume.
+
+        Args:
+            recipe: what is trained, on what, and for how long.
+            folder: gets checkpoint, logs and exported codecs.
+            device: cpu or cuda.
+            scorers: measure reconstructions of held-out speech.
+            show: told of every logged step, by one process.
+            list_shards: the shards behind a pattern.
+            saved: called when the folder is complete, by one process.
+            fetch: makes the codec to start from local.
+        """
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         self.recipe = recipe
@@ -72,7 +85,7 @@ class Trainer:
         self.list_shards = list_shards
         self.speech = self._speech(self.place)
         _check_parts(recipe, len(self.speech.shares))
-        codec = start_codec(recipe).to(self.device)
+        codec = start_codec(recipe, fetch).to(self.device)
         is_new = not recipe.model.warm_start and not self.checkpoint.exists()
         if recipe.model.scaled_start and is_new:
             whole = self._speech(Place())

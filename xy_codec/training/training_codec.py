@@ -36,7 +36,6 @@ class TrainingCodec(nn.Module):
         self.model = model
         self.relative_commit = relative_commit
         self.frame_samples = model.config.encoder_downsample_rate
-        model.semantic_encoder.requires_grad_(False)
 
     @property
     def is_initialized(self) -> bool:

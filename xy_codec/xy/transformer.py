@@ -46,7 +46,8 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | N
     scores = (query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)).float()
     if valid is not None:
         scores = scores.masked_fill(~valid[:, None, None, :], _HIDDEN)
-    return scores.softmax(-1).to(value.dtype) @ value
+    mixed: Tensor = scores.softmax(-1).to(value.dtype) @ value
+    return mixed
 
 
 class Block(nn.Module):
