@@ -82,9 +82,12 @@ def _setting(text: str) -> tuple[str, Any]:
 def _show(progress: "Progress") -> None:
     minutes = progress.seconds_left / 60
     losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
-    print(
-        f"step {progress.step}/{progress.steps}: {losses}; {progress.audio_per_second:.1f} s of "
-        f"audio per second, {minutes:.0f} min left",
-        file=sys.stderr,
-        flush=True,
+    speed = f"{progress.audio_per_second:.1f} s of audio per second"
+    if progress.processes > 1:
+        each = progress.audio_per_second / progress.processes
+        speed += f" ({each:.1f} in each of {progress.processes} processes)"
+    # Not by `print`: in its workers Ray Train has one of its own, which writes a line twice.
+    sys.stderr.write(
+        f"step {progress.step}/{progress.steps}: {losses}; {speed}, {minutes:.0f} min left\n"
     )
+    sys.stderr.flush()

@@ -13,7 +13,9 @@ from pipeline.errors import WorkerError
 from pipeline.fleet.ray.cluster import connect, disconnect
 from pipeline.training.options import TogetherOptions
 from pipeline.training.run import Show, train_here
+from pipeline.training.speech_shards import stored_shards
 from xy_codec.training.recipe import Recipe
+from xy_codec.training.speech_batches import check_shares
 from xy_codec.training.trainer import TrainingDivergedError
 
 
@@ -21,9 +23,13 @@ def train_together(recipe: Recipe, output: str, options: TogetherOptions, show: 
     """Train to the recipe's last step on the workers of a cluster.
 
     Raises:
+        ConfigError: the workers cannot share a step evenly.
+        InputError: there are no shards; told before Ray is started.
         TrainingDivergedError: a loss is no number any more; starting again would not help.
         WorkerError: workers were lost more often than `options.restarts`.
     """
+    check_shares(recipe.speech, options.workers)
+    stored_shards(recipe.speech.shards)
     is_ours = connect(options.cluster)
     try:
         _fit(recipe, output, options, show)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
@@ -19,6 +20,7 @@ from pipeline.training.together import train_together
 from tests.support.ray_runs import ray_cluster_of
 from tests.support.s3_server import S3Server
 from tests.support.training_case import load_tiny
+from xy_codec.errors import ConfigError
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.trainer import Progress, Trainer
 
@@ -68,6 +70,12 @@ def train_in_group(rank: int, world: int, folder: str, recipe: Recipe) -> None:
 def test_two_processes_have_the_curve_of_one(tmp_path: Path, alone: Path):
     spawn(train_in_group, (2, str(tmp_path), load_tiny(tmp_path, **OPTIONS)), nprocs=2)
     assert_close(curve(tmp_path / "run"), curve(alone))
+
+
+def test_workers_that_cannot_share_a_step_are_refused_before_ray_starts(tmp_path: Path):
+    with pytest.raises(ConfigError, match="4 processes"):
+        train_together(load_tiny(tmp_path, **OPTIONS), "out", TogetherOptions(workers=4), print)
+    assert not ray.is_initialized()
 
 
 def stop_at_five(progress: Progress) -> None:

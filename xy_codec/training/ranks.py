@@ -3,9 +3,11 @@
 Without a process group there is one rank, and nothing here does anything.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -52,10 +54,15 @@ def average_gradients(module: nn.Module) -> nn.Module:
 
     `find_unused_parameters` is for ranks without a transcript, and it keeps DDP from rearranging
     its buckets after the first step: a resumed run adds in the order of one that never stopped.
+    Buffers are equal on all ranks without being sent.
     """
     if not is_together():
         return module
-    return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
+    # torch 2.13 warns of the old name, 2.6 does not know the new one.
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {buffers: False}
+    return DistributedDataParallel(module, find_unused_parameters=True, **options)
 
 
 @contextmanager

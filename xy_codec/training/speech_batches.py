@@ -47,7 +47,7 @@ class SpeechBatches:
         self.config = config
         self.rate_hz = rate_hz
         self.seed = seed
-        _check_shares(config, place.world)
+        check_shares(config, place.world)
         frames = max(1, int(config.crop_seconds * rate_hz) // frame_samples)
         self.crop_samples = frames * frame_samples
         mine = list(range(place.rank, config.batch_clips, place.world))
@@ -117,8 +117,8 @@ class SpeechBatches:
         return piece[: self.crop_samples], clip.text if total <= size else ""
 
 
-def _check_shares(config: SpeechConfig, world: int) -> None:
-    """Refuse what cannot be shared evenly."""
+def check_shares(config: SpeechConfig, world: int) -> None:
+    """Refuse a number of processes that cannot share a step evenly."""
     streams = config.streams or config.batch_clips
     if config.batch_clips % streams:
         raise ConfigError(

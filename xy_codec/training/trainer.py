@@ -42,6 +42,7 @@ class Progress:
     losses: dict[str, float]
     audio_per_second: float  # seconds of audio learned from per second, all processes together
     seconds_left: float
+    processes: int = 1
 
 
 class Trainer:
@@ -206,7 +207,8 @@ class Trainer:
     def _report(self, losses: dict[str, float], seconds: float, steps: int) -> None:
         speed = steps * self.audio_seconds_per_step / max(seconds, 1e-9)
         left = (self.recipe.steps - self.step) * seconds / max(steps, 1)
-        self.show(Progress(self.step, self.recipe.steps, losses, speed, left))
+        wanted, processes = self.recipe.steps, self.place.world
+        self.show(Progress(self.step, wanted, losses, speed, left, processes))
 
     def _export(self, name: str) -> None:
         if self.stage.codec.is_initialized:
