@@ -108,6 +108,11 @@ def test_the_language_model_is_trained_where_the_recipe_says_so(tmp_path: Path, 
     before = model.lm_head.weight.clone()
     trainer.take_step()
     assert torch.equal(model.lm_head.weight, before) != is_trained
+    trainer.save()
+    kept = torch.load(trainer.checkpoint, weights_only=True)["stage"]["text"]
+    assert ("model.lm_head.weight" in kept) == is_trained
+    resumed = Trainer(recipe, tmp_path / "run")
+    assert resumed.take_step() == trainer.take_step()
 
 
 @pytest.mark.parametrize("kind", ["ctc", "llm"])

@@ -174,7 +174,7 @@ class PretrainStage:
             "average": self.average.values,
             "optimizer": self.learner.optimizer.state_dict(),
             "seen": list(self._seen),
-            "text": None if self.text is None else self.text.state_dict(),
+            "text": self._trained_text(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -183,5 +183,11 @@ class PretrainStage:
         self.average.values = [each.to(self.device) for each in state["average"]]
         self.learner.optimizer.load_state_dict(state["optimizer"])
         self._seen.extend(each.to(self.device) for each in state["seen"])
-        if self.text is not None:
-            self.text.load_state_dict(state["text"])
+        with torch.no_grad():
+            for name, tensor in self._trained_text().items():
+                tensor.copy_(state["text"][name])
+
+    def _trained_text(self) -> dict[str, Tensor]:
+        """Weights of the text branch; a frozen language model is where it was loaded from."""
+        parameters = [] if self.text is None else self.text.named_parameters()
+        return {name: each.detach() for name, each in parameters if each.requires_grad}

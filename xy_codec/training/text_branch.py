@@ -82,7 +82,6 @@ class LanguageModelBranch(nn.Module):
 
     def __init__(self, width: int, model: Any, tokenizer: Any, config: TextConfig) -> None:
         super().__init__()
-        self.is_frozen = not config.trainable
         self.model = model.requires_grad_(config.trainable).eval()
         self.tokenizer = tokenizer
         inner = model.get_input_embeddings().embedding_dim
@@ -99,10 +98,9 @@ class LanguageModelBranch(nn.Module):
         )
 
     def train(self, mode: bool = True) -> "LanguageModelBranch":
-        """Train the adapter; a frozen language model stays as it is in use."""
+        """Train the adapter; the language model, trained or not, runs as it does in use."""
         super().train(mode)
-        if self.is_frozen:
-            self.model.eval()
+        self.model.eval()
         return self
 
     def count(self, texts: Texts, _num_frames: Tensor) -> int:
