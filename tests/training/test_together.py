@@ -48,7 +48,7 @@ def assert_close(found: list[dict[str, str]], expected: list[dict[str, str]]) ->
     assert sum(float(row["replaced"]) for row in expected) > 0
     for mine, theirs in zip(found, expected, strict=True):
         for name, value in theirs.items():
-            assert float(mine[name]) == pytest.approx(float(value), rel=2e-3), (name, theirs)
+            assert float(mine[name]) == pytest.approx(float(value), rel=1e-4), (name, theirs)
 
 
 @pytest.fixture(scope="module")
