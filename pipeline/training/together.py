@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import WorkerError
-from pipeline.fleet.ray.cluster import connect, disconnect
+from pipeline.fleet.ray.cluster import connect, disconnect, is_named
+from pipeline.storage.location import check_means_the_same_elsewhere
 from pipeline.training.options import TogetherOptions
 from pipeline.training.run import Show, train_here
 from pipeline.training.speech_shards import stored_shards
@@ -24,11 +25,15 @@ def train_together(recipe: Recipe, output: str, options: TogetherOptions, show: 
 
     Raises:
         ConfigError: the workers cannot share a step evenly.
+        UsageError: workers on other machines would not find a relative path.
         InputError: there are no shards; told before Ray is started.
         TrainingDivergedError: a loss is no number any more; starting again would not help.
         WorkerError: workers were lost more often than `options.restarts`.
     """
     check_shares(recipe.speech, options.workers)
+    if is_named(options.cluster):
+        for path in (output, recipe.speech.shards):
+            check_means_the_same_elsewhere(path)
     stored_shards(recipe.speech.shards)
     is_ours = connect(options.cluster)
     try:
@@ -77,8 +82,9 @@ def _work(settings: dict[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device
 
-    # Relative paths of recipe and output are those of the command.
-    os.chdir(settings["folder"])
+    # Relative paths of recipe and output are those of the command, on its machine.
+    if Path(settings["folder"]).is_dir():
+        os.chdir(settings["folder"])
     try:
         train_here(settings["recipe"], settings["output"], str(get_device()), settings["show"])
     except TrainingDivergedError as error:

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
 from pipeline.training.options import TogetherOptions
 from pipeline.training.run import train_here
@@ -72,9 +73,12 @@ def test_two_processes_have_the_curve_of_one(tmp_path: Path, alone: Path):
     assert_close(curve(tmp_path / "run"), curve(alone))
 
 
-def test_workers_that_cannot_share_a_step_are_refused_before_ray_starts(tmp_path: Path):
+def test_what_workers_cannot_do_is_refused_before_ray_starts(tmp_path: Path):
     with pytest.raises(ConfigError, match="4 processes"):
         train_together(load_tiny(tmp_path, **OPTIONS), "out", TogetherOptions(workers=4), print)
+    elsewhere = TogetherOptions(workers=2, cluster="ray://other:10001")
+    with pytest.raises(UsageError, match="`out`"):
+        train_together(load_tiny(tmp_path, **OPTIONS), "out", elsewhere, print)
     assert not ray.is_initialized()
 
 
