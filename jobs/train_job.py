@@ -1,23 +1,15 @@
 """`xytok train`: one stage of a training recipe, resumed by running the same command again."""
 
-import os
 import sys
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from jobs.logs import Log, LogOptions
-from jobs.options import Device, Output
+from jobs.options import Device, Output, flags
+from pipeline.training.options import TogetherOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from xy_codec.training.evaluation import Scorer, Wave
-    from xy_codec.training.shard_audio import SpeechShard
-    from xy_codec.training.speech_stream import Place
     from xy_codec.training.trainer import Progress
 
 # What the paper reports for one H100, to compare our speed with.
@@ -32,7 +24,7 @@ def train(
             help="a YAML file, or nano_pretrain, nano_posttrain, full_pretrain or full_posttrain."
         ),
     ],
-    output: Annotated[Path, Output, Parameter(help="the folder of this training.")],
+    output: Annotated[str, Output, Parameter(help="the folder of this training, or its URL.")],
     device: Device = "auto",
     set: Annotated[
         tuple[str, ...],
@@ -41,73 +33,35 @@ def train(
             "speech.shards=s3://bucket/*.tar (repeatable)."
         ),
     ] = (),
+    together: Annotated[TogetherOptions, flags("Several workers")] = TogetherOptions(),
     log: Log = LogOptions(),
 ) -> int:
     """Train to the recipe's last step."""
     import torch
 
+    from pipeline.storage.client import Storage
+    from pipeline.storage.location import join
+    from pipeline.training.run import train_here
+    from pipeline.training.together import train_together
     from xy_codec.training.recipe import load_recipe
-    from xy_codec.training.trainer import Trainer
 
     stage = load_recipe(recipe, dict(_setting(each) for each in set))
-    if device == "auto":
-        number = os.environ.get("LOCAL_RANK", "0")
-        device = f"cuda:{number}" if torch.cuda.is_available() else "cpu"
-    place = _place(device)
     print(
         f"Paper, one H100: {_PAPER[stage.stage]} s of audio per second ({stage.stage}).",
         file=sys.stderr,
     )
-    scorers = _scorers() if stage.speech.held_out else []
-    Trainer(
-        stage,
-        output,
-        device=device,
-        scorers=scorers,
-        place=place,
-        show=_show,
-        list_shards=stored_shards,
-    ).run()
-    if not (output / "best").is_dir():
+    if together.by_ray:
+        train_together(stage, output, together, _show)
+    else:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        train_here(stage, output, device, _show)
+    best = join(output, "best")
+    if not Storage().exists(join(best, "config.yaml")):
         print(f"{output}: no codec yet, its codebooks start at a later step", file=sys.stderr)
         return 0
-    print(output / "best")
+    print(best)
     return 0
-
-
-def stored_shards(pattern: str) -> "list[SpeechShard]":
-    """The shards that `xytok tokenize` finds behind a pattern, in any storage it can read."""
-    from pipeline.corpus.listing import list_shards
-    from pipeline.corpus.shard import is_tar, open_shard
-    from pipeline.errors import UsageError
-    from pipeline.storage.client import Storage
-    from pipeline.storage.location import redact
-    from xy_codec.training.shard_audio import SpeechShard
-
-    storage = Storage()
-    shards = list_shards([pattern], storage)
-    other = next((shard.url for shard in shards if not is_tar(shard.path)), None)
-    if other is not None:
-        raise UsageError(
-            f"`{pattern}` names `{redact(other)}`, which is no tar; expected WebDataset tars, for "
-            "training reads nothing else; make them of the corpus, and name those"
-        )
-    return [
-        SpeechShard(redact(shard.url), shard.source8, partial(open_shard, shard, storage))
-        for shard in shards
-    ]
-
-
-def _place(device: str) -> "Place":
-    """This process among those that `torchrun` started; alone without it."""
-    import torch.distributed as dist
-
-    from xy_codec.training.speech_stream import Place
-
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Place()
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
-    return Place(dist.get_rank(), dist.get_world_size())
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -128,20 +82,12 @@ def _setting(text: str) -> tuple[str, Any]:
 def _show(progress: "Progress") -> None:
     minutes = progress.seconds_left / 60
     losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
-    print(
-        f"step {progress.step}/{progress.steps}: {losses}; {progress.audio_per_second:.1f} s of "
-        f"audio per second, {minutes:.0f} min left",
-        file=sys.stderr,
-        flush=True,
+    speed = f"{progress.audio_per_second:.1f} s of audio per second"
+    if progress.processes > 1:
+        each = progress.audio_per_second / progress.processes
+        speed += f" ({each:.1f} in each of {progress.processes} processes)"
+    # Not by `print`: in its workers Ray Train has one of its own, which writes a line twice.
+    sys.stderr.write(
+        f"step {progress.step}/{progress.steps}: {losses}; {speed}, {minutes:.0f} min left\n"
     )
-
-
-def _scorers() -> "list[Scorer]":
-    from pipeline.audit.metrics.scores import score_pair
-
-    def score(original: "Wave", made: "Wave", rate_hz: int) -> "Mapping[str, float]":
-        groups = ("stoi", "pesq")
-        figures = asdict(score_pair(original, made, rate_hz, groups=groups).scores)
-        return {name: value for name, value in figures.items() if value is not None}
-
-    return [score]
+    sys.stderr.flush()

@@ -31,12 +31,11 @@ class ResidualKMeans:
     """8 × 1024 k-means codebooks, each on what the ones before it left over."""
 
     def __init__(self, rows: Tensor, seed: int = 0) -> None:
-        random = torch.Generator().manual_seed(seed)
-        rule = CodebookRule(expected_vectors=float(len(rows)))
+        random, rule = np.random.default_rng(seed), CodebookRule()
         self.books = []
         for _ in range(8):
             book = Codebook(1024, rows.shape[1])
-            initialize(book, rows, rule, random)
+            initialize(book, rows, len(rows), rule, random)
             rows = rows - book.lookup(book.nearest(rows))
             self.books.append(book)
 
@@ -78,7 +77,7 @@ class RandomEncoder:
 
     def __init__(self, waves: list[Wave], whisper: Path) -> None:
         recipe = load_recipe("nano_pretrain", {"model.whisper": str(whisper)})
-        self.codec = start_codec(recipe, 1.0).eval()
+        self.codec = start_codec(recipe).eval()
         self.mel = LogMel(MelConfig())
         target = torch.cat([mel_rows(self.mel, wave) for wave in waves])
         latents = torch.cat([self._latents(wave) for wave in waves])

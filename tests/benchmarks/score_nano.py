@@ -26,7 +26,7 @@ from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from tests.benchmarks.nano_baselines import FRAME, MelKMeans, RandomEncoder
 from tests.benchmarks.transcripts import Transcribe, error_rates, recogniser
 from xy_codec import load_codec
-from xy_codec.training.shard_audio import load_shard, local_shards
+from xy_codec.training.shard_audio import load_shard, local_shards, to_float
 
 Wave = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
@@ -60,7 +60,7 @@ def clips_in_turn(pattern: str, cache: str, minutes: float) -> Iterator[tuple[st
     for shard in local_shards(pattern):
         audio = load_shard(shard, RATE_HZ, cache)
         for number, speaker in enumerate(audio.speakers):
-            wave = audio.clip(number, 0, 12 * RATE_HZ)
+            wave = to_float(audio.clip(number).samples[: 12 * RATE_HZ])
             if len(wave) >= 2 * RATE_HZ:
                 by_speaker[speaker].append(wave[: len(wave) // FRAME * FRAME])
     left = minutes * 60
@@ -79,7 +79,7 @@ def training_waves(pattern: str, cache: str, minutes: float) -> list[Wave]:
         audio, left = load_shard(shard, RATE_HZ, cache), minutes * 60 / len(shards)
         for number in np.random.default_rng(0).permutation(len(audio)):
             if left > 0:
-                waves.append(audio.clip(int(number), 0, 12 * RATE_HZ))
+                waves.append(to_float(audio.clip(int(number)).samples[: 12 * RATE_HZ]))
                 left -= len(waves[-1]) / RATE_HZ
     return waves
 

@@ -231,6 +231,6 @@ def test_flac_is_read_as_soundfile_reads_it() -> None:
     assert np.array_equal(read_flac(path, 5000), samples[:5000])
 
 
-def test_the_text_branch_trains_in_float32() -> None:
-    made = train(Models(torch.device("cpu"), is_small=True), "float32", "llm")
+def test_the_text_branch_trains_in_bfloat16() -> None:
+    made = train(Models(torch.device("cpu"), is_small=True), "bfloat16", "llm")
     assert made["losses"]["asr"] > 0

@@ -60,25 +60,28 @@ def train(models: Models, precision: str, text: str) -> dict[str, Any]:
     from xy_codec.training.recipe import load_recipe
 
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"precision": precision, "accumulate": 1, "model.whisper": "", "text.kind": text}
+        settings = {"precision": precision, "speech.batch_clips": 4, "speech.streams": 4}
+        settings |= {"model.whisper": "", "text.kind": text}
         if models.is_small:
             settings |= {"model.codec": _small_codec(Path(folder)), "speech.crop_seconds": 2.56}
-            settings |= {"speech.batch_clips": 2}
+            settings |= {"speech.batch_clips": 2, "speech.streams": 2}
         recipe = load_recipe("full_pretrain", settings)
         speech = recipe.speech
         frames = int(speech.crop_seconds * 12.5)
-        codec = start_codec(recipe, speech.batch_clips * frames).to(models.device)
+        codec = start_codec(recipe).to(models.device)
     if text == "llm":  # as the recipe has it, but untrained instead of downloaded
-        branch = _language_model_branch(models, codec.model.config.quantizer_kwargs.output_dim)
+        width = codec.model.config.quantizer_kwargs.output_dim
+        branch = _language_model_branch(models, width, recipe.text)
         with patch(f"{PretrainStage.__module__}.build_text_branch", return_value=branch):
             stage = PretrainStage(codec, recipe, models.device)
     else:
         stage = PretrainStage(codec, recipe, models.device)
-    batch = Batch(*_batch(speech.batch_clips, frames * 1280))
+    batch = Batch(*_batch(speech.batch_clips, frames * 1280), tuple(range(speech.batch_clips)))
     losses, seconds = {}, []
     for number in range(1 if models.is_small else _STEPS):
         started = time.perf_counter()
-        losses = stage.step([batch], number)  # reads its losses, so the device has ended
+        losses = stage.gradients([batch], number)
+        losses |= stage.apply(number)  # reads the norm, so the device has ended
         seconds.append(time.perf_counter() - started)
     timed = seconds[1:] or seconds
     audio = speech.batch_clips * frames * 0.08
@@ -114,7 +117,7 @@ class _Letters:
         return {"input_ids": list(text.encode())}
 
 
-def _language_model_branch(models: Models, width: int) -> nn.Module:
+def _language_model_branch(models: Models, width: int, config: Any) -> nn.Module:
     """The paper's text branch around a language model of the published size, untrained."""
     from xy_codec.torchaudio_import import import_torchaudio
     from xy_codec.training.text_branch import LanguageModelBranch
@@ -126,4 +129,4 @@ def _language_model_branch(models: Models, width: int) -> nn.Module:
     sizes = _TINY_LANGUAGE_MODEL if models.is_small else _LANGUAGE_MODEL
     with torch.device(models.device):
         model = Qwen2ForCausalLM(Qwen2Config(**sizes)).to(torch.bfloat16)
-    return LanguageModelBranch(width, model, _Letters())
+    return LanguageModelBranch(width, model, _Letters(), config)

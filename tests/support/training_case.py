@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from tests.support.places import SPEECH
+from xy_codec.torchaudio_import import import_torchaudio
 from xy_codec.training.recipe import Recipe, load_recipe
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
@@ -66,6 +68,7 @@ def tiny_recipe(folder: Path, stage: str = "pretrain", **overrides: Any) -> Path
             "shards": str(SPEECH / "Emilia/*/*.tar"),
             "crop_seconds": 0.64,
             "batch_clips": 2,
+            "read": "draw",
             "cache": str(folder / "cache"),
             "pitches": [0.9, 1.0],
             "gain_db": [-20, -1],
@@ -89,6 +92,36 @@ def tiny_recipe(folder: Path, stage: str = "pretrain", **overrides: Any) -> Path
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+def tiny_language_model() -> Any:
+    """A language model of a real class with random weights."""
+    import_torchaudio()
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=1, vocab_size=300,
+            num_attention_heads=2, num_key_value_heads=1,
+        )
+    )  # fmt: skip
+
+
+def save_language_model(folder: Path) -> str:
+    """A folder as language models are released in, with a tokenizer of bytes."""
+    import_torchaudio()
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = Tokenizer(models.BPE({each: number for number, each in enumerate(letters)}, []))
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    words.add_special_tokens(["<end>"])
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<end>").save_pretrained(folder)
+    tiny_language_model().save_pretrained(folder)
+    return str(folder)
 
 
 def load_tiny(folder: Path, stage: str = "pretrain", **overrides: Any) -> Recipe:

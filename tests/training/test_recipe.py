@@ -9,6 +9,7 @@ from tests.support.training_case import load_tiny, tiny_recipe
 from xy_codec.errors import ConfigError
 from xy_codec.training.codec_start import codec_config
 from xy_codec.training.recipe import RECIPES, load_recipe
+from xy_codec.training.speech_batches import check_shares
 
 STAGES = [path.stem for path in RECIPES.glob("*train.yaml")]
 
@@ -18,6 +19,15 @@ def test_recipes_in_the_package_load(name: str):
     recipe = load_recipe(name)
     assert recipe.stage in name
     assert codec_config(recipe).encoder_downsample_rate == 1280
+
+
+def test_the_full_recipe_has_the_papers_batch_on_any_divisor_of_its_gpus():
+    recipe = load_recipe("full_pretrain")
+    assert recipe.speech.batch_clips * recipe.speech.crop_seconds == 32 * 4 * 30
+    for workers in (1, 2, 4, 8, 16, 32):
+        check_shares(recipe.speech, workers)
+    assert (recipe.losses.recon, recipe.losses.commit, recipe.losses.asr) == (15, 1, 1)
+    assert (recipe.text.kind, recipe.text.trainable) == ("llm", False)
 
 
 def test_unknown_and_mistyped_values_of_a_recipe_are_refused(tmp_path: Path):

@@ -1,22 +1,23 @@
 """`xytok train`: the same seed gives the same run, also when it was interrupted."""
 
 import csv
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
+from safetensors.torch import load_file
 
 from jobs.cli import run
 from tests.support.places import SPEECH
-from tests.support.training_case import load_tiny, tiny_recipe
+from tests.support.training_case import load_tiny, save_language_model, tiny_recipe
 from xy_codec import load_codec
-from xy_codec.errors import CheckpointError
+from xy_codec.errors import CheckpointError, ConfigError
 from xy_codec.training.codec_start import start_codec
-from xy_codec.training.recipe import load_recipe
-from xy_codec.training.speech_stream import Place
+from xy_codec.training.pretrain_stage import PretrainStage
+from xy_codec.training.text_branch import LanguageModelBranch
 from xy_codec.training.trainer import Trainer, TrainingDivergedError
 
 
@@ -33,6 +34,12 @@ def train(recipe: Path, out: Path, *settings: str) -> int:
     return run(
         ["train", "--recipe", str(recipe), "--output", str(out), "--device", "cpu", *changes]
     )
+
+
+def log_step(trainer: Trainer) -> None:
+    losses = trainer.take_step()
+    assert trainer.log is not None
+    trainer.log.losses(trainer.step, losses)
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "posttrain"])
@@ -63,8 +70,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path):
     straight.run()
     stopped = Trainer(load_tiny(tmp_path), tmp_path / "resumed")
     for _ in range(3):
-        values = stopped._one_step()
-        stopped.log.losses(stopped.step, values)
+        log_step(stopped)
     stopped.save()
     assert train(recipe, tmp_path / "resumed") == 0
     assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
@@ -83,31 +89,49 @@ def test_training_lowers_the_loss_and_the_result_is_a_codec(tmp_path: Path):
     codes = codec.encode([wave.numpy()])[0]
     assert codes.shape == (4, 12)
     # Training and inference are two implementations of one codec.
-    trained = start_codec(load_tiny(tmp_path, model__warm_start=best), expected_vectors=16).eval()
+    trained = start_codec(load_tiny(tmp_path, model__warm_start=best)).eval()
     with torch.no_grad():
         made = trained(wave[None], torch.tensor([len(wave)]))
     assert made.indices.tolist() == codes.tolist()
     np.testing.assert_allclose(made.waves[0], codec.decode([codes])[0], atol=1e-4)
 
 
-def train_in_group(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    store = f"file://{folder}/store"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
-    recipe = load_recipe(f"{folder}/recipe.yaml")
-    trainer = Trainer(recipe, Path(folder) / f"run{rank}", place=Place(rank, world))
-    trainer.run()
-    torch.save(trainer.stage.codec.state_dict(), f"{folder}/weights{rank}.pt")
-    dist.destroy_process_group()
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_the_language_model_is_trained_where_the_recipe_says_so(tmp_path: Path, is_trained: bool):
+    options: dict[str, Any] = {"text__kind": "llm", "text__trainable": is_trained}
+    options["text__model"] = save_language_model(tmp_path / "llm")
+    recipe = load_tiny(tmp_path, speech__crop_seconds=8, **options)
+    trainer = Trainer(recipe, tmp_path / "run")
+    assert isinstance(trainer.stage, PretrainStage)
+    assert isinstance(trainer.stage.text, LanguageModelBranch)
+    model = trainer.stage.text.model
+    before = model.lm_head.weight.clone()
+    trainer.take_step()
+    assert torch.equal(model.lm_head.weight, before) != is_trained
+    trainer.save()
+    kept = torch.load(trainer.checkpoint, weights_only=True)["stage"]["text"]
+    assert ("model.lm_head.weight" in kept) == is_trained
+    resumed = Trainer(recipe, tmp_path / "run")
+    assert resumed.take_step() == trainer.take_step()
 
 
-@pytest.mark.slow
-def test_processes_that_train_together_hold_the_same_weights(tmp_path: Path):
-    tiny_recipe(tmp_path, text__kind="ctc")
-    spawn(train_in_group, args=(2, str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f"weights{rank}.pt") for rank in range(2))
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert not (tmp_path / "run1/last.pt").exists()
+@pytest.mark.parametrize("kind", ["ctc", "llm"])
+def test_bfloat16_trains_with_a_text_branch(tmp_path: Path, kind: str):
+    options: dict[str, Any] = {
+        "precision": "bfloat16",
+        "text__kind": kind,
+        "speech__crop_seconds": 8,
+    }
+    if kind == "llm":
+        options["text__model"] = save_language_model(tmp_path / "llm")
+    trainer = Trainer(load_tiny(tmp_path, codebooks__start_step=0, **options), tmp_path / "run")
+    assert isinstance(trainer.stage, PretrainStage)
+    branch = trainer.stage.text
+    assert branch is not None
+    before = {name: each.clone() for name, each in branch.named_parameters() if each.requires_grad}
+    assert trainer.take_step()["asr"] > 0
+    after = dict(branch.named_parameters())
+    assert not any(torch.equal(after[name], each) for name, each in before.items())
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "posttrain"])
@@ -115,9 +139,9 @@ def test_the_log_of_losses_has_each_step_once_in_columns_of_one_meaning(tmp_path
     options = {"discriminators__start_step": 2, "log_every": 1, "save_every": 2}
     run = Trainer(load_tiny(tmp_path, stage, **options), tmp_path / "run")
     for _ in range(2):
-        run.log.losses(run.step, run._one_step())
+        log_step(run)
     run.save()
-    run.log.losses(run.step, run._one_step())
+    log_step(run)
     Trainer(load_tiny(tmp_path, stage, **options), tmp_path / "run").run()
     with (tmp_path / "run/losses.csv").open(newline="") as file:
         rows = list(csv.reader(file))
@@ -142,10 +166,109 @@ def test_a_loss_that_is_no_number_ends_the_run_and_says_what_to_do(tmp_path: Pat
         trainer.run()
 
 
-def test_accumulated_batches_count_as_one_step(tmp_path: Path):
-    trainer = Trainer(load_tiny(tmp_path, accumulate=3), tmp_path / "run")
-    assert trainer.audio_seconds_per_step == pytest.approx(3 * 2 * 0.64)
-    assert trainer._one_step()["recon"] > 0
+@pytest.mark.parametrize("stage", ["pretrain", "posttrain"])
+def test_clips_taken_a_few_at_a_time_give_the_same_curve(tmp_path: Path, stage: str):
+    options: dict[str, Any] = {
+        "speech__batch_clips": 6,
+        "codebooks__start_step": 0,
+        "text__kind": "ctc",
+    }
+    curves = []
+    for at_once in (0, 2):
+        recipe = load_tiny(tmp_path, stage, speech__clips_at_once=at_once, **options)
+        trainer = Trainer(recipe, tmp_path / f"run{at_once}")
+        assert trainer.audio_seconds_per_step == pytest.approx(6 * 0.64)
+        curves.append([trainer.take_step() for _ in range(4)])
+    for whole, parts in zip(*curves, strict=True):
+        assert parts == pytest.approx(whole, rel=1e-3)
+
+
+ALL_OTHERS = {
+    "semantic_encoder_adapter", "pre_rvq_adapter", "downsample", "quantizer", "post_rvq_adapter",
+    "upsample", "acoustic_decoder", "vocos",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "encoders"),
+    [
+        ({}, {"acoustic_encoder"}),
+        ({"model__train_semantic": True}, {"semantic_encoder", "acoustic_encoder"}),
+        ({"model__single_channel": True}, {"semantic_encoder"}),
+    ],
+)
+def test_ablations_train_the_encoders_they_say(
+    tmp_path: Path, options: dict[str, Any], encoders: set[str]
+):
+    trainer = Trainer(load_tiny(tmp_path, codebooks__start_step=0, **options), tmp_path / "run")
+    model = trainer.stage.codec.model
+    before = {name: each.clone() for name, each in model.state_dict().items()}
+    for _ in range(3):
+        trainer.take_step()
+    after = model.state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(after[name], before[name])}
+    assert moved == ALL_OTHERS | encoders
+    acoustic = after["pre_rvq_adapter.proj.weight"][:, 16:]
+    assert bool((acoustic == 0).all()) == ("model__single_channel" in options)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "posttrain"])
+def test_auto_takes_the_faster_precision_and_learns_nothing_from_trying(
+    tmp_path: Path, stage: str, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO")
+    trainer = Trainer(load_tiny(tmp_path, stage, precision="auto"), tmp_path / "run")
+    (line,) = (each for each in caplog.messages if each.startswith("Precision"))
+    speeds = {name: float(speed) for name, speed in re.findall(r"(\w+) ([\d.]+)", line)}
+    chosen = trainer.stage.precision
+    assert f"`{chosen}`" in line
+    assert speeds[chosen] == max(speeds.values())
+    trainer.save()
+    kept = Trainer(load_tiny(tmp_path, stage, precision="auto"), tmp_path / "run")
+    assert kept.stage.precision == chosen
+    plain = Trainer(load_tiny(tmp_path, stage, precision=chosen), tmp_path / "plain")
+    curves = [[each.take_step() for _ in range(4)] for each in (trainer, plain)]
+    assert curves[0] == curves[1]
+
+
+def test_activations_computed_again_give_the_same_curve(tmp_path: Path):
+    curves = []
+    for again in (False, True):
+        recipe = load_tiny(tmp_path, recompute_activations=again, text__kind="ctc")
+        trainer = Trainer(recipe, tmp_path / f"run{again}")
+        curves.append([trainer.take_step() for _ in range(3)])
+    assert curves[0] == curves[1]
+
+
+def test_what_is_measured_over_a_batch_is_refused_over_parts_of_it(tmp_path: Path):
+    recipe = load_tiny(tmp_path, losses__spread=1.0, speech__clips_at_once=1)
+    with pytest.raises(ConfigError, match=r"losses\.spread.*clips_at_once"):
+        Trainer(recipe, tmp_path / "run")
+
+
+def test_the_second_stage_leaves_encoder_and_quantiser_as_they_are(tmp_path: Path):
+    trainer = Trainer(load_tiny(tmp_path, "posttrain"), tmp_path / "run")
+    before = {name: each.clone() for name, each in trainer.stage.codec.model.state_dict().items()}
+    for _ in range(2):
+        trainer.take_step()
+    after = trainer.stage.codec.model.state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(after[name], before[name])}
+    assert moved == {"post_rvq_adapter", "upsample", "acoustic_decoder", "vocos"}
+
+
+def test_averaged_weights_are_exported_with_averaged_codebooks(tmp_path: Path):
+    options: dict[str, Any] = {"codebooks__start_step": 0, "optimizer__average_decay": 0.5}
+    trainer = Trainer(load_tiny(tmp_path, steps=3, **options), tmp_path / "run")
+    trainer.run()
+    exported = load_file(tmp_path / "run/best/model.safetensors")
+    for name in ("quantizer.quantizers.0.codebook", "acoustic_encoder.layer_norm.weight"):
+        last = trainer.stage.codec.model.state_dict()[name]
+        assert not torch.equal(exported[name].float(), last.half().float())
+    book = trainer.stage.codec.model.quantizer.codebooks()[0]
+    average = trainer.stage.average
+    (number,) = (at for at, each in enumerate(average.tensors) if each is book.codebook)
+    expected = average.values[number].half()
+    assert torch.equal(exported["quantizer.quantizers.0.codebook"], expected)
 
 
 def test_held_out_speakers_are_scored_and_heard_on_tensorboard(tmp_path: Path):

@@ -14,46 +14,98 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.train_job import stored_shards
 from pipeline.errors import StorageError
 from pipeline.storage.client import Storage
 from pipeline.storage.streams import ByteStream
+from pipeline.training.speech_shards import stored_shards
 from tests.support.places import SPEECH
 from tests.support.s3_server import S3Server
 from tests.support.shard_maker import audio
 from tests.support.training_case import load_tiny
 from xy_codec.errors import ConfigError
+from xy_codec.training.drawn_speech import DrawnSpeech
+from xy_codec.training.ranks import Place
 from xy_codec.training.shard_audio import SpeechShard, load_shard, local_shards
+from xy_codec.training.speech_batches import SpeechBatches
 from xy_codec.training.speech_change import change_pitch
-from xy_codec.training.speech_stream import Place, Pool, SpeechStream
+from xy_codec.training.streamed_speech import StreamedSpeech
 
 
-def stream(folder: Path, place: Place | None = None, **overrides: Any) -> SpeechStream:
+def speech(folder: Path, place: Place | None = None, **overrides: Any) -> SpeechBatches:
     recipe = load_tiny(folder, **overrides)
-    return SpeechStream(recipe.speech, 16000, 1280, seed=3, place=place or Place())
+    return SpeechBatches(recipe.speech, 16000, 1280, seed=3, place=place or Place())
 
 
-def test_a_step_gives_the_same_batch_in_any_order(tmp_path: Path):
-    forward, backward = stream(tmp_path), stream(tmp_path)
-    ahead = [forward.batch(step).waves for step in range(4)]
+def heard(speech: SpeechBatches, steps: range) -> list[torch.Tensor]:
+    """The waves of steps, each step's clips in their order."""
+    found = []
+    for step in steps:
+        batches = speech.next(step)
+        numbers = [number for batch in batches for number in batch.numbers]
+        waves = torch.cat([batch.waves for batch in batches])
+        found.append(waves[torch.tensor(numbers).argsort()])
+    speech.close()
+    return found
+
+
+def streamed(**more: Any) -> dict[str, Any]:
+    """Options under which a stream goes through several shards in a few steps."""
+    options = {"read": "stream", "cache": "", "streams": 2, "shuffle_clips": 4, "batch_clips": 6}
+    return {f"speech__{name}": value for name, value in {**options, **more}.items()}
+
+
+def test_a_draw_depends_on_nothing_but_the_step(tmp_path: Path):
+    forward, backward = speech(tmp_path), speech(tmp_path)
+    ahead = heard(forward, range(4))
     for step in reversed(range(4)):
-        assert torch.equal(backward.batch(step).waves, ahead[step])
+        assert torch.equal(backward.next(step)[0].waves, ahead[step])
+    backward.close()
     assert not torch.equal(ahead[0], ahead[1])
 
 
-def test_small_pools_go_through_all_shards_and_resume_inside_one(tmp_path: Path):
-    options: dict[str, Any] = {"speech__pool_shards": 1, "speech__batches_per_pool": 2}
-    straight, resumed = stream(tmp_path, **options), stream(tmp_path, **options)
-    batches = [straight.batch(step).waves for step in range(8)]
-    assert torch.equal(resumed.batch(5).waves, batches[5])
-    pools = {number: set(straight._load(number).speakers) for number in range(4)}
-    assert len(set().union(*pools.values())) > max(map(len, pools.values()))
+@pytest.mark.parametrize("options", [{"speech__batch_clips": 6}, streamed()])
+def test_processes_share_the_batches_of_one(tmp_path: Path, options: dict[str, Any]):
+    options = options | {"speech__streams": 6}
+    alone = heard(speech(tmp_path, **options), range(3))
+    for world in (2, 3):
+        shares = [
+            heard(speech(tmp_path, Place(r, world), **options), range(3)) for r in range(world)
+        ]
+        for step, whole in enumerate(alone):
+            for rank in range(world):
+                assert torch.equal(shares[rank][step], whole[rank::world])
 
 
-def test_processes_hear_different_speech(tmp_path: Path):
-    first = stream(tmp_path, Place(0, 2)).batch(0).waves
-    second = stream(tmp_path, Place(1, 2)).batch(0).waves
-    assert not torch.equal(first, second)
+def test_a_stream_goes_on_where_it_was(tmp_path: Path):
+    straight = speech(tmp_path, **streamed())
+    before, positions = [], []
+    for step in range(9):
+        positions.append(straight.position)
+        before += [straight.next(step)[0].waves]
+    straight.close()
+    for step in (1, 4, 8):
+        resumed = speech(tmp_path, **streamed())
+        resumed.restore(positions[step])
+        assert torch.equal(resumed.next(step)[0].waves, before[step])
+        resumed.close()
+
+
+def test_a_stream_gives_every_clip_once_an_epoch(tmp_path: Path):
+    shards = local_shards(load_tiny(tmp_path).speech.shards)
+    config = load_tiny(tmp_path, **streamed(streams=1, batch_clips=1)).speech
+    texts = sorted(text for shard in shards for text in load_shard(shard, 16000).texts)
+    stream = StreamedSpeech(shards, config, 16000, seed=3)
+    random = np.random.default_rng(0)
+    first, second = ([stream.clip(0, random).text for _ in texts] for _ in range(2))
+    assert sorted(first) == sorted(second) == texts
+    assert first != second
+
+
+def test_processes_that_cannot_share_evenly_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"4 processes.*`speech.streams` 6.*1, 2, 3, 6"):
+        speech(tmp_path, Place(0, 4), **streamed(streams=6))
+    with pytest.raises(ConfigError, match=r"`speech.streams` is 4.*divisor"):
+        speech(tmp_path, **streamed(streams=4))
 
 
 def test_the_cache_holds_what_decoding_gives(tmp_path: Path):
@@ -119,15 +171,18 @@ def test_any_shard_the_main_job_reads_is_one_to_train_on(tmp_path: Path):
     assert shard.texts == ("from JSON", "late text", "c")
 
 
-def test_a_damaged_shard_is_told_and_a_pool_without_clips_refused(
+def test_a_damaged_shard_is_told_and_speech_without_clips_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     (tmp_path / "empty.tar").write_bytes(b"")
     (empty,) = local_shards(str(tmp_path / "empty.tar"))
     assert len(load_shard(empty, 16000)) == 0
     assert "empty.tar` is damaged" in caplog.text
-    with pytest.raises(ConfigError, match="No shard of the pool holds a clip"):
-        Pool([load_shard(empty, 16000)], balance=False)
+    config = load_tiny(tmp_path).speech
+    with pytest.raises(ConfigError, match="No shard holds a clip"):
+        DrawnSpeech([empty], config, 16000)
+    with pytest.raises(ConfigError, match="1 shards hold no clip"):
+        StreamedSpeech([empty], config, 16000, 0).clip(0, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("damage", ["header", "cut", "gzip"])
@@ -186,15 +241,19 @@ def test_a_bucket_and_a_folder_give_the_same_batches(
         if name.startswith("FR"):
             content, name = gzip.compress(content), f"{name}.gz"
         storage.write_finished(f"s3://speech/{path.parent.name}/{name}", content)
-    here = stream(tmp_path)
-    there = SpeechStream(
-        load_tiny(tmp_path, speech__shards="s3://speech/*/*.tar*").speech,
+    options = streamed(batch_clips=2, crop_seconds=8)
+    here = speech(tmp_path, **options)
+    there = SpeechBatches(
+        load_tiny(tmp_path, **options, speech__shards="s3://speech/*/*.tar*").speech,
         16000, 1280, seed=3, place=Place(), list_shards=stored_shards,
     )  # fmt: skip
-    assert len(there.shards) == len(here.shards) == 4
     for step in range(4):
-        assert torch.equal(there.batch(step).waves, here.batch(step).waves)
-    assert there.batch(0).texts == here.batch(0).texts
+        (ours,), (theirs,) = here.next(step), there.next(step)
+        assert torch.equal(theirs.waves, ours.waves)
+        assert theirs.texts == ours.texts
+        assert any(ours.texts)
+    here.close()
+    there.close()
 
 
 def test_storage_that_fails_ends_training_and_blames_no_shard(
@@ -210,4 +269,7 @@ def test_storage_that_fails_ends_training_and_blames_no_shard(
     failing = replace(shard, open=lambda: ByteStream(blocks(), shard.url))
     with pytest.raises(StorageError, match="check the network"):
         load_shard(failing, 16000)
+    stream = StreamedSpeech([failing], load_tiny(tmp_path).speech, 16000, 0)
+    with pytest.raises(StorageError, match="check the network"):
+        stream.clip(0, np.random.default_rng(0))
     assert "damaged" not in caplog.text

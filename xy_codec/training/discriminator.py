@@ -1,44 +1,54 @@
 """The three discriminators of post-training: by period, by scale, and on spectrograms.
 
-Each returns one score map and the feature maps before it per sub-discriminator.
+At the default widths they are SpeechTokenizer's. Each returns a score map and feature maps.
 """
 
 import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from xy_codec.training.recipe import DiscriminatorConfig
 
-_SLOPE = 0.1
+Norm = Callable[[nn.Module], nn.Module]
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The score maps of one sub-discriminator for a batch, and the feature maps before them."""
+    """The score maps of one sub-discriminator for a batch, and the feature maps to match."""
 
     scores: Tensor
     features: tuple[Tensor, ...]
 
 
 class ConvolutionChain(nn.Module):
-    """Convolutions with leaky rectifiers, and a last one to scores."""
+    """Convolutions with leaky rectifiers of a `slope`, and a last one to scores."""
 
-    def __init__(self, layers: list[nn.Module], last: nn.Module) -> None:
+    def __init__(
+        self, layers: list[nn.Module], last: nn.Module, slope: float, norm: Norm = weight_norm
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(weight_norm(layer) for layer in layers)
-        self.last = weight_norm(last)
+        self.slope = slope
+        self.layers = nn.ModuleList(norm(layer) for layer in layers)
+        self.last = norm(last)
 
     def forward(self, maps: Tensor) -> Judgement:
         """Judge feature maps."""
         features = []
         for layer in self.layers:
-            maps = F.leaky_relu(layer(maps), _SLOPE)
+            maps = F.leaky_relu(layer(maps), self.slope)
             features.append(maps)
         return Judgement(self.last(maps), tuple(features))
+
+
+def _with_scores(judged: Judgement) -> Judgement:
+    """The same, with the scores as one more map to match."""
+    return Judgement(judged.scores, (*judged.features, judged.scores))
 
 
 class PeriodDiscriminator(nn.Module):
@@ -53,40 +63,49 @@ class PeriodDiscriminator(nn.Module):
             for before, after in itertools.pairwise(widths)
         ]
         layers.append(nn.Conv2d(widths[-1], widths[-1], (5, 1), padding=(2, 0)))
-        self.chain = ConvolutionChain(layers, nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
+        last = nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0))
+        self.chain = ConvolutionChain(layers, last, 0.1)
 
     def forward(self, waves: Tensor) -> Judgement:
         """Judge `[B, L]` waves."""
         short = -waves.shape[1] % self.period
         padded = F.pad(waves, (0, short), "reflect")
-        folded: Judgement = self.chain(padded.view(len(waves), 1, -1, self.period))
-        return folded
+        return _with_scores(self.chain(padded.view(len(waves), 1, -1, self.period)))
 
 
 class ScaleDiscriminator(nn.Module):
-    """Sees the waveform, averaged down by `factor`, through long grouped filters."""
+    """Sees the waveform through long grouped filters, halved in rate `halvings` times before.
 
-    def __init__(self, factor: int, width: int) -> None:
+    The one that sees it at its full rate is held by spectral norm.
+    """
+
+    def __init__(self, halvings: int, width: int) -> None:
         super().__init__()
-        self.factor = factor
-        layers: list[nn.Module] = [
-            nn.Conv1d(1, width, 15, padding=7),
-            nn.Conv1d(width, 4 * width, 41, 4, 20, groups=width),
-            nn.Conv1d(4 * width, 16 * width, 41, 4, 20, groups=4 * width),
-            nn.Conv1d(16 * width, 16 * width, 41, 4, 20, groups=4 * width),
-            nn.Conv1d(16 * width, 16 * width, 5, padding=2),
+        self.halve = nn.AvgPool1d(4, 2, padding=2)
+        self.halvings = halvings
+        widths = [width, width, 2 * width, 4 * width, 8 * width, 8 * width]
+        layers: list[nn.Module] = [nn.Conv1d(1, width, 15, padding=7)]
+        layers += [
+            nn.Conv1d(before, after, 41, stride, 20, groups=math.gcd(groups, before))
+            for (before, after), stride, groups in zip(
+                itertools.pairwise(widths), (2, 2, 4, 4, 1), (4, 16, 16, 16, 16), strict=True
+            )
         ]
-        self.chain = ConvolutionChain(layers, nn.Conv1d(16 * width, 1, 3, padding=1))
+        layers.append(nn.Conv1d(widths[-1], widths[-1], 5, padding=2))
+        last = nn.Conv1d(widths[-1], 1, 3, padding=1)
+        norm = weight_norm if halvings else spectral_norm
+        self.chain = ConvolutionChain(layers, last, 0.1, norm)
 
     def forward(self, waves: Tensor) -> Judgement:
         """Judge `[B, L]` waves."""
-        averaged = F.avg_pool1d(waves[:, None], self.factor) if self.factor > 1 else waves[:, None]
-        judged: Judgement = self.chain(averaged)
-        return judged
+        maps = waves[:, None]
+        for _ in range(self.halvings):
+            maps = self.halve(maps)
+        return _with_scores(self.chain(maps))
 
 
 class SpectrogramDiscriminator(nn.Module):
-    """Sees real and imaginary parts of an STFT."""
+    """Sees real and imaginary parts of an STFT; its first convolution has no norm."""
 
     taper: Tensor
 
@@ -94,13 +113,13 @@ class SpectrogramDiscriminator(nn.Module):
         super().__init__()
         self.window = window
         self.register_buffer("taper", torch.hann_window(window), persistent=False)
-        layers: list[nn.Module] = [nn.Conv2d(2, width, (3, 9), padding=(1, 4))]
-        layers += [
+        self.first = nn.Conv2d(2, width, (3, 9), padding=(1, 4))
+        layers: list[nn.Module] = [
             nn.Conv2d(width, width, (3, 9), (1, 2), (dilation, 4), (dilation, 1))
             for dilation in (1, 2, 4)
         ]
         layers.append(nn.Conv2d(width, width, 3, padding=1))
-        self.chain = ConvolutionChain(layers, nn.Conv2d(width, 1, 3, padding=1))
+        self.chain = ConvolutionChain(layers, nn.Conv2d(width, 1, 3, padding=1), 0.2)
 
     def forward(self, waves: Tensor) -> Judgement:
         """Judge `[B, L]` waves."""
@@ -109,11 +128,13 @@ class SpectrogramDiscriminator(nn.Module):
             self.window,
             self.window // 4,
             window=self.taper,
-            normalized=True,
+            center=False,
             return_complex=True,
         )
-        judged: Judgement = self.chain(torch.view_as_real(spectrum).permute(0, 3, 2, 1))
-        return judged
+        parts = torch.view_as_real(spectrum / self.taper.square().sum().sqrt())
+        seen = F.leaky_relu(self.first(parts.permute(0, 3, 2, 1)), self.chain.slope)
+        judged: Judgement = self.chain(seen)
+        return Judgement(judged.scores, (seen, *judged.features))
 
 
 class Discriminators(nn.Module):
@@ -125,7 +146,7 @@ class Discriminators(nn.Module):
             PeriodDiscriminator(period, config.period_width) for period in config.periods
         ]
         parts += [
-            ScaleDiscriminator(2**scale, config.scale_width) for scale in range(config.num_scales)
+            ScaleDiscriminator(scale, config.scale_width) for scale in range(config.num_scales)
         ]
         parts += [
             SpectrogramDiscriminator(window, config.stft_width) for window in config.stft_windows

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from xy_codec.training.recipe import SpeechConfig
-from xy_codec.training.shard_audio import ListShards, load_shard, local_shards
+from xy_codec.training.shard_audio import ListShards, load_shard, local_shards, to_float
 from xy_codec.training.training_codec import TrainingCodec
 
 Wave = npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ def held_out_clips(
     for shard in list_shards(config.held_out):
         audio = load_shard(shard, rate_hz, config.cache)
         for number, speaker in enumerate(audio.speakers):
-            wave = audio.clip(number, 0, 5 * rate_hz)
+            wave = to_float(audio.clip(number).samples[: 5 * rate_hz])
             whole = wave[: len(wave) // frame_samples * frame_samples]
             if len(whole) >= 2 * rate_hz:
                 found[speaker].append(whole)

@@ -48,11 +48,14 @@ class SpeechConfig:
     shards: str  # a path with wildcards; `xytok train` also takes URLs
     held_out: str = ""  # shards of other speakers, for evaluation
     crop_seconds: AboveZero = 30.0
-    batch_clips: Count = 4
-    cache: str = ""  # a folder for decoded shards; empty keeps them in memory
-    pool_shards: Count = 64  # decoded at a time
-    batches_per_pool: Count = 2000
-    balance_speakers: StrictBool = False  # a speaker's chance is the root of its hours
+    batch_clips: Count = 4  # of a step, all processes together
+    clips_at_once: CountFromZero = 0  # that a process holds at a time; 0: its share of a step
+    # `stream` reads every clip once an epoch; `draw` decodes all shards first and draws at random.
+    read: Literal["stream", "draw"] = "stream"
+    streams: CountFromZero = 0  # shards that are read at a time; 0: as many as `batch_clips`
+    shuffle_clips: Count = 256  # of a stream that are mixed
+    cache: str = ""  # a folder for decoded shards of `draw`; empty keeps them in memory
+    balance_speakers: StrictBool = False  # with `draw`: a speaker's chance is the root of its hours
     # Factors of speed; another pitch is another speaker.
     pitches: Annotated[tuple[AboveZero, ...], Field(min_length=1)] = (1.0,)
     gain_db: tuple[Number, Number] = (0.0, 0.0)  # of the peak; both 0 leaves the level alone
@@ -67,6 +70,9 @@ class ModelConfig:
     whisper: str = ""  # a transformers model id or folder, or a CTranslate2 `model.bin`
     warm_start: str = ""  # a codec checkpoint: weights only
     scaled_start: StrictBool = False  # fit what starts at random to the first batch
+    train_semantic: StrictBool = False  # the semantic encoder too, e.g. without Whisper's weights
+    # One encoder for everything: the semantic one, trained; nothing of the acoustic one is coded.
+    single_channel: StrictBool = False
 
 
 @dataclass(frozen=True, slots=True, config=_CLOSED)
@@ -104,10 +110,10 @@ class SpectralConfig:
 
 @dataclass(frozen=True, slots=True, config=_CLOSED)
 class LossConfig:
-    """Weights of the losses."""
+    """Weights of the losses. The paper states `recon` 15, `feature` 1 and `adversarial` 1."""
 
-    recon: Number = 15.0
-    commit: Number = 1.0
+    recon: Number = 15.0  # of the sum over `spectral.windows`
+    commit: Number = 1.0  # of the sum over codebooks
     asr: Number = 1.0
     feature: Number = 1.0
     adversarial: Number = 1.0
@@ -118,15 +124,14 @@ class LossConfig:
 
 @dataclass(frozen=True, slots=True, config=_CLOSED)
 class CodebookRule:
-    """How codebooks learn; `expected_vectors`, coded in a step, is set from the batch."""
+    """How codebooks learn."""
 
     decay: Share = 0.99
     epsilon: Number = 1e-5
     dead_share: Number = 0.04  # of an even share of the vectors; below it an entry is replaced
     kmeans_iterations: CountFromZero = 10
     start_step: CountFromZero = 0  # steps without quantisation before the k-means
-    kmeans_batches: Count = 16
-    expected_vectors: Number = 0.0
+    kmeans_batches: Count = 16  # of the last steps before it
 
 
 @dataclass(frozen=True, slots=True, config=_CLOSED)
@@ -135,16 +140,21 @@ class TextConfig:
 
     kind: Literal["none", "ctc", "llm"] = "none"
     model: str = "Qwen/Qwen2.5-0.5B"  # for `llm`
+    trainable: StrictBool = False  # the language model too
+    # The transformer between frames and language model.
+    adapter_layers: Count = 4
+    adapter_width: Count = 768
+    adapter_heads: Count = 12
 
 
 @dataclass(frozen=True, slots=True, config=_CLOSED)
 class DiscriminatorConfig:
-    """Widths of the three discriminators of post-training."""
+    """The discriminators of post-training; the defaults are SpeechTokenizer's."""
 
     periods: tuple[Count, ...] = (2, 3, 5, 7, 11)
-    period_width: Count = 32
+    period_width: Count = 32  # channels go up to 32 times as many
     num_scales: CountFromZero = 3
-    scale_width: Count = 16
+    scale_width: Count = 128  # channels go up to 8 times as many
     stft_windows: tuple[Count, ...] = (2048, 1024, 512, 256, 128)
     stft_width: Count = 32
     learning_rate: AboveZero = 1e-4
@@ -165,8 +175,10 @@ class Recipe:
     text: TextConfig = field(default_factory=TextConfig)
     discriminators: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     seed: CountFromZero = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    accumulate: Count = 1  # batches per step
+    # `auto` tries both at the start of a run and takes the faster one.
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    # Of each layer only the input is kept for gradients: less memory for about a third more time.
+    recompute_activations: StrictBool = False
     log_every: Count = 20
     evaluate_every: Count = 1000
     save_every: Count = 500

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from xy_codec.training.batch import Batch
@@ -42,9 +41,6 @@ def scale_start(codec: TrainingCodec, batch: Batch, *, whisper: bool) -> None:
         for hook in hooks:
             hook.remove()
     _start_at_mean_spectrum(codec.model, waves)
-    if dist.is_available() and dist.is_initialized():
-        for parameter in codec.parameters():
-            dist.broadcast(parameter, 0)
 
 
 def _fan_in_share(part: Projection) -> float:

@@ -1,7 +1,8 @@
-"""Shards decoded for training: all clips of one as 16-bit samples end to end, cached on disk.
+"""Shards to train on: their clips one by one, or decoded whole, as 16-bit samples cached on disk.
 
-webdataset walks the tar, groups its members by key and decodes them; where the bytes come from is
-up to whoever lists the shards. `local_shards` lists local files, `xytok train` lists any storage.
+webdataset walks the tar and groups its members by key; where the bytes come from is up to whoever
+lists the shards. `local_shards` lists local files, `xytok train` lists any storage. webdataset's
+decoders stay out: they would unpickle what a shard calls `.pkl`.
 """
 
 import hashlib
@@ -15,12 +16,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import fsspec
 import numpy as np
 import numpy.typing as npt
-from webdataset.filters import decode
 from webdataset.handlers import ignore_and_continue
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
@@ -55,6 +55,15 @@ class SpeechShard:
 
 
 ListShards = Callable[[str], list[SpeechShard]]  # the shards behind a pattern, sorted by URL
+Group = dict[str, Any]  # a clip as webdataset groups it: bytes by suffix, and `__key__`
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The samples of a clip, 16 bits each, and what is said, "" if unknown."""
+
+    samples: npt.NDArray[np.int16]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +78,15 @@ class ShardAudio:
     def __len__(self) -> int:
         return len(self.speakers)
 
-    def clip(self, number: int, start: int = 0, size: int | None = None) -> npt.NDArray[np.float32]:
-        """Samples of one clip in [-1, 1], from `start` on, at most `size`."""
-        begin, end = int(self.bounds[number]) + start, int(self.bounds[number + 1])
-        if size is not None:
-            end = min(end, begin + size)
-        return np.asarray(self.samples[begin:end], np.float32) / _SCALE
+    def clip(self, number: int) -> Clip:
+        """One clip; its samples are those of the shard, not a copy."""
+        begin, end = int(self.bounds[number]), int(self.bounds[number + 1])
+        return Clip(self.samples[begin:end], self.texts[number])
+
+
+def to_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """Samples in [-1, 1]."""
+    return np.asarray(samples, np.float32) / _SCALE
 
 
 def local_shards(pattern: str) -> list[SpeechShard]:
@@ -112,31 +124,57 @@ def _store(audio: ShardAudio, stem: str) -> None:
         Path(ours + suffix).replace(stem + suffix)
 
 
+def read_groups(shard: SpeechShard) -> Iterator[Group]:
+    """The clips of a shard, not decoded: members that stand together and share a key."""
+    # A name that comes twice in a clip is an error that is ignored: the first member counts.
+    groups: Iterator[Group] = group_by_keys(_members(shard), handler=ignore_and_continue)
+    return groups
+
+
+def decode_group(group: Group, rate_hz: int) -> Clip | None:
+    """Decode what `read_groups` gave; None where it holds no audio that can be decoded."""
+    found = _decode_members(group, rate_hz)
+    if found.wave is None:
+        return None
+    return Clip(found.wave, str(found.note.get("text") or found.text).strip())
+
+
+class _Members(NamedTuple):
+    """The members of a group, decoded, as far as they are there."""
+
+    wave: npt.NDArray[np.int16] | None
+    note: Mapping[str, Any]
+    text: str
+
+
+def _decode_members(group: Group, rate_hz: int) -> _Members:
+    wave, note, text = None, None, ""
+    for name, content in group.items():
+        kind = name.rpartition(".")[2].lower()
+        if name.startswith("__"):
+            continue
+        if kind == "json":
+            note = note or _fields(content)
+        elif kind == "txt":
+            text = text or content.decode("utf-8", "replace")
+        elif wave is None:
+            wave = _wave(content, rate_hz)
+    return _Members(wave, note or {}, text)
+
+
 def _decode(shard: SpeechShard, rate_hz: int) -> ShardAudio:
     waves: dict[str, npt.NDArray[np.int16]] = {}
     notes: dict[str, Mapping[str, Any]] = {}
     texts: dict[str, str] = {}
-
-    def decode_member(name: str, content: bytes) -> Any:
-        """JSON as a mapping and audio as samples; None leaves the bytes as they are."""
-        kind = name.rpartition(".")[2]
-        if kind == "json":
-            return _fields(content)
-        return None if kind == "txt" else _wave(content, rate_hz)
-
-    # A name that comes twice in a clip is an error that is ignored: the first member counts.
-    groups = group_by_keys(_members(shard), handler=ignore_and_continue)
-    # webdataset's own decoders stay out: they would unpickle what a shard calls `.pkl`.
-    for clip in decode(decode_member, pre=[], post=[])(groups):
+    for group in read_groups(shard):
         # Members of one clip need not be neighbours, so a key may come in several groups.
-        key = clip["__key__"]
-        for name, value in clip.items():
-            if isinstance(value, np.ndarray):
-                waves.setdefault(key, value)
-            elif isinstance(value, dict):
-                notes.setdefault(key, value)
-            elif name.rpartition(".")[2] == "txt":
-                texts.setdefault(key, value.decode("utf-8", "replace"))
+        key, found = group["__key__"], _decode_members(group, rate_hz)
+        if found.wave is not None:
+            waves.setdefault(key, found.wave)
+        if found.note:
+            notes.setdefault(key, found.note)
+        if found.text:
+            texts.setdefault(key, found.text)
     said = [str(notes.get(key, {}).get("text") or texts.get(key, "")).strip() for key in waves]
     return ShardAudio(
         samples=np.concatenate([*waves.values(), np.zeros(0, np.int16)]),

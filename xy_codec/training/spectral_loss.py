@@ -8,10 +8,10 @@ from xy_codec.training.recipe import SpectralConfig
 
 
 class SpectralLoss(nn.Module):
-    """Mean over window lengths of L1 between normalised mel spectrograms.
+    """Sum over window lengths of the mean L1 between normalised mel spectrograms of a clip.
 
     `log` adds the same distance between decimal logarithms, and divides the linear one by the
-    target's mean, so that quiet clips count as much as loud ones.
+    clip's mean, so that quiet clips count as much as loud ones.
     """
 
     def __init__(self, config: SpectralConfig, rate_hz: int) -> None:
@@ -24,9 +24,9 @@ class SpectralLoss(nn.Module):
             self.register_buffer(f"window_{window}", torch.hann_window(window), persistent=False)
 
     def forward(self, made: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compare `[B, L]` waveforms in float32; `lengths` are the samples that are not padding."""
+        """Distances `[B]` of `[B, L]` waves; what follows `lengths[i]` is ignored."""
         distances = [self._distance(made, target, lengths, each) for each in self.config.windows]
-        return torch.stack(distances).mean()
+        return torch.stack(distances).sum(0)
 
     def spectrogram(self, waves: Tensor, window: int) -> Tensor:
         """Mel magnitudes `[B, M, T]` of a normalised STFT with a hop of a quarter window."""
@@ -43,15 +43,14 @@ class SpectralLoss(nn.Module):
         with torch.no_grad():
             theirs = self.spectrogram(target, window)
             valid = self._valid(theirs, lengths, window // 4)
-            count = valid.sum() * theirs.shape[1]
+            count = valid.sum((1, 2)) * theirs.shape[1]
+        linear = ((mine - theirs).abs() * valid).sum((1, 2)) / count
         if not self.config.log:
-            return ((mine - theirs).abs() * valid).sum() / count
+            return linear
         floor = self.config.floor
-        level = (theirs * valid).sum((1, 2), keepdim=True)
-        level = level / (valid.sum((1, 2), keepdim=True) * theirs.shape[1])
-        linear = ((mine - theirs).abs() / level.clamp(min=floor) * valid).sum() / count
+        level = (theirs * valid).sum((1, 2)) / count
         decades = (mine.clamp(min=floor).log10() - theirs.clamp(min=floor).log10()).abs()
-        return 0.5 * linear + (decades * valid).sum() / count
+        return 0.5 * linear / level.clamp(min=floor) + (decades * valid).sum((1, 2)) / count
 
     def _valid(self, spectrogram: Tensor, lengths: Tensor | None, hop: int) -> Tensor:
         frames = torch.arange(spectrogram.shape[2], device=spectrogram.device)

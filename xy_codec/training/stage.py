@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from xy_codec.training.batch import Batch
-from xy_codec.training.recipe import OptimizerConfig, Recipe
+from xy_codec.training.ranks import add_up
+from xy_codec.training.recipe import OptimizerConfig
 from xy_codec.training.schedule import rate_share
 from xy_codec.training.training_codec import TrainingCodec
 
@@ -18,10 +18,20 @@ class Stage(Protocol):
     """One stage of training; the trainer calls it for every step."""
 
     codec: TrainingCodec
-    average: "AverageWeights"
+    average: "Average"
+    precision: str  # float32 or bfloat16
+    trial_step: int  # a step whose gradients take as long as most, and change nothing else
 
-    def step(self, batches: Iterable[Batch], number: int) -> dict[str, float]:
-        """Learn from the batches of step `number`; return the losses by name."""
+    def gradients(self, batches: list[Batch], number: int) -> dict[str, float]:
+        """Gather the gradients of step `number`; return the losses by name, of all processes."""
+        ...
+
+    def apply(self, number: int) -> dict[str, float]:
+        """Move weights and codebooks by what `gradients` gathered; return figures to log."""
+        ...
+
+    def discard(self) -> None:
+        """Forget what `gradients` gathered."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -33,24 +43,30 @@ class Stage(Protocol):
         ...
 
 
-class AverageWeights:
-    """A moving average of trained weights, which is what is evaluated and exported."""
+class Average:
+    """A moving average of weights and codebooks, which is what is evaluated and exported."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
-        self.parameters = list(parameters)
+    def __init__(self, tensors: Iterable[Tensor], decay: float) -> None:
+        self.tensors = list(tensors)
         self.decay = decay
-        self.values = [each.detach().clone() for each in self.parameters]
+        self.values = [each.detach().clone() for each in self.tensors]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the present weights, faster in the first steps."""
+        """Move towards the present values, faster in the first steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.values, [each.data for each in self.parameters], 1 - decay)
+        torch._foreach_lerp_(self.values, [each.data for each in self.tensors], 1 - decay)
+
+    @torch.no_grad()
+    def begin_again(self, tensor: Tensor, entries: Tensor | slice = slice(None)) -> None:
+        """Take the present values of some entries, which have nothing to do with those before."""
+        (number,) = (at for at, each in enumerate(self.tensors) if each is tensor)
+        self.values[number][entries] = tensor[entries]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Put the averages in place of the weights for a while."""
-        present = [each.detach().clone() for each in self.parameters]
+        """Put the averages in place of the present values for a while."""
+        present = [each.detach().clone() for each in self.tensors]
         self._assign(self.values)
         try:
             yield
@@ -59,12 +75,12 @@ class AverageWeights:
 
     @torch.no_grad()
     def _assign(self, values: list[Tensor]) -> None:
-        for parameter, value in zip(self.parameters, values, strict=True):
-            parameter.copy_(value)
+        for tensor, value in zip(self.tensors, values, strict=True):
+            tensor.copy_(value)
 
 
 class Learner:
-    """AdamW with warm-up, cosine decay, clipping, and gradients averaged over processes."""
+    """AdamW with warm-up, cosine decay and clipping."""
 
     def __init__(
         self, groups: list[tuple[list[nn.Parameter], float]], config: OptimizerConfig, steps: int
@@ -83,22 +99,39 @@ class Learner:
 
     def step(self, number: int) -> float:
         """Apply the gradients that have gathered; return their norm."""
-        if dist.is_available() and dist.is_initialized():
-            for parameter in self.parameters:
-                # A process without a transcript in its batch has no gradient for the text branch.
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= dist.get_world_size()
         norm = float(nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm))
         rate = self.config.learning_rate * rate_share(number, self.steps, self.config)
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             group["lr"] = rate * share
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.discard()
         return norm
 
+    def discard(self) -> None:
+        """Forget the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
 
-def precision(recipe: Recipe, device: torch.device) -> torch.autocast:
-    """The autocast context of a recipe."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+
+class Losses:
+    """The losses of a step, added up over its batches and then over all processes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Add the part of one batch."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=self.device)) + (
+                value.detach()
+            )
+
+    def of_all(self) -> dict[str, float]:
+        """The sums over all processes."""
+        values = add_up(torch.stack(list(self.sums.values()))).tolist()
+        return dict(zip(self.sums, values, strict=True))
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The autocast context of a precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

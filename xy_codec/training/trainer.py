@@ -10,16 +10,18 @@ from typing import Any
 
 import torch
 
-from xy_codec.errors import CheckpointError, XYCodecError
+from xy_codec.errors import CheckpointError, ConfigError, XYCodecError
 from xy_codec.training.codec_start import codec_config, codec_config_path, start_codec
 from xy_codec.training.evaluation import Scorer, evaluate, held_out_clips
 from xy_codec.training.export import export_codec
+from xy_codec.training.fastest_precision import fastest_precision
 from xy_codec.training.posttrain_stage import PosttrainStage
 from xy_codec.training.pretrain_stage import PretrainStage
+from xy_codec.training.ranks import Place, add_up, find_place
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.scaled_start import scale_start
 from xy_codec.training.shard_audio import ListShards, local_shards
-from xy_codec.training.speech_stream import Place, SpeechStream
+from xy_codec.training.speech_batches import SpeechBatches
 from xy_codec.training.stage import Stage
 from xy_codec.training.training_log import TrainingLog
 
@@ -40,6 +42,7 @@ class Progress:
     losses: dict[str, float]
     audio_per_second: float  # seconds of audio learned from per second, all processes together
     seconds_left: float
+    processes: int = 1
 
 
 class Trainer:
@@ -52,37 +55,59 @@ class Trainer:
         *,
         device: str = "cpu",
         scorers: list[Scorer] | None = None,
-        place: Place | None = None,
         show: Callable[[Progress], None] | None = None,
         list_shards: ListShards = local_shards,
+        saved: Callable[[], None] | None = None,
+        fetch: Callable[[str], str] = str,
     ) -> None:
+        """Begin or resume.
+
+        Args:
+            recipe: what is trained, on what, and for how long.
+            folder: gets checkpoint, logs and exported codecs.
+            device: cpu or cuda.
+            scorers: measure reconstructions of held-out speech.
+            show: told of every logged step, by one process.
+            list_shards: the shards behind a pattern.
+            saved: called when the folder is complete, by one process.
+            fetch: makes the codec to start from local.
+        """
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         self.recipe = recipe
         self.folder = folder
-        self.place = place or Place()
+        self.device = torch.device(device)
+        self.place = find_place()
         self.scorers = scorers or []
         self.show = show or (lambda _: None)
+        self.saved = saved or (lambda: None)
         config = codec_config(recipe)
         self.rate_hz = config.input_sample_rate
-        frame = config.encoder_downsample_rate
         self.list_shards = list_shards
-        self.stream = SpeechStream(
-            recipe.speech, self.rate_hz, frame, recipe.seed, self.place, list_shards
-        )
-        vectors = recipe.speech.batch_clips * self.stream.crop_samples / frame * self.place.world
-        codec = start_codec(recipe, vectors).to(device)
+        self.speech = self._speech(self.place)
+        _check_parts(recipe, len(self.speech.shares))
+        codec = start_codec(recipe, fetch).to(self.device)
         is_new = not recipe.model.warm_start and not self.checkpoint.exists()
         if recipe.model.scaled_start and is_new:
-            scale_start(codec, self.stream.batch(0), whisper=bool(recipe.model.whisper))
-        kind = PretrainStage if recipe.stage == "pretrain" else PosttrainStage
-        self.stage: Stage = kind(codec, recipe, torch.device(device))
+            whole = self._speech(Place())
+            scale_start(codec, whole.next(0)[0], whisper=bool(recipe.model.whisper))
+            whole.close()
+        self.stage: Stage = (
+            PretrainStage(codec, recipe, self.device)
+            if recipe.stage == "pretrain"
+            else PosttrainStage(codec, recipe, self.device)
+        )
         self.step = 0
         self.best = -math.inf
+        self._evaluated_at = -1
         folder.mkdir(parents=True, exist_ok=True)
-        self.log = TrainingLog(folder, config)
+        self.log = TrainingLog(folder, config) if not self.place.rank else None
         if self.checkpoint.exists():
             self._resume()
+        elif recipe.precision == "auto":
+            trial = self._speech(self.place)
+            self.stage.precision = fastest_precision(self.stage, trial.next(0)[:1], self.rate_hz)
+            trial.close()
 
     @property
     def checkpoint(self) -> Path:
@@ -92,43 +117,66 @@ class Trainer:
     @property
     def audio_seconds_per_step(self) -> float:
         """Seconds of audio in a step, all processes together."""
-        return self.stream.seconds_per_step * self.recipe.accumulate * self.place.world
+        return self.speech.seconds_per_step
 
     def run(self) -> None:
         """Train to the recipe's last step, then save, evaluate and export."""
         clock, since = time.monotonic(), self.step
         while self.step < self.recipe.steps:
-            losses = self._one_step()
-            if self.step % self.recipe.log_every == 0:
+            losses = self.take_step()
+            if self.step % self.recipe.log_every == 0 and self.log is not None:
                 self.log.losses(self.step, losses)
                 self._report(losses, time.monotonic() - clock, self.step - since)
             if self.step % self.recipe.evaluate_every == 0:
                 self.evaluate()
             if self.step % self.recipe.save_every == 0:
                 self.save()
+        if self._evaluated_at != self.step:
+            self.evaluate()
+        if self.log is not None:
+            self.log.close()
         self.save()
-        self.evaluate()
-        self.log.close()
-        self.stream.close()
+        self.speech.close()
+
+    def take_step(self) -> dict[str, float]:
+        """Learn from the next step's batches; return what is logged of it."""
+        batches = self.speech.next(self.step)
+        losses = self.stage.gradients(batches, self.step)
+        losses |= self.stage.apply(self.step)
+        wrong = [name for name, value in losses.items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingDivergedError(
+                f"At step {self.step} {', '.join(wrong)} is no longer a number ({losses}); "
+                f"expected finite losses. Begin in a new folder with `{self.folder}/best` as "
+                "`model.warm_start` and a lower `optimizer.learning_rate` or `precision: float32`."
+            )
+        self.step += 1
+        return losses
 
     def save(self) -> None:
-        """Write everything a later process needs to go on bit for bit."""
+        """Write everything that later processes, however many, need to go on."""
+        position = add_up(self.speech.position.to(self.device)).cpu()
         if self.place.rank:
             return
         state = {
             "recipe": asdict(self.recipe),
             "step": self.step,
             "best": self.best,
+            "precision": self.stage.precision,
+            "speech": position,
             "stage": self.stage.state(),
-            "torch_random": torch.get_rng_state(),
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         partial.replace(self.checkpoint)
+        self.saved()
 
     def evaluate(self) -> dict[str, float]:
         """Score the averaged weights on held-out speakers; export them if they are the best yet."""
-        if not self.recipe.speech.held_out or self.place.rank:
+        self._evaluated_at = self.step
+        if self.log is None:
+            return {}
+        if not self.recipe.speech.held_out:
             self._export("best")
             return {}
         frame = self.stage.codec.frame_samples
@@ -145,27 +193,25 @@ class Trainer:
         self._export("latest")
         return dict(found.scores)
 
-    def _one_step(self) -> dict[str, float]:
-        first = self.step * self.recipe.accumulate
-        numbers = range(first, first + self.recipe.accumulate)
-        losses = self.stage.step((self.stream.next(each) for each in numbers), self.step)
-        wrong = [name for name, value in losses.items() if not math.isfinite(value)]
-        if wrong:
-            raise TrainingDivergedError(
-                f"At step {self.step} {', '.join(wrong)} is no longer a number ({losses}); "
-                f"expected finite losses. `{self.checkpoint}` holds an earlier step: lower "
-                "`optimizer.learning_rate` or use `precision: float32`, and run the command again."
-            )
-        self.step += 1
-        return losses
+    def _speech(self, place: Place) -> SpeechBatches:
+        recipe, config = self.recipe, codec_config(self.recipe)
+        return SpeechBatches(
+            recipe.speech,
+            config.input_sample_rate,
+            config.encoder_downsample_rate,
+            recipe.seed,
+            place,
+            self.list_shards,
+        )
 
     def _report(self, losses: dict[str, float], seconds: float, steps: int) -> None:
         speed = steps * self.audio_seconds_per_step / max(seconds, 1e-9)
         left = (self.recipe.steps - self.step) * seconds / max(steps, 1)
-        self.show(Progress(self.step, self.recipe.steps, losses, speed, left))
+        wanted, processes = self.recipe.steps, self.place.world
+        self.show(Progress(self.step, wanted, losses, speed, left, processes))
 
     def _export(self, name: str) -> None:
-        if self.place.rank == 0 and self.stage.codec.is_initialized:
+        if self.stage.codec.is_initialized:
             with self.stage.average.applied():
                 export_codec(
                     self.stage.codec.model, codec_config_path(self.recipe), self.folder / name
@@ -184,7 +230,19 @@ class Trainer:
                 "the same recipe. Use a new folder, with `model.warm_start` for the weights alone."
             )
         self.step, self.best = state["step"], state["best"]
-        if not self.place.rank:
+        self.stage.precision = state["precision"]
+        if self.log is not None:
             self.log.forget_after(self.step)
         self.stage.restore(state["stage"])
-        torch.set_rng_state(state["torch_random"])
+        self.speech.restore(state["speech"])
+
+
+def _check_parts(recipe: Recipe, num_parts: int) -> None:
+    """Refuse losses that are measured over a whole step where it is taken in parts."""
+    names = [name for name in ("spread", "relative_commit") if getattr(recipe.losses, name)]
+    if names and num_parts > 1:
+        raise ConfigError(
+            f"`losses.{names[0]}` is measured over a whole step, which `speech.clips_at_once` "
+            f"{recipe.speech.clips_at_once} cuts into {num_parts}; expected one part. Set "
+            "`speech.clips_at_once` to 0, or leave this loss out."
+        )

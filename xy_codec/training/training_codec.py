@@ -5,13 +5,16 @@ The quantiser passes gradients straight through, as if it changed nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from xy_codec.training.codebook_update import initialize, update
-from xy_codec.training.recipe import CodebookRule
+from xy_codec.training.ranks import mean_of_all
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.transformer import Block
+from xy_codec.xy.vocoder import ConvNeXtBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,61 +25,35 @@ class Reconstruction:
     frames: Tensor  # quantised and projected out, at 12.5 Hz: [B, T, D]
     latents: Tensor  # what was quantised, of valid frames only: [N, D]
     indices: Tensor | None  # [K, N]; None without quantisation
-    commitment: Tensor
-    replaced: int = 0
+    commitment: Tensor  # [B]
 
 
 class TrainingCodec(nn.Module):
     """`XYTokenizer` with the parts that only training needs: straight-through codes, updates."""
 
-    def __init__(
-        self, model: XYTokenizer, rule: CodebookRule, *, relative_commit: bool = False, seed: int
-    ) -> None:
+    def __init__(self, model: XYTokenizer, *, relative_commit: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.rule = rule
         self.relative_commit = relative_commit
-        self.random = torch.Generator().manual_seed(seed)
         self.frame_samples = model.config.encoder_downsample_rate
-        model.semantic_encoder.requires_grad_(False)
 
     @property
     def is_initialized(self) -> bool:
         """Whether the codebooks have had their k-means."""
         return all(bool(book.inited) for book in self.model.quantizer.codebooks())
 
-    def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """What turns audio into codes: everything up to the codebooks, without frozen weights."""
-        model = self.model
-        for part in (
-            model.semantic_encoder_adapter,
-            model.acoustic_encoder,
-            model.pre_rvq_adapter,
-            model.downsample,
-            model.quantizer.input_proj,
-        ):
-            yield from part.parameters()
-
     def decoder_parameters(self) -> Iterator[nn.Parameter]:
-        """What turns codes into audio."""
+        """What turns the quantiser's frames into audio."""
         model = self.model
-        for part in (
-            model.quantizer.output_proj,
-            model.post_rvq_adapter,
-            model.upsample,
-            model.acoustic_decoder,
-            model.vocos,
-        ):
+        for part in (model.post_rvq_adapter, model.upsample, model.acoustic_decoder, model.vocos):
             yield from part.parameters()
 
-    def forward(
-        self, waves: Tensor, lengths: Tensor, *, quantize: bool = True, learn_codes: bool = False
-    ) -> Reconstruction:
+    def forward(self, waves: Tensor, lengths: Tensor, *, quantize: bool = True) -> Reconstruction:
         """Reconstruct `[B, L]` waves, L a whole number of frames, clip i ending at `lengths[i]`."""
         num_frames = -(-lengths // self.frame_samples)
         latents = self.embed(waves, num_frames)
         valid = torch.arange(latents.shape[1], device=waves.device) < num_frames[:, None]
-        coded = self._code(latents[valid], quantize=quantize, learn=learn_codes)
+        coded = self._code(latents[valid], num_frames, quantize=quantize)
         spread = torch.zeros_like(latents).masked_scatter(valid[..., None], coded.frames)
         frames = self.model.quantizer.output_proj(spread)
         return replace(coded, waves=self.model.reconstruct(frames, num_frames), frames=frames)
@@ -90,33 +67,33 @@ class TrainingCodec(nn.Module):
             latents: Tensor = self.model.quantizer.input_proj(frames.float())
         return latents
 
-    @torch.no_grad()
-    def start_codebooks(self, latents: Tensor) -> None:
-        """Run k-means for each codebook, on the residual that the ones before it leave."""
-        residual = latents.float()
-        for book in self.model.quantizer.codebooks():
-            initialize(book, residual, self.rule, self.random)
-            residual = residual - book.lookup(book.nearest(residual))
-
-    def _code(self, latents: Tensor, *, quantize: bool, learn: bool) -> Reconstruction:
-        nothing = latents.new_zeros(())
+    def _code(self, latents: Tensor, num_frames: Tensor, *, quantize: bool) -> Reconstruction:
+        nothing = latents.new_zeros(len(num_frames))
         if not quantize:
             return Reconstruction(latents, latents, latents, None, nothing)
         residual, total = latents, torch.zeros_like(latents)
-        indices, commitment, replaced = [], nothing, 0
+        indices, distance = [], latents.new_zeros(len(latents))
         for book in self.model.quantizer.codebooks():
             chosen = book.nearest(residual.detach())
-            entry = book.lookup(chosen).clone()
-            if learn:
-                replaced += update(book, residual.detach(), chosen, self.rule, self.random)
-            commitment = commitment + (residual - entry).abs().mean()
+            entry = book.lookup(chosen)
+            distance = distance + (residual - entry).abs().mean(-1)
             residual, total = residual - entry, total + entry
             indices.append(chosen)
         through = latents + (total - latents).detach()
-        commitment = commitment / len(indices)
+        of_clip = torch.arange(len(num_frames), device=latents.device)
+        of_clip = of_clip.repeat_interleave(num_frames, output_size=len(latents))
+        commitment = nothing.index_add(0, of_clip, distance) / num_frames
         if self.relative_commit:
             # One scale for all codebooks: each relative to its own small residual, the last ones
             # would pull at the encoder hardest.
-            spread = (latents - latents.mean(0)).detach().abs().mean()
-            commitment = commitment / spread.clamp(min=1e-6)
-        return Reconstruction(latents, through, latents, torch.stack(indices), commitment, replaced)
+            centred = (latents - mean_of_all(latents)).detach().abs()
+            commitment = commitment / mean_of_all(centred).mean().clamp(min=1e-6)
+        return Reconstruction(latents, through, latents, torch.stack(indices), commitment)
+
+
+def recompute_activations(module: nn.Module) -> None:
+    """Keep of every layer only its input, and compute the rest again when gradients are taken."""
+    for part in module.modules():
+        if isinstance(part, Block | ConvNeXtBlock):
+            again = partial(checkpoint, part.forward, use_reentrant=False, preserve_rng_state=False)
+            part.forward = again  # type: ignore[method-assign]

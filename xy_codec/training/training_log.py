@@ -24,7 +24,9 @@ class TrainingLog:
         """Drop the rows of steps that a resumed run takes again."""
         for path in self.folder.glob("*.csv"):
             rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [row for row in rows[1:] if int(row.partition(",")[0]) <= step]
+            # A process that was killed may have left the last row unfinished.
+            whole = [row for row in rows[1:] if row.endswith("\n")]
+            kept = [row for row in whole if int(row.partition(",")[0]) <= step]
             path.write_text("".join([*rows[:1], *kept]), encoding="utf-8")
 
     def losses(self, step: int, values: dict[str, float]) -> None:
@@ -66,7 +68,7 @@ class TrainingLog:
         path = self.folder / name
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
             if is_new:
                 writer.writeheader()
             writer.writerow(row)

@@ -1,0 +1,96 @@
+"""Training by several workers: Ray Train places them, joins them and starts them anew.
+
+Every worker runs the same trainer, which resumes from the checkpoint in the output. So a worker
+that is lost costs the steps since then, and the steps that follow are those it would have taken.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import WorkerError
+from pipeline.fleet.ray.cluster import connect, disconnect, is_named
+from pipeline.storage.location import check_means_the_same_elsewhere
+from pipeline.training.options import TogetherOptions
+from pipeline.training.run import Show, train_here
+from pipeline.training.speech_shards import stored_shards
+from xy_codec.training.recipe import Recipe
+from xy_codec.training.speech_batches import check_shares
+from xy_codec.training.trainer import TrainingDivergedError
+
+
+def train_together(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> None:
+    """Train to the recipe's last step on the workers of a cluster.
+
+    Raises:
+        ConfigError: the workers cannot share a step evenly.
+        UsageError: workers on other machines would not find a relative path.
+        InputError: there are no shards; told before Ray is started.
+        TrainingDivergedError: a loss is no number any more; starting again would not help.
+        WorkerError: workers were lost more often than `options.restarts`.
+    """
+    check_shares(recipe.speech, options.workers)
+    if is_named(options.cluster):
+        for path in (output, recipe.speech.shards):
+            check_means_the_same_elsewhere(path)
+    stored_shards(recipe.speech.shards)
+    is_ours = connect(options.cluster)
+    try:
+        _fit(recipe, output, options, show)
+    finally:
+        if is_ours:
+            disconnect()
+
+
+def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> None:
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train.torch import TorchTrainer
+
+    has_gpus = bool(ray.cluster_resources().get("GPU"))
+    scaling = ScalingConfig(
+        num_workers=options.workers,
+        use_gpu=has_gpus,
+        resources_per_worker={"CPU": options.cpus_per_worker} | ({"GPU": 1} if has_gpus else {}),
+    )
+    with tempfile.TemporaryDirectory(prefix="xytok-ray-train") as folder:
+        # Checkpoints are in the output; Ray's folder holds its own notes only.
+        run = RunConfig(
+            name="train",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=options.restarts),
+        )
+        settings = {"recipe": recipe, "output": output, "show": show, "folder": str(Path.cwd())}
+        trainer = TorchTrainer(
+            _work, train_loop_config=settings, scaling_config=scaling, run_config=run
+        )
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            raise WorkerError(
+                f"Workers were lost more than {options.restarts} times, the last time by: "
+                f"{_last_line(error)}. Expected them to stay; see Ray's logs, then run the command "
+                "again, which goes on from the checkpoint."
+            ) from error
+    if result.metrics and "diverged" in result.metrics:
+        raise TrainingDivergedError(str(result.metrics["diverged"]))
+
+
+def _work(settings: dict[str, Any]) -> None:
+    """What one worker does; Ray Train has joined it to the others before."""
+    import ray.train
+    from ray.train.torch import get_device
+
+    # Relative paths of recipe and output are those of the command, on its machine.
+    if Path(settings["folder"]).is_dir():
+        os.chdir(settings["folder"])
+    try:
+        train_here(settings["recipe"], settings["output"], str(get_device()), settings["show"])
+    except TrainingDivergedError as error:
+        # All workers see the same losses, so all come here; as an error it would be tried again.
+        ray.train.report({"diverged": str(error)})
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
