@@ -58,7 +58,7 @@ def waves_of(shards: Sequence[Path]) -> list[tuple[SpokenClip, NDArray[np.float3
         audio = load_shard(shard, RATE_HZ)
         for number in range(len(audio)):
             if text := normal(audio.texts[number]):
-                key = f"{Path(shard.url).stem}-{number}"
+                key = f"{Path(shard.url).stem}_W{number:06d}"
                 clip = SpokenClip(key, np.empty((0, 0)), text, audio.speakers[number])
                 wave = audio.clip(number)
                 found.append((clip, wave[: len(wave) // FRAME * FRAME]))
@@ -176,8 +176,9 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def difference(own: list[Transcript], other: list[Transcript]) -> Interval:
     """Of the clips that both have: codecs leave out what is shorter than a frame."""
-    others = {each.reference: each for each in other}
-    pairs = [(each, others[each.reference]) for each in own if each.reference in others]
+    others = {_number(each): each for each in other}
+    pairs = [(each, others[_number(each)]) for each in own if _number(each) in others]
+    assert all(mine.reference == theirs.reference for mine, theirs in pairs)
     errors = [[character_errors(c.reference, c.text) for c in pair] for pair in pairs]
     return ratio_difference(
         [mine.edits for mine, _ in errors],
@@ -185,6 +186,10 @@ def difference(own: list[Transcript], other: list[Transcript]) -> Interval:
         [mine.length for mine, _ in errors],
         [mine.speaker for mine, _ in pairs],
     )
+
+
+def _number(transcript: Transcript) -> str:
+    return transcript.key.rpartition("W")[2]
 
 
 def main() -> None:

@@ -60,7 +60,7 @@ def read_clips(
     clips = []
     for row in rows:
         text = normal(row.columns["text"] or "")
-        codes = np.asarray(row.codes)
+        codes = np.array(row.codes)
         if text and codes.shape[-1]:
             speaker = row.columns["speaker"] or row.key
             clips.append(SpokenClip(row.key, codes, text, speaker))

@@ -16,7 +16,7 @@ class ProbePlan:
 
     Attributes:
         steps: of `batch_clips` each.
-        learning_rate: the highest; from half of the steps on it falls to zero.
+        learning_rate: the highest; in the last fifth of the steps it falls to zero.
         hidden: units of either direction of the two recurrent layers.
         table_width: of embeddings that are learned, where the codec gives none.
         lowest_rate_hz: steps are repeated until there are at least so many a second, because CTC
@@ -34,5 +34,5 @@ class ProbePlan:
 
 PRESETS: dict[str, ProbePlan] = {
     "paper": ProbePlan(),
-    "small": ProbePlan(steps=1200, learning_rate=1e-3, hidden=128, table_width=64),
+    "small": ProbePlan(steps=1000, learning_rate=1e-3, hidden=128, table_width=64),
 }

@@ -27,6 +27,8 @@ from pipeline.storage.client import Storage
 # Clips of about one length lie together in a batch: they are sorted within so many batches.
 _BATCHES_SORTED = 16
 _LONGEST_GRADIENT = 1.0
+# Of all steps, those in which the learning rate falls.
+_FALLING_SHARE = 0.2
 # Often enough that little is lost, seldom enough to take no time; it changes no result.
 _SAVE_SECONDS = 60.0
 
@@ -121,7 +123,7 @@ class ProbeTraining:
 
     def _learning_rate(self) -> float:
         left = 1 - self.step / self.plan.steps
-        return self.plan.learning_rate * min(1.0, 2 * left)
+        return self.plan.learning_rate * min(1.0, left / _FALLING_SHARE)
 
     def _chances(self, clips: Sequence[SpokenClip]) -> tuple[Tensor, Tensor]:
         steps = self.source.batch(clips).to(self.device)
