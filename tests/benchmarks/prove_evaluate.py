@@ -29,13 +29,13 @@ from safetensors.torch import save_file
 from pipeline.audit.audited_run import open_run
 from pipeline.audit.compare import trial_run
 from pipeline.audit.judge.inference import Interval
+from pipeline.audit.metrics.text_errors import character_errors, normal, word_errors
 from pipeline.evaluate.intervals import ratio_difference
 from pipeline.evaluate.probe.clips import SpokenClip, read_clips
 from pipeline.evaluate.probe.inputs import ProbeInput, codec_input
 from pipeline.evaluate.probe.plan import PRESETS, ProbePlan
 from pipeline.evaluate.probe.result import Transcript, error_rate, probe
 from pipeline.evaluate.probe.training import Checkpoint
-from pipeline.evaluate.text_errors import character_errors, normal, word_errors
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from tests.benchmarks.nano_baselines import MelKMeans, mel_rows

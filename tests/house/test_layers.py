@@ -28,7 +28,7 @@ FORBIDDEN = {
 ROOMS = {
     "pipeline": (
         "errors", "storage", "corpus", "output", "worker", "fleet", "read", "inspect", "export",
-        "audit", "bench",
+        "audit", "bench", "evaluate",
     ),
     "xy_codec": (
         "mkl_mode", "errors", "validation", "codes_shape", "inputs", "options", "contract",

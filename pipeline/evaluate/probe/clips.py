@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.audited_run import AuditedRun
+from pipeline.audit.metrics.text_errors import normal
 from pipeline.errors import InputError
-from pipeline.evaluate.text_errors import normal
 from pipeline.read.dataset import CodesDataset
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise

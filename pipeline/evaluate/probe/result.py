@@ -1,25 +1,13 @@
-"""What a probe found out: a transcript of every test clip, and the errors in them."""
+"""A probe from clips to what it found out: a transcript of every test clip."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.audit.judge.inference import Interval
-from pipeline.evaluate.intervals import ratio_by_speaker
 from pipeline.evaluate.probe.clips import SpokenClip
 from pipeline.evaluate.probe.inputs import ProbeInput
 from pipeline.evaluate.probe.plan import ProbePlan
 from pipeline.evaluate.probe.training import Checkpoint, ProbeTraining
-from pipeline.evaluate.text_errors import Errors, character_errors, word_errors
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """One test clip: what is said in it, and what the probe wrote."""
-
-    key: str
-    speaker: str
-    reference: str
-    text: str
+from pipeline.evaluate.transcripts import Transcript
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +26,6 @@ class ProbeResult:
     left_out: int
     transcripts: tuple[Transcript, ...]
     losses: tuple[tuple[int, float], ...]
-
-    @property
-    def wer(self) -> Interval:
-        """Errors of words over all words, by speakers."""
-        return error_rate(self.transcripts, word_errors)
-
-    @property
-    def cer(self) -> Interval:
-        """Errors of characters over all characters, by speakers."""
-        return error_rate(self.transcripts, character_errors)
-
-
-def error_rate(transcripts: Sequence[Transcript], errors: Callable[[str, str], Errors]) -> Interval:
-    """All edits over the length of all references."""
-    found = [errors(each.reference, each.text) for each in transcripts]
-    speakers = [each.speaker for each in transcripts]
-    return ratio_by_speaker([e.edits for e in found], [e.length for e in found], speakers)
 
 
 def probe(
