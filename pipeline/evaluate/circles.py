@@ -9,7 +9,7 @@ from pipeline.audit.report.plots import number
 
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 40
-_LARGEST = 26.0
+_SMALLEST, _LARGEST = 4.0, 22.0
 _TICKS = 4
 
 
@@ -98,13 +98,13 @@ def _frame(xs: _Scale, ys: _Scale, across: Axis, upwards: Axis) -> str:
 
 
 def _circle(circle: Circle, xs: _Scale, ys: _Scale, share: float) -> str:
-    x, y = xs.at(circle.x), ys.at(circle.y)
+    x, y, radius = xs.at(circle.x), ys.at(circle.y), max(_SMALLEST, _LARGEST * share)
     anchor = "start" if x < _WIDTH / 2 else "end"
-    beside = x + (6 if anchor == "start" else -6)
+    beside = x + (radius + 4) * (1 if anchor == "start" else -1)
     about = f"{circle.name}, {circle.bits_per_second:,.0f} bit/s"
     return (
-        f'<g class="bars"><circle cx="{x:.1f}" cy="{y:.1f}" r="{max(4.0, _LARGEST * share):.1f}" '
-        f'fill-opacity="0.55"><title>{escape(about)}</title></circle></g>'
+        f'<g class="bars"><circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill-opacity="0.55">'
+        f"<title>{escape(about)}</title></circle></g>"
         f'<text x="{beside:.0f}" y="{y + 4:.0f}" text-anchor="{anchor}">'
         f"{escape(circle.name)}</text>"
     )

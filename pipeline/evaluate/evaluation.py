@@ -97,9 +97,15 @@ def _check(request: EvaluateRequest) -> None:
             "probed. Name transcribed shards that the run has tokenized"
         )
     # A wrong path fails before the first codec is loaded.
-    for shards in (request.data, request.probe_data):
-        if shards:
-            list_shards(shards, request.storage)
+    measured, learned = (
+        {shard.url for shard in list_shards(shards, request.storage)} if shards else set()
+        for shards in (request.data, request.probe_data)
+    )
+    if measured & learned:
+        raise UsageError(
+            f"Shard `{redact(min(measured & learned))}` is in `--data` and in `--probe-data`; "
+            "expected each in one, or the probe is tested on what it learned. Name other shards"
+        )
 
 
 def folder_of(request: EvaluateRequest, name: str) -> str:
