@@ -6,7 +6,7 @@ the probe reads. The same request again goes on where it ended: runs and probes 
 
 import logging
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -28,9 +28,10 @@ from pipeline.evaluate.probe.inputs import ProbeInput, codec_input, table_input
 from pipeline.evaluate.probe.plan import ProbePlan
 from pipeline.evaluate.probe.result import ProbeResult, probe
 from pipeline.evaluate.probe.training import Checkpoint
-from pipeline.evaluate.recognised import recognise
+from pipeline.evaluate.recognised import Heard, recognise
 from pipeline.evaluate.speed import measure_speed
 from pipeline.evaluate.system import Evaluation, Place, System, place_of
+from pipeline.evaluate.transcripts import Transcript
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 from pipeline.worker.codec_request import CodecRequest
@@ -135,7 +136,10 @@ def _measure_codec(request: EvaluateRequest, name: str, recogniser: Recogniser |
     run, codec = open_audit(asked)
     findings = run_audit(asked, run, codec)
     play = Playback(run, codec, request.storage, SourceMap())
-    heard = recognise(recogniser, findings.drawn, play) if recogniser else ()
+    heard = Heard()
+    if recogniser:
+        is_first = name == next(iter(request.codecs))
+        heard = recognise(recogniser, findings.drawn, play, originals=is_first)
     probed = None
     if request.probe_data:
         learning = join(folder, "probe-data")
@@ -152,7 +156,6 @@ def _measure_codec(request: EvaluateRequest, name: str, recogniser: Recogniser |
         clips=findings.drawn,
         sounds=_some_sounds(findings.drawn, play),
         heard=heard,
-        asr_model=recogniser.name if recogniser else "",
         speed=measure_speed(codec, request.speed_seconds) if request.speed_seconds else None,
         probe=probed,
     )
@@ -215,17 +218,22 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
         replace(
             system,
             clips=tuple(clip for clip in system.clips if place_of(clip) in measured),
-            heard=tuple(each for each in system.heard if each.key in keys),
-            probe=_only(system.probe, tested) if system.probe else None,
+            heard=replace(
+                system.heard,
+                reconstructions=_only(system.heard.reconstructions, keys),
+                originals=_only(system.heard.originals, keys),
+            ),
+            probe=replace(system.probe, transcripts=_only(system.probe.transcripts, tested))
+            if system.probe
+            else None,
         )
         for system in systems
     )
     return Evaluation(kept, left_out, untested)
 
 
-def _only(found: ProbeResult, keys: frozenset[str]) -> ProbeResult:
-    kept = tuple(each for each in found.transcripts if each.key in keys)
-    return replace(found, transcripts=kept)
+def _only(transcripts: Sequence[Transcript], keys: Collection[str]) -> tuple[Transcript, ...]:
+    return tuple(each for each in transcripts if each.key in keys)
 
 
 def _in_all(sides: Sequence[set[T]]) -> tuple[frozenset[T], int]:

@@ -36,7 +36,7 @@ def _system(system: System) -> dict[str, Any]:
         "speakers": len({clip.speaker or clip.key for clip in system.clips}),
         "seconds": sum(clip.duration for clip in system.clips),
         "sim_model": system.sim_model,
-        "asr_model": system.asr_model,
+        "heard": asdict(system.heard) if system.heard.model else None,
         "figures": {name: _interval(each) for name, each in system.figures().items()},
         "missing": system.why_missing(),
         "speed": asdict(system.speed) if system.speed else None,

@@ -8,8 +8,9 @@ from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.judge.inference import Interval
 from pipeline.evaluate.intervals import mean_by_speaker
 from pipeline.evaluate.probe.result import ProbeResult
+from pipeline.evaluate.recognised import Heard
 from pipeline.evaluate.speed import Speed
-from pipeline.evaluate.transcripts import Transcript, character_error_rate, word_error_rate
+from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
 from xy_codec.codes_shape import CodesShape
 
 # The figures of sound in the table, as the audit names them.
@@ -25,7 +26,7 @@ class System:
     Attributes:
         clips: what the audit measured; empty for a run, of which there are only codes.
         sounds: of some clips, by `place_of`, to be played.
-        heard: what the recogniser heard in the reconstructions.
+        heard: what the recogniser heard; the originals are with the first codec.
         why_missing: of figures that no clip has, the reason that most clips give.
     """
 
@@ -36,8 +37,7 @@ class System:
     sim_model: str = ""
     clips: tuple[ClipFinding, ...] = ()
     sounds: Mapping[Place, ClipAudio] = field(default_factory=dict)
-    heard: tuple[Transcript, ...] = ()
-    asr_model: str = ""
+    heard: Heard = field(default_factory=Heard)
     speed: Speed | None = None
     probe: ProbeResult | None = None
 
@@ -50,7 +50,10 @@ class System:
             if known:
                 speakers = [clip.speaker or clip.key for clip, _ in known]
                 found[name] = mean_by_speaker([value for _, value in known], speakers)
-        sides = {"asr": self.heard, "probe": self.probe.transcripts if self.probe else ()}
+        sides = {
+            "asr": self.heard.reconstructions,
+            "probe": self.probe.transcripts if self.probe else (),
+        }
         for name, transcripts in sides.items():
             if transcripts:
                 found[f"{name}_wer"] = word_error_rate(transcripts)

@@ -3,6 +3,7 @@
 from pipeline.audit.report.plots import number
 from pipeline.evaluate.columns import COLUMNS, bounds, shown_columns, speed_in_words
 from pipeline.evaluate.system import Evaluation, System
+from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
 
 _LONGEST_NAME = 36
 
@@ -60,9 +61,13 @@ def note_lines(evaluation: Evaluation) -> list[str]:
             f"{probed.plan.learning_rate:g}; tested on {len(probed.transcripts)} "
             f"({evaluation.untested} left out)"
         )
-    model = next((system.asr_model for system in evaluation.systems if system.asr_model), "")
-    if model:
-        notes.append(f"heard: what {model} hears in the reconstructions, against the texts")
+    listener = next((system.heard for system in evaluation.systems if system.heard.originals), None)
+    if listener:
+        wer, cer = (rate(listener.originals) for rate in (word_error_rate, character_error_rate))
+        notes.append(
+            f"heard: by {listener.model} in {len(listener.originals)} reconstructions, against "
+            f"the texts; in their originals WER {number(wer.estimate)}, CER {number(cer.estimate)}"
+        )
     labels = {column.name: column.label for column in COLUMNS}
     for system in evaluation.systems:
         for name, reason in system.why_missing().items():
