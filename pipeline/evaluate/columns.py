@@ -5,7 +5,7 @@ from typing import Literal
 
 from pipeline.audit.judge.inference import Interval
 from pipeline.audit.report.plots import number
-from pipeline.evaluate.system import Evaluation, System
+from pipeline.evaluate.system import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,8 @@ COLUMNS: tuple[Column, ...] = (
 
 def shown_columns(evaluation: Evaluation) -> tuple[Column, ...]:
     """Those that some system has."""
-    figures = [system.figures() for system in evaluation.systems]
+    figures = [system.figures for system in evaluation.systems]
     return tuple(column for column in COLUMNS if any(column.name in found for found in figures))
-
-
-def rate_in_words(system: System) -> str:
-    """Bits a second, short."""
-    return f"{system.shape.bits_per_second:,.0f}"
 
 
 def bounds(interval: Interval) -> str:

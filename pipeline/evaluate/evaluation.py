@@ -226,7 +226,7 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
             probe=replace(system.probe, transcripts=_only(system.probe.transcripts, tested))
             if system.probe
             else None,
-        )
+        ).with_figures()
         for system in systems
     )
     return Evaluation(kept, left_out, untested)

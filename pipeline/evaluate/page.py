@@ -52,7 +52,7 @@ def _measured_section(evaluation: Evaluation) -> str:
 
 
 def _measured_row(system: System, columns: Sequence[Column]) -> str:
-    figures, speed = system.figures(), system.speed
+    figures, speed = system.figures, system.speed
     cells = "".join(interval_cell(figures.get(column.name)) for column in columns)
     speeds = (speed.encode, speed.decode) if speed else (None, None)
     cells += "".join(f'<td class="number">{speed_in_words(each)}</td>' for each in speeds)
@@ -66,7 +66,7 @@ def _measured_row(system: System, columns: Sequence[Column]) -> str:
 
 
 def _plots_section(evaluation: Evaluation) -> str:
-    figures = [(system, system.figures()) for system in evaluation.systems]
+    figures = [(system, system.figures) for system in evaluation.systems]
     meaning = next((each for each in _MEANING if any(each in found for _, found in figures)), "")
     plots = []
     for quality in SOUND:

@@ -37,7 +37,7 @@ def _system(system: System) -> dict[str, Any]:
         "seconds": sum(clip.duration for clip in system.clips),
         "sim_model": system.sim_model,
         "heard": asdict(system.heard) if system.heard.model else None,
-        "figures": {name: _interval(each) for name, each in system.figures().items()},
+        "figures": {name: _interval(each) for name, each in system.figures.items()},
         "missing": system.why_missing(),
         "speed": asdict(system.speed) if system.speed else None,
         "probe": asdict(system.probe) if system.probe else None,

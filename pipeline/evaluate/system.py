@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.judge.inference import Interval
@@ -27,7 +28,7 @@ class System:
         clips: what the audit measured; empty for a run, of which there are only codes.
         sounds: of some clips, by `place_of`, to be played.
         heard: what the recogniser heard; the originals are with the first codec.
-        why_missing: of figures that no clip has, the reason that most clips give.
+        figures: every figure of the table that was measured, with bounds by speakers.
     """
 
     name: str
@@ -40,9 +41,13 @@ class System:
     heard: Heard = field(default_factory=Heard)
     speed: Speed | None = None
     probe: ProbeResult | None = None
+    figures: Mapping[str, Interval] = field(default_factory=dict)
 
-    def figures(self) -> dict[str, Interval]:
-        """Every figure of the table that was measured, with bounds by speakers."""
+    def with_figures(self) -> Self:
+        """The same with `figures` of what it has now."""
+        return replace(self, figures=self._figures())
+
+    def _figures(self) -> dict[str, Interval]:
         found = {}
         for name in SOUND:
             scored = [(clip, getattr(clip.scores, name)) for clip in self.clips]

@@ -28,7 +28,7 @@ def _cells(row: list[str], widths: list[int]) -> "zip[tuple[str, int]]":
 
 
 def _rows(system: System, names: list[str]) -> list[list[str]]:
-    figures, shape = system.figures(), system.shape
+    figures, shape = system.figures, system.shape
     name = system.name if len(system.name) <= _LONGEST_NAME else "…" + system.name[-_LONGEST_NAME:]
     known = [figures.get(each) for each in names]
     speed = system.speed
