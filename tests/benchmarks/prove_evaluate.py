@@ -29,13 +29,14 @@ from safetensors.torch import save_file
 from pipeline.audit.audited_run import open_run
 from pipeline.audit.compare import trial_run
 from pipeline.audit.judge.inference import Interval
-from pipeline.audit.metrics.text_errors import character_errors, normal, word_errors
+from pipeline.audit.metrics.text_errors import character_errors, normal
 from pipeline.evaluate.intervals import ratio_difference
 from pipeline.evaluate.probe.clips import SpokenClip, read_clips
 from pipeline.evaluate.probe.inputs import ProbeInput, codec_input
 from pipeline.evaluate.probe.plan import PRESETS, ProbePlan
-from pipeline.evaluate.probe.result import Transcript, error_rate, probe
+from pipeline.evaluate.probe.result import probe
 from pipeline.evaluate.probe.training import Checkpoint
+from pipeline.evaluate.transcripts import Transcript, character_error_rate, word_error_rate
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from tests.benchmarks.nano_baselines import MelKMeans, mel_rows
@@ -165,7 +166,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     for name, result in results.items():
         own = transcripts[name]
         cells = [name, result["read"], f"{result['rate_hz']:g}"]
-        cells += [words(error_rate(own, errors)) for errors in (character_errors, word_errors)]
+        cells += [words(rate(own)) for rate in (character_error_rate, word_error_rate)]
         cells += [
             words(difference(own, transcripts[other])) if other in results and other != name else ""
             for other in ("log-mel", "random-xy")
