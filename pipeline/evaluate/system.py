@@ -66,16 +66,18 @@ class System:
         return found
 
     def why_missing(self) -> dict[str, str]:
-        """The most frequent reason of each figure of sound that no clip has."""
-        reasons = {}
+        """Of each figure of sound that some clips lack: how many, and their most frequent reason."""
+        found = {}
         for name in SOUND:
-            if self.clips and all(getattr(clip.scores, name) is None for clip in self.clips):
-                given = Counter(
-                    clip.reasons.get(name) or clip.reasons.get("original", "unknown")
-                    for clip in self.clips
-                )
-                reasons[name] = given.most_common(1)[0][0]
-        return reasons
+            lacking = [clip for clip in self.clips if getattr(clip.scores, name) is None]
+            given = Counter(
+                clip.reasons.get(name) or clip.reasons.get("original", "unknown")
+                for clip in lacking
+            )
+            if given:
+                reason = given.most_common(1)[0][0]
+                found[name] = f"{len(lacking)} of {len(self.clips)} clips, mostly `{reason}`"
+        return found
 
 
 @dataclass(frozen=True, slots=True)
