@@ -66,7 +66,7 @@ class System:
         return found
 
     def why_missing(self) -> dict[str, str]:
-        """Of each figure of sound that some clips lack: how many, and their most frequent reason."""
+        """Of each figure that some clips lack: how many, and their most frequent reason."""
         found = {}
         for name in SOUND:
             lacking = [clip for clip in self.clips if getattr(clip.scores, name) is None]
