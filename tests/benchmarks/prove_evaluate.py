@@ -1,7 +1,7 @@
 """Whether the ASR probe of `xytok evaluate` tells codes that mean something from others.
 
     make prove-evaluate
-    python tests/benchmarks/prove_evaluate.py --folder FOLDER --systems log-mel xy-nano --steps 1200
+    python tests/benchmarks/prove_evaluate.py --folder FOLDER --systems log-mel xy-nano --steps 2000
 
 The probe is trained, by the preset for small machines, on three quarters of an hour of transcribed
 real speech (Czech voices of a game, fetched from Debian) and tested on other levels of the game.
@@ -195,10 +195,11 @@ def _number(transcript: Transcript) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("prove-evaluate"))
+    parser.add_argument("--folder", type=Path, default=Path(".runs/prove-evaluate"))
     parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     parser.add_argument("--steps", type=int, default=PRESETS["small"].steps)
     args = parser.parse_args()
+    args.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     plan = replace(PRESETS["small"], steps=args.steps)
     kept = args.folder / f"results-{args.steps}.json"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.evaluate.probe.clips import SpokenClip
 from xy_codec.codes_shape import CodesShape
-from xy_codec.contract import Codec
+from xy_codec.contract import Codec, Embeddings
 
 # Clips from which the mean and the spread of each embedding's values are taken.
 _CLIPS_FOR_SCALE = 200
@@ -67,9 +67,8 @@ def codec_input(codec: Codec) -> ProbeInput:
         return table_input(shape)
 
     def embed(codes: NDArray[Any]) -> NDArray[np.float32]:
-        found = codec.embeddings([codes])
-        assert found is not None, "a codec has a lookup for all of its codes or for none"
-        return found[0]
+        # A codec has a lookup for all of its codes or for none.
+        return cast(list[Embeddings], codec.embeddings([codes]))[0]
 
     return ProbeInput("its embeddings", shape.frame_rate_hz, embed)
 
