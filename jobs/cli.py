@@ -66,6 +66,12 @@ VERBS = {
         "score decoded audio against its originals, for any codec",
         "xytok score original.wav reconstruction.wav",
     ),
+    "evaluate": Verb(
+        "jobs.evaluate_job:evaluate",
+        "measure codecs side by side: sound, speed, and how much meaning their codes hold",
+        "xytok evaluate --codec xy-nano --codec kyutai/mimi,depth=8 --data 'test/*.tar' "
+        "--probe-data 'train/*.tar' --output evaluation",
+    ),
     "plan": Verb(
         "jobs.plan_job:plan",
         "say what tokenize would do and take, without doing it",

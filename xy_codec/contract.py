@@ -21,6 +21,7 @@ from xy_codec.inputs import check_codes, check_side, check_waveform
 Waveform = NDArray[np.float32]
 Codes = NDArray[np.signedinteger[Any]]
 Side = NDArray[np.float32]
+Embeddings = NDArray[np.float32]
 Tag = TypeVar("Tag", bound=Hashable)
 Option = str | int | float | bool
 NO_FILE = ""
@@ -109,7 +110,8 @@ class Counters:
 class Codec(ABC):
     """A frozen codec: the same codes for the same clip whatever else is encoded beside it.
 
-    A codec implements `identity`, `encode_stream` and `_decode`; their callers are here.
+    A codec implements `identity`, `encode_stream` and `_decode`, and `_embed` where it can; their
+    callers are here.
     """
 
     def __init__(self) -> None:
@@ -137,6 +139,20 @@ class Codec(ABC):
     @abstractmethod
     def _decode(self, clips: Sequence["CodedClip"]) -> list[Waveform]:
         """Turn codes that were checked into waveforms."""
+
+    def _embed(self, codes: Sequence[Codes]) -> "list[Embeddings] | None":
+        """The quantised embeddings of codes that were checked; None without a lookup for them."""
+        del codes
+        return None
+
+    def embeddings(self, codes: Sequence[Codes]) -> "list[Embeddings] | None":
+        """What stands for each `[K', T]` behind the quantiser, `[T, D]`, which a probe reads.
+
+        None where the codec has no lookup from codes to embeddings of its own.
+        """
+        for position, matrix in enumerate(codes):
+            check_codes(matrix, self.shape, f"Codes {position}")
+        return self._embed(codes)
 
     def encode(self, waveforms: Sequence[Waveform], *, rate_hz: int | None = None) -> list[Codes]:
         """Turn each waveform into codes `[K, shape.num_frames(L)]`.

@@ -72,16 +72,20 @@ def trial_runs(
     codecs: Sequence[CodecRequest], shards: Sequence[str], folder: str, limit: int
 ) -> tuple[str, ...]:
     """Tokenize the first clips of some shards with every codec; the outputs, in order."""
-    outputs = []
-    for number, codec in enumerate(codecs):
-        output = f"{folder}/{'ab'[number]}"
-        request = RunRequest(
-            tuple(shards), output, ReadRules(limit=limit), Storage(), Tuning(), quiet=True
-        )
-        engine = InlineEngine(codec)
-        try:
-            check_finished(run_tokenize(request, engine), allow_damaged=True)
-        finally:
-            engine.close()
-        outputs.append(output)
-    return tuple(outputs)
+    outputs = tuple(f"{folder}/{'ab'[number]}" for number in range(len(codecs)))
+    for codec, output in zip(codecs, outputs, strict=True):
+        trial_run(codec, shards, output, Storage(), limit)
+    return outputs
+
+
+def trial_run(
+    codec: CodecRequest, shards: Sequence[str], output: str, storage: Storage, limit: int | None
+) -> None:
+    """Tokenize the first clips of some shards in this process, or what is left of them."""
+    rules = ReadRules(limit=limit)
+    request = RunRequest(tuple(shards), output, rules, storage, Tuning(), quiet=True)
+    engine = InlineEngine(codec)
+    try:
+        check_finished(run_tokenize(request, engine), allow_damaged=True)
+    finally:
+        engine.close()

@@ -28,7 +28,7 @@ FORBIDDEN = {
 ROOMS = {
     "pipeline": (
         "errors", "storage", "corpus", "output", "worker", "fleet", "read", "inspect", "export",
-        "audit", "training", "bench",
+        "audit", "training", "bench", "evaluate",
     ),
     "xy_codec": (
         "mkl_mode", "errors", "nearest_name", "validation", "codes_shape", "inputs", "options",

@@ -61,6 +61,9 @@ class Model:
     def decode(self, codes, _seed):
         return torch.zeros(codes.shape[1] * self.samples)
 
+    def embed(self, codes):
+        return None
+
 
 def test_a_model_that_keeps_its_promises_runs_with_one_thread():
     model, seen = Model(), []

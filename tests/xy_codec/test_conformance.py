@@ -150,3 +150,20 @@ def test_the_identity_says_what_codes_depend_on(codec: Codec) -> None:
     assert identity == type(identity)(
         **{name: getattr(identity, name) for name in identity.__slots__}
     )
+
+
+def test_embeddings_belong_to_the_codes_of_a_frame(codec: Codec, alone: list[Encoded]) -> None:
+    codes = next(encoded.codes for encoded in reversed(alone) if encoded.codes.shape[1] > 2)
+    found = codec.embeddings([codes, codes[:, ::-1].copy()])
+    if codec.identity.name in ("fake", "fake-odd", "snac"):
+        assert found is None
+        return
+    assert found is not None
+    forwards, backwards = found
+    assert forwards.dtype == np.float32
+    assert len(forwards) == codes.shape[1]
+    np.testing.assert_allclose(forwards, backwards[::-1], rtol=1e-5, atol=1e-6)
+    other = (codes[:, :1] + 1) % np.array(codec.shape.codebook_sizes)[:, None]
+    moved = codec.embeddings([other.astype(codes.dtype)])
+    assert moved is not None
+    assert np.abs(moved[0][0] - forwards[0]).max() > 0

@@ -18,6 +18,7 @@ from xy_codec.contract import (
     CodecIdentity,
     CodedClip,
     Codes,
+    Embeddings,
     Encoded,
     Tag,
     Waveform,
@@ -45,6 +46,10 @@ class ClipModel(Protocol):
 
     def decode(self, codes: Tensor, seed: int | None, /) -> Tensor:
         """Samples `[L]` of codes `[K', T]`, with noise from `seed` where the decoder draws some."""
+        ...
+
+    def embed(self, codes: Tensor) -> Tensor | None:
+        """Quantised embeddings `[D, T]` of codes `[K', T]`; None where they have another rate."""
         ...
 
 
@@ -96,6 +101,16 @@ class AloneCodec(Codec):
 
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
         return [self._decode_one(clip.codes, clip.key) for clip in clips]
+
+    def _embed(self, codes: Sequence[Codes]) -> list[Embeddings] | None:
+        found: list[Embeddings] = []
+        for each in codes:
+            with torch.inference_mode(), threads(1):
+                steps = self._model.embed(torch.from_numpy(each).long())
+            if steps is None:
+                return None
+            found.append(steps.T.cpu().numpy())
+        return found
 
     def _decode_one(self, codes: Codes, key: str | None) -> Waveform:
         wanted = torch.zeros(codes.shape[1] * self.shape.output_samples_per_frame)

@@ -36,6 +36,7 @@ class Row:
         semantic: how many of the first codebooks were trained to hold meaning.
         is_chunked: codes have an axis of chunks, and there are scales beside them.
         libraries: packages beside transformers whose code is part of the encoder.
+        embed: the class and codes `[K', T]` to quantised embeddings `[D, T]`, as its decoder does.
     """
 
     model: str
@@ -54,6 +55,9 @@ class Row:
     semantic: Callable[[Config], int] = lambda _: 0
     is_chunked: bool = False
     libraries: tuple[str, ...] = ()
+    embed: Callable[[Any, Any], Any] = lambda module, codes: module.quantizer.decode(
+        codes[:, None]
+    )[0]
 
     def shape(self, config: Config, num_codebooks: int) -> CodesShape:
         """The shape of the codes of a configuration, with so many codebooks."""
@@ -80,6 +84,10 @@ def _levels(config: Config) -> int:
     return math.prod(config.quantization_levels)
 
 
+def _from_levels(module: Any, codes: Any) -> Any:
+    return module.quantizer.from_codes(codes.T[None])[0].T
+
+
 def _bandwidths(config: Config) -> Sequence[float]:
     return sorted(config.target_bandwidths)
 
@@ -103,6 +111,7 @@ ROWS: Mapping[str, Row] = {
         choice="depth",
         choice_argument="n_quantizers",
         choices=lambda config: range(1, config.n_codebooks + 1),
+        embed=lambda module, codes: module.quantizer.from_codes(codes[None])[0][0],
     ),
     "encodec": Row(
         model="EncodecModel",
@@ -133,6 +142,7 @@ ROWS: Mapping[str, Row] = {
         is_causal=lambda _: True,
         required=_MONO,
         semantic=lambda config: config.num_semantic_quantizers,
+        embed=lambda module, codes: module.quantizer.decode(codes[None])[0],
     ),
     "xcodec": Row(
         model="XcodecModel",
@@ -156,6 +166,7 @@ ROWS: Mapping[str, Row] = {
         tail="zero_to_frame",
         max_seconds=60,
         libraries=("torchaudio",),
+        embed=_from_levels,
     ),
     "neucodec": Row(
         model="NeuCodecModel",
@@ -168,6 +179,7 @@ ROWS: Mapping[str, Row] = {
         tail="native",
         max_seconds=60,
         libraries=("torchaudio",),
+        embed=_from_levels,
     ),
     "wavtokenizer": Row(
         model="WavTokenizerModel",
@@ -178,6 +190,7 @@ ROWS: Mapping[str, Row] = {
         tail="native",
         max_seconds=300,
         required=_MONO,
+        embed=lambda module, codes: module.encoder_model.quantizer.decode(codes)[0],
     ),
     "higgs_audio_v2_tokenizer": Row(
         model="HiggsAudioV2TokenizerModel",

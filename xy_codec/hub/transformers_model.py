@@ -61,6 +61,11 @@ class TransformersModel:
         samples: Tensor = self._decode(audio_codes=batch, **scales, return_dict=True).audio_values
         return samples.flatten()
 
+    def embed(self, codes: Tensor) -> Tensor:
+        """Quantised embeddings `[D, T]` of codes `[K', T]`."""
+        steps: Tensor = self._row.embed(self.module, codes.to(self._device))
+        return steps
+
 
 def read_transformers_config(folder: Path, row: Row) -> Config:
     """The configuration of a folder, with the defaults of what it leaves out."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xy_codec.contract import CodecIdentity, CodedClip, Waveform
+from xy_codec.contract import CodecIdentity, CodedClip, Codes, Embeddings, Waveform
 from xy_codec.engine.causal import (
     CausalLayout,
     CodedSegment,
@@ -73,6 +73,11 @@ class MossCodec(PackStream[SegmentJob]):
                     waves[part.position][first:][: stop - start] = samples[start:stop]
                     start = stop
         return waves
+
+    @torch.inference_mode()
+    def _embed(self, codes: Sequence[Codes]) -> list[Embeddings]:
+        on_device = (torch.from_numpy(each.T).long().to(self.device) for each in codes)
+        return [self.model.quantizer.decode(each).cpu().numpy() for each in on_device]
 
     @torch.inference_mode()
     def _pack_samples(self, pack: Sequence[CodedSegment]) -> Waveform:

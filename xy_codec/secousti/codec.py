@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xy_codec.contract import CodecIdentity, CodedClip, Side, Waveform
+from xy_codec.contract import CodecIdentity, CodedClip, Codes, Embeddings, Side, Waveform
 from xy_codec.engine.causal import (
     CausalLayout,
     CodedSegment,
@@ -147,6 +147,11 @@ class SecoustiCodec(PackStream[SegmentJob]):
                     whole = torch.cat(mels.pop(part.position))
                     waves[part.position] = self._vocode(whole, clips[part.position].key)
         return waves
+
+    @torch.inference_mode()
+    def _embed(self, codes: Sequence[Codes]) -> list[Embeddings]:
+        on_device = (torch.from_numpy(each[0]).long().to(self.device) for each in codes)
+        return [self.model.quantizer.decode(each).cpu().numpy() for each in on_device]
 
     def _vector(self, side: Side | None) -> Tensor:
         """The vector `[D]` that the decoder adds to each token of a clip."""

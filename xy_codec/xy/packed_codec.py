@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xy_codec.contract import CodecIdentity, CodedClip, Codes, Waveform
+from xy_codec.contract import CodecIdentity, CodedClip, Codes, Embeddings, Waveform
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.layout import lay_out_in_tiles
 from xy_codec.engine.pack_runner import PackRunner
@@ -82,6 +82,12 @@ class PackedCodec(PackStream[WindowJob]):
             for pack in self._decode_packs(codes, depth):
                 self._decode_pack(pack, codes, out)
         return out
+
+    @torch.inference_mode()
+    def _embed(self, codes: Sequence[Codes]) -> list[Embeddings]:
+        on_device = (torch.from_numpy(each).long().to(self.device) for each in codes)
+        lookup = self.decoder.quantizer.decode
+        return [lookup(each[None])[0].cpu().numpy() for each in on_device]
 
     def _jobs(self, tag: Any, waveform: Waveform) -> list[WindowJob]:
         windows = list(self.plan.encode_windows(len(waveform)))

@@ -40,7 +40,7 @@ class Interval:
 
 
 @lru_cache(maxsize=4096)
-def quantile_above(tail: float, freedom: int) -> float:
+def quantile_above(tail: float, freedom: float) -> float:
     """The value that Student's t passes with a chance of `tail`."""
     return -float(stdtrit(freedom, tail))
 

@@ -39,6 +39,9 @@ class SnacModel:
             samples: Tensor = self._decode([each.T.reshape(1, -1) for each in rows])
         return samples.flatten()
 
+    def embed(self, codes: Tensor) -> None:
+        """None: its embeddings have several steps a frame."""
+
 
 def _never_compiled() -> AbstractContextManager[None]:
     """Run the package's activation, a script of torch, as it runs at first.

@@ -42,6 +42,12 @@ class SpeechTokenizerModel:
         samples: Tensor = self._decode(codes.to(self._device)[:, None])
         return samples.flatten()
 
+    def embed(self, codes: Tensor) -> Tensor:
+        """Quantised embeddings `[D, T]` of codes `[K', T]`."""
+        quantizer: Any = self.module.quantizer
+        steps: Tensor = quantizer.decode(codes.to(self._device)[:, None])
+        return steps[0]
+
 
 def load(place: CodecPlace, wish: Wish) -> AloneCodec:
     """The codec of a folder."""

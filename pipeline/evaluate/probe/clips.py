@@ -1,0 +1,84 @@
+"""Transcribed clips of a run: their codes, texts and speakers, as the probe takes them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audit.audited_run import AuditedRun
+from pipeline.audit.metrics.text_errors import normal
+from pipeline.errors import InputError
+from pipeline.read.dataset import CodesDataset
+from pipeline.storage.client import Storage
+from pipeline.storage.location import join, normalise
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenClip:
+    """A clip with what is said in it.
+
+    Attributes:
+        steps: what the probe's input is made from: codes `[K, T]`, or any values of T steps.
+        text: normal, and not empty.
+    """
+
+    key: str
+    steps: NDArray[Any]
+    text: str
+    speaker: str
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return int(self.steps.shape[-1])
+
+
+def read_clips(
+    run: AuditedRun, storage: Storage, shards: Collection[str] | None = None
+) -> list[SpokenClip]:
+    """The clips of a run that have a text, in the order of its parts.
+
+    A clip without a speaker in its JSON counts as a speaker of its own.
+
+    Args:
+        shards: the URLs of the shards to take; all of the run without it.
+    """
+    wanted = None if shards is None else {normalise(each) for each in shards}
+    parts = tuple(
+        join(run.output, manifest.part.path)
+        for manifest in run.manifests
+        if wanted is None or normalise(manifest.url) in wanted
+    )
+    if not parts:
+        raise InputError(
+            f"Run `{run.output}` has no part of the shards asked for; expected one of each. "
+            "Tokenize them into it, or name shards that it has"
+        )
+    rows = CodesDataset((parts,), columns=("text", "speaker"), storage=storage)
+    clips = []
+    for row in rows:
+        text = normal(row.columns["text"] or "")
+        codes = np.array(row.codes)
+        if text and codes.shape[-1]:
+            speaker = row.columns["speaker"] or row.key
+            clips.append(SpokenClip(row.key, codes, text, speaker))
+    return clips
+
+
+def check_apart(train: Sequence[SpokenClip], test: Sequence[SpokenClip]) -> None:
+    """Refuse clips that the probe would be trained and tested on, and sets without any text."""
+    for what, clips in (("--probe-data", train), ("--data", test)):
+        if not clips:
+            raise InputError(
+                f"The shards of `{what}` have no clip with a text; expected transcripts in their "
+                "JSON (`text`) or beside the audio (`.txt`). Add them, or leave out `--probe-data`"
+            )
+    shared = {clip.key for clip in train} & {clip.key for clip in test}
+    if shared:
+        raise InputError(
+            f"{len(shared)} clips are in `--probe-data` and in `--data`, the first is "
+            f"`{min(shared)}`; expected none, or the probe is tested on what it learned. Name "
+            "other shards"
+        )

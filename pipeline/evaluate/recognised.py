@@ -1,0 +1,53 @@
+"""A recogniser's errors on reconstructions, and on originals, against the texts of the clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.audit.findings import ClipFinding
+from pipeline.audit.metrics.recogniser import Recogniser
+from pipeline.audit.metrics.text_errors import normal
+from pipeline.audit.report.playback import Playback
+from pipeline.evaluate.transcripts import Transcript
+from xy_codec.contract import Waveform
+
+# Clips decoded and heard at a time, so that no more of their sound is in memory.
+_TOGETHER = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was heard in clips that have a text; originals only where they were asked for."""
+
+    model: str = ""
+    reconstructions: tuple[Transcript, ...] = ()
+    originals: tuple[Transcript, ...] = ()
+
+
+def recognise(
+    recogniser: Recogniser, clips: Sequence[ClipFinding], play: Playback, *, originals: bool
+) -> Heard:
+    """What the recogniser hears in every clip that has a text.
+
+    Clips of a language that it does not know, or that cannot be read again, are left out.
+    """
+    known = [clip for clip in clips if recogniser.knows(clip.language) and normal(clip.text or "")]
+    made: list[Transcript] = []
+    given: list[Transcript] = []
+    for first in range(0, len(known), _TOGETHER):
+        sounds = [(clip, play(clip)) for clip in known[first : first + _TOGETHER]]
+        heard = [(clip, sound) for clip, sound in sounds if sound is not None]
+        spoken = [clip for clip, _ in heard]
+        made += _transcripts(recogniser, spoken, [sound.reconstruction for _, sound in heard])
+        if originals:
+            given += _transcripts(recogniser, spoken, [sound.original for _, sound in heard])
+    return Heard(recogniser.name, tuple(made), tuple(given))
+
+
+def _transcripts(
+    recogniser: Recogniser, clips: Sequence[ClipFinding], waveforms: Sequence[Waveform]
+) -> list[Transcript]:
+    texts = recogniser.transcribe(waveforms, [clip.language or "" for clip in clips])
+    return [
+        Transcript(clip.key, clip.speaker or clip.key, normal(clip.text or ""), normal(text))
+        for clip, text in zip(clips, texts, strict=True)
+    ]

@@ -1,0 +1,103 @@
+"""One codec with all that was measured of it, and all of them on the clips that they share."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from pipeline.audit.findings import ClipAudio, ClipFinding
+from pipeline.audit.judge.inference import Interval
+from pipeline.evaluate.intervals import mean_by_speaker
+from pipeline.evaluate.probe.result import ProbeResult
+from pipeline.evaluate.recognised import Heard
+from pipeline.evaluate.speed import Speed
+from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
+from xy_codec.codes_shape import CodesShape
+
+# The figures of sound in the table, as the audit names them.
+SOUND = ("sim", "stoi", "pesq_nb", "pesq_wb")
+# Shard and key.
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One codec or run with all that was measured of it.
+
+    Attributes:
+        clips: what the audit measured; empty for a run, of which there are only codes.
+        sounds: of some clips, by `place_of`, to be played.
+        heard: what the recogniser heard; the originals are with the first codec.
+        figures: every figure of the table that was measured, with bounds by speakers.
+    """
+
+    name: str
+    is_run: bool
+    codec: Mapping[str, object]
+    shape: CodesShape
+    sim_model: str = ""
+    clips: tuple[ClipFinding, ...] = ()
+    sounds: Mapping[Place, ClipAudio] = field(default_factory=dict)
+    heard: Heard = field(default_factory=Heard)
+    speed: Speed | None = None
+    probe: ProbeResult | None = None
+    figures: Mapping[str, Interval] = field(default_factory=dict)
+
+    def with_figures(self) -> Self:
+        """The same with `figures` of what it has now."""
+        return replace(self, figures=self._figures())
+
+    def _figures(self) -> dict[str, Interval]:
+        found = {}
+        for name in SOUND:
+            scored = [(clip, getattr(clip.scores, name)) for clip in self.clips]
+            known = [(clip, value) for clip, value in scored if value is not None]
+            if known:
+                speakers = [clip.speaker or clip.key for clip, _ in known]
+                found[name] = mean_by_speaker([value for _, value in known], speakers)
+        sides = {
+            "asr": self.heard.reconstructions,
+            "probe": self.probe.transcripts if self.probe else (),
+        }
+        for name, transcripts in sides.items():
+            if transcripts:
+                found[f"{name}_wer"] = word_error_rate(transcripts)
+                found[f"{name}_cer"] = character_error_rate(transcripts)
+        return found
+
+    def why_missing(self) -> dict[str, str]:
+        """Of each figure that some clips lack: how many, and their most frequent reason."""
+        found = {}
+        for name in SOUND:
+            lacking = [clip for clip in self.clips if getattr(clip.scores, name) is None]
+            given = Counter(
+                clip.reasons.get(name) or clip.reasons.get("original", "unknown")
+                for clip in lacking
+            )
+            if given:
+                reason = given.most_common(1)[0][0]
+                found[name] = f"{len(lacking)} of {len(self.clips)} clips, mostly `{reason}`"
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All systems, on the clips that every one of them has.
+
+    `left_out` counts the clips that were measured of some systems and not of all, `untested` those
+    that only some probes were tested on.
+    """
+
+    systems: tuple[System, ...]
+    left_out: int
+    untested: int
+
+    @property
+    def clips(self) -> tuple[ClipFinding, ...]:
+        """The clips that sound was measured on, as the first codec's audit has them."""
+        return next((system.clips for system in self.systems if system.clips), ())
+
+
+def place_of(clip: ClipFinding) -> Place:
+    """What a clip is known by, whichever codec made its codes."""
+    return clip.shard, clip.key

@@ -1,0 +1,75 @@
+"""The table of an evaluation for a terminal."""
+
+from pipeline.audit.report.plots import number
+from pipeline.evaluate.columns import COLUMNS, bounds, shown_columns, speed_in_words
+from pipeline.evaluate.system import Evaluation, System
+from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
+
+_LONGEST_NAME = 36
+
+
+def table_lines(evaluation: Evaluation) -> list[str]:
+    """One row a system, and below each estimate its bounds."""
+    columns = shown_columns(evaluation)
+    head = ["", "bit/s", "frames/s", *(column.label for column in columns)]
+    rows = [[*head, "encode", "decode", "probe reads"]]
+    for system in evaluation.systems:
+        rows += _rows(system, [column.name for column in columns])
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in _cells(row, widths))]).rstrip()
+        for row in rows
+    ]
+    return [*lines, "", *note_lines(evaluation)]
+
+
+def _cells(row: list[str], widths: list[int]) -> "zip[tuple[str, int]]":
+    return zip(row[1:], widths[1:], strict=True)
+
+
+def _rows(system: System, names: list[str]) -> list[list[str]]:
+    figures, shape = system.figures, system.shape
+    name = system.name if len(system.name) <= _LONGEST_NAME else "…" + system.name[-_LONGEST_NAME:]
+    known = [figures.get(each) for each in names]
+    speed = system.speed
+    first = [name, f"{shape.bits_per_second:,.0f}", f"{shape.frame_rate_hz:.4g}"]
+    first += [number(each.estimate) if each else "–" for each in known]
+    first += [speed_in_words(speed.encode if speed else None)]
+    first += [speed_in_words(speed.decode if speed else None)]
+    first += [system.probe.read if system.probe else "–"]
+    second = ["", "", "", *(bounds(each) if each else "" for each in known), "", "", ""]
+    return [first, second] if any(known) else [first]
+
+
+def note_lines(evaluation: Evaluation) -> list[str]:
+    """What the figures are of, and why some are missing."""
+    notes = []
+    heard = next((system for system in evaluation.systems if system.clips), None)
+    if heard:
+        speakers = {clip.speaker or clip.key for clip in heard.clips}
+        minutes = sum(clip.duration for clip in heard.clips) / 60
+        notes.append(
+            f"sound: {len(heard.clips)} clips of {len(speakers)} speakers, {minutes:.1f} minutes, "
+            f"the same of every codec ({evaluation.left_out} left out); SIM is from "
+            f"{heard.sim_model or 'no model'}; bounds are of 95 %, by speakers"
+        )
+    probed = next((system.probe for system in evaluation.systems if system.probe), None)
+    if probed:
+        notes.append(
+            f"probe: learned {probed.learned_clips} clips in {probed.plan.steps:,} steps of "
+            f"{probed.plan.batch_clips}, {probed.plan.hidden} units, highest learning rate "
+            f"{probed.plan.learning_rate:g}; tested on {len(probed.transcripts)} "
+            f"({evaluation.untested} left out)"
+        )
+    listener = next((system.heard for system in evaluation.systems if system.heard.originals), None)
+    if listener:
+        wer, cer = (rate(listener.originals) for rate in (word_error_rate, character_error_rate))
+        notes.append(
+            f"heard: by {listener.model} in {len(listener.originals)} reconstructions, against "
+            f"the texts; in their originals WER {number(wer.estimate)}, CER {number(cer.estimate)}"
+        )
+    labels = {column.name: column.label for column in COLUMNS}
+    for system in evaluation.systems:
+        for name, reason in system.why_missing().items():
+            notes.append(f"missing: {labels[name]} of {system.name}: {reason}")
+    return notes

@@ -1,0 +1,141 @@
+"""`xytok evaluate` on real shards: one table, one page and one JSON that say the same."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.cli import run as xytok
+from pipeline.audit.metrics.text_errors import character_errors
+from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.evaluate.published import PUBLISHED
+from tests.support.audit_page import tags
+from tests.support.audit_run import audit_run, make_run
+from tests.support.places import SPEECH
+
+DATA = str(SPEECH / "Emilia/EN/EN-B000000.tar")
+LEARNED = str(SPEECH / "Emilia-YODAS/EN/EN-B000000.tar")
+PROBE = ("--probe-data", LEARNED, "--probe-preset", "small", "--probe-steps", "3")
+HERE = ("--processes", "0", "--device", "cpu", "--quiet", "--speed-seconds", "0.05")
+
+
+def evaluate(*words: str) -> int:
+    return xytok(["evaluate", "--data", DATA, *HERE, *words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two codecs, measured and probed: one of few codebooks, one with another rate."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    codecs = ("--codec", "fake,depth=4", "--codec", "fake-odd")
+    assert evaluate(*codecs, *PROBE, "--per-shard", "4", "--out", str(folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def record(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    return found
+
+
+def test_the_record_has_both_codecs_on_the_same_clips(record: dict[str, Any]):
+    half, odd = record["measured"]
+    assert (half["name"], odd["name"]) == ("fake,depth=4", "fake-odd")
+    assert half["bits_per_second"] == 4 * 10 * 12.5
+    assert odd["frame_rate_hz"] == pytest.approx(22050 / 1024)
+    assert half["clips"] == odd["clips"] == 4
+    assert half["sim_model"] == "campplus"
+    assert half["speed"]["encode"] > 0
+    assert half["speed"]["decode"] > 0
+    assert half["probe"]["read"] == "learned tables"
+    names = {"sim", "stoi", "pesq_nb", "pesq_wb", "probe_wer", "probe_cer"}
+    assert set(half["figures"]) == set(odd["figures"]) == names
+
+
+def test_figures_of_sound_are_those_of_an_audit(folder: Path, record: dict[str, Any]):
+    run = folder / "systems/fake_depth=4/data"
+    found = audit_run(run, groups=("stoi",), reencode=False, plan=SamplePlan(4))
+    values = [clip.scores.stoi for clip in found.drawn if clip.scores.stoi is not None]
+    figure = record["measured"][0]["figures"]["stoi"]
+    assert figure["clips"] == len(values) == 4
+    assert figure["estimate"] == pytest.approx(np.mean(values))
+
+
+def test_probe_errors_are_those_of_the_transcripts_in_the_record(record: dict[str, Any]):
+    for system in record["measured"]:
+        transcripts = system["probe"]["transcripts"]
+        errors = [character_errors(each["reference"], each["text"]) for each in transcripts]
+        rate = sum(e.edits for e in errors) / sum(e.length for e in errors)
+        assert system["figures"]["probe_cer"]["estimate"] == pytest.approx(rate)
+
+
+def test_the_page_plays_every_codec_and_keeps_published_figures_apart(folder: Path):
+    page = (folder / "evaluation.html").read_text()
+    labels = [attrs["aria-label"] or "" for tag, attrs in tags(page) if tag == "audio"]
+    assert [label.split(" of ")[0] for label in labels[:3]] == [
+        "Original",
+        "fake,depth=4",
+        "fake-odd",
+    ]
+    assert len(labels) == 3 * 4
+    assert page.count("<circle") == 4 * 2
+    assert not [tag for tag, attrs in tags(page) if (attrs.get("src") or "").startswith("http")]
+    measured, published = page.split("Published by others")
+    for row in PUBLISHED:
+        assert row.codec in published
+        assert row.codec not in measured
+
+
+def test_published_figures_of_sim_say_which_model_they_are_from():
+    assert all(row.sim_model for row in PUBLISHED if row.sim is not None)
+    assert all(row.asr_model for row in PUBLISHED if row.asr_wer is not None)
+
+
+def test_the_same_command_goes_on_with_runs_and_probes(
+    folder: Path, record: dict[str, Any], capsys
+):
+    probe = folder / "systems/fake_depth=4/probe.pt"
+    before = probe.read_bytes()
+    assert evaluate("--codec", "fake,depth=4", *PROBE, "--per-shard", "4", "-o", str(folder)) == 0
+    assert probe.read_bytes() == before
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["bit/s", "frames/s"]
+    assert lines[1].startswith("fake,depth=4 ")
+    again = json.loads((folder / "evaluation.json").read_text())["measured"][0]
+    assert again["probe"] == record["measured"][0]["probe"]
+
+
+def test_stored_codes_of_a_run_are_probed_with_tables_of_its_own(tmp_path: Path):
+    both = "{Emilia,Emilia-YODAS}/EN/EN-B000000.tar"
+    run = make_run(tmp_path / "codes", f"{SPEECH}/{both}")
+    assert evaluate("--run", str(run), *PROBE, "--out", str(tmp_path / "eval")) == 0
+    (system,) = json.loads((tmp_path / "eval/evaluation.json").read_text())["measured"]
+    assert system["probe"]["read"] == "learned tables"
+    assert set(system["figures"]) == {"probe_wer", "probe_cer"}
+    assert len(system["probe"]["transcripts"]) == 17
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "Neither `--codec` nor `--run` was given"),
+        (("--run", "codes"), "`--run` was given without `--probe-data`"),
+        (("--codec", "fake", "--probe-data", DATA), "is in `--data` and in `--probe-data`"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    words: Sequence[str], told: str, tmp_path: Path, capsys
+):
+    assert evaluate(*words, "--out", str(tmp_path / "eval")) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_speakers_bound_the_errors(record: dict[str, Any]):
+    figure = record["measured"][0]["figures"]["probe_cer"]
+    speakers = {each["speaker"] for each in record["measured"][0]["probe"]["transcripts"]}
+    assert len(speakers) >= 3
+    assert figure["low"] is not None
+    assert np.isfinite(figure["high"])
