@@ -21,7 +21,6 @@ class Metric:
     """How a figure of `Scores` is to be read; `neutral` describes the clip and judges nothing.
 
     Of a metric that is best at zero, all values from `fine_from` to zero are as good as zero.
-    `is_skewed`: clips spread by factors, so that it is tested on a logarithmic scale.
     """
 
     name: str
@@ -29,11 +28,6 @@ class Metric:
     unit: str
     better: Better
     fine_from: float = 0.0
-    is_skewed: bool = False
-
-    def tested(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values on the scale on which shards are compared; there, higher stays higher."""
-        return np.log1p(np.maximum(values, 0.0)) if self.is_skewed else values
 
     def size(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far values are from good ones for a metric best at zero; else as they are."""
@@ -48,7 +42,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("pesq_nb", "PESQ-NB", "", "higher"),
     Metric("pesq_wb", "PESQ-WB", "", "higher"),
     Metric("log_mel_distance_db", "log-mel distance", "dB", "lower"),
-    Metric("f0_error_cents", "F0 error", "cents", "lower", is_skewed=True),
+    Metric("f0_error_cents", "F0 error", "cents", "lower"),
     Metric("voicing_agreement", "voicing agreement", "", "higher"),
     Metric("gain_db", "level change", "dB", "zero"),
     # A codec that drops samples behind the last whole frame; the longest frame of any has 85 ms.
@@ -65,6 +59,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("silent_reconstruction", "silence in the reconstruction", "share", "neutral"),
 )
 METRIC_NAMES: tuple[str, ...] = tuple(metric.name for metric in METRICS)
+# The score of all metrics, tested beside them; no clip has it as a figure of its own.
+TOGETHER = "together"
+LABELS: Mapping[str, str] = {
+    **{metric.name: metric.label for metric in METRICS},
+    TOGETHER: "all metrics together",
+}
 
 
 @dataclass(frozen=True, slots=True)

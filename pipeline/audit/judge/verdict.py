@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pipeline.audit.findings import (
-    METRICS,
+    LABELS,
+    TOGETHER,
     AuditFindings,
     ClipFinding,
     TokenReport,
@@ -20,6 +21,7 @@ from pipeline.audit.judge.inference import (
 )
 from pipeline.audit.judge.judgement import (
     VERDICTS,
+    Change,
     Fault,
     GroupVerdict,
     Judgement,
@@ -35,7 +37,7 @@ from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band
 
-_LABELS = {metric.name: metric.label for metric in METRICS}
+_MOVED = 0.01
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
 
 
@@ -110,7 +112,9 @@ def _content_doubts(
     """Why the sound of a shard cannot be judged; one metric that was tested is enough."""
     if content or any(change.p_value is not None for change in changes.values()):
         return ()
-    untested = Counter(change.unjudged for change in changes.values() if change.unjudged)
+    untested = Counter(
+        change.unjudged for name, change in changes.items() if change.unjudged and name != TOGETHER
+    )
     if untested:
         return (f"sound: {untested.most_common(1)[0][0]}",)
     return (f"sound: no metric that judges was measured on {len(clips)} sampled clips",)
@@ -128,7 +132,7 @@ def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tupl
     )
     doubts = []
     if absent:
-        names = ", ".join(_LABELS.get(name, name) for name in absent)
+        names = ", ".join(LABELS.get(name, name) for name in absent)
         doubts.append(
             f"{names} cannot be measured: the package is not installed. Install `xytok[audit]`, or "
             "leave it out by `--metrics`"
@@ -163,15 +167,27 @@ def _content_faults(clips: Sequence[ClipFinding], changes: Changes) -> tuple[Fau
     unusual = [change for change in changes.values() if change.unusual]
     if not unusual:
         return ()
-    strongest = sorted(unusual, key=lambda change: change.p_value or 0.0)
+    together = changes.get(TOGETHER)
+    if together is not None and together.unusual:
+        # What moved is told too, though each alone may be within chance.
+        moved = [change for change in changes.values() if _has_moved(change)]
+        unusual = [*unusual, *(change for change in moved if change not in unusual)]
+    strongest = sorted(unusual, key=lambda change: (change.metric != TOGETHER, change.p_value or 0))
     words = [
-        f"{_LABELS[change.metric]} {change.difference.estimate:+.3g}"
-        for change in strongest[:3]
+        f"{LABELS[change.metric]} {change.difference.estimate:+.3g}"
+        + (" SD of good shards" if change.metric == TOGETHER else "")
+        for change in strongest[:4]
         if change.difference
     ]
     noisy = any(change.metric in _NOISE_SIGNS for change in unusual)
     name = "noise" if noisy else "other content"
     return (fault(name, "mean against the reference: " + ", ".join(words), len(clips)),)
+
+
+def _has_moved(change: Change) -> bool:
+    """Whether a metric is worse by what would be beyond chance, were it the only one."""
+    worse = (change.worse_by or 0.0) > 0
+    return worse and change.p_value is not None and change.p_value <= _MOVED
 
 
 def _silence(clips: Sequence[ClipFinding]) -> Fault | None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from pipeline.audit.findings import METRICS
+from pipeline.audit.findings import LABELS, TOGETHER
 from pipeline.audit.judge.judgement import VERDICTS, Judgement, ShardVerdict
 from pipeline.audit.report.page import STYLES
 from pipeline.audit.report.plots import Cell, StripRow, number, shard_strip
 
 _MAX_COLUMNS = 240
 _SHOWN = (
+    TOGETHER,
     "sim",
     "stoi",
     "pesq_nb",
@@ -18,7 +19,8 @@ _SHOWN = (
     "dnsmos_reconstruction",
     "gain_db",
 )
-_LABELS = {metric.name: metric.label for metric in METRICS} | {
+_LABELS = {
+    **LABELS,
     "dnsmos_original": "DNSMOS original",
     "dnsmos_reconstruction": "DNSMOS decoded",
 }
@@ -71,6 +73,11 @@ def _cell(shard: ShardVerdict, metric: str) -> Cell:
     change = shard.changes.get(metric)
     if change is None:
         return Cell("none", f"{shard.shard}: {_LABELS[metric]} not measured")
+    if metric == TOGETHER:
+        if change.p_value is None or change.worse_by is None:
+            return Cell("none", f"{shard.shard}: {_LABELS[metric]} not judged")
+        title = f"{shard.shard}: {_LABELS[metric]} {number(change.worse_by)} SD worse"
+        return Cell(_step(change.unusual, change.p_value), title)
     mean = f"{shard.shard}: {_LABELS[metric]} {number(change.mean.estimate)}"
     if change.p_value is None or change.difference is None:
         return Cell("none", mean)

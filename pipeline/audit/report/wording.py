@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.audit.findings import METRICS
+from pipeline.audit.findings import LABELS
 from pipeline.audit.judge.faults import KINDS
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
 
 _SHOWN_SHARDS = 6
-_LABELS = {metric.name: metric.label for metric in METRICS}
 
 MEANINGS: dict[Verdict, str] = {
     "ok": "codes belong to their audio, and the shard sounds as its reference does",
@@ -146,7 +145,7 @@ def codes_words(judgement: Judgement) -> str:
         if state in states
     ]
     told = [
-        f"{_LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
+        f"{LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
         for name, change in judgement.paired.items()
     ]
     over = f"; over the run {', '.join(told)}" if told else ""
@@ -222,7 +221,7 @@ def _run_steps(judgement: Judgement) -> list[Step]:
                 Step(
                     f"{name}: unlike the baseline",
                     "Worse than the baseline in "
-                    + ", ".join(_LABELS[name] for name in group.unusual)
+                    + ", ".join(LABELS[name] for name in group.unusual)
                     + ".",
                     "Listen to its worst clips, or compare with a baseline of the same material.",
                 )
