@@ -94,7 +94,13 @@ def measure_with(engine: str) -> "Measure | None":
 
 
 def _lines(made: "Audit") -> list[str]:
-    from pipeline.audit.report.wording import codec_sound, codes_words, headline, seen
+    from pipeline.audit.report.wording import (
+        codec_sound,
+        codes_words,
+        headline,
+        seen,
+        text_words,
+    )
 
     findings, judgement = made.findings, made.judgement
     words = headline(judgement)
@@ -106,6 +112,7 @@ def _lines(made: "Audit") -> list[str]:
     told = (
         codes_words(judgement),
         codec_sound(judgement, findings.sim_model),
+        text_words(findings),
         seen(judgement),
     )
     lines += [text for text in told if text]

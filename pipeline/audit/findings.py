@@ -43,10 +43,18 @@ METRICS: tuple[Metric, ...] = (
     Metric("pesq_wb", "PESQ-WB", "", "higher"),
     Metric("log_mel_distance_db", "log-mel distance", "dB", "lower"),
     Metric("f0_error_cents", "F0 error", "cents", "lower"),
+    Metric("f0_shift_cents", "F0 shift", "cents", "zero"),
     Metric("voicing_agreement", "voicing agreement", "", "higher"),
     Metric("gain_db", "level change", "dB", "zero"),
     # A codec that drops samples behind the last whole frame; the longest frame of any has 85 ms.
     Metric("length_difference_seconds", "length difference", "s", "zero", fine_from=-0.0854),
+    Metric("cer_increase", "character error over the original's", "share", "lower"),
+    Metric("wer_increase", "word error over the original's", "share", "lower"),
+    Metric("cer_original", "character error of the original", "share", "neutral"),
+    Metric("cer_reconstruction", "character error of the reconstruction", "share", "lower"),
+    Metric("wer_original", "word error of the original", "share", "neutral"),
+    Metric("wer_reconstruction", "word error of the reconstruction", "share", "lower"),
+    Metric("text_rate_change", "characters a second over the original's", "share", "zero"),
     Metric("dnsmos_original", "DNSMOS of the original", "", "neutral"),
     Metric("dnsmos_reconstruction", "DNSMOS of the reconstruction", "", "higher"),
     Metric("dnsmos_p808_original", "DNSMOS P.808 of the original", "", "neutral"),
@@ -57,6 +65,16 @@ METRICS: tuple[Metric, ...] = (
     Metric("clipped_reconstruction", "clipped samples of the reconstruction", "share", "lower"),
     Metric("silent_original", "silence in the original", "share", "neutral"),
     Metric("silent_reconstruction", "silence in the reconstruction", "share", "neutral"),
+)
+# What a recogniser hears, against the text of the row: only with `--asr-model`.
+TEXT_METRICS = (
+    "cer_increase",
+    "wer_increase",
+    "cer_original",
+    "cer_reconstruction",
+    "wer_original",
+    "wer_reconstruction",
+    "text_rate_change",
 )
 METRIC_NAMES: tuple[str, ...] = tuple(metric.name for metric in METRICS)
 # The score of all metrics, tested beside them; no clip has it as a figure of its own.
@@ -74,7 +92,8 @@ class Scores:
     Lengths are compared before anything is trimmed: `length_difference_seconds` is reconstruction
     minus original; a codec that drops what is behind its last frame gives values of up to a frame
     below 0. What a codec adds to fill its last frame is cut off first.
-    `gain_db` is the level of the reconstruction minus that of the original.
+    `gain_db` is the level of the reconstruction minus that of the original; `text_rate_change` how
+    much more characters are heard in it, as a share. Error rates are at most 1 a clip.
     """
 
     sim: float | None = None
@@ -83,9 +102,17 @@ class Scores:
     pesq_wb: float | None = None
     log_mel_distance_db: float | None = None
     f0_error_cents: float | None = None
+    f0_shift_cents: float | None = None
     voicing_agreement: float | None = None
     gain_db: float | None = None
     length_difference_seconds: float | None = None
+    cer_increase: float | None = None
+    wer_increase: float | None = None
+    cer_original: float | None = None
+    cer_reconstruction: float | None = None
+    wer_original: float | None = None
+    wer_reconstruction: float | None = None
+    text_rate_change: float | None = None
     dnsmos_original: float | None = None
     dnsmos_reconstruction: float | None = None
     dnsmos_p808_original: float | None = None
@@ -182,7 +209,8 @@ class ClipFinding(ClipFacts):
     """One sampled clip: how it sounds, and whether its codes are its own.
 
     `reasons` says why a figure is missing, by metric name; the keys `original`, `decode` and
-    `drift` say that the whole group is missing. `seconds` is the time spent, by step.
+    `drift` say that the whole group is missing. `seconds` is the time spent, by step. What was
+    heard is there where a recogniser was asked.
     """
 
     sim_model: str
@@ -190,6 +218,8 @@ class ClipFinding(ClipFacts):
     drift: Drift | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    heard_original: str | None = None
+    heard_reconstruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +349,7 @@ class AuditFindings:
     reencoded: bool = True
     sampling: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    asr_model: str = ""
 
     @property
     def drawn(self) -> tuple[ClipFinding, ...]:

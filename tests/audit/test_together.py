@@ -52,6 +52,7 @@ def test_a_metric_that_says_what_others_say_weighs_less() -> None:
         "f0_error_cents": np.ones(2000),
         "voicing_agreement": np.full(2000, np.nan),
         "dnsmos_original": np.full(2000, np.nan),
+        "cer_increase": np.full(2000, np.nan),
     }
     combination = combine(columns, ["a", "b"] * 1000)
     assert combination is not None

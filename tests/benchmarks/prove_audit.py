@@ -24,7 +24,7 @@ from tests.support.audit_simulation import audit_of, clip, clustered_scores
 RUNS = {3: 1000, 10: 1000, 40: 1000, 300: 200}
 ICCS = (0.0, 0.2, 0.5)
 SHIFTS = (2.0, 3.0, 4.0, 5.0, 6.0)
-POWER_RUNS = 400
+POWER_RUNS = 100
 MOST_ALARMS = 0.02
 
 

@@ -33,6 +33,7 @@ class Baseline:
 
     label: str
     sim_model: str
+    asr_model: str
     checkpoint: str
     groups: Mapping[Group, Mapping[str, Reference]]
     all_metrics: Mapping[Group, Together] = field(default_factory=dict)
@@ -81,6 +82,7 @@ def make_baseline(findings: AuditFindings) -> Baseline:
     return Baseline(
         label=findings.output,
         sim_model=findings.sim_model,
+        asr_model=findings.asr_model,
         checkpoint=str(findings.codec.get("checkpoint_sha256", "")),
         groups=groups,
         all_metrics={group: joint for group in groups if (joint := columns.stored_together(group))},
@@ -105,6 +107,7 @@ def save_baseline(storage: Storage, baseline: Baseline, url: str) -> None:
         "format": FORMAT,
         "label": baseline.label,
         "sim_model": baseline.sim_model,
+        "asr_model": baseline.asr_model,
         "checkpoint": baseline.checkpoint,
         "sampling": dict(baseline.sampling),
         "versions": dict(baseline.versions),
@@ -151,6 +154,7 @@ def load_baseline(storage: Storage, url: str) -> Baseline:
         return Baseline(
             label=content["label"],
             sim_model=content["sim_model"],
+            asr_model=content["asr_model"],
             checkpoint=content["checkpoint"],
             groups=groups,
             all_metrics={

@@ -12,7 +12,15 @@ from math import inf
 
 import numpy as np
 
-from pipeline.audit.findings import METRICS, TOGETHER, Better, ClipFinding, Metric
+from pipeline.audit.findings import (
+    METRICS,
+    TEXT_METRICS,
+    TOGETHER,
+    AuditFindings,
+    Better,
+    ClipFinding,
+    Metric,
+)
 from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.inference import (
     Interval,
@@ -65,7 +73,7 @@ class _Standing:
 
 
 def content_changes(
-    clips: Sequence[ClipFinding],
+    findings: AuditFindings,
     groups: Mapping[str, Sequence[ClipFinding]],
     judged: Collection[str],
     baseline: Baseline | None,
@@ -77,28 +85,41 @@ def content_changes(
         groups: named sets of clips, such as the whole run or a language.
         judged: which of them are tested; the others are measured only.
     """
+    clips = findings.drawn
     # A shard of silence says nothing of how speech should sound, and would make speech stand out.
     heard = [clip for clip in clips if (clip.scores.silent_original or 0) <= SILENT_SHARE]
     references: References = baseline or ClipColumns(heard)
-    own_model = baseline is None or not clips or clips[0].sim_model == baseline.sim_model
+    other = _other_models(findings, baseline)
     shards = {
-        shard: _shard_changes(shard, members, references, own_model, thresholds)
+        shard: _shard_changes(shard, members, references, other, thresholds)
         for shard, members in sorted(by_shard(clips).items())
     }
     found = {
         name: _group_changes(
-            members, references if baseline and name in judged else None, own_model, thresholds
+            members, references if baseline and name in judged else None, other, thresholds
         )
         for name, members in groups.items()
     }
     return _corrected(ContentChanges(shards, found), thresholds)
 
 
+def _other_models(findings: AuditFindings, baseline: Baseline | None) -> dict[str, str]:
+    """The metrics that the baseline has of another model, and what is to be said of them."""
+    if baseline is None:
+        return {}
+    found = {}
+    if findings.clips and baseline.sim_model != findings.sim_model:
+        found["sim"] = "the baseline has another speaker model"
+    if findings.asr_model and baseline.asr_model != findings.asr_model:
+        found |= dict.fromkeys(TEXT_METRICS, "the baseline has another recogniser, or none")
+    return found
+
+
 def _shard_changes(
     shard: str,
     clips: Sequence[ClipFinding],
     references: References,
-    own_model: bool,
+    other: Mapping[str, str],
     thresholds: Thresholds,
 ) -> Changes:
     changes = {}
@@ -107,14 +128,14 @@ def _shard_changes(
         if not len(values):
             continue
         change = Change(metric.name, mean_interval(values))
-        if metric.name == "sim" and not own_model:
-            change = replace(change, unjudged="the baseline has another speaker model")
+        if metric.name in other:
+            change = replace(change, unjudged=other[metric.name])
         elif thresholds.minimum_effect(metric.name) is not None:
             change = _tested(change, shard, clips, metric, references, thresholds)
         changes[metric.name] = change
     if changes:
         together, count = _standing_together(shard, clips, references)
-        changes[TOGETHER] = _all_metrics(together, count, own_model, thresholds)
+        changes[TOGETHER] = _all_metrics(together, count, other, thresholds)
     return changes
 
 
@@ -181,12 +202,12 @@ def _by_group(clips: Sequence[ClipFinding]) -> list[tuple[Group, list[ClipFindin
 
 
 def _all_metrics(
-    found: Prediction | None, num_clips: int, own_model: bool, thresholds: Thresholds
+    found: Prediction | None, num_clips: int, other: Mapping[str, str], thresholds: Thresholds
 ) -> Change:
     """The test of all metrics together, in standard deviations of the reference's shard means."""
     change = Change(TOGETHER, Interval(0.0, -inf, inf, num_clips))
-    if not own_model:
-        return replace(change, unjudged="the baseline has another speaker model")
+    if other:
+        return replace(change, unjudged=next(iter(other.values())))
     if found is None:
         return replace(
             change, unjudged="fewer than two metrics, or fewer than 3 shards that have them"
@@ -218,7 +239,7 @@ def _sample(values: Values) -> Sample:
 def _group_changes(
     clips: Sequence[ClipFinding],
     references: References | None,
-    own_model: bool,
+    other: Mapping[str, str],
     thresholds: Thresholds,
 ) -> Changes:
     shards = sorted(by_shard(clips).items())
@@ -230,7 +251,7 @@ def _group_changes(
             continue
         count = sum(map(len, found))
         change = Change(metric.name, clustered_interval(means, count))
-        if references and (own_model or metric.name != "sim"):
+        if references and metric.name not in other:
             standings = [_standing(name, members, metric, references) for name, members in shards]
             known = [
                 standing
@@ -252,7 +273,7 @@ def _group_changes(
         tested = [found for found, count in scored if found and count >= thresholds.min_clips]
         if len(tested) > 1:
             count = sum(number for _, number in scored)
-            changes[TOGETHER] = _all_metrics(predict_many(tested), count, own_model, thresholds)
+            changes[TOGETHER] = _all_metrics(predict_many(tested), count, other, thresholds)
     return changes
 
 

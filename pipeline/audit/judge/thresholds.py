@@ -19,6 +19,7 @@ MINIMUM_EFFECTS = MappingProxyType(
         "pesq_wb": 0.15,
         "log_mel_distance_db": 0.5,
         "f0_error_cents": 15.0,
+        "cer_increase": 0.02,
         "gain_db": 0.7,
         "length_difference_seconds": 0.02,
         "dnsmos_original": 0.15,

@@ -22,7 +22,15 @@ _WORSE: Mapping[str, float] = {
     metric.name: -1.0 if metric.better == "higher" else 1.0
     for metric in METRICS
     if metric.name
-    in ("sim", "stoi", "pesq_wb", "log_mel_distance_db", "f0_error_cents", "voicing_agreement")
+    in (
+        "sim",
+        "stoi",
+        "pesq_wb",
+        "log_mel_distance_db",
+        "f0_error_cents",
+        "voicing_agreement",
+        "cer_increase",
+    )
 } | {"dnsmos_original": -1.0}
 # A clip without one of the metrics has no score, so a metric that many clips lack is left out.
 _MIN_KNOWN = 0.9

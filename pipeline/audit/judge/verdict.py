@@ -55,7 +55,7 @@ def judge(
     members = _group_members(findings.drawn)
     keyed = {f"{level}\n{name}": group for (level, name), group in members.items()}
     judged = {f"{level}\n{name}" for level, name in _judged_groups(list(members))}
-    changes = content_changes(findings.drawn, keyed, judged, baseline, thresholds)
+    changes = content_changes(findings, keyed, judged, baseline, thresholds)
     usual = usual_top_shares(findings.tokens)
     rows = {report.shard: report.rows for report in findings.tokens}
     codes, run_codes = judge_codes(findings, rows, thresholds)

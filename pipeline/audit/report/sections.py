@@ -19,6 +19,7 @@ from pipeline.audit.report.wording import (
     plural,
     seen,
     shard_list,
+    text_words,
     worst_first,
 )
 
@@ -42,6 +43,7 @@ def _asides(findings: AuditFindings, judgement: Judgement) -> str:
     told = (
         codes_words(judgement),
         codec_sound(judgement, findings.sim_model),
+        text_words(findings),
         seen(judgement),
     )
     return "".join(f"<p>{prose(text)}</p>" for text in told if text)

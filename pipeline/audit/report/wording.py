@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.audit.findings import LABELS
+import numpy as np
+
+from pipeline.audit.findings import LABELS, AuditFindings
 from pipeline.audit.judge.faults import KINDS
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
+from pipeline.audit.metrics.text_errors import normal
 
 _SHOWN_SHARDS = 6
 
@@ -126,6 +129,23 @@ def codec_sound(judgement: Judgement, sim_model: str) -> str:
             of = f" of `{sim_model}`" if name == "sim" and sim_model else ""
             told.append(f"{label} {change.mean.estimate:.2f}{of} ({scale})")
     return f"Through this codec: {', '.join(told)}." if told else ""
+
+
+def text_words(findings: AuditFindings) -> str:
+    """What is lost of the text over all sampled clips; empty where nothing was heard."""
+    heard = [clip for clip in findings.drawn if clip.scores.cer_increase is not None]
+    if not heard:
+        return ""
+    lengths = np.array([len(normal(clip.text or "").replace(" ", "")) for clip in heard])
+    rates = [
+        float(np.average([getattr(clip.scores, name) for clip in heard], weights=lengths))
+        for name in ("cer_original", "cer_reconstruction")
+    ]
+    return (
+        f"Of the text of {plural(len(heard), 'clip')}, `{findings.asr_model}` misses "
+        f"{rates[0]:.1%} of the characters in the originals and {rates[1]:.1%} in the "
+        f"reconstructions, {100 * (rates[1] - rates[0]):+.1f} points."
+    )
 
 
 def codes_words(judgement: Judgement) -> str:
