@@ -259,7 +259,7 @@ class TokenReport:
     add up over shards (`sum of counts`). Row counts name rows with at least one such fault.
     `problems` are faults of the shard as a whole (rows against manifest, damaged source, part that
     does not match its checksum), each one sentence; empty is good. `duplicates_of` is another shard
-    that has some of the repeated audio. `flagged` holds the rows with a fault, by its kind.
+    that has some of what is repeated. `flagged` holds the rows with a fault, by its kind.
     """
 
     shard: str
@@ -275,6 +275,7 @@ class TokenReport:
     repeated_frames: int
     duplicate_key_rows: int
     duplicate_audio_rows: int
+    duplicate_code_rows: int
     counts: NDArray[np.integer[Any]]
     codebook_sizes: tuple[int, ...]
     problems: tuple[str, ...] = ()

@@ -188,6 +188,7 @@ def clean_tokens(shard: str, rows: int = 1000) -> TokenReport:
         repeated_frames=0,
         duplicate_key_rows=0,
         duplicate_audio_rows=0,
+        duplicate_code_rows=0,
         codebook_sizes=(CODEBOOK_SIZE,) * NUM_CODEBOOKS,
         counts=np.full((NUM_CODEBOOKS, CODEBOOK_SIZE), rows * 100 // CODEBOOK_SIZE + 1),
     )
