@@ -77,11 +77,13 @@ TEXT_METRICS = (
     "text_rate_change",
 )
 METRIC_NAMES: tuple[str, ...] = tuple(metric.name for metric in METRICS)
-# The score of all metrics, tested beside them; no clip has it as a figure of its own.
-TOGETHER = "together"
+# Tested of whole shards beside the metrics; no clip has them as figures of its own.
+TOGETHER, CODE_BITS, ORDER_BITS = "together", "code_bits", "order_bits"
 LABELS: Mapping[str, str] = {
     **{metric.name: metric.label for metric in METRICS},
     TOGETHER: "all metrics together",
+    CODE_BITS: "bits a code",
+    ORDER_BITS: "bits a code saves the next",
 }
 
 
@@ -256,7 +258,8 @@ class TokenReport:
     """All rows of one shard's part, checked without decoding a single one.
 
     `counts` is `[K, largest size]`; usage, entropy and perplexity per codebook follow from it and
-    add up over shards (`sum of counts`). Row counts name rows with at least one such fault.
+    add up over shards (`sum of counts`), as `class_steps` do, which count how classes of entries of
+    the first codebook follow each other. Row counts name rows with at least one such fault.
     `problems` are faults of the shard as a whole (rows against manifest, damaged source, part that
     does not match its checksum), each one sentence; empty is good. `duplicates_of` is another shard
     that has some of what is repeated. `flagged` holds the rows with a fault, by its kind.
@@ -277,6 +280,7 @@ class TokenReport:
     duplicate_audio_rows: int
     duplicate_code_rows: int
     counts: NDArray[np.integer[Any]]
+    class_steps: NDArray[np.integer[Any]]
     codebook_sizes: tuple[int, ...]
     problems: tuple[str, ...] = ()
     examples: tuple[TokenFault, ...] = ()

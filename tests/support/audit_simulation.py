@@ -190,6 +190,7 @@ def clean_tokens(shard: str, rows: int = 1000) -> TokenReport:
         duplicate_audio_rows=0,
         duplicate_code_rows=0,
         codebook_sizes=(CODEBOOK_SIZE,) * NUM_CODEBOOKS,
+        class_steps=np.ones((64, 64), np.int64),
         counts=np.full((NUM_CODEBOOKS, CODEBOOK_SIZE), rows * 100 // CODEBOOK_SIZE + 1),
     )
 

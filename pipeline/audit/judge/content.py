@@ -13,7 +13,9 @@ from math import inf
 import numpy as np
 
 from pipeline.audit.findings import (
+    CODE_BITS,
     METRICS,
+    ORDER_BITS,
     TEXT_METRICS,
     TOGETHER,
     AuditFindings,
@@ -22,6 +24,7 @@ from pipeline.audit.findings import (
     Metric,
 )
 from pipeline.audit.judge.baseline import Baseline
+from pipeline.audit.judge.code_model import code_changes
 from pipeline.audit.judge.inference import (
     Interval,
     Prediction,
@@ -94,6 +97,9 @@ def content_changes(
         shard: _shard_changes(shard, members, references, other, thresholds)
         for shard, members in sorted(by_shard(clips).items())
     }
+    members = by_shard(findings.clips)
+    for shard, of_codes in code_changes(findings.tokens, members).items():
+        shards.setdefault(shard, {}).update(of_codes)
     found = {
         name: _group_changes(
             members, references if baseline and name in judged else None, other, thresholds
@@ -322,7 +328,8 @@ def _decided(
 ) -> Change:
     """One test with its corrected p-value; a finding where what is worse is worth telling."""
     change, minimum = changes[name], thresholds.minimum_effect(name) or 0.0
-    telling = changes.values() if name == TOGETHER else (change,)
+    heard = [each for each in changes.values() if each.metric not in (CODE_BITS, ORDER_BITS)]
+    telling = heard if name == TOGETHER else [change]
     return replace(
         change,
         adjusted_p=adjusted,

@@ -24,6 +24,8 @@ MINIMUM_EFFECTS = MappingProxyType(
         "length_difference_seconds": 0.02,
         "dnsmos_original": 0.15,
         "clipped_reconstruction": 0.005,
+        "code_bits": 0.3,
+        "order_bits": 0.3,
     }
 )
 # How much the paired means of stored and fresh codes may differ and still be equivalent; see

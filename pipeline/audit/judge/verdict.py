@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pipeline.audit.findings import (
+    CODE_BITS,
     LABELS,
+    ORDER_BITS,
     TOGETHER,
     AuditFindings,
     ClipFinding,
@@ -38,6 +40,8 @@ from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band
 
 _MOVED = 0.01
+# What is judged of codes without decoding them.
+_OF_CODES = (CODE_BITS, ORDER_BITS)
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
 
 
@@ -110,10 +114,13 @@ def _content_doubts(
     clips: Sequence[ClipFinding], content: Sequence[Fault], changes: Changes
 ) -> tuple[str, ...]:
     """Why the sound of a shard cannot be judged; one metric that was tested is enough."""
-    if content or any(change.p_value is not None for change in changes.values()):
+    heard = [change for name, change in changes.items() if name not in _OF_CODES]
+    if content or any(change.p_value is not None for change in heard):
         return ()
     untested = Counter(
-        change.unjudged for name, change in changes.items() if change.unjudged and name != TOGETHER
+        change.unjudged
+        for name, change in changes.items()
+        if change.unjudged and name not in (TOGETHER, *_OF_CODES)
     )
     if untested:
         return (f"sound: {untested.most_common(1)[0][0]}",)
@@ -165,8 +172,11 @@ def _content_faults(clips: Sequence[ClipFinding], changes: Changes) -> tuple[Fau
     if silent:
         return (silent,)
     unusual = [change for change in changes.values() if change.unusual]
+    of_codes = [change for change in unusual if change.metric in _OF_CODES]
+    unusual = [change for change in unusual if change.metric not in _OF_CODES]
+    faults = [fault("unlike codes", _bits_words(of_codes))] if of_codes else []
     if not unusual:
-        return ()
+        return tuple(faults)
     together = changes.get(TOGETHER)
     if together is not None and together.unusual:
         # What moved is told too, though each alone may be within chance.
@@ -181,12 +191,22 @@ def _content_faults(clips: Sequence[ClipFinding], changes: Changes) -> tuple[Fau
     ]
     noisy = any(change.metric in _NOISE_SIGNS for change in unusual)
     name = "noise" if noisy else "other content"
-    return (fault(name, "mean against the reference: " + ", ".join(words), len(clips)),)
+    other = fault(name, "mean against the reference: " + ", ".join(words), len(clips))
+    return (other, *faults)
+
+
+def _bits_words(changes: Sequence[Change]) -> str:
+    told = ", ".join(
+        f"{LABELS[change.metric]} {change.mean.estimate:.2f} ({change.difference.estimate:+.2f})"
+        for change in changes
+        if change.difference
+    )
+    return f"{told}, against the other shards, under a model of their codes"
 
 
 def _has_moved(change: Change) -> bool:
     """Whether a metric is worse by what would be beyond chance, were it the only one."""
-    worse = (change.worse_by or 0.0) > 0
+    worse = (change.worse_by or 0.0) > 0 and change.metric not in _OF_CODES
     return worse and change.p_value is not None and change.p_value <= _MOVED
 
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from xy_codec.codes_shape import CodesShape
 
 Integers = NDArray[np.int64]
+# Entries of one remainder are a class: so few that pairs of them are counted in every shard.
+NUM_CLASSES = 64
 Mask = NDArray[np.bool_]
 
 
@@ -35,6 +37,13 @@ class CodeBatch:
                 values = values[(values >= 0) & (values < size)]
             counted[:size] = np.bincount(values, minlength=size)
         return counts
+
+    def count_class_steps(self) -> Integers:
+        """How often a class of entries of the first codebook follows another within a row."""
+        classes = self.codes[0].astype(np.int64) % NUM_CLASSES
+        inside = self.rows[1:] == self.rows[:-1]
+        steps = classes[:-1][inside] * NUM_CLASSES + classes[1:][inside]
+        return np.bincount(steps, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
 
     def out_of_range(self, shape: CodesShape) -> Mask:
         """The rows with a value that its codebook does not have."""

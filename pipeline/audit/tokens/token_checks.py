@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
 from pipeline.audit.sample.part_file import DAMAGED, PartFile
-from pipeline.audit.tokens.code_batch import Integers, no_counts, read_codes
+from pipeline.audit.tokens.code_batch import NUM_CLASSES, Integers, no_counts, read_codes
 from pipeline.output.manifest import Manifest
 from xy_codec.codes_shape import CodesShape
 
@@ -41,6 +41,7 @@ class _Tally:
 
     shape: CodesShape
     counts: Integers
+    class_steps: Integers
     rows: int = 0
     frames: int = 0
     repeated: int = 0
@@ -65,6 +66,7 @@ class _Tally:
         self._note(batch, "out_of_range", outside, num_frames)
         self._note(batch, "stuck", longest >= self.shape.frames_in(STUCK_SECONDS), longest)
         self.counts += codes.count_values(self.shape)
+        self.class_steps += codes.count_class_steps()
         self.repeated += int(codes.repeats().sum())
         self.rows += batch.num_rows
         self.frames += codes.codes.shape[1]
@@ -118,7 +120,7 @@ def check_part(
         source: what is known of its tar.
     """
     started = time.perf_counter()
-    tally = _Tally(shape, no_counts(shape))
+    tally = _Tally(shape, no_counts(shape), np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64))
     problems = [*problems, *_manifest_problems(manifest)]
     if part is not None:
         problems += _read(part, manifest, tally)
@@ -137,9 +139,9 @@ def check_part(
         duplicate_key_rows=tally.duplicate_keys(),
         duplicate_audio_rows=0,
         duplicate_code_rows=0,
-        # A run has a hundred thousand shards: what fits into two bytes shall not take eight.
         codebook_sizes=shape.codebook_sizes,
-        counts=tally.counts.astype(np.min_scalar_type(int(tally.counts.max(initial=0)))),
+        counts=_narrow(tally.counts),
+        class_steps=_narrow(tally.class_steps),
         problems=tuple(problems),
         examples=tuple(tally.examples),
         flagged={kind: tuple(rows) for kind, rows in tally.flagged.items()},
@@ -150,6 +152,11 @@ def check_part(
     return CheckedPart(
         report, np.concatenate([none, *tally.hashes]), np.concatenate([none, *tally.code_hashes])
     )
+
+
+def _narrow(counts: Integers) -> NDArray[Any]:
+    """A run has a hundred thousand shards: what fits into two bytes shall not take eight."""
+    return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 
 def with_duplicates(parts: Sequence[CheckedPart]) -> list[TokenReport]:
