@@ -97,6 +97,7 @@ def _lines(made: "Audit") -> list[str]:
     from pipeline.audit.report.wording import (
         codec_sound,
         codes_words,
+        cost_words,
         headline,
         seen,
         text_words,
@@ -121,6 +122,8 @@ def _lines(made: "Audit") -> list[str]:
         f"{len(findings.clips)} clips sampled, {rows:,} rows checked, {len(findings.tokens)} "
         f"shards, {findings.seconds:.0f} s"
     )
+    if cost := cost_words(findings):
+        lines.append(cost)
     lines += [f"  note: {note}" for note in judgement.notes]
     lines.append(f"{made.folder}/report.html")
     return lines

@@ -1,7 +1,7 @@
 """Audits of simulated shards: findings resampled clip by clip from a real, clean run."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -130,7 +130,7 @@ def clustered_scores(
     rng: np.random.Generator,
     shift: float = 0.0,
     *,
-    only: str | None = None,
+    moved: Collection[str] | None = None,
     lopsided: bool = False,
 ) -> list[Scores]:
     """Scores of one shard whose clips resemble each other: `icc` of all variance is the shard's.
@@ -138,7 +138,7 @@ def clustered_scores(
     What a shard has of its own is drawn as normal, with the variances and correlations that clips
     of the pool have; `lopsided` takes that of one clip, as skewed as clips are. `shift` moves the
     shard to where it is worse, in standard deviations of the mean of a shard of so many clips, in
-    every metric or in `only` one.
+    every metric or in those `moved`.
     """
     names, values = _columns()
     centre = values.mean(axis=0)
@@ -151,8 +151,8 @@ def clustered_scores(
     clips = centre + np.sqrt(1 - icc) * drawn + np.sqrt(icc) * own
     if shift:
         deviation = values.std(axis=0) * np.sqrt(icc + (1 - icc) / num_clips)
-        moved = [_WORSE[name] if only in (None, name) else 0.0 for name in names]
-        clips = clips + shift * deviation * np.array(moved)
+        worse = [_WORSE[name] if moved is None or name in moved else 0.0 for name in names]
+        clips = clips + shift * deviation * np.array(worse)
     return [Scores(**dict(zip(names, map(float, row), strict=True))) for row in clips]
 
 

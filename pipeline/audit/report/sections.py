@@ -14,6 +14,7 @@ from pipeline.audit.report.wording import (
     Step,
     codec_sound,
     codes_words,
+    cost_words,
     headline,
     next_steps,
     plural,
@@ -191,7 +192,8 @@ def method_section(findings: AuditFindings, judgement: Judgement) -> str:
         "of good shards has any finding of content is at most "
         f"{200 * limits.false_alarms:g} %. Intervals of the run are 95 % t "
         "intervals over shard means, those of a shard over its clips; where there are fewer than "
-        f"3 shards there is none.</p><p class='soft'>Codec: {codec}</p>"
+        f"3 shards there is none.</p><p>{prose(cost_words(findings))}</p>"
+        f"<p class='soft'>Codec: {codec}</p>"
     )
     nothing = "<p>Every figure could be computed on every sampled clip.</p>"
     return section("How it was measured", "", text + (missing if rows else nothing))

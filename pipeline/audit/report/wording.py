@@ -11,6 +11,20 @@ from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
 from pipeline.audit.metrics.text_errors import normal
 
 _SHOWN_SHARDS = 6
+# An original of which more characters than these are not in its text says something else.
+_OTHER_TEXT = 0.5
+# Steps that cost less of the whole are not told.
+_TOLD_COST = 0.01
+_STEPS = {
+    "asr": "recogniser",
+    "dnsmos": "DNSMOS",
+    "pesq": "PESQ",
+    "sim": "SIM",
+    "stoi": "STOI",
+    "encode": "encoding",
+    "decode": "decoding",
+    "read": "reading",
+}
 
 MEANINGS: dict[Verdict, str] = {
     "ok": "codes belong to their audio, and the shard sounds as its reference does",
@@ -141,11 +155,35 @@ def text_words(findings: AuditFindings) -> str:
         float(np.average([getattr(clip.scores, name) for clip in heard], weights=lengths))
         for name in ("cer_original", "cer_reconstruction")
     ]
-    return (
+    other = [clip for clip in heard if (clip.scores.cer_original or 0) > _OTHER_TEXT]
+    told = (
         f"Of the text of {plural(len(heard), 'clip')}, `{findings.asr_model}` misses "
         f"{rates[0]:.1%} of the characters in the originals and {rates[1]:.1%} in the "
         f"reconstructions, {100 * (rates[1] - rates[0]):+.1f} points."
     )
+    if other:
+        told += (
+            f" {plural(len(other), 'original')} said something else than the text, or another "
+            f"language: the first is `{other[0].key}` of {other[0].shard}."
+        )
+    return told
+
+
+def cost_words(findings: AuditFindings) -> str:
+    """What was measured for how long, dearest first; seconds of all processes added up."""
+    spent: dict[str, float] = {}
+    for clip in findings.clips:
+        for step, seconds in clip.seconds.items():
+            spent[step] = spent.get(step, 0.0) + seconds
+    total = sum(spent.values())
+    if not total:
+        return ""
+    told = ", ".join(
+        f"{_STEPS.get(step, step)} {seconds:.3g} s ({seconds / total:.0%})"
+        for step, seconds in sorted(spent.items(), key=lambda item: -item[1])
+        if seconds >= _TOLD_COST * total
+    )
+    return f"Spent, all processes added up: {told}."
 
 
 def codes_words(judgement: Judgement) -> str:
