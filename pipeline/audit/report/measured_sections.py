@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline.audit.findings import (
     LABELS,
+    METRIC_NAMES,
     METRICS,
-    TOGETHER,
     AuditFindings,
     Metric,
     entropy_bits,
@@ -79,7 +79,7 @@ def _metric_table(judgement: Judgement, released: bool) -> str:
         head.insert(3, "#Published*")
     rows = []
     for name, change in judgement.run_changes.items():
-        if name == TOGETHER:
+        if name not in METRIC_NAMES:
             continue
         metric = next(metric for metric in METRICS if metric.name == name)
         unit = f" ({metric.unit})" if metric.unit else ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.audit.findings import LABELS, TOGETHER
+from pipeline.audit.findings import CODE_BITS, LABELS, ORDER_BITS, TOGETHER
 from pipeline.audit.judge.judgement import VERDICTS, Judgement, ShardVerdict
 from pipeline.audit.report.page import STYLES
 from pipeline.audit.report.plots import Cell, StripRow, number, shard_strip
@@ -12,17 +12,19 @@ _SHOWN = (
     TOGETHER,
     "sim",
     "stoi",
-    "pesq_nb",
     "pesq_wb",
     "log_mel_distance_db",
+    "cer_increase",
     "dnsmos_original",
-    "dnsmos_reconstruction",
     "gain_db",
+    CODE_BITS,
+    ORDER_BITS,
 )
 _LABELS = {
     **LABELS,
     "dnsmos_original": "DNSMOS original",
-    "dnsmos_reconstruction": "DNSMOS decoded",
+    "cer_increase": "character error",
+    ORDER_BITS: "bits saved",
 }
 _SEVERITY = ("none", "better-1", "better-2", "ok", "worse-1", "worse-2", "worse-3")
 

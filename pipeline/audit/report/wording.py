@@ -299,7 +299,12 @@ def _run_steps(judgement: Judgement) -> list[Step]:
 
 
 def _unmeasured_steps(judgement: Judgement) -> list[Step]:
-    steps = [Step("not measured", f"{doubt}.", "Then audit again.") for doubt in judgement.doubts]
+    again = (
+        "Audit again then, with more clips a shard (`--per-shard`) where a sample was too small."
+    )
+    steps = [
+        Step("not measured", f"{doubt[0].upper()}{doubt[1:]}.", again) for doubt in judgement.doubts
+    ]
     unread = set(judgement.unread)
     if unread:
         steps.append(
