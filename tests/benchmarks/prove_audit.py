@@ -1,4 +1,4 @@
-"""What the audit's tests promise, by simulated runs: `make prove-audit`, half an hour on two cores.
+"""What the audit's tests promise, by simulated runs: `make prove-audit`, two hours on two cores.
 
 Clean runs: how often one has any finding of content. Clips of a shard resemble each other: of the
 variance of every metric the share `icc` is the shard's own. Metrics, their distributions and how

@@ -11,7 +11,7 @@ from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
 from pipeline.audit.metrics.text_errors import normal
 
 _SHOWN_SHARDS = 6
-# An original of which more characters than these are not in its text says something else.
+# The text of an original with more errors in its characters may be another's.
 _OTHER_TEXT = 0.5
 # Steps that cost less of the whole are not told.
 _TOLD_COST = 0.01
@@ -163,8 +163,8 @@ def text_words(findings: AuditFindings) -> str:
     )
     if other:
         told += (
-            f" {plural(len(other), 'original')} said something else than the text, or another "
-            f"language: the first is `{other[0].key}` of {other[0].shard}."
+            f" In {plural(len(other), 'original')} most of the text was not heard, so the text or "
+            f"the recogniser is wrong: the first is `{other[0].key}` of {other[0].shard}."
         )
     return told
 
