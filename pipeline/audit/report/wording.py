@@ -163,8 +163,9 @@ def text_words(findings: AuditFindings) -> str:
     )
     if other:
         told += (
-            f" In {plural(len(other), 'original')} most of the text was not heard, so the text or "
-            f"the recogniser is wrong: the first is `{other[0].key}` of {other[0].shard}."
+            f" In {plural(len(other), 'original')} most of the text was not heard: another text, "
+            "numbers written otherwise, or the recogniser's fault; the first is "
+            f"`{other[0].key}` of {other[0].shard}."
         )
     return told
 
