@@ -232,6 +232,7 @@ class Run:
         *,
         sample: "SamplePlan | None" = None,
         metrics: Sequence[str] | None = None,
+        asr_model: str | None = None,
         shards: Sequence[str] = (),
         codec: str | None = None,
         device: str = "auto",
@@ -245,6 +246,7 @@ class Run:
         Args:
             sample: How many clips of each shard; 20 without one.
             metrics: Some of `sim`, `stoi`, `pesq`, `acoustics`, `dnsmos`; all but the last without.
+            asr_model: A Whisper of transformers, a folder or a name: adds errors of what is heard.
             shards: Only shards with one of these texts in their paths.
             codec: Where the codec of the run is now; where the run had it without one.
             baseline: A file of `xytok audit --save-baseline` to compare the sound with.
@@ -272,6 +274,7 @@ class Run:
             codec=codec,
             device=device,
             groups=check_groups(None if metrics is None else ",".join(metrics)),
+            asr_model=asr_model,
             only=tuple(shards),
             quiet=quiet,
         )

@@ -94,7 +94,14 @@ def measure_with(engine: str) -> "Measure | None":
 
 
 def _lines(made: "Audit") -> list[str]:
-    from pipeline.audit.report.wording import codec_sound, codes_words, headline, seen
+    from pipeline.audit.report.wording import (
+        codec_sound,
+        codes_words,
+        cost_words,
+        headline,
+        seen,
+        text_words,
+    )
 
     findings, judgement = made.findings, made.judgement
     words = headline(judgement)
@@ -106,6 +113,7 @@ def _lines(made: "Audit") -> list[str]:
     told = (
         codes_words(judgement),
         codec_sound(judgement, findings.sim_model),
+        text_words(findings),
         seen(judgement),
     )
     lines += [text for text in told if text]
@@ -114,6 +122,8 @@ def _lines(made: "Audit") -> list[str]:
         f"{len(findings.clips)} clips sampled, {rows:,} rows checked, {len(findings.tokens)} "
         f"shards, {findings.seconds:.0f} s"
     )
+    if cost := cost_words(findings):
+        lines.append(cost)
     lines += [f"  note: {note}" for note in judgement.notes]
     lines.append(f"{made.folder}/report.html")
     return lines

@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from jobs.options import (
+    AsrModel,
     Device,
     Metrics,
     Processes,
@@ -38,6 +39,7 @@ class MeasuringOptions:
     shard: tuple[str, ...] = ()
     metrics: Metrics = None
     sim_model: SimModel = "campplus"
+    asr_model: AsrModel = None
     codec: str | None = None
     codec_config: str | None = None
     device: Device = "auto"
@@ -66,6 +68,7 @@ class MeasuringOptions:
             precision=self.precision,
             groups=check_groups(self.metrics),
             sim_model=self.sim_model,
+            asr_model=self.asr_model,
             source_map=SourceMap.parse(self.source_map),
             only=self.shard,
             reencode=self.reencode,

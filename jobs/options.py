@@ -45,6 +45,12 @@ Metrics = Annotated[
 SimModel = Annotated[
     str, Parameter(help="`campplus`, `wavlm:FOLDER_OR_ID` or `verifier:CHECKPOINT`.")
 ]
+AsrModel = Annotated[
+    str | None,
+    Parameter(
+        help="a Whisper of transformers, FOLDER_OR_ID: word and character errors of what is heard."
+    ),
+]
 Processes = Annotated[
     int | None, Parameter(help="processes that score; default: one a core; 0: none.")
 ]

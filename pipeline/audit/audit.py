@@ -8,6 +8,7 @@ from pipeline.audit.audited_run import AuditedRun, open_run
 from pipeline.audit.drift.shard_audit import ShardAudit
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings, measure_shards
+from pipeline.audit.metrics.recogniser import Recogniser, load_recogniser
 from pipeline.audit.metrics.score_pool import ScorePool
 from pipeline.audit.metrics.scores import USUAL_GROUPS, metric_versions
 from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL
@@ -38,6 +39,7 @@ class AuditRequest:
     precision: Precision | None = None
     groups: tuple[str, ...] = USUAL_GROUPS
     sim_model: str = DEFAULT_MODEL
+    asr_model: str | None = None
     source_map: SourceMap = field(default_factory=SourceMap)
     only: tuple[str, ...] = ()
     reencode: bool = True
@@ -82,6 +84,7 @@ def run_audit(
         reencoded=request.reencode,
         sampling=asdict(request.plan),
         versions=metric_versions(),
+        asr_model=request.asr_model or "",
     )
 
 
@@ -137,9 +140,14 @@ def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings
     )
 
 
+def recogniser(request: AuditRequest) -> Recogniser | None:
+    """What hears the text of clips; None where it was not asked for."""
+    return load_recogniser(request.asr_model, request.device) if request.asr_model else None
+
+
 def measure_here(request: AuditRequest, run: AuditedRun, codec: Codec) -> Iterator[ShardFindings]:
     """Measure in this process and its score processes."""
     settings = shard_settings(request, run)
-    audit = ShardAudit(settings, codec)
+    audit = ShardAudit(settings, codec, recogniser(request))
     with ScorePool(request.processes, request.groups, request.sim_model) as pool:
         yield from measure_shards(run.manifests, settings, audit, pool)

@@ -21,7 +21,6 @@ class Metric:
     """How a figure of `Scores` is to be read; `neutral` describes the clip and judges nothing.
 
     Of a metric that is best at zero, all values from `fine_from` to zero are as good as zero.
-    `is_skewed`: clips spread by factors, so that it is tested on a logarithmic scale.
     """
 
     name: str
@@ -29,11 +28,6 @@ class Metric:
     unit: str
     better: Better
     fine_from: float = 0.0
-    is_skewed: bool = False
-
-    def tested(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Values on the scale on which shards are compared; there, higher stays higher."""
-        return np.log1p(np.maximum(values, 0.0)) if self.is_skewed else values
 
     def size(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far values are from good ones for a metric best at zero; else as they are."""
@@ -48,11 +42,19 @@ METRICS: tuple[Metric, ...] = (
     Metric("pesq_nb", "PESQ-NB", "", "higher"),
     Metric("pesq_wb", "PESQ-WB", "", "higher"),
     Metric("log_mel_distance_db", "log-mel distance", "dB", "lower"),
-    Metric("f0_error_cents", "F0 error", "cents", "lower", is_skewed=True),
+    Metric("f0_error_cents", "F0 error", "cents", "lower"),
+    Metric("f0_shift_cents", "F0 shift", "cents", "zero"),
     Metric("voicing_agreement", "voicing agreement", "", "higher"),
     Metric("gain_db", "level change", "dB", "zero"),
     # A codec that drops samples behind the last whole frame; the longest frame of any has 85 ms.
     Metric("length_difference_seconds", "length difference", "s", "zero", fine_from=-0.0854),
+    Metric("cer_increase", "character error over the original's", "share", "lower"),
+    Metric("wer_increase", "word error over the original's", "share", "lower"),
+    Metric("cer_original", "character error of the original", "share", "neutral"),
+    Metric("cer_reconstruction", "character error of the reconstruction", "share", "lower"),
+    Metric("wer_original", "word error of the original", "share", "neutral"),
+    Metric("wer_reconstruction", "word error of the reconstruction", "share", "lower"),
+    Metric("text_rate_change", "characters a second over the original's", "share", "zero"),
     Metric("dnsmos_original", "DNSMOS of the original", "", "neutral"),
     Metric("dnsmos_reconstruction", "DNSMOS of the reconstruction", "", "higher"),
     Metric("dnsmos_p808_original", "DNSMOS P.808 of the original", "", "neutral"),
@@ -64,7 +66,25 @@ METRICS: tuple[Metric, ...] = (
     Metric("silent_original", "silence in the original", "share", "neutral"),
     Metric("silent_reconstruction", "silence in the reconstruction", "share", "neutral"),
 )
+# What a recogniser hears, against the text of the row: only with `--asr-model`.
+TEXT_METRICS = (
+    "cer_increase",
+    "wer_increase",
+    "cer_original",
+    "cer_reconstruction",
+    "wer_original",
+    "wer_reconstruction",
+    "text_rate_change",
+)
 METRIC_NAMES: tuple[str, ...] = tuple(metric.name for metric in METRICS)
+# Tested of whole shards beside the metrics; no clip has them as figures of its own.
+TOGETHER, CODE_BITS, ORDER_BITS = "together", "code_bits", "order_bits"
+LABELS: Mapping[str, str] = {
+    **{metric.name: metric.label for metric in METRICS},
+    TOGETHER: "all metrics together",
+    CODE_BITS: "bits a code",
+    ORDER_BITS: "bits a code saves the next",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +94,8 @@ class Scores:
     Lengths are compared before anything is trimmed: `length_difference_seconds` is reconstruction
     minus original; a codec that drops what is behind its last frame gives values of up to a frame
     below 0. What a codec adds to fill its last frame is cut off first.
-    `gain_db` is the level of the reconstruction minus that of the original.
+    `gain_db` is the level of the reconstruction minus that of the original; `text_rate_change` how
+    much more characters are heard in it, as a share. Error rates are at most 1 a clip.
     """
 
     sim: float | None = None
@@ -83,9 +104,17 @@ class Scores:
     pesq_wb: float | None = None
     log_mel_distance_db: float | None = None
     f0_error_cents: float | None = None
+    f0_shift_cents: float | None = None
     voicing_agreement: float | None = None
     gain_db: float | None = None
     length_difference_seconds: float | None = None
+    cer_increase: float | None = None
+    wer_increase: float | None = None
+    cer_original: float | None = None
+    cer_reconstruction: float | None = None
+    wer_original: float | None = None
+    wer_reconstruction: float | None = None
+    text_rate_change: float | None = None
     dnsmos_original: float | None = None
     dnsmos_reconstruction: float | None = None
     dnsmos_p808_original: float | None = None
@@ -182,7 +211,8 @@ class ClipFinding(ClipFacts):
     """One sampled clip: how it sounds, and whether its codes are its own.
 
     `reasons` says why a figure is missing, by metric name; the keys `original`, `decode` and
-    `drift` say that the whole group is missing. `seconds` is the time spent, by step.
+    `drift` say that the whole group is missing. `seconds` is the time spent, by step. What was
+    heard is there where a recogniser was asked.
     """
 
     sim_model: str
@@ -190,6 +220,8 @@ class ClipFinding(ClipFacts):
     drift: Drift | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    heard_original: str | None = None
+    heard_reconstruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +258,11 @@ class TokenReport:
     """All rows of one shard's part, checked without decoding a single one.
 
     `counts` is `[K, largest size]`; usage, entropy and perplexity per codebook follow from it and
-    add up over shards (`sum of counts`). Row counts name rows with at least one such fault.
+    add up over shards (`sum of counts`), as `class_steps` do, which count how classes of entries of
+    the first codebook follow each other. Row counts name rows with at least one such fault.
     `problems` are faults of the shard as a whole (rows against manifest, damaged source, part that
     does not match its checksum), each one sentence; empty is good. `duplicates_of` is another shard
-    that has some of the repeated audio. `flagged` holds the rows with a fault, by its kind.
+    that has some of what is repeated. `flagged` holds the rows with a fault, by its kind.
     """
 
     shard: str
@@ -245,7 +278,9 @@ class TokenReport:
     repeated_frames: int
     duplicate_key_rows: int
     duplicate_audio_rows: int
+    duplicate_code_rows: int
     counts: NDArray[np.integer[Any]]
+    class_steps: NDArray[np.integer[Any]]
     codebook_sizes: tuple[int, ...]
     problems: tuple[str, ...] = ()
     examples: tuple[TokenFault, ...] = ()
@@ -319,6 +354,7 @@ class AuditFindings:
     reencoded: bool = True
     sampling: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    asr_model: str = ""
 
     @property
     def drawn(self) -> tuple[ClipFinding, ...]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.audit.findings import CLIP_FACTS, METRIC_NAMES, ClipFinding, Drift, Scores
 
-_CLIP = (*CLIP_FACTS, "sim_model")
+_CLIP = (*CLIP_FACTS, "sim_model", "heard_original", "heard_reconstruction")
 _DRIFT = tuple(f.name for f in dataclasses.fields(Drift) if f.name != "paired")
 
 _FIELDS: list[Any] = [
@@ -27,6 +27,8 @@ _FIELDS: list[Any] = [
     pa.field("tar_size", pa.int64()),
     pa.field("drawn", pa.bool_(), nullable=False),
     pa.field("sim_model", pa.string(), nullable=False),
+    pa.field("heard_original", pa.string()),
+    pa.field("heard_reconstruction", pa.string()),
     *(pa.field(name, pa.float64()) for name in METRIC_NAMES),
     pa.field("stored_frames", pa.int64()),
     pa.field("fresh_frames", pa.int64()),

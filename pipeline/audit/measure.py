@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.audit.ahead import Ahead
 from pipeline.audit.drift.shard_audit import ClipMaterial, ShardAudit, ShardMaterial
-from pipeline.audit.findings import CLIP_FACTS, ClipFinding, Scores
+from pipeline.audit.findings import CLIP_FACTS, TEXT_METRICS, ClipFinding, Scores
+from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.score_pool import Pair, ScorePool
 from pipeline.audit.metrics.scores import PairScores
+from pipeline.audit.metrics.text_errors import text_scores
 from pipeline.audit.sample.shard_source import ShardAuditSettings, ShardSource, read_shard
 from pipeline.audit.tokens.token_checks import CheckedPart
 from pipeline.output.manifest import Manifest
@@ -101,6 +103,10 @@ def _finding(
     material: ClipMaterial, stored: PairScores | None, fresh: PairScores | None
 ) -> ClipFinding:
     clip, drift = material.clip, material.drift
+    stored, fresh = (
+        _with_text(scored, material, side)
+        for scored, side in ((stored, "stored"), (fresh, "fresh"))
+    )
     if drift is not None and not drift.equal:
         paired = stored.scores.minus(fresh.scores) if stored and fresh else Scores()
         drift = replace(drift, paired=paired)
@@ -115,4 +121,21 @@ def _finding(
         drift=drift,
         reasons={**material.reasons, **(stored.reasons if stored else {})},
         seconds=seconds,
+        heard_original=material.heard.get("original"),
+        heard_reconstruction=material.heard.get("stored"),
     )
+
+
+def _with_text(scored: PairScores | None, material: ClipMaterial, side: str) -> PairScores | None:
+    """The scores of one side with those of what was heard, where a recogniser was asked."""
+    if scored is None or "asr" not in material.seconds:
+        return scored
+    heard = material.heard
+    if side in heard and "original" in heard:
+        language = material.clip.language or ""
+        found, why = text_scores(material.clip.text, language, heard["original"], heard[side])
+    else:
+        missing = Reason.NO_LANGUAGE if material.clip.text else Reason.NO_TEXT
+        found, why = {}, dict.fromkeys(TEXT_METRICS, missing.value)
+    others = {name: reason for name, reason in scored.reasons.items() if name not in TEXT_METRICS}
+    return replace(scored, scores=replace(scored.scores, **found), reasons={**others, **why})

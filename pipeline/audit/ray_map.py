@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.audit.audit import AuditRequest, codec_request, shard_settings
+from pipeline.audit.audit import AuditRequest, codec_request, recogniser, shard_settings
 from pipeline.audit.audited_run import AuditedRun
 from pipeline.audit.drift.shard_audit import ShardAudit
 from pipeline.audit.measure import ShardFindings, measure_shards
@@ -44,7 +44,8 @@ def measure_batch(
     check_checkpoint(codec.identity, run.codec, run.output)
     settings = shard_settings(request, run)
     with ScorePool(cores, request.groups, request.sim_model) as pool:
-        return list(measure_shards(manifests, settings, ShardAudit(settings, codec), pool))
+        audit = ShardAudit(settings, codec, recogniser(request))
+        return list(measure_shards(manifests, settings, audit, pool))
 
 
 def _batches(

@@ -121,6 +121,19 @@ def test_f0_of_a_pitched_copy_is_off_by_its_interval():
     assert 1200 * np.log2(medians[1] / medians[0]) == pytest.approx(105, abs=25)
 
 
+def test_the_shift_of_f0_is_that_of_a_known_tone():
+    hz = 150.0 * np.array([1, 2 ** (1 / 12)])
+    time = np.arange(16000) / 16000
+    low, high = (
+        acoustics.pitch_hz(
+            (0.1 * sum(np.sin(2 * np.pi * f * k * time) for k in (1, 2, 3))).astype("f")
+        )
+        for f in hz
+    )
+    assert acoustics.f0_shift_cents(low, high) == pytest.approx(100, abs=5)
+    assert acoustics.f0_shift_cents(high, low) == pytest.approx(-100, abs=5)
+
+
 CLICK = np.pad(0.1 * np.random.default_rng(0).standard_normal(800), (8000, 23200))
 
 

@@ -151,6 +151,20 @@ def test_duplicate_keys_and_audio_are_counted_across_shards(check):
     assert [report.duplicate_key_rows for report in reports] == [0, 1]
 
 
+def test_codes_of_another_clip_are_counted_though_its_bytes_differ(check):
+    first, second = make_rows(seed=1), make_rows(seed=2)
+    second[7] = change(second[7], codes=first[5].codes, num_samples=first[5].num_samples)
+    # What holds for long, as silence does, and what is hardly there is the same by chance.
+    for rows in (first, second):
+        held, short = np.full((8, 20), 3, np.int16), np.ones((8, 3), np.int16)
+        rows[2] = change(rows[2], codes=held, num_samples=20 * 1920)
+        rows[3] = change(rows[3], codes=short, num_samples=3 * 1920)
+    reports = with_duplicates([check(first), check(second, "Emilia/EN/b.tar")])
+    assert [report.duplicate_code_rows for report in reports] == [0, 1]
+    assert [report.duplicate_audio_rows for report in reports] == [0, 0]
+    assert reports[1].duplicates_of == "Emilia/EN/a.tar"
+
+
 def test_missing_rows_and_unbalanced_manifests_show(check):
     report = check(make_rows(30), codes=40, clips_seen=44, rejects=3).report
     assert (report.rows, report.manifest_rows) == (30, 40)

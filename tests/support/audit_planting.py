@@ -155,7 +155,7 @@ def measured(
 
 @cache
 def clean_baseline() -> Baseline:
-    clips = [clip(f"s{place // 20}", place, scores) for place, scores in enumerate(pool())]
+    clips = [clip(f"s{place // 12}", place, scores) for place, scores in enumerate(pool())]
     return make_baseline(audit_of(clips, [clean_tokens("s0")]))
 
 

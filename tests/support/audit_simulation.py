@@ -1,7 +1,7 @@
 """Audits of simulated shards: findings resampled clip by clip from a real, clean run."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -125,35 +125,50 @@ _WORSE["dnsmos_original"] = -1.0
 
 
 def clustered_scores(
-    num_clips: int, icc: float, rng: np.random.Generator, shift: float = 0.0
+    num_clips: int,
+    icc: float,
+    rng: np.random.Generator,
+    shift: float = 0.0,
+    *,
+    moved: Collection[str] | None = None,
+    lopsided: bool = False,
 ) -> list[Scores]:
     """Scores of one shard whose clips resemble each other: `icc` of all variance is the shard's.
 
     What a shard has of its own is drawn as normal, with the variances and correlations that clips
-    of the pool have. `shift` moves the shard to where it is worse, in standard deviations of the
-    mean of a shard of so many clips.
+    of the pool have; `lopsided` takes that of one clip, as skewed as clips are. `shift` moves the
+    shard to where it is worse, in standard deviations of the mean of a shard of so many clips, in
+    every metric or in those `moved`.
     """
     names, values = _columns()
     centre = values.mean(axis=0)
     scaled = values - centre
     # A weighted sum of all clips has their covariance.
     own = rng.normal(size=len(scaled)) @ scaled / np.sqrt(len(scaled))
+    if lopsided:
+        own = scaled[rng.integers(0, len(scaled))]
     drawn = scaled[rng.integers(0, len(scaled), num_clips)]
     clips = centre + np.sqrt(1 - icc) * drawn + np.sqrt(icc) * own
     if shift:
         deviation = values.std(axis=0) * np.sqrt(icc + (1 - icc) / num_clips)
-        clips = clips + shift * deviation * np.array([_WORSE[name] for name in names])
+        worse = [_WORSE[name] if moved is None or name in moved else 0.0 for name in names]
+        clips = clips + shift * deviation * np.array(worse)
     return [Scores(**dict(zip(names, map(float, row), strict=True))) for row in clips]
 
 
 def clustered_run(
-    num_shards: int, icc: float, rng: np.random.Generator, num_clips: int = 20
+    num_shards: int,
+    icc: float,
+    rng: np.random.Generator,
+    num_clips: int = 20,
+    *,
+    lopsided: bool = False,
 ) -> list[ClipFinding]:
     """The clips of a clean run, those of a shard alike."""
     return [
         clip(f"shard-{number:05d}", row, scores)
         for number in range(num_shards)
-        for row, scores in enumerate(clustered_scores(num_clips, icc, rng))
+        for row, scores in enumerate(clustered_scores(num_clips, icc, rng, lopsided=lopsided))
     ]
 
 
@@ -173,7 +188,9 @@ def clean_tokens(shard: str, rows: int = 1000) -> TokenReport:
         repeated_frames=0,
         duplicate_key_rows=0,
         duplicate_audio_rows=0,
+        duplicate_code_rows=0,
         codebook_sizes=(CODEBOOK_SIZE,) * NUM_CODEBOOKS,
+        class_steps=np.ones((64, 64), np.int64),
         counts=np.full((NUM_CODEBOOKS, CODEBOOK_SIZE), rows * 100 // CODEBOOK_SIZE + 1),
     )
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,6 +11,7 @@ from pipeline.audit.drift.hypotheses import explained
 from pipeline.audit.drift.reencode import MAX_SHIFT_SECONDS, compare_codes, side_error
 from pipeline.audit.findings import Drift
 from pipeline.audit.metrics.reasons import Reason
+from pipeline.audit.metrics.recogniser import Recogniser
 from pipeline.audit.metrics.scores import RATE_HZ
 from pipeline.audit.sample.originals import Original
 from pipeline.audit.sample.sampling import SampledClip
@@ -31,7 +32,8 @@ Sounds = Mapping[tuple[int, str], Waveform]
 class ClipMaterial:
     """One sampled clip with the sounds to be scored, at 16 kHz; or the reason of a missing one.
 
-    `fresh` is the decoded fresh codes, only where they differ from the stored ones.
+    `fresh` is the decoded fresh codes, only where they differ from the stored ones; `heard` what a
+    recogniser heard, by `original`, `stored` and `fresh`.
     """
 
     clip: SampledClip
@@ -41,6 +43,7 @@ class ClipMaterial:
     drift: Drift | None
     reasons: Mapping[str, str]
     seconds: Mapping[str, float]
+    heard: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,12 @@ class ShardMaterial:
 class ShardAudit:
     """The codec's share of an audit; one per process that holds a codec."""
 
-    def __init__(self, settings: ShardAuditSettings, codec: Codec) -> None:
+    def __init__(
+        self, settings: ShardAuditSettings, codec: Codec, recogniser: Recogniser | None = None
+    ) -> None:
         self._settings = settings
         self._codec = codec
+        self._recogniser = recogniser
 
     def material(self, source: ShardSource) -> ShardMaterial:
         """Re-encode the originals of a shard, compare, and decode what is to be heard."""
@@ -72,11 +78,34 @@ class ShardAudit:
             "encode": (encoded - started) / count,
             "decode": (decoded - encoded) / count,
         }
-        clips = (
+        clips = [
             self._clip(index, original, drifts.get(index), sounds, seconds)
             for index, original in enumerate(source.originals)
-        )
-        return ShardMaterial(source.checked, tuple(clips))
+        ]
+        return ShardMaterial(source.checked, tuple(self._heard(clips)))
+
+    def _heard(self, clips: Sequence[ClipMaterial]) -> list[ClipMaterial]:
+        """The clips with what a recogniser hears in them; as they are without one."""
+        if self._recogniser is None:
+            return list(clips)
+        started = time.perf_counter()
+        sounds = {
+            (number, side): sound
+            for number, clip in enumerate(clips)
+            if clip.clip.text and self._recogniser.knows(clip.clip.language)
+            for side in ("original", "stored", "fresh")
+            if (sound := getattr(clip, side)) is not None
+        }
+        languages = [clips[number].clip.language or "" for number, _ in sounds]
+        texts = self._recogniser.transcribe(list(sounds.values()), languages)
+        heard: dict[int, dict[str, str]] = {}
+        for (number, side), text in zip(sounds, texts, strict=True):
+            heard.setdefault(number, {})[side] = text
+        spent = (time.perf_counter() - started) / max(len(clips), 1)
+        return [
+            replace(clip, heard=heard.get(number, {}), seconds={**clip.seconds, "asr": spent})
+            for number, clip in enumerate(clips)
+        ]
 
     def _fresh_codes(self, originals: Sequence[Original]) -> dict[int, Encoded]:
         if not self._settings.reencode:
@@ -182,6 +211,7 @@ class ShardAudit:
             drift=drift,
             reasons=reasons,
             seconds=seconds,
+            heard={},
         )
 
 

@@ -14,12 +14,14 @@ from pipeline.audit.judge.reference import (
     ClipColumns,
     Group,
     Reference,
+    Together,
     pick_group,
 )
+from pipeline.audit.judge.together import Combination
 from pipeline.errors import InputError, PipelineError
 from pipeline.storage.client import Storage
 
-FORMAT = "xytok audit baseline 2"
+FORMAT = "xytok audit baseline 3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,10 @@ class Baseline:
 
     label: str
     sim_model: str
+    asr_model: str
     checkpoint: str
     groups: Mapping[Group, Mapping[str, Reference]]
+    all_metrics: Mapping[Group, Together] = field(default_factory=dict)
     perplexity: tuple[float, ...] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +50,16 @@ class Baseline:
 
         picked = pick_group(group, num_shards)
         return None if picked is None else self.groups[picked][metric]
+
+    def together(self, group: Group, _without: str | None) -> Together | None:
+        """What the score of all metrics is compared with; None without enough shards."""
+
+        def num_shards(asked: Group) -> int:
+            found = self.all_metrics.get(asked)
+            return found.spread.num_shards if found else 0
+
+        picked = pick_group(group, num_shards)
+        return None if picked is None else self.all_metrics[picked]
 
     def whole(self, metric: str) -> Reference | None:
         """A metric over all clips, whatever their language; for plots."""
@@ -68,8 +82,10 @@ def make_baseline(findings: AuditFindings) -> Baseline:
     return Baseline(
         label=findings.output,
         sim_model=findings.sim_model,
+        asr_model=findings.asr_model,
         checkpoint=str(findings.codec.get("checkpoint_sha256", "")),
         groups=groups,
+        all_metrics={group: joint for group in groups if (joint := columns.stored_together(group))},
         perplexity=perplexity,
         sampling=dict(findings.sampling),
         versions=dict(findings.versions),
@@ -83,6 +99,7 @@ def save_baseline(storage: Storage, baseline: Baseline, url: str) -> None:
             "corpus": corpus,
             "language": language,
             "metrics": {name: _plain(reference) for name, reference in references.items()},
+            "together": _together_plain(baseline.all_metrics.get((corpus, language))),
         }
         for (corpus, language), references in baseline.groups.items()
     ]
@@ -90,6 +107,7 @@ def save_baseline(storage: Storage, baseline: Baseline, url: str) -> None:
         "format": FORMAT,
         "label": baseline.label,
         "sim_model": baseline.sim_model,
+        "asr_model": baseline.asr_model,
         "checkpoint": baseline.checkpoint,
         "sampling": dict(baseline.sampling),
         "versions": dict(baseline.versions),
@@ -108,6 +126,19 @@ def _plain(reference: Reference) -> dict[str, Any]:
     }
 
 
+def _together_plain(found: Together | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "spread": asdict(found.spread),
+        "weights": dict(found.combination.weights),
+        "quantiles": {
+            name: [float(f"{value:.6g}") for value in values]
+            for name, values in found.combination.known.items()
+        },
+    }
+
+
 def load_baseline(storage: Storage, url: str) -> Baseline:
     """Read a baseline written by `save_baseline`."""
     try:
@@ -123,8 +154,14 @@ def load_baseline(storage: Storage, url: str) -> Baseline:
         return Baseline(
             label=content["label"],
             sim_model=content["sim_model"],
+            asr_model=content["asr_model"],
             checkpoint=content["checkpoint"],
             groups=groups,
+            all_metrics={
+                (group["corpus"], group["language"]): _together(group["together"])
+                for group in content["groups"]
+                if group["together"]
+            },
             perplexity=tuple(content["perplexity"]),
             sampling=content["sampling"],
             versions=content["versions"],
@@ -143,3 +180,8 @@ def _reference(plain: Mapping[str, Any]) -> Reference:
         values=np.array(plain["quantiles"], dtype=np.float64),
         num_clips=plain["num_clips"],
     )
+
+
+def _together(plain: Mapping[str, Any]) -> Together:
+    known = {name: np.array(values, np.float64) for name, values in plain["quantiles"].items()}
+    return Together(Combination(plain["weights"], known), Spread(**plain["spread"]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy import stats
 
-from pipeline.audit.findings import METRICS, SIDE_ROUNDING, AuditFindings, ClipFinding, Drift
+from pipeline.audit.findings import LABELS, SIDE_ROUNDING, AuditFindings, ClipFinding, Drift
 from pipeline.audit.judge.causes import cause_of, drift_faults, flip_rate
 from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.inference import (
@@ -26,7 +26,6 @@ from pipeline.audit.judge.judgement import CodesState, Fault, PairedChange
 from pipeline.audit.judge.reference import by_shard
 from pipeline.audit.judge.thresholds import DRIFT_MARGINS, Thresholds
 
-_LABELS = {metric.name: metric.label for metric in METRICS}
 # PESQ jumps from clip to clip, so it is judged over the whole run only, and without its tails.
 _OF_SHARDS, _OF_RUNS = ("sim", "stoi"), ("sim", "stoi", "pesq_wb")
 _TRIMMED = {"pesq_wb": 0.1}
@@ -166,7 +165,7 @@ def _judge_shard(
 
 def _open_words(change: PairedChange) -> str:
     return (
-        f"codes differ, and {_LABELS[change.metric]} of {change.difference.num_values} clips does "
+        f"codes differ, and {LABELS[change.metric]} of {change.difference.num_values} clips does "
         f"not show that they sound alike within {change.margin:g}"
     )
 
@@ -183,7 +182,7 @@ def _faults(
     rates = np.array([flip_rate(drift) for drift in compared])
     lost = [each for each in paired.values() if each.state == "drifted"]
     evidence = ", ".join(
-        f"{_LABELS[each.metric]} {each.difference.estimate:+.3g} against fresh codes (margin "
+        f"{LABELS[each.metric]} {each.difference.estimate:+.3g} against fresh codes (margin "
         f"{each.margin:g})"
         for each in lost
     )

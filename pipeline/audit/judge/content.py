@@ -2,17 +2,31 @@
 
 A shard is compared with other shards by its means, clips of each language with shards of that
 language. A metric is unusual when it is worse by a distance worth telling and beyond chance, with
-one correction over everything that is tested in an audit.
+one correction over everything that is tested in an audit. All metrics together are one test more,
+which finds what moves several of them a little.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
-from pipeline.audit.findings import METRICS, Better, ClipFinding, Metric
+from pipeline.audit.findings import (
+    CODE_BITS,
+    METRICS,
+    ORDER_BITS,
+    TEXT_METRICS,
+    TOGETHER,
+    AuditFindings,
+    Better,
+    ClipFinding,
+    Metric,
+)
 from pipeline.audit.judge.baseline import Baseline
+from pipeline.audit.judge.code_model import code_changes
 from pipeline.audit.judge.inference import (
+    Interval,
     Prediction,
     Sample,
     Spread,
@@ -24,8 +38,20 @@ from pipeline.audit.judge.inference import (
     predict_many,
 )
 from pipeline.audit.judge.judgement import Change
-from pipeline.audit.judge.reference import ClipColumns, Group, References, by_shard, finite_values
-from pipeline.audit.judge.thresholds import SILENT_SHARE, Thresholds
+from pipeline.audit.judge.reference import (
+    ClipColumns,
+    Group,
+    References,
+    by_shard,
+    finite_values,
+    metric_column,
+)
+from pipeline.audit.judge.thresholds import (
+    MINIMUM_EFFECTS,
+    SILENT_SHARE,
+    Thresholds,
+)
+from pipeline.audit.judge.together import normal_scores
 
 Changes = dict[str, Change]
 _JUDGED_NEUTRAL: Mapping[str, Better] = {"dnsmos_original": "higher"}
@@ -50,7 +76,7 @@ class _Standing:
 
 
 def content_changes(
-    clips: Sequence[ClipFinding],
+    findings: AuditFindings,
     groups: Mapping[str, Sequence[ClipFinding]],
     judged: Collection[str],
     baseline: Baseline | None,
@@ -62,28 +88,44 @@ def content_changes(
         groups: named sets of clips, such as the whole run or a language.
         judged: which of them are tested; the others are measured only.
     """
+    clips = findings.drawn
     # A shard of silence says nothing of how speech should sound, and would make speech stand out.
     heard = [clip for clip in clips if (clip.scores.silent_original or 0) <= SILENT_SHARE]
-    references: References = baseline.reference if baseline else ClipColumns(heard).reference
-    own_model = baseline is None or not clips or clips[0].sim_model == baseline.sim_model
+    references: References = baseline or ClipColumns(heard)
+    other = _other_models(findings, baseline)
     shards = {
-        shard: _shard_changes(shard, members, references, own_model, thresholds)
+        shard: _shard_changes(shard, members, references, other, thresholds)
         for shard, members in sorted(by_shard(clips).items())
     }
+    members = by_shard(findings.clips)
+    for shard, of_codes in code_changes(findings.tokens, members).items():
+        shards.setdefault(shard, {}).update(of_codes)
     found = {
         name: _group_changes(
-            members, references if baseline and name in judged else None, own_model, thresholds
+            members, references if baseline and name in judged else None, other, thresholds
         )
         for name, members in groups.items()
     }
     return _corrected(ContentChanges(shards, found), thresholds)
 
 
+def _other_models(findings: AuditFindings, baseline: Baseline | None) -> dict[str, str]:
+    """The metrics that the baseline has of another model, and what is to be said of them."""
+    if baseline is None:
+        return {}
+    found = {}
+    if findings.clips and baseline.sim_model != findings.sim_model:
+        found["sim"] = "the baseline has another speaker model"
+    if findings.asr_model and baseline.asr_model != findings.asr_model:
+        found |= dict.fromkeys(TEXT_METRICS, "the baseline has another recogniser, or none")
+    return found
+
+
 def _shard_changes(
     shard: str,
     clips: Sequence[ClipFinding],
     references: References,
-    own_model: bool,
+    other: Mapping[str, str],
     thresholds: Thresholds,
 ) -> Changes:
     changes = {}
@@ -92,11 +134,14 @@ def _shard_changes(
         if not len(values):
             continue
         change = Change(metric.name, mean_interval(values))
-        if metric.name == "sim" and not own_model:
-            change = replace(change, unjudged="the baseline has another speaker model")
+        if metric.name in other:
+            change = replace(change, unjudged=other[metric.name])
         elif thresholds.minimum_effect(metric.name) is not None:
             change = _tested(change, shard, clips, metric, references, thresholds)
         changes[metric.name] = change
+    if changes:
+        together, count = _standing_together(shard, clips, references)
+        changes[TOGETHER] = _all_metrics(together, count, other, thresholds)
     return changes
 
 
@@ -122,22 +167,74 @@ def _standing(
     shard: str, clips: Sequence[ClipFinding], metric: Metric, references: References
 ) -> tuple[_Standing | None, int]:
     """One metric of a shard's clips, each language against its own; and how many values."""
-    members: dict[Group, list[ClipFinding]] = {}
-    for clip in clips:
-        members.setdefault((clip.corpus, clip.language), []).append(clip)
     tested: list[tuple[Sample, Spread]] = []
     plain: list[tuple[Sample, Spread]] = []
-    for group in sorted(members, key=lambda each: (each[0] or "", each[1] or "")):
-        values = finite_values(members[group], metric.name)
-        reference = references(group, metric.name, shard) if len(values) else None
+    for group, members in _by_group(clips):
+        values = finite_values(members, metric.name)
+        reference = references.reference(group, metric.name, shard) if len(values) else None
         if reference is not None:
-            tested.append((_sample(metric.tested(values)), reference.tested))
+            tested.append((_sample(normal_scores(values, reference.values)), reference.tested))
             plain.append((_sample(values), reference.plain))
     count = sum(sample.num_values for sample, _ in plain)
     if not count:
         return None, 0
     expected = sum(sample.num_values * spread.mean for sample, spread in plain) / count
     return _Standing(predict(tested), predict(plain), expected), count
+
+
+def _standing_together(
+    shard: str, clips: Sequence[ClipFinding], references: References
+) -> tuple[Prediction | None, int]:
+    """All metrics of a shard's clips as one score; and how many clips have it."""
+    parts: list[tuple[Sample, Spread]] = []
+    for group, members in _by_group(clips):
+        reference = references.together(group, shard)
+        if reference is not None:
+            names = reference.combination.weights
+            columns = {name: metric_column(members, name) for name in names}
+            scores = reference.combination.scores(columns)
+            scores = scores[np.isfinite(scores)]
+            if len(scores):
+                parts.append((_sample(scores), reference.spread))
+    count = sum(sample.num_values for sample, _ in parts)
+    return (predict(parts) if parts else None), count
+
+
+def _by_group(clips: Sequence[ClipFinding]) -> list[tuple[Group, list[ClipFinding]]]:
+    members: dict[Group, list[ClipFinding]] = {}
+    for clip in clips:
+        members.setdefault((clip.corpus, clip.language), []).append(clip)
+    return sorted(members.items(), key=lambda item: (item[0][0] or "", item[0][1] or ""))
+
+
+def _all_metrics(
+    found: Prediction | None, num_clips: int, other: Mapping[str, str], thresholds: Thresholds
+) -> Change:
+    """The test of all metrics together, in standard deviations of the reference's shard means."""
+    change = Change(TOGETHER, Interval(0.0, -inf, inf, num_clips))
+    if other:
+        return replace(change, unjudged=next(iter(other.values())))
+    if found is None:
+        return replace(
+            change, unjudged="fewer than two metrics, or fewer than 3 shards that have them"
+        )
+    if num_clips < thresholds.min_clips:
+        return replace(change, unjudged=f"{num_clips} values, fewer than {thresholds.min_clips}")
+    if found.between <= 0:
+        return replace(change, unjudged="all shards of the reference are the same")
+    scaled = Prediction(
+        found.difference / found.between, found.error / found.between, 1.0, found.num_shards
+    )
+    return replace(
+        change,
+        reference_mean=0.0,
+        num_reference_shards=found.num_shards,
+        mean=scaled.interval(num_clips),
+        difference=scaled.interval(num_clips),
+        worse_by=scaled.difference,
+        p_value=scaled.p_higher,
+        tested=scaled,
+    )
 
 
 def _sample(values: Values) -> Sample:
@@ -148,7 +245,7 @@ def _sample(values: Values) -> Sample:
 def _group_changes(
     clips: Sequence[ClipFinding],
     references: References | None,
-    own_model: bool,
+    other: Mapping[str, str],
     thresholds: Thresholds,
 ) -> Changes:
     shards = sorted(by_shard(clips).items())
@@ -160,7 +257,7 @@ def _group_changes(
             continue
         count = sum(map(len, found))
         change = Change(metric.name, clustered_interval(means, count))
-        if references and (own_model or metric.name != "sim"):
+        if references and metric.name not in other:
             standings = [_standing(name, members, metric, references) for name, members in shards]
             known = [
                 standing
@@ -177,6 +274,12 @@ def _group_changes(
                 # A group of one shard is that shard, which is tested already.
                 change = change if len(known) > 1 else replace(change, p_value=None)
         changes[metric.name] = change
+    if references:
+        scored = [_standing_together(name, members, references) for name, members in shards]
+        tested = [found for found, count in scored if found and count >= thresholds.min_clips]
+        if len(tested) > 1:
+            count = sum(number for _, number in scored)
+            changes[TOGETHER] = _all_metrics(predict_many(tested), count, other, thresholds)
     return changes
 
 
@@ -200,30 +303,42 @@ def _compared(change: Change, standing: _Standing, num_values: int) -> Change:
         difference=plain.interval(num_values),
         worse_by=-worse_by if better == "higher" else worse_by,
         p_value=p_values.get(better),
-        tested=None if metric.is_skewed else tested,
+        tested=plain,
     )
 
 
 def _corrected(found: ContentChanges, thresholds: Thresholds) -> ContentChanges:
-    """One family: all metrics of all shards and groups that were tested."""
-    tests = [
-        (changes, metric)
-        for changes in (*found.shards.values(), *found.groups.values())
-        for metric, change in changes.items()
-        if change.p_value is not None and thresholds.minimum_effect(metric) is not None
-    ]
-    if not tests:
-        return found
-    raw = np.array([changes[metric].p_value for changes, metric in tests], dtype=np.float64)
-    tail = thresholds.false_alarms / len(tests)
-    for (changes, metric), adjusted in zip(tests, holm(raw), strict=True):
-        change, minimum = changes[metric], thresholds.minimum_effect(metric) or 0.0
-        is_worse = (change.worse_by or 0.0) >= minimum
-        smallest = max(minimum, change.tested.half_width(tail)) if change.tested else None
-        changes[metric] = replace(
-            change,
-            adjusted_p=float(adjusted),
-            unusual=bool(adjusted <= thresholds.false_alarms) and is_worse,
-            smallest_found=smallest,
-        )
+    """Two families, each over all shards and groups: all metrics together, and single metrics."""
+    for names in ((TOGETHER,), tuple(MINIMUM_EFFECTS)):
+        tests = [
+            (changes, name)
+            for changes in (*found.shards.values(), *found.groups.values())
+            for name in names
+            if name in changes and changes[name].p_value is not None
+        ]
+        raw = np.array([changes[name].p_value for changes, name in tests], dtype=np.float64)
+        tail = thresholds.false_alarms / max(len(tests), 1)
+        for (changes, name), adjusted in zip(tests, holm(raw), strict=True):
+            changes[name] = _decided(changes, name, float(adjusted), tail, thresholds)
     return found
+
+
+def _decided(
+    changes: Changes, name: str, adjusted: float, tail: float, thresholds: Thresholds
+) -> Change:
+    """One test with its corrected p-value; a finding where what is worse is worth telling."""
+    change, minimum = changes[name], thresholds.minimum_effect(name) or 0.0
+    heard = [each for each in changes.values() if each.metric not in (CODE_BITS, ORDER_BITS)]
+    telling = heard if name == TOGETHER else [change]
+    return replace(
+        change,
+        adjusted_p=adjusted,
+        unusual=adjusted <= thresholds.false_alarms
+        and any(_is_worse(each, thresholds) for each in telling),
+        smallest_found=max(minimum, change.tested.half_width(tail)) if change.tested else None,
+    )
+
+
+def _is_worse(change: Change, thresholds: Thresholds) -> bool:
+    minimum = thresholds.minimum_effect(change.metric)
+    return minimum is not None and (change.worse_by or 0.0) >= minimum

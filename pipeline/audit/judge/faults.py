@@ -130,10 +130,17 @@ _KINDS = (
         "Listen to the worst clips below and decide whether you want this data.",
     ),
     FaultKind(
+        "unlike codes",
+        "unusual content",
+        "The codes of the shard follow each other as those of no other shard of its language do.",
+        "Fewer bits a code: look for clips that repeat or hold still. More: look for codes of "
+        "another codec, or frames out of order; or for speech that is unlike the other shards'.",
+    ),
+    FaultKind(
         "duplicate clips",
         "unusual content",
-        "The same audio or key occurs more than once.",
-        "Drop duplicates by `audio_xxh64` before training.",
+        "The same audio, codes or key occur more than once.",
+        "Drop duplicates before training: by `audio_xxh64`, and by equal codes where bytes differ.",
     ),
 )
 KINDS = {kind.name: kind for kind in _KINDS}

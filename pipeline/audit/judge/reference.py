@@ -2,12 +2,19 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.findings import METRICS, ClipFinding
+from pipeline.audit.findings import METRICS, TOGETHER, ClipFinding
 from pipeline.audit.judge.inference import MIN_SHARDS, Spread, Values
+from pipeline.audit.judge.together import (
+    Combination,
+    combine,
+    normal_scores,
+    quantiles,
+)
 
 # (corpus, language); (None, None) is everything.
 Group = tuple[str | None, str | None]
@@ -16,7 +23,6 @@ WHOLE: Group = (None, None)
 FEW_SHARDS = 10
 # The mean of fewer clips says little of how shards differ.
 _MIN_CLIPS = 4
-_MAX_QUANTILES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,7 @@ class Reference:
     """One metric of one group: on the scale on which it is tested, and as it is read.
 
     Attributes:
+        tested: of the normal scores of values among `values`.
         values: its distribution over clips, sorted; quantiles of a large one.
     """
 
@@ -33,8 +40,22 @@ class Reference:
     num_clips: int
 
 
-# The reference of a metric for clips of a group, without one shard; None where there is none.
-References = Callable[[Group, str, str | None], Reference | None]
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The one score of all metrics of one group, and how it lies in the reference."""
+
+    combination: Combination
+    spread: Spread
+
+
+class References(Protocol):
+    """What clips of a group are compared with, one shard left out; None where there is none."""
+
+    def reference(self, group: Group, metric: str, without: str | None) -> Reference | None:
+        """One metric."""
+
+    def together(self, group: Group, without: str | None) -> Together | None:
+        """All metrics as one score."""
 
 
 def wider_groups(group: Group) -> tuple[Group, ...]:
@@ -118,10 +139,15 @@ def by_shard(clips: Iterable[ClipFinding]) -> dict[str, list[ClipFinding]]:
     return shards
 
 
+def metric_column(clips: Sequence[ClipFinding], metric: str) -> Values:
+    """One metric over clips as an array; NaN where it is missing."""
+    found = [getattr(clip.scores, metric) for clip in clips]
+    return np.array([np.nan if value is None else value for value in found], np.float64)
+
+
 def finite_values(clips: Sequence[ClipFinding], metric: str) -> Values:
     """One metric over clips as an array, missing ones left out."""
-    column = [getattr(clip.scores, metric) for clip in clips]
-    values = np.array([value for value in column if value is not None], dtype=np.float64)
+    values = metric_column(clips, metric)
     return values[np.isfinite(values)]
 
 
@@ -134,13 +160,15 @@ class ClipColumns:
         self._shards = [clip.shard for clip in self.clips]
         self._members: dict[Group, NDArray[np.int64]] = {}
         self._means: dict[tuple[Group, str, bool], ShardMeans | None] = {}
+        self._known: dict[tuple[Group, str], Values] = {}
+        self._combinations: dict[Group, Combination | None] = {}
         numbers: dict[Group, list[int]] = {WHOLE: list(range(len(self.clips)))}
         for number, clip in enumerate(self.clips):
             for group in dict.fromkeys(((clip.corpus, clip.language), (None, clip.language))):
                 if group != WHOLE:
                     numbers.setdefault(group, []).append(number)
         self._members = {group: np.array(found, np.int64) for group, found in numbers.items()}
-        self._columns = {metric.name: self._column(metric.name) for metric in METRICS}
+        self._columns = {each.name: metric_column(self.clips, each.name) for each in METRICS}
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -153,7 +181,10 @@ class ClipColumns:
         return found[np.isfinite(found)]
 
     def shard_means(self, metric: str, group: Group, plain: bool) -> ShardMeans | None:
-        """A metric by shards, on the scale of its test or as it is read; None without a value."""
+        """A metric by shards, on the scale of its test or as it is read; None without a value.
+
+        `TOGETHER` is the score of all metrics.
+        """
         asked = (group, metric, plain)
         if asked not in self._means:
             self._means[asked] = self._by_shard(metric, group, plain)
@@ -161,46 +192,68 @@ class ClipColumns:
 
     def reference(self, group: Group, metric: str, without: str | None = None) -> Reference | None:
         """What clips of a group are compared with, one shard left out."""
+        picked = self._picked(group, metric, without)
+        if picked is None:
+            return None
+        tested, plain = (self.shard_means(metric, picked, plain) for plain in (False, True))
+        if tested is None or plain is None:
+            return None
+        known = self._quantiles(metric, picked)
+        return Reference(tested.spread(without), plain.spread(without), known, len(known))
 
-        def spread(asked: Group, plain: bool = False) -> Spread | None:
-            means = self.shard_means(metric, asked, plain)
-            return means.spread(without) if means else None
+    def together(self, group: Group, without: str | None = None) -> Together | None:
+        """What the score of all metrics of such clips is compared with, one shard left out."""
+        picked = self._picked(group, TOGETHER, without)
+        return None if picked is None else self.stored_together(picked, without)
 
+    def stored_reference(self, group: Group, metric: str) -> Reference | None:
+        """All there is of a metric in exactly this group, to be kept in a file."""
+        tested, plain = (self.shard_means(metric, group, plain) for plain in (False, True))
+        if tested is None or plain is None:
+            return None
+        values = self.values(metric, group)
+        return Reference(tested.spread(), plain.spread(), quantiles(values), len(values))
+
+    def stored_together(self, group: Group, without: str | None = None) -> Together | None:
+        """The score of all metrics in exactly this group."""
+        combination, means = self._combination(group), self.shard_means(TOGETHER, group, False)
+        return Together(combination, means.spread(without)) if combination and means else None
+
+    def _picked(self, group: Group, metric: str, without: str | None) -> Group | None:
         def num_shards(asked: Group) -> int:
             means = self.shard_means(metric, asked, plain=False)
             return means.num_shards(without) if means else 0
 
-        picked = pick_group(group, num_shards)
-        if picked is None:
-            return None
-        tested, plain = spread(picked), spread(picked, plain=True)
-        if tested is None or plain is None:
-            return None
-        return Reference(tested, plain, np.zeros(0), 0)
+        return pick_group(group, num_shards)
 
-    def stored_reference(self, group: Group, metric: str) -> Reference | None:
-        """All there is of a metric in exactly this group, to be kept in a file."""
-        values = np.sort(self.values(metric, group))
-        tested, plain = (self.shard_means(metric, group, plain) for plain in (False, True))
-        if tested is None or plain is None:
-            return None
-        count = len(values)
-        if count > _MAX_QUANTILES:
-            points = (np.arange(_MAX_QUANTILES) + 0.5) / _MAX_QUANTILES
-            values = np.asarray(np.quantile(values, points), dtype=np.float64)
-        return Reference(tested.spread(), plain.spread(), values, count)
+    def _quantiles(self, metric: str, group: Group) -> Values:
+        if (group, metric) not in self._known:
+            self._known[group, metric] = quantiles(self.values(metric, group))
+        return self._known[group, metric]
 
-    def _column(self, metric: str) -> Values:
-        found = [getattr(clip.scores, metric) for clip in self.clips]
-        return np.array([np.nan if value is None else value for value in found], np.float64)
+    def _combination(self, group: Group) -> Combination | None:
+        if group not in self._combinations:
+            members = self._members.get(group, np.zeros(0, np.int64))
+            columns = {name: column[members] for name, column in self._columns.items()}
+            shards = [self._shards[number] for number in members]
+            self._combinations[group] = combine(columns, shards) if len(members) else None
+        return self._combinations[group]
 
     def _by_shard(self, metric: str, group: Group, plain: bool) -> ShardMeans | None:
         members = self._members.get(group, np.zeros(0, np.int64))
-        values = self._columns[metric][members]
+        if metric == TOGETHER:
+            combination = self._combination(group)
+            if combination is None:
+                return None
+            columns = {name: self._columns[name][members] for name in combination.weights}
+            values = combination.scores(columns)
+        else:
+            values = self._columns[metric][members]
         known = np.isfinite(values)
         if not known.any():
             return None
         shards = [self._shards[number] for number in members[known]]
         values = values[known]
-        scale = next(each for each in METRICS if each.name == metric)
-        return ShardMeans.of(shards, values if plain else scale.tested(values))
+        if not plain and metric != TOGETHER:
+            values = normal_scores(values, self._quantiles(metric, group))
+        return ShardMeans.of(shards, values)

@@ -19,10 +19,13 @@ MINIMUM_EFFECTS = MappingProxyType(
         "pesq_wb": 0.15,
         "log_mel_distance_db": 0.5,
         "f0_error_cents": 15.0,
+        "cer_increase": 0.02,
         "gain_db": 0.7,
         "length_difference_seconds": 0.02,
         "dnsmos_original": 0.15,
         "clipped_reconstruction": 0.005,
+        "code_bits": 0.3,
+        "order_bits": 0.3,
     }
 )
 # How much the paired means of stored and fresh codes may differ and still be equivalent; see
@@ -39,7 +42,8 @@ class Thresholds:
     """The limits of an audit.
 
     Attributes:
-        false_alarms: the chance that a run of good shards has any unusual content at all.
+        false_alarms: the chance that a run of good shards has unusual content by any one metric,
+            and the same once more by all metrics together.
         min_clips: a shard with fewer measured clips (and more rows) cannot be judged.
         effect_scale: multiplies the smallest differences that count.
         max_flip_rate: share of differing codes that is no drift on the run's own platform.

@@ -40,11 +40,14 @@ def token_faults(report: TokenReport, usual: NDArray[np.float64]) -> tuple[Fault
                 report.stuck_rows,
             )
         )
-    duplicates = max(report.duplicate_key_rows, report.duplicate_audio_rows)
+    duplicates = max(
+        report.duplicate_key_rows, report.duplicate_audio_rows, report.duplicate_code_rows
+    )
     if duplicates / rows > DUPLICATE_SHARE:
         evidence = (
-            f"{report.duplicate_audio_rows:,} rows repeat audio{_twin(report)}, "
-            f"{report.duplicate_key_rows:,} repeat a key, of {report.rows:,}"
+            f"{report.duplicate_audio_rows:,} rows repeat audio, {report.duplicate_code_rows:,} "
+            f"repeat codes{_twin(report)}, {report.duplicate_key_rows:,} repeat a key, "
+            f"of {report.rows:,}"
         )
         found.append(fault("duplicate clips", evidence, duplicates))
     return tuple(found)

@@ -4,7 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from pipeline.audit.findings import (
-    METRICS,
+    CODE_BITS,
+    LABELS,
+    ORDER_BITS,
+    TOGETHER,
     AuditFindings,
     ClipFinding,
     TokenReport,
@@ -20,6 +23,7 @@ from pipeline.audit.judge.inference import (
 )
 from pipeline.audit.judge.judgement import (
     VERDICTS,
+    Change,
     Fault,
     GroupVerdict,
     Judgement,
@@ -35,7 +39,9 @@ from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band
 
-_LABELS = {metric.name: metric.label for metric in METRICS}
+_MOVED = 0.01
+# What is judged of codes without decoding them.
+_OF_CODES = (CODE_BITS, ORDER_BITS)
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
 
 
@@ -53,7 +59,7 @@ def judge(
     members = _group_members(findings.drawn)
     keyed = {f"{level}\n{name}": group for (level, name), group in members.items()}
     judged = {f"{level}\n{name}" for level, name in _judged_groups(list(members))}
-    changes = content_changes(findings.drawn, keyed, judged, baseline, thresholds)
+    changes = content_changes(findings, keyed, judged, baseline, thresholds)
     usual = usual_top_shares(findings.tokens)
     rows = {report.shard: report.rows for report in findings.tokens}
     codes, run_codes = judge_codes(findings, rows, thresholds)
@@ -108,9 +114,14 @@ def _content_doubts(
     clips: Sequence[ClipFinding], content: Sequence[Fault], changes: Changes
 ) -> tuple[str, ...]:
     """Why the sound of a shard cannot be judged; one metric that was tested is enough."""
-    if content or any(change.p_value is not None for change in changes.values()):
+    heard = [change for name, change in changes.items() if name not in _OF_CODES]
+    if content or any(change.p_value is not None for change in heard):
         return ()
-    untested = Counter(change.unjudged for change in changes.values() if change.unjudged)
+    untested = Counter(
+        change.unjudged
+        for name, change in changes.items()
+        if change.unjudged and name not in (TOGETHER, *_OF_CODES)
+    )
     if untested:
         return (f"sound: {untested.most_common(1)[0][0]}",)
     return (f"sound: no metric that judges was measured on {len(clips)} sampled clips",)
@@ -128,7 +139,7 @@ def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tupl
     )
     doubts = []
     if absent:
-        names = ", ".join(_LABELS.get(name, name) for name in absent)
+        names = ", ".join(LABELS.get(name, name) for name in absent)
         doubts.append(
             f"{names} cannot be measured: the package is not installed. Install `xytok[audit]`, or "
             "leave it out by `--metrics`"
@@ -161,17 +172,42 @@ def _content_faults(clips: Sequence[ClipFinding], changes: Changes) -> tuple[Fau
     if silent:
         return (silent,)
     unusual = [change for change in changes.values() if change.unusual]
+    of_codes = [change for change in unusual if change.metric in _OF_CODES]
+    unusual = [change for change in unusual if change.metric not in _OF_CODES]
+    faults = [fault("unlike codes", _bits_words(of_codes))] if of_codes else []
     if not unusual:
-        return ()
-    strongest = sorted(unusual, key=lambda change: change.p_value or 0.0)
+        return tuple(faults)
+    together = changes.get(TOGETHER)
+    if together is not None and together.unusual:
+        # What moved is told too, though each alone may be within chance.
+        moved = [change for change in changes.values() if _has_moved(change)]
+        unusual = [*unusual, *(change for change in moved if change not in unusual)]
+    strongest = sorted(unusual, key=lambda change: (change.metric != TOGETHER, change.p_value or 0))
     words = [
-        f"{_LABELS[change.metric]} {change.difference.estimate:+.3g}"
-        for change in strongest[:3]
+        f"{LABELS[change.metric]} {change.difference.estimate:+.3g}"
+        + (" SD of good shards" if change.metric == TOGETHER else "")
+        for change in strongest[:4]
         if change.difference
     ]
     noisy = any(change.metric in _NOISE_SIGNS for change in unusual)
     name = "noise" if noisy else "other content"
-    return (fault(name, "mean against the reference: " + ", ".join(words), len(clips)),)
+    other = fault(name, "mean against the reference: " + ", ".join(words), len(clips))
+    return (other, *faults)
+
+
+def _bits_words(changes: Sequence[Change]) -> str:
+    told = ", ".join(
+        f"{LABELS[change.metric]} {change.mean.estimate:.2f} ({change.difference.estimate:+.2f})"
+        for change in changes
+        if change.difference
+    )
+    return f"{told}, against the other shards, under a model of their codes"
+
+
+def _has_moved(change: Change) -> bool:
+    """Whether a metric is worse by what would be beyond chance, were it the only one."""
+    worse = (change.worse_by or 0.0) > 0 and change.metric not in _OF_CODES
+    return worse and change.p_value is not None and change.p_value <= _MOVED
 
 
 def _silence(clips: Sequence[ClipFinding]) -> Fault | None:

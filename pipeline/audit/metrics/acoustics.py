@@ -69,6 +69,18 @@ def f0_error_cents(original: Pitch, reconstruction: Pitch) -> float:
     return float(np.abs(1200.0 * np.log2(original[both] / reconstruction[both])).mean())
 
 
+def f0_shift_cents(original: Pitch, reconstruction: Pitch) -> float:
+    """How much higher the reconstruction is, in cents: the median over frames voiced in both.
+
+    Raises:
+        NotMeasurable: no frame is voiced in both.
+    """
+    both = (original > 0) & (reconstruction > 0)
+    if not both.any():
+        raise NotMeasurable(Reason.NO_VOICED_FRAMES)
+    return float(np.median(1200.0 * np.log2(reconstruction[both] / original[both])))
+
+
 def voicing_agreement(original: Pitch, reconstruction: Pitch) -> float:
     """Share of frames that are voiced in both or in neither."""
     return float(np.mean((original > 0) == (reconstruction > 0)))

@@ -17,6 +17,9 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"  # the original could not be read
     UNDECODABLE = "undecodable"  # the original's bytes are no audio
     NO_OFFSET = "no_offset"  # the part has no place of the original in its tar
+    NO_TEXT = "no_text"  # the row has no text, or one without letters
+    NO_LANGUAGE = "no_language"  # the row has no language, or none that the recogniser knows
+    NO_WORDS = "no_words"  # the language is written without spaces between words
     BAD_CODES = "bad_codes"  # the stored codes cannot be decoded
 
 

@@ -17,8 +17,11 @@ RATE_HZ = 16000
 # Whisper hears half a minute at a time; a longer clip is cut there.
 _WINDOW = 30 * RATE_HZ
 _BATCH = 16
-# Its decoder has room for so many tokens, which no half minute of speech needs.
-_MOST_TOKENS = 224
+# Its decoder has room for so many tokens. A short clip is given fewer: where the model repeats
+# itself, it stops there.
+_MOST_TOKENS, _TOKENS_A_SECOND = 224, 24
+# Start, language, task and "no times" stand before them.
+_PROMPT_TOKENS = 4
 
 
 class Recogniser:
@@ -32,10 +35,9 @@ class Recogniser:
         self._processor = processor
         self._device = device
         self.name = name
-        known = getattr(model.generation_config, "lang_to_id", None)
-        self._is_multilingual = known is not None and len(known) > 1
-        codes: Sequence[str] = [*known] if known and self._is_multilingual else ["<|en|>"]
-        self._languages = frozenset(code.strip("<|>") for code in codes)
+        known = getattr(model.generation_config, "lang_to_id", None) or {"<|en|>": 0}
+        self._is_multilingual = len(known) > 1
+        self._languages = frozenset(code.strip("<|>") for code in known)
 
     def knows(self, language: str | None) -> bool:
         """Whether clips of a language, by its ISO 639-1 code, can be heard."""
@@ -72,6 +74,8 @@ class Recogniser:
             return_tensors="pt",
             return_attention_mask=True,
         )
+        seconds = max(map(len, waveforms)) / RATE_HZ
+        most = min(_MOST_TOKENS, round(_TOKENS_A_SECOND * (1 + seconds)))
         said = {"language": languages, "task": "transcribe"} if self._is_multilingual else {}
         with torch.inference_mode():
             tokens = self._model.generate(
@@ -80,7 +84,7 @@ class Recogniser:
                 num_beams=1,
                 do_sample=False,
                 return_timestamps=False,
-                max_new_tokens=_MOST_TOKENS,
+                max_length=_PROMPT_TOKENS + most,
                 **said,
             )
         yield from self._processor.batch_decode(tokens, skip_special_tokens=True)
@@ -91,6 +95,7 @@ def load_recogniser(source: str, device: str = "auto") -> Recogniser:
     import_torchaudio()  # transformers imports it too, and fails where it cannot be loaded whole
     try:
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
+        from transformers.utils.logging import disable_progress_bar
     except ImportError as error:
         raise UsageError(
             f"`--asr-model {source}` needs transformers, which is not installed; expected the "
@@ -100,6 +105,7 @@ def load_recogniser(source: str, device: str = "auto") -> Recogniser:
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    disable_progress_bar()
     try:
         model = WhisperForConditionalGeneration.from_pretrained(source)
         processor = WhisperProcessor.from_pretrained(source)

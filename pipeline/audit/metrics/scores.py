@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from pipeline.audit.findings import METRIC_NAMES, Scores
+from pipeline.audit.findings import METRIC_NAMES, TEXT_METRICS, Scores
 from pipeline.audit.metrics import acoustics, intelligibility, naturalness, perceptual
 from pipeline.audit.metrics.reasons import NotMeasurable, Reason
 from pipeline.audit.metrics.speaker_embedding import SpeakerModel
@@ -85,7 +85,8 @@ def score_pair(
     pair = _Pair(left, right, speaker)
     fault = _fault(pair)
     figures: dict[str, float] = {"length_difference_seconds": length_difference}
-    reasons: dict[str, str] = {}
+    # What is said is heard by whoever holds a recogniser.
+    reasons: dict[str, str] = dict.fromkeys(TEXT_METRICS, Reason.NOT_ASKED.value)
     seconds: dict[str, float] = {}
     for measurement in _MEASUREMENTS:
         started = time.perf_counter()
@@ -122,7 +123,7 @@ def check_groups(groups: str | None) -> tuple[str, ...]:
 def metric_versions() -> dict[str, str]:
     """The packages that figures depend on, and their versions; without those not installed."""
     found = {}
-    for package in ("xytok", "numpy", "scipy", "pesq", "speechmos", "onnxruntime"):
+    for package in ("xytok", "numpy", "scipy", "pesq", "speechmos", "onnxruntime", "transformers"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -178,6 +179,10 @@ def _f0_error(pair: _Pair) -> Figures:
     return (acoustics.f0_error_cents(*pair.pitches),)
 
 
+def _f0_shift(pair: _Pair) -> Figures:
+    return (acoustics.f0_shift_cents(*pair.pitches),)
+
+
 def _voicing(pair: _Pair) -> Figures:
     return (acoustics.voicing_agreement(*pair.pitches),)
 
@@ -212,6 +217,7 @@ _MEASUREMENTS: tuple[_Measurement, ...] = (
     _Measurement("pesq", ("pesq_wb",), _pesq_wb),
     _Measurement("acoustics", ("log_mel_distance_db",), _log_mel),
     _Measurement("acoustics", ("f0_error_cents",), _f0_error),
+    _Measurement("acoustics", ("f0_shift_cents",), _f0_shift),
     _Measurement("acoustics", ("voicing_agreement",), _voicing),
     _Measurement("acoustics", ("gain_db",), _gain),
     *_each_side("acoustics", "level_", lambda side: (acoustics.level_db(side),)),

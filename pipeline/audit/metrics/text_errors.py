@@ -11,13 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.audit.findings import TEXT_METRICS
+from pipeline.audit.metrics.reasons import Reason
+
+# Scores, and the reasons of those that are missing.
+TextScores = tuple[dict[str, float], dict[str, str]]
 # Written without spaces between words: only their characters are counted.
 WITHOUT_WORDS = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """How many insertions, deletions and replacements turn `length` units into another text."""
+    """The fewest edits that turn a text of `length` words or characters into another."""
 
     edits: int
     length: int
@@ -31,7 +36,8 @@ class Errors:
 def normal(text: str) -> str:
     """The letters and digits of a text, in one case, with single spaces between words."""
     folded = unicodedata.normalize("NFKC", text).casefold()
-    kept = (each if each.isalnum() or unicodedata.combining(each) else " " for each in folded)
+    marks = {each for each in folded if unicodedata.category(each)[0] == "M"}
+    kept = (each if each.isalnum() or each in marks else " " for each in folded)
     return " ".join("".join(kept).split())
 
 
@@ -45,6 +51,31 @@ def character_errors(reference: str, text: str) -> Errors:
     """The errors of characters in two normal texts; spaces between words do not count."""
     reference, text = reference.replace(" ", ""), text.replace(" ", "")
     return Errors(edits(reference, text), len(reference))
+
+
+def text_scores(text: str | None, language: str, original: str, reconstruction: str) -> TextScores:
+    """How much more of a clip's text is lost in what was heard of its reconstruction.
+
+    The text of a corpus is often a recogniser's own: what its errors are in the original says
+    little of the codec, what the reconstruction adds to them does.
+    """
+    known, *heard = (normal(each) for each in (text or "", original, reconstruction))
+    if not known:
+        return {}, dict.fromkeys(TEXT_METRICS, Reason.NO_TEXT.value)
+    reasons: dict[str, str] = {}
+    before, after = (character_errors(known, each).rate for each in heard)
+    found = {"cer_original": before, "cer_reconstruction": after, "cer_increase": after - before}
+    if language.lower() in WITHOUT_WORDS:
+        names = ("wer_original", "wer_reconstruction", "wer_increase")
+        reasons |= dict.fromkeys(names, Reason.NO_WORDS.value)
+    else:
+        words, more = (word_errors(known, each).rate for each in heard)
+        found |= {"wer_original": words, "wer_reconstruction": more, "wer_increase": more - words}
+    if heard[0]:
+        found["text_rate_change"] = len(heard[1]) / len(heard[0]) - 1
+    else:
+        reasons["text_rate_change"] = Reason.NO_UTTERANCE.value
+    return found, reasons
 
 
 def edits(reference: Sequence[Hashable], text: Sequence[Hashable]) -> int:

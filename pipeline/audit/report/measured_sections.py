@@ -4,7 +4,15 @@ from html import escape
 
 import numpy as np
 
-from pipeline.audit.findings import METRICS, AuditFindings, Metric, entropy_bits, total_counts
+from pipeline.audit.findings import (
+    LABELS,
+    METRIC_NAMES,
+    METRICS,
+    AuditFindings,
+    Metric,
+    entropy_bits,
+    total_counts,
+)
 from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.reference import finite_values
@@ -71,6 +79,8 @@ def _metric_table(judgement: Judgement, released: bool) -> str:
         head.insert(3, "#Published*")
     rows = []
     for name, change in judgement.run_changes.items():
+        if name not in METRIC_NAMES:
+            continue
         metric = next(metric for metric in METRICS if metric.name == name)
         unit = f" ({metric.unit})" if metric.unit else ""
         reference = number(change.reference_mean) if change.reference_mean is not None else "–"
@@ -121,9 +131,8 @@ def codes_section(findings: AuditFindings, judgement: Judgement, baseline: Basel
 
 def _paired_table(judgement: Judgement) -> str:
     """What is heard of codes that differ, where there are some."""
-    labels = {metric.name: metric.label for metric in METRICS}
     rows = [
-        f'<tr><th scope="row">{escape(labels[name])}</th>'
+        f'<tr><th scope="row">{escape(LABELS[name])}</th>'
         f"{interval_cell(change.difference, is_difference=True)}"
         f'<td class="number">± {change.margin:g}</td><td>{escape(change.state)}</td>'
         f'<td class="number">{change.unmeasured:,}</td></tr>'

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from pipeline.audit.findings import METRICS, AuditFindings
+from pipeline.audit.findings import LABELS, AuditFindings
 from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.codes import allowed_flip_rate
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict
@@ -14,11 +14,13 @@ from pipeline.audit.report.wording import (
     Step,
     codec_sound,
     codes_words,
+    cost_words,
     headline,
     next_steps,
     plural,
     seen,
     shard_list,
+    text_words,
     worst_first,
 )
 
@@ -42,6 +44,7 @@ def _asides(findings: AuditFindings, judgement: Judgement) -> str:
     told = (
         codes_words(judgement),
         codec_sound(judgement, findings.sim_model),
+        text_words(findings),
         seen(judgement),
     )
     return "".join(f"<p>{prose(text)}</p>" for text in told if text)
@@ -58,7 +61,6 @@ def _tiles(findings: AuditFindings, judgement: Judgement) -> str:
         _codes_tile(findings, judgement),
     ]
     changes = judgement.run_changes
-    labels = {metric.name: metric.label for metric in METRICS}
     for name in _TILES:
         if name in changes:
             mean = changes[name].mean
@@ -66,7 +68,7 @@ def _tiles(findings: AuditFindings, judgement: Judgement) -> str:
             note = f"{half}mean of {mean.num_values:,}"
             if (reference := changes[name].reference_mean) is not None:
                 note += f"; baseline {number(reference)}"
-            tiles.append(tile(labels[name], number(mean.estimate), note))
+            tiles.append(tile(LABELS[name], number(mean.estimate), note))
     return f'<dl class="tiles">{"".join(tiles)}</dl>'
 
 
@@ -166,9 +168,8 @@ def _shard_table(shards: list[ShardVerdict], caption: str) -> str:
 
 def method_section(findings: AuditFindings, judgement: Judgement) -> str:
     """How it was measured, and what could not be."""
-    labels = {metric.name: metric.label for metric in METRICS}
     rows = [
-        f'<tr><th scope="row">{escape(labels.get(what, what))}</th><td>{escape(reason)}</td>'
+        f'<tr><th scope="row">{escape(LABELS.get(what, what))}</th><td>{escape(reason)}</td>'
         f'<td class="number">{count:,}</td></tr>'
         for what, reasons in judgement.missing.items()
         for reason, count in reasons.items()
@@ -184,11 +185,15 @@ def method_section(findings: AuditFindings, judgement: Judgement) -> str:
         "audit draws the same clips. Their originals were re-encoded and compared with the stored "
         "codes (drift), and the decoded codes with the originals (content). Clips of a shard "
         "resemble each other, so the mean of a shard is one value: it is compared with the means "
-        "of other shards of its language by a t prediction. All metrics of all shards are one "
-        "family, corrected by Holm: the chance that a run of good shards has any finding of "
-        f"content is at most {100 * limits.false_alarms:g} %. Intervals of the run are 95 % t "
+        "of other shards of its language by a t prediction, of the normal scores of its ranks. All "
+        "metrics together are one weighted score beside them, higher where more of them are worse: "
+        "it finds what moves several metrics a little. Single metrics of all shards are one "
+        "family, the scores of all metrics another, each corrected by Holm: the chance that a run "
+        "of good shards has any finding of content is at most "
+        f"{200 * limits.false_alarms:g} %. Intervals of the run are 95 % t "
         "intervals over shard means, those of a shard over its clips; where there are fewer than "
-        f"3 shards there is none.</p><p class='soft'>Codec: {codec}</p>"
+        f"3 shards there is none.</p><p>{prose(cost_words(findings))}</p>"
+        f"<p class='soft'>Codec: {codec}</p>"
     )
     nothing = "<p>Every figure could be computed on every sampled clip.</p>"
     return section("How it was measured", "", text + (missing if rows else nothing))

@@ -2,25 +2,29 @@
 
 from collections.abc import Sequence
 
-from pipeline.audit.findings import METRICS
+from pipeline.audit.findings import CODE_BITS, LABELS, ORDER_BITS, TOGETHER
 from pipeline.audit.judge.judgement import VERDICTS, Judgement, ShardVerdict
 from pipeline.audit.report.page import STYLES
 from pipeline.audit.report.plots import Cell, StripRow, number, shard_strip
 
 _MAX_COLUMNS = 240
 _SHOWN = (
+    TOGETHER,
     "sim",
     "stoi",
-    "pesq_nb",
     "pesq_wb",
     "log_mel_distance_db",
+    "cer_increase",
     "dnsmos_original",
-    "dnsmos_reconstruction",
     "gain_db",
+    CODE_BITS,
+    ORDER_BITS,
 )
-_LABELS = {metric.name: metric.label for metric in METRICS} | {
+_LABELS = {
+    **LABELS,
     "dnsmos_original": "DNSMOS original",
-    "dnsmos_reconstruction": "DNSMOS decoded",
+    "cer_increase": "character error",
+    ORDER_BITS: "bits saved",
 }
 _SEVERITY = ("none", "better-1", "better-2", "ok", "worse-1", "worse-2", "worse-3")
 
@@ -71,6 +75,11 @@ def _cell(shard: ShardVerdict, metric: str) -> Cell:
     change = shard.changes.get(metric)
     if change is None:
         return Cell("none", f"{shard.shard}: {_LABELS[metric]} not measured")
+    if metric == TOGETHER:
+        if change.p_value is None or change.worse_by is None:
+            return Cell("none", f"{shard.shard}: {_LABELS[metric]} not judged")
+        title = f"{shard.shard}: {_LABELS[metric]} {number(change.worse_by)} SD worse"
+        return Cell(_step(change.unusual, change.p_value), title)
     mean = f"{shard.shard}: {_LABELS[metric]} {number(change.mean.estimate)}"
     if change.p_value is None or change.difference is None:
         return Cell("none", mean)

@@ -16,7 +16,7 @@ from pipeline.audit.judge.judgement import (
     PairedChange,
     ShardVerdict,
 )
-from pipeline.audit.report.wording import codec_sound, headline, next_steps
+from pipeline.audit.report.wording import codec_sound, headline, next_steps, text_words
 
 FORMAT = "xytok audit summary 1"
 
@@ -47,6 +47,8 @@ def summarize(findings: AuditFindings, judgement: Judgement) -> str:
         "next_steps": [asdict(step) for step in next_steps(judgement)],
         "reference": judgement.reference,
         "sim_model": findings.sim_model,
+        "asr_model": findings.asr_model,
+        "text": text_words(findings),
         "codec": dict(findings.codec),
         "reencoded_with": dict(findings.reencoded_with),
         "same_platform": findings.same_platform,

@@ -3,12 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.audit.findings import METRICS
+import numpy as np
+
+from pipeline.audit.findings import LABELS, AuditFindings
 from pipeline.audit.judge.faults import KINDS
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
+from pipeline.audit.metrics.text_errors import normal
 
 _SHOWN_SHARDS = 6
-_LABELS = {metric.name: metric.label for metric in METRICS}
+# The text of an original with more errors in its characters may be another's.
+_OTHER_TEXT = 0.5
+# Steps that cost less of the whole are not told.
+_TOLD_COST = 0.01
+_STEPS = {
+    "asr": "recogniser",
+    "dnsmos": "DNSMOS",
+    "pesq": "PESQ",
+    "sim": "SIM",
+    "stoi": "STOI",
+    "encode": "encoding",
+    "decode": "decoding",
+    "read": "reading",
+}
 
 MEANINGS: dict[Verdict, str] = {
     "ok": "codes belong to their audio, and the shard sounds as its reference does",
@@ -129,6 +145,48 @@ def codec_sound(judgement: Judgement, sim_model: str) -> str:
     return f"Through this codec: {', '.join(told)}." if told else ""
 
 
+def text_words(findings: AuditFindings) -> str:
+    """What is lost of the text over all sampled clips; empty where nothing was heard."""
+    heard = [clip for clip in findings.drawn if clip.scores.cer_increase is not None]
+    if not heard:
+        return ""
+    lengths = np.array([len(normal(clip.text or "").replace(" ", "")) for clip in heard])
+    rates = [
+        float(np.average([getattr(clip.scores, name) for clip in heard], weights=lengths))
+        for name in ("cer_original", "cer_reconstruction")
+    ]
+    other = [clip for clip in heard if (clip.scores.cer_original or 0) > _OTHER_TEXT]
+    told = (
+        f"Of the text of {plural(len(heard), 'clip')}, `{findings.asr_model}` misses "
+        f"{rates[0]:.1%} of the characters in the originals and {rates[1]:.1%} in the "
+        f"reconstructions, {100 * (rates[1] - rates[0]):+.1f} points."
+    )
+    if other:
+        told += (
+            f" In {plural(len(other), 'original')} most of the text was not heard: another text, "
+            "numbers written otherwise, or the recogniser's fault; the first is "
+            f"`{other[0].key}` of {other[0].shard}."
+        )
+    return told
+
+
+def cost_words(findings: AuditFindings) -> str:
+    """What was measured for how long, dearest first; seconds of all processes added up."""
+    spent: dict[str, float] = {}
+    for clip in findings.clips:
+        for step, seconds in clip.seconds.items():
+            spent[step] = spent.get(step, 0.0) + seconds
+    total = sum(spent.values())
+    if not total:
+        return ""
+    told = ", ".join(
+        f"{_STEPS.get(step, step)} {seconds:.3g} s ({seconds / total:.0%})"
+        for step, seconds in sorted(spent.items(), key=lambda item: -item[1])
+        if seconds >= _TOLD_COST * total
+    )
+    return f"Spent, all processes added up: {told}."
+
+
 def codes_words(judgement: Judgement) -> str:
     """Stored codes against fresh ones over the whole run, in one line; empty where none were."""
     if not any(shard.num_compared for shard in judgement.shards):
@@ -146,7 +204,7 @@ def codes_words(judgement: Judgement) -> str:
         if state in states
     ]
     told = [
-        f"{_LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
+        f"{LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
         for name, change in judgement.paired.items()
     ]
     over = f"; over the run {', '.join(told)}" if told else ""
@@ -222,7 +280,7 @@ def _run_steps(judgement: Judgement) -> list[Step]:
                 Step(
                     f"{name}: unlike the baseline",
                     "Worse than the baseline in "
-                    + ", ".join(_LABELS[name] for name in group.unusual)
+                    + ", ".join(LABELS[name] for name in group.unusual)
                     + ".",
                     "Listen to its worst clips, or compare with a baseline of the same material.",
                 )
@@ -242,7 +300,12 @@ def _run_steps(judgement: Judgement) -> list[Step]:
 
 
 def _unmeasured_steps(judgement: Judgement) -> list[Step]:
-    steps = [Step("not measured", f"{doubt}.", "Then audit again.") for doubt in judgement.doubts]
+    again = (
+        "Audit again then, with more clips a shard (`--per-shard`) where a sample was too small."
+    )
+    steps = [
+        Step("not measured", f"{doubt[0].upper()}{doubt[1:]}.", again) for doubt in judgement.doubts
+    ]
     unread = set(judgement.unread)
     if unread:
         steps.append(

@@ -13,7 +13,15 @@ from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.report.plots import number
 from pipeline.audit.report.sounds import audio_address, loudest_level, spectrogram_address
 
-_SHOWN_METRICS = ("sim", "stoi", "pesq_nb", "pesq_wb", "log_mel_distance_db", "gain_db")
+_SHOWN_METRICS = (
+    "sim",
+    "stoi",
+    "pesq_nb",
+    "pesq_wb",
+    "log_mel_distance_db",
+    "gain_db",
+    "cer_increase",
+)
 # Faults of rows and files, which no ear can tell.
 _INAUDIBLE = ("missing rows", "damaged shard", "duplicate clips")
 _LABELS = {metric.name: metric for metric in METRICS}
@@ -84,6 +92,12 @@ def clip_card(listening: Listening, sides: Sequence[Side], facts: str) -> str:
     """One clip with its text, sounds and figures (HTML); what the corpus says is escaped."""
     clip = listening.clip
     text = f'<p class="text">“{escape(clip.text.strip())}”</p>' if clip.text else ""
+    for side, heard in (
+        ("original", clip.heard_original),
+        ("reconstruction", clip.heard_reconstruction),
+    ):
+        if heard is not None:
+            text += f'<p class="soft">heard in the {side}: “{escape(heard)}”</p>'
     about = [clip.shard, clip.language, clip.speaker, f"{clip.duration:.1f} s"]
     where = " · ".join(escape(part) for part in about if part)
     players = "".join(_player(side, clip, _loudest(sides)) for side in sides)

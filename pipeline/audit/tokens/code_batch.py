@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from xy_codec.codes_shape import CodesShape
 
 Integers = NDArray[np.int64]
+# Entries of one remainder are a class: so few that pairs of them are counted in every shard.
+NUM_CLASSES = 64
 Mask = NDArray[np.bool_]
 
 
@@ -17,12 +20,14 @@ class CodeBatch:
     """The frames of all well-shaped rows of a batch side by side.
 
     `codes` is `[K, F]` over all frames of those rows, `rows` the row of each frame; `well_shaped`
-    says of every row of the batch whether it is among them.
+    says of every row of the batch whether it is among them. `hashes` has one of the codes of each
+    of them.
     """
 
     codes: NDArray[np.signedinteger[Any]]
     rows: Integers
     well_shaped: Mask
+    hashes: NDArray[np.uint64]
 
     def count_values(self, shape: CodesShape) -> Integers:
         """How often each entry occurs, `[K, largest size]`; values out of range are left out."""
@@ -32,6 +37,13 @@ class CodeBatch:
                 values = values[(values >= 0) & (values < size)]
             counted[:size] = np.bincount(values, minlength=size)
         return counts
+
+    def count_class_steps(self) -> Integers:
+        """How often a class of entries of the first codebook follows another within a row."""
+        classes = self.codes[0].astype(np.int64) % NUM_CLASSES
+        inside = self.rows[1:] == self.rows[:-1]
+        steps = classes[:-1][inside] * NUM_CLASSES + classes[1:][inside]
+        return np.bincount(steps, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
 
     def out_of_range(self, shape: CodesShape) -> Mask:
         """The rows with a value that its codebook does not have."""
@@ -75,10 +87,20 @@ def read_codes(column: Any, num_frames: Integers, shape: CodesShape) -> CodeBatc
     first = np.cumsum(heights) - heights
     well_shaped &= _equal_widths(widths, first, heights, num_frames)
     row_starts = np.concatenate([[0], np.cumsum(widths)])[first][well_shaped]
+    frames = num_frames[well_shaped]
     return CodeBatch(
-        *_side_by_side(values, row_starts, num_frames[well_shaped], shape, well_shaped),
+        *_side_by_side(values, row_starts, frames, shape, well_shaped),
         well_shaped,
+        _hashes(values, row_starts, frames * shape.num_codebooks),
     )
+
+
+def _hashes(
+    values: NDArray[np.signedinteger[Any]], starts: Integers, sizes: Integers
+) -> NDArray[np.uint64]:
+    places = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
+    found = (xxhash.xxh64_intdigest(values[begin:end].data) for begin, end in places)
+    return np.fromiter(found, np.uint64, len(starts))
 
 
 def _equal_widths(

@@ -14,22 +14,25 @@ from numpy.typing import NDArray
 
 from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
 from pipeline.audit.sample.part_file import DAMAGED, PartFile
-from pipeline.audit.tokens.code_batch import Integers, no_counts, read_codes
+from pipeline.audit.tokens.code_batch import NUM_CLASSES, Integers, no_counts, read_codes
 from pipeline.output.manifest import Manifest
 from xy_codec.codes_shape import CodesShape
 
 # One frame for so long: speech never does that, a crashed writer or a dead channel does.
 STUCK_SECONDS = 2.0
+# Clips shorter than this may have the same codes by chance.
+TOLD_SECONDS = 1.0
 _EXAMPLES = 5
 _COLUMNS = ("key", "codes", "num_frames", "num_samples", "sample_rate", "audio_xxh64")
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedPart:
-    """A report, and the audio hashes it was made from, to find duplicates across shards."""
+    """A report, and the hashes of audio and of codes, to find duplicates across shards."""
 
     report: TokenReport
     hashes: NDArray[np.uint64]
+    code_hashes: NDArray[np.uint64]
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class _Tally:
 
     shape: CodesShape
     counts: Integers
+    class_steps: Integers
     rows: int = 0
     frames: int = 0
     repeated: int = 0
@@ -46,6 +50,7 @@ class _Tally:
     examples: list[TokenFault] = field(default_factory=list)
     keys: list[Any] = field(default_factory=list)
     hashes: list[NDArray[np.uint64]] = field(default_factory=list)
+    code_hashes: list[NDArray[np.uint64]] = field(default_factory=list)
 
     def add(self, batch: Any) -> None:
         """Check one record batch."""
@@ -61,11 +66,15 @@ class _Tally:
         self._note(batch, "out_of_range", outside, num_frames)
         self._note(batch, "stuck", longest >= self.shape.frames_in(STUCK_SECONDS), longest)
         self.counts += codes.count_values(self.shape)
+        self.class_steps += codes.count_class_steps()
         self.repeated += int(codes.repeats().sum())
         self.rows += batch.num_rows
         self.frames += codes.codes.shape[1]
         self.keys.append(batch.column("key"))
         self.hashes.append(np.asarray(batch.column("audio_xxh64"), dtype=np.uint64))
+        # Codes of silence, and of hardly any audio, are the same in clips that are not.
+        told = (2 * longest < num_frames) & (num_frames >= self.shape.frames_in(TOLD_SECONDS))
+        self.code_hashes.append(codes.hashes[told[codes.well_shaped]])
 
     def _note(self, batch: Any, kind: str, bad: NDArray[np.bool_], values: Integers) -> None:
         self.found[kind] = self.found.get(kind, 0) + int(bad.sum())
@@ -75,10 +84,6 @@ class _Tally:
             self.flagged.setdefault(kind, []).extend(rows)
         for row in np.flatnonzero(bad)[: max(_EXAMPLES - len(self.examples), 0)]:
             self.examples.append(TokenFault(kind, str(keys[int(row)]), _DETAILS[kind](values[row])))
-
-    def all_hashes(self) -> NDArray[np.uint64]:
-        """The audio hash of every row."""
-        return np.concatenate(self.hashes) if self.hashes else np.zeros(0, dtype=np.uint64)
 
     def duplicate_keys(self) -> int:
         """Rows whose key another row before them has."""
@@ -115,7 +120,7 @@ def check_part(
         source: what is known of its tar.
     """
     started = time.perf_counter()
-    tally = _Tally(shape, no_counts(shape))
+    tally = _Tally(shape, no_counts(shape), np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64))
     problems = [*problems, *_manifest_problems(manifest)]
     if part is not None:
         problems += _read(part, manifest, tally)
@@ -133,40 +138,61 @@ def check_part(
         repeated_frames=tally.repeated,
         duplicate_key_rows=tally.duplicate_keys(),
         duplicate_audio_rows=0,
-        # A run has a hundred thousand shards: what fits into two bytes shall not take eight.
+        duplicate_code_rows=0,
         codebook_sizes=shape.codebook_sizes,
-        counts=tally.counts.astype(np.min_scalar_type(int(tally.counts.max(initial=0)))),
+        counts=_narrow(tally.counts),
+        class_steps=_narrow(tally.class_steps),
         problems=tuple(problems),
         examples=tuple(tally.examples),
         flagged={kind: tuple(rows) for kind, rows in tally.flagged.items()},
         seconds=time.perf_counter() - started,
         source=source or SourceReport(),
     )
-    return CheckedPart(report, tally.all_hashes())
+    none = np.zeros(0, dtype=np.uint64)
+    return CheckedPart(
+        report, np.concatenate([none, *tally.hashes]), np.concatenate([none, *tally.code_hashes])
+    )
+
+
+def _narrow(counts: Integers) -> NDArray[Any]:
+    """A run has a hundred thousand shards: what fits into two bytes shall not take eight."""
+    return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 
 def with_duplicates(parts: Sequence[CheckedPart]) -> list[TokenReport]:
-    """The reports with audio that occurred before, in the same shard or an earlier one, counted."""
-    if not parts:
-        return []
-    hashes = np.concatenate([part.hashes for part in parts])
-    owners = np.repeat(np.arange(len(parts)), [len(part.hashes) for part in parts])
-    order = np.argsort(hashes, kind="stable")
-    again = np.concatenate([[False], hashes[order][1:] == hashes[order][:-1]])
-    places = np.flatnonzero(again[: len(order)])
-    mine, before = owners[order][places], owners[order][places - 1]
-    repeated = np.bincount(mine, minlength=len(parts))
-    elsewhere = {
-        int(own): parts[other] for own, other in zip(mine, before, strict=True) if own != other
-    }
+    """The reports with audio and codes that occurred before, here or in an earlier shard, counted.
+
+    Equal bytes of audio have equal codes; equal codes of other bytes are the same recording in
+    another container, cut or copied.
+    """
+    audio, audio_in = _repeats([part.hashes for part in parts])
+    codes, codes_in = _repeats([part.code_hashes for part in parts])
+    elsewhere = {**codes_in, **audio_in}
     return [
         replace(
             part.report,
-            duplicate_audio_rows=int(count),
-            duplicates_of=elsewhere[number].report.shard if number in elsewhere else None,
+            duplicate_audio_rows=audio[number],
+            duplicate_code_rows=codes[number],
+            duplicates_of=parts[elsewhere[number]].report.shard if number in elsewhere else None,
         )
-        for number, (part, count) in enumerate(zip(parts, repeated, strict=True))
+        for number, part in enumerate(parts)
     ]
+
+
+def _repeats(hashes: Sequence[NDArray[np.uint64]]) -> tuple[list[int], dict[int, int]]:
+    """How many hashes of each list occur before, and for some lists another that has them."""
+    if not hashes:
+        return [], {}
+    values = np.concatenate(hashes)
+    owners = np.repeat(np.arange(len(hashes)), [len(each) for each in hashes])
+    order = np.argsort(values, kind="stable")
+    again = np.concatenate([[False], values[order][1:] == values[order][:-1]])
+    places = np.flatnonzero(again[: len(order)])
+    mine, before = owners[order][places], owners[order][places - 1]
+    elsewhere = {
+        int(own): int(other) for own, other in zip(mine, before, strict=True) if own != other
+    }
+    return np.bincount(mine, minlength=len(hashes)).tolist(), elsewhere
 
 
 def _read(part: PartFile, manifest: Manifest, tally: _Tally) -> list[str]:

@@ -1,0 +1,110 @@
+"""How well the codes of a shard follow from those of the others, by a small model of them.
+
+The model is trained on the run itself: how often each entry of each codebook occurs, and for the
+first codebook how classes of entries follow each other in time. Both are counts that add up over
+shards, so a shard is read by the model of all others. Codes of another codec cost more bits,
+stuck ones lie apart on either side, and where frames are out of order, the one before saves none.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.audit.findings import CODE_BITS, ORDER_BITS, ClipFinding, TokenReport
+from pipeline.audit.judge.inference import MIN_SHARDS, Interval, Sample, Spread, predict
+from pipeline.audit.judge.judgement import Change
+
+Counts = NDArray[np.float64]
+# What is seen of an entry that no other shard has.
+_UNSEEN = 0.5
+# From fewer frames the bits of a shard say more of its clips than of the shard.
+_MIN_FRAMES = 1000
+
+
+def code_bits(reports: Sequence[TokenReport]) -> dict[str, dict[str, float]]:
+    """Of each shard with enough frames, what its codes cost under the model of the others.
+
+    `CODE_BITS` is the mean over all codebooks, each entry by itself; `ORDER_BITS` is what the class
+    of the entry before saves of an entry of the first codebook.
+    """
+    usable = [report for report in reports if report.frames >= _MIN_FRAMES]
+    if len(usable) < 2:
+        return {}
+    entries = np.sum([report.counts for report in usable], axis=0, dtype=np.float64)
+    steps = np.sum([report.class_steps for report in usable], axis=0, dtype=np.float64)
+    return {
+        report.shard: {
+            CODE_BITS: _entry_bits(report, entries - report.counts),
+            ORDER_BITS: _saved_bits(report.class_steps, steps - report.class_steps),
+        }
+        for report in usable
+    }
+
+
+def _entry_bits(report: TokenReport, others: Counts) -> float:
+    spent = sum(
+        float(report.counts[book, :size] @ _bits(others[book, :size]))
+        for book, size in enumerate(report.codebook_sizes)
+    )
+    return spent / (report.frames * len(report.codebook_sizes))
+
+
+def _saved_bits(own: NDArray[np.integer], others: Counts) -> float:
+    saved = _bits(others.sum(axis=0)) - np.stack([_bits(row) for row in others])
+    return float((own * saved).sum() / max(int(own.sum()), 1))
+
+
+def _bits(counts: Counts) -> Counts:
+    """What each entry costs under a model of counts."""
+    return np.asarray(-np.log2((counts + _UNSEEN) / (counts + _UNSEEN).sum()), dtype=np.float64)
+
+
+def code_changes(
+    reports: Sequence[TokenReport], clips: Mapping[str, Sequence[ClipFinding]]
+) -> dict[str, dict[str, Change]]:
+    """The bits of every shard against those of other shards of its language."""
+    bits = code_bits(reports)
+    languages = {shard: _language(clips.get(shard, ())) for shard in bits}
+    return {
+        shard: {
+            name: _change(
+                name,
+                value,
+                [
+                    bits[each][name]
+                    for each in bits
+                    if each != shard and languages[each] == languages[shard]
+                ],
+            )
+            for name, value in own.items()
+        }
+        for shard, own in bits.items()
+    }
+
+
+def _change(name: str, own: float, others: Sequence[float]) -> Change:
+    mean = Interval(own, -inf, inf, 1)
+    if len(others) < MIN_SHARDS:
+        return Change(name, mean, unjudged="fewer than 3 shards to compare with")
+    known = np.array(others)
+    spread = Spread(len(known), float(known.mean()), float(known.var(ddof=1)), 0.0, 0.0)
+    found = predict([(Sample(own, 0.0, 1), spread)])
+    return Change(
+        name,
+        mean,
+        reference_mean=spread.mean,
+        num_reference_shards=len(known),
+        difference=found.interval(1),
+        worse_by=abs(found.difference),
+        p_value=min(1.0, 2 * min(found.p_higher, found.p_lower)),
+        tested=found,
+    )
+
+
+def _language(clips: Sequence[ClipFinding]) -> str | None:
+    """The language of most clips of a shard."""
+    found = Counter(clip.language for clip in clips).most_common(1)
+    return found[0][0] if found else None
