@@ -136,6 +136,7 @@ def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings
         source_map=request.source_map,
         reencode=request.reencode,
         rules=ReadRules.of_reading(run.identity),
+        dropped=run.dropped,
         list_sources=request.list_sources,
     )
 

@@ -54,7 +54,7 @@ def audit_output(
     sounds = Playback(run, codec, request.storage, request.source_map)
     page = render_report(findings, judgement, baseline, sounds)
     summary = summarize(findings, judgement)
-    keep = keep_list(findings, judgement, run.manifests, request.storage, drop)
+    keep = keep_list(findings, judgement, run.manifests, request.storage, drop, run.dropped)
     folder = write_audit(request.storage, folder, findings, summary, page, keep)
     return Audit(findings, judgement, summary, folder)
 

@@ -1,7 +1,7 @@
 """The run an audit looks at: its record, its finished shards, and the codec that made it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.corpus.decode import RESAMPLER
@@ -9,6 +9,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import STEM_SUFFIXES
 from pipeline.errors import InputError
 from pipeline.inspect.status import num_left
+from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.identity import decoder_of
 from pipeline.output.manifest import Manifest, list_manifests, read_named_manifests
 from pipeline.output.run_record import read_run_record
@@ -35,6 +36,7 @@ class AuditedRun:
     notes: Mapping[str, Any]
     manifests: tuple[Manifest, ...]
     unfinished_shards: int | None
+    dropped: Dropped = field(default_factory=Dropped)
 
     @property
     def codec(self) -> Mapping[str, Any]:
@@ -98,4 +100,5 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
         manifests=tuple(manifests[shard] for shard in sorted(manifests)),
         # A run that is still going, or was ended, has begun no part for most of what is left.
         unfinished_shards=None if only else max(waiting, num_left(storage, output, len(manifests))),
+        dropped=read_dropped(storage, output),
     )

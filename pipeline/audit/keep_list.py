@@ -18,6 +18,7 @@ from pipeline.audit.judge.causes import flip_rate
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
 from pipeline.audit.judge.reference import by_shard
 from pipeline.errors import PipelineError, UsageError
+from pipeline.output.dropped import Dropped
 from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join
@@ -67,10 +68,12 @@ def keep_list(
     manifests: Iterable[Manifest],
     storage: Storage,
     drop: Sequence[str] = DEFAULT_DROP,
+    out: Dropped | None = None,
 ) -> bytes:
     """The file, a row group for each shard in the order of their paths.
 
-    A part whose keys cannot be read is left out, and with it none of its rows is kept.
+    Rows that `xytok drop` took out of the output are not kept. A part whose keys cannot be read is
+    left out, and with it none of its rows is kept.
     """
     clips = by_shard(findings.clips)
     reports = {report.shard: report for report in findings.tokens}
@@ -83,12 +86,19 @@ def keep_list(
             keys = _keys(storage, findings.output, manifest)
             if keys is not None and len(keys) and shard in verdicts and shard in reports:
                 found = _decisions(verdicts[shard], reports[shard], len(keys))
+                gone = out.by_part.get(manifest.part.path, {}) if out else {}
+                reasons = {key: f"dropped: {row['reason']}" for key, row in gone.items()}
+                keep = [verdict not in dropped for verdict, _ in found]
+                why = [reason for _, reason in found]
+                for row, key in enumerate(keys.to_pylist() if gone else ()):
+                    if key in reasons:
+                        keep[row], why[row] = False, reasons[key]
                 columns = {
                     "shard": [shard] * len(keys),
                     "row": np.arange(len(keys)),
                     "key": keys,
-                    "keep": [verdict not in dropped for verdict, _ in found],
-                    "reason": [reason for _, reason in found],
+                    "keep": keep,
+                    "reason": why,
                     "part_sha256": [manifest.part.sha256] * len(keys),
                     **_figures(clips.get(shard, []), len(keys)),
                 }

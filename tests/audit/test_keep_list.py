@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import run as xytok
+from pipeline.inspect.drop import drop_clips
+from pipeline.storage.client import Storage
 from tests.support.audit_run import (
     FIRST,
     change_codes,
@@ -81,6 +83,24 @@ def test_of_a_shard_with_stuck_rows_only_those_are_dropped(run: Path) -> None:
     rows = kept(run, "--no-reencode", "--per-shard", "1")
     assert [row["row"] for row in rows if not row["keep"]] == [5]
     assert rows[5]["reason"] == "broken: stuck"
+
+
+def test_a_bad_row_that_was_dropped_is_no_fault_any_more_and_is_never_sampled(
+    run: Path, tmp_path: Path
+) -> None:
+    def stick(codes: list[np.ndarray]) -> list[np.ndarray]:
+        codes[5] = np.repeat(codes[5][:, :1], codes[5].shape[1], axis=1)
+        return codes
+
+    change_codes(run, stick)
+    key = str(of_first(kept(run))[5]["key"])
+    drop_clips(str(run), [key], "stuck", Storage(), shard=Path(FIRST).stem)
+    rows = of_first(kept(run, "--fraction", "1"))
+    assert [row["key"] for row in rows if not row["keep"]] == [key]
+    assert rows[5]["reason"] == "dropped: stuck"
+    assert [row["key"] for row in rows if row["gain_db"] is None] == [key]
+    words = ["audit", str(run), "--metrics", "acoustics", "--processes", "0", "--codes-only"]
+    assert xytok([*words, "--quiet", "--output", str(tmp_path / "again")]) == 0
 
 
 def test_a_shard_that_lost_rows_is_dropped(run: Path) -> None:

@@ -53,21 +53,25 @@ def ranks(keys: list[str], shard: str, seed: int) -> NDArray[np.uint64]:
     return np.fromiter(hashes, dtype=np.uint64, count=len(keys))
 
 
-def choose_rows(table: Any, shard: str, plan: SamplePlan) -> list[int]:
-    """The rows of a part to look at, in order.
+def choose_rows(
+    table: Any, shard: str, plan: SamplePlan, dropped: Collection[str] = ()
+) -> list[int]:
+    """The rows of a part to look at, in order, but those with a dropped key.
 
     With strata, rows are taken from each stratum in turn, so that a rare one is seen as well.
     """
     if table.num_rows == 0:
         return []
-    rank = ranks(table.column("key").to_pylist(), shard, plan.seed)
+    keys = table.column("key").to_pylist()
+    rank = ranks(keys, shard, plan.seed)
     wanted = plan.per_shard
     if plan.fraction is not None:
         wanted = max(int((rank < plan.fraction * _RANGE).sum()), 1)
     order = np.argsort(rank, kind="stable")
     if plan.stratify is not None:
         order = _in_turns(order, _strata(table, plan.stratify))
-    return sorted(int(row) for row in order[:wanted])
+    kept = [int(row) for row in order if keys[row] not in dropped] if dropped else order.tolist()
+    return sorted(kept[:wanted])
 
 
 def _in_turns(order: NDArray[np.int64], strata: list[str]) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from pipeline.audit.sample.source_checks import check_source, list_source
 from pipeline.audit.tokens.token_checks import CheckedPart, check_part
 from pipeline.corpus.rules import ReadRules
 from pipeline.errors import PipelineError
+from pipeline.output.dropped import Dropped
 from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
 from xy_codec.codes_shape import CodesShape
@@ -32,6 +33,7 @@ class ShardAuditSettings:
     source_map: SourceMap = field(default_factory=SourceMap)
     reencode: bool = True
     list_sources: bool = False
+    dropped: Dropped = field(default_factory=Dropped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,10 @@ def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
     source = check_source(storage, settings.output, url, manifest)
     try:
         part = PartFile.read(storage, settings.output, manifest)
-        checked = check_part(part, manifest, shape, source=source)
+        dropped = settings.dropped.keys_of(manifest.part.path)
+        checked = check_part(part, manifest, shape, source=source, dropped=dropped)
         table = part.columns_without_codes()
-        drawn = choose_rows(table, manifest.shard, settings.plan)
+        drawn = choose_rows(table, manifest.shard, settings.plan, dropped)
         rows = sorted({*drawn, *_suspects(checked.report)})
         clips = sampled_clips(table, part.codes_of(rows), manifest, url, frozenset(drawn))
     except (PipelineError, *DAMAGED) as error:

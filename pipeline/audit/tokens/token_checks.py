@@ -42,6 +42,7 @@ class _Tally:
     shape: CodesShape
     counts: Integers
     class_steps: Integers
+    dropped: frozenset[str] = frozenset()
     rows: int = 0
     frames: int = 0
     repeated: int = 0
@@ -59,22 +60,32 @@ class _Tally:
         rates = np.asarray(batch.column("sample_rate"), dtype=np.int64)
         codes = read_codes(batch.column("codes"), num_frames, self.shape)
         longest = codes.longest_repeats()
-        self._note(batch, "bad_shape", ~codes.well_shaped, num_frames)
+        kept = self._kept(batch)
+        self._note(batch, "bad_shape", kept & ~codes.well_shaped, num_frames)
         wanted = _frames_of(samples, rates, self.shape)
-        self._note(batch, "bad_length", num_frames != wanted, samples)
+        self._note(batch, "bad_length", kept & (num_frames != wanted), samples)
         outside = codes.out_of_range(self.shape)
-        self._note(batch, "out_of_range", outside, num_frames)
-        self._note(batch, "stuck", longest >= self.shape.frames_in(STUCK_SECONDS), longest)
+        self._note(batch, "out_of_range", kept & outside, num_frames)
+        stuck = longest >= self.shape.frames_in(STUCK_SECONDS)
+        self._note(batch, "stuck", kept & stuck, longest)
         self.counts += codes.count_values(self.shape)
         self.class_steps += codes.count_class_steps()
         self.repeated += int(codes.repeats().sum())
         self.rows += batch.num_rows
         self.frames += codes.codes.shape[1]
         self.keys.append(batch.column("key"))
-        self.hashes.append(np.asarray(batch.column("audio_xxh64"), dtype=np.uint64))
+        self.hashes.append(np.asarray(batch.column("audio_xxh64"), dtype=np.uint64)[kept])
         # Codes of silence, and of hardly any audio, are the same in clips that are not.
         told = (2 * longest < num_frames) & (num_frames >= self.shape.frames_in(TOLD_SECONDS))
+        told &= kept
         self.code_hashes.append(codes.hashes[told[codes.well_shaped]])
+
+    def _kept(self, batch: Any) -> NDArray[np.bool_]:
+        """The rows that nobody took out of the output; only they can be at fault."""
+        if not self.dropped:
+            return np.ones(batch.num_rows, np.bool_)
+        keys = batch.column("key").to_pylist()
+        return np.fromiter((key not in self.dropped for key in keys), np.bool_, len(keys))
 
     def _note(self, batch: Any, kind: str, bad: NDArray[np.bool_], values: Integers) -> None:
         self.found[kind] = self.found.get(kind, 0) + int(bad.sum())
@@ -111,6 +122,7 @@ def check_part(
     shape: CodesShape,
     problems: Sequence[str] = (),
     source: SourceReport | None = None,
+    dropped: frozenset[str] = frozenset(),
 ) -> CheckedPart:
     """Check all rows of one shard's part.
 
@@ -118,9 +130,11 @@ def check_part(
         part: None where it cannot be read at all; `problems` then says why.
         problems: faults of the shard that are known already.
         source: what is known of its tar.
+        dropped: the keys of rows that were taken out of the output.
     """
     started = time.perf_counter()
-    tally = _Tally(shape, no_counts(shape), np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64))
+    steps = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+    tally = _Tally(shape, no_counts(shape), steps, dropped)
     problems = [*problems, *_manifest_problems(manifest)]
     if part is not None:
         problems += _read(part, manifest, tally)
