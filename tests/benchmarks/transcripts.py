@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.audit.metrics.text_errors import edits
+
 Transcribe = Callable[[npt.NDArray[np.float32]], str]
 
 
@@ -35,17 +37,6 @@ def normal(text: str) -> str:
     """Lower case letters and digits, single spaces."""
     kept = "".join(each if each.isalnum() else " " for each in text.lower())
     return " ".join(kept.split())
-
-
-def edits(reference: str, text: str) -> int:
-    """Characters to insert, delete or replace between two texts."""
-    row = list(range(len(text) + 1))
-    for i, wanted in enumerate(reference, start=1):
-        above, row[0] = row[0], i
-        for j, found in enumerate(text, start=1):
-            best = min(row[j] + 1, row[j - 1] + 1, above + (wanted != found))
-            above, row[j] = row[j], best
-    return row[-1]
 
 
 def error_rates(pairs: list[tuple[str, str]]) -> tuple[float, float, float]:
