@@ -21,7 +21,7 @@ def encode(
     /,
     *,
     output: Folder,
-    codec: Annotated[FileCodec, flags("Codec", "staged")] = FileCodec(),
+    codec: Annotated[FileCodec, flags("Codec")] = FileCodec(),
     log: Log = LogOptions(),
 ) -> int:
     """Encode every file; a bad file is named and the others go on.

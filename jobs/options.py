@@ -17,9 +17,13 @@ _FLAGS = {
 }
 
 
+# Fields that runs set for their workers, and no user.
+_INTERNAL = ("staged", "retry")
+
+
 def flags(group: str, *hidden: str) -> Parameter:
     """Every field of a settings class as a flag of its own, under one heading of the help."""
-    shown = re.compile(rf"^(?!({'|'.join(hidden)})$)") if hidden else None
+    shown = re.compile(rf"^(?!({'|'.join((*_INTERNAL, *hidden))})$)")
     return Parameter(name="*", group=group, name_transform=_flag, parse=shown)
 
 

@@ -45,8 +45,8 @@ class RunOptions:
     _: KW_ONLY
     output: Annotated[str | None, Output] = None
     config: Path | None = None
-    codec: Annotated[CodecRequest, flags("Codec", "staged")]
-    rules: Annotated[ReadRules, flags("What becomes a row", "decoder", "retry")] = ReadRules()
+    codec: Annotated[CodecRequest, flags("Codec")]
+    rules: Annotated[ReadRules, flags("What becomes a row", "decoder")] = ReadRules()
     max_shards: Annotated[Annotated[int, Field(ge=1)] | None, _RUN] = None
     engine: Annotated[Literal["ray", "inline"], _RUN] = "ray"
     decode_threads: Annotated[Annotated[int, Field(ge=0)], _RUN] = 0

@@ -8,8 +8,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.index import read_shards
-from pipeline.output.manifest import list_manifests
-from pipeline.output.retries import place_order, places_of
+from pipeline.output.retries import finished_in, place_order
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
@@ -65,9 +64,7 @@ def open_exported_run(storage: Storage, output: str) -> ExportedRun:
     output = normalise(output)
     record = read_run_record(storage, output)
     shards: dict[tuple[str, str], dict[str, Any]] = {}
-    for place in places_of(storage, output):
-        own = record if place.url == output else read_run_record(storage, place.url)
-        names = list_manifests(storage, place.url, own.identity8)
+    for place, names in finished_in(storage, output, record.identity8):
         for table in read_shards(storage, place.url, names, _COLUMNS):
             shards |= {(place.prefix, row["shard"]): row for row in table.to_pylist()}
     if not shards:

@@ -19,7 +19,7 @@ from pipeline.fleet.run import RunRequest
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
 from pipeline.output.rejects import rejects_left
-from pipeline.output.retries import retry_numbers, retry_url
+from pipeline.output.retries import outer_of, retry_numbers, retry_url
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
@@ -54,6 +54,11 @@ def retry_request(
     output = normalise(output)
     record = read_run_record(storage, output)
     check_reasons(reasons)
+    if record.identity.get("retry"):
+        raise UsageError(
+            f"`{redact(output)}` is itself a retry of rejects; expected the output of `xytok "
+            f"tokenize`; pass `{redact(outer_of(output))}`"
+        )
     shards = _shards_with(storage, output, record, reasons)
     numbers = retry_numbers(storage, output)
     last = numbers[-1] if numbers else 0
@@ -68,6 +73,8 @@ def retry_request(
         rules=rules_of(record, reasons, changes),
         storage=storage,
         tuning=tuning,
+        # What an earlier try made of a shard that was replaced since is made again.
+        redo_changed=True,
         quiet=quiet,
         codec=codec,
         shards=tuple(left),
@@ -122,9 +129,9 @@ def _is_unfinished(
     record = read_run_record(storage, place)
     if sorted(record.identity.get("retry", ())) != sorted(set(reasons)):
         return False
-    done = {name.stem for name in list_manifests(storage, place, record.identity8)}
+    done = {(name.stem, name.source8) for name in list_manifests(storage, place, record.identity8)}
     left = _with_rejects(storage, output, shards, reasons, range(1, number))
-    return any(shard.stem not in done for shard in left)
+    return any((shard.stem, shard.source8) not in done for shard in left)
 
 
 def _with_rejects(
@@ -137,7 +144,7 @@ def _with_rejects(
     """The shards of which earlier retries left some rejects, lists with what they list."""
 
     def look(shard: Shard) -> Shard | None:
-        if not rejects_left(storage, output, shard.stem, reasons, earlier):
+        if not rejects_left(storage, output, shard, reasons, earlier):
             return None
         if not shard.path.endswith(LIST_SUFFIX):
             return shard

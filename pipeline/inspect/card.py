@@ -15,7 +15,7 @@ from pipeline.inspect.status import SUMMED_COLUMNS, ShardSums
 from pipeline.output.dropped import DROPPED, Dropped, read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import LanguageCount, ManifestName, list_manifests
-from pipeline.output.retries import RETRIES, places_of
+from pipeline.output.retries import RETRIES, finished_in
 from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import COLUMN_MEANINGS, part_schema
 from pipeline.storage.client import Storage
@@ -75,9 +75,9 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
         )
     sums, languages = _add_up(output, storage, names)
     retried = 0
-    for place in places_of(storage, output)[1:]:
-        its_record = read_run_record(storage, place.url)
-        more = list_manifests(storage, place.url, its_record.identity8)
+    for place, more in finished_in(storage, output, record.identity8):
+        if not place.prefix:
+            continue
         further, its = _add_up(place.url, storage, more)
         retried += further.counts["codes"]
         languages = _joined([*languages, *its])

@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 
 from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.index import read_shards
-from pipeline.output.manifest import list_manifests
 from pipeline.output.parquet_file import ParquetFile
-from pipeline.output.retries import places_of
+from pipeline.output.retries import finished_in
 from pipeline.output.run_record import read_run_record
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
@@ -100,9 +99,8 @@ def _tables(
 ) -> Iterator[Any]:
     """The clips of each part, in the order of the parts' paths, those of retries last."""
     parts: list[str] = []
-    for place in places_of(storage, output):
-        record = read_run_record(storage, place.url)
-        names = list_manifests(storage, place.url, record.identity8)
+    record = read_run_record(storage, output)
+    for place, names in finished_in(storage, output, record.identity8):
         own: list[str] = []
         for shards in read_shards(storage, place.url, names, ("part_path",)):
             own += (f"{place.prefix}{path}" for path in shards["part_path"].to_pylist())

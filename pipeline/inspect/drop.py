@@ -14,8 +14,7 @@ import pyarrow as pa
 from pipeline.errors import UsageError, list_lines
 from pipeline.output.dropped import DroppedList, read_dropped, read_lists, remove_list, write_list
 from pipeline.output.index import read_shards
-from pipeline.output.manifest import list_manifests
-from pipeline.output.retries import places_of
+from pipeline.output.retries import finished_in
 from pipeline.output.run_record import read_run_record
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
@@ -90,9 +89,8 @@ def undo_drop(output: str, number: int, storage: Storage) -> DroppedList:
 
 def _find(output: str, wanted: Sequence[str], storage: Storage, shard: str) -> list[dict[str, Any]]:
     parts: list[tuple[str, Sequence[str]]] = []
-    for place in places_of(storage, output):
-        record = read_run_record(storage, place.url)
-        names = list_manifests(storage, place.url, record.identity8)
+    record = read_run_record(storage, output)
+    for place, names in finished_in(storage, output, record.identity8):
         for table in read_shards(storage, place.url, names, _COLUMNS):
             for row in table.to_pylist():
                 within = _within(wanted, row["smallest_key"], row["largest_key"])

@@ -20,8 +20,8 @@ from pipeline.errors import InputError
 from pipeline.output.dropped import read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.index_table import KEY
-from pipeline.output.manifest import list_manifests, read_manifest
-from pipeline.output.retries import places_of, prefix_of_part
+from pipeline.output.manifest import read_manifest
+from pipeline.output.retries import finished_in, prefix_of_part
 from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import SIDE
 from pipeline.read.dataset import find_parts
@@ -72,8 +72,7 @@ def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundR
     parts: list[tuple[str, str | None]] = []
     # A clip that was a reject twice is told of as the last retry found it.
     rejects: list[list[tuple[str, str | None]]] = []
-    for place in places_of(storage, output):
-        names = list_manifests(storage, place.url)
+    for place, names in finished_in(storage, output):
         own: list[tuple[str, str | None]] = []
         for table in read_shards(storage, place.url, names, _COLUMNS):
             for row in table.to_pylist():

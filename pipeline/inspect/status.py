@@ -5,6 +5,7 @@ from the index of the output, and from the manifests that it does not know.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +13,8 @@ from pipeline.corpus.reject_reasons import Reason
 from pipeline.output.dropped import read_dropped
 from pipeline.output.events import read_events
 from pipeline.output.index import read_shards
-from pipeline.output.manifest import list_manifests
-from pipeline.output.retries import places_of
+from pipeline.output.manifest import ManifestName, list_manifests
+from pipeline.output.retries import finished_in
 from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
@@ -143,9 +144,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
     record = read_run_record(storage, output)
     codec = record.identity["codec"]
     names = list_manifests(storage, output, record.identity8)
-    sums = ShardSums()
-    for shards in read_shards(storage, output, names, SUMMED_COLUMNS):
-        sums.take(shards)
+    sums = sums_of(storage, output, names)
     history = _read_history(output, storage)
     return RunStatus(
         done=sums.done,
@@ -164,17 +163,16 @@ def read_status(output: str, storage: Storage) -> RunStatus:
         job=history.job,
         dropped=read_dropped(storage, output).num_clips,
         retried=sum(
-            sums_of(storage, place.url).counts["codes"]
-            for place in places_of(storage, output)
+            sums_of(storage, place.url, its).counts["codes"]
+            for place, its in finished_in(storage, output, record.identity8)
             if place.prefix
         ),
     )
 
 
-def sums_of(storage: Storage, output: str) -> ShardSums:
-    """The sums over the finished shards of an output."""
-    record, sums = read_run_record(storage, output), ShardSums()
-    names = list_manifests(storage, output, record.identity8)
+def sums_of(storage: Storage, output: str, names: Sequence[ManifestName]) -> ShardSums:
+    """The sums over finished shards of an output."""
+    sums = ShardSums()
     for shards in read_shards(storage, output, names, SUMMED_COLUMNS):
         sums.take(shards)
     return sums

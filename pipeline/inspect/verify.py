@@ -37,11 +37,10 @@ from pipeline.output.manifest import (
     Manifest,
     ManifestName,
     WrittenFile,
-    list_manifests,
     read_manifest,
 )
 from pipeline.output.parquet_layout import IDENTITY_KEY
-from pipeline.output.retries import RETRIES, places_of
+from pipeline.output.retries import RETRIES, finished_in
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.storage.client import Storage
 from pipeline.storage.local_write import is_temporary
@@ -117,8 +116,12 @@ def verify_output(
     faults: list[Fault] = []
     leftovers: list[str] = []
     known: set[str] = set()
-    for place in places_of(storage, output):
-        found, paths = _verify_place(place.url, storage, sources=sources, quick=quick, quiet=quiet)
+    identity8 = read_run_record(storage, output).identity8
+    # Manifests are listed first: the files that they name were written before them.
+    for place, names in finished_in(storage, output, identity8):
+        found, paths = _verify_place(
+            place.url, storage, names, sources=sources, quick=quick, quiet=quiet
+        )
         checked += found.checked
         faults += (replace(each, path=f"{place.prefix}{each.path}") for each in found.faults)
         leftovers += (f"{place.prefix}{path}" for path in found.leftovers)
@@ -131,12 +134,16 @@ def verify_output(
 
 
 def _verify_place(
-    output: str, storage: Storage, *, sources: bool, quick: bool, quiet: bool
+    output: str,
+    storage: Storage,
+    names: Sequence[ManifestName],
+    *,
+    sources: bool,
+    quick: bool,
+    quiet: bool,
 ) -> tuple[Verification, set[str]]:
     """What is found in one output, and the paths that its manifests name."""
     record = read_run_record(storage, output)
-    # Manifests are listed first: the files that they name were written before them.
-    names = list_manifests(storage, output, record.identity8)
     sizes = {
         file.url.removeprefix(output).lstrip("/"): file.size_bytes
         for file in storage.list_files(output)

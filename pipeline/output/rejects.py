@@ -6,7 +6,7 @@ The writing thread of a worker publishes it after the part. The reasons themselv
 
 import io
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.corpus.reject_reasons import Reason, Stage
-from pipeline.corpus.shard import Shard, part_path, reject_path
-from pipeline.errors import NotFoundError, OutputError
+from pipeline.corpus.shard import Shard
+from pipeline.errors import OutputError
 from pipeline.output.identity import RunIdentity
-from pipeline.output.manifest import WrittenFile
+from pipeline.output.manifest import ManifestName, WrittenFile
 from pipeline.output.parquet_file import ParquetFile, arrow_table, footer
 from pipeline.output.parquet_layout import REJECT_DICTIONARY_COLUMNS
 from pipeline.output.retries import retry_url
+from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import REJECT_SCHEMA
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
@@ -41,22 +42,29 @@ class RejectRow:
 
 
 def rejects_left(
-    storage: Storage, output: str, stem: str, reasons: Sequence[str], retries: Sequence[int]
+    storage: Storage, output: str, shard: Shard, reasons: Sequence[str], retries: Sequence[int]
 ) -> frozenset[str]:
     """The keys of a shard's rejects with these reasons, but those that a retry has codes of."""
-    rows: Any = _read(storage, join(output, reject_path(stem)), ["key", "reason"])
+    rows: Any = _read(storage, join(output, shard.reject_path), ["key", "reason"])
     wanted = set(rows.filter(pc.is_in(rows["reason"], pa.array(reasons)))["key"].to_pylist())
     for number in retries if wanted else ():
-        with suppress(NotFoundError):
-            part = join(retry_url(output, number), part_path(stem))
+        place = retry_url(output, number)
+        # None where the retry did not read the shard, or read another one of its path.
+        if _has_finished(storage, place, shard):
+            part = join(place, shard.part_path)
             wanted -= set(_read(storage, part, ["key"])["key"].to_pylist())
     return frozenset(wanted)
+
+
+def _has_finished(storage: Storage, output: str, shard: Shard) -> bool:
+    name = ManifestName.of(shard, read_run_record(storage, output).identity8)
+    return storage.exists(join(output, name.path))
 
 
 def _read(storage: Storage, url: str, columns: list[str]) -> Any:
     content = storage.read_bytes(url)
     try:
-        return pq.read_table(io.BytesIO(content), columns=columns)
+        return pq.ParquetFile(io.BytesIO(content)).read(columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise OutputError(
             f"`{redact(url)}` cannot be read: {error}; expected the file that a run wrote; look at "

@@ -5,9 +5,10 @@ Each is a whole output with a `run.json` of its own, because its decoder or its 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pipeline.output.manifest import ManifestName, list_manifests
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join
 
@@ -30,6 +31,22 @@ def places_of(storage: Storage, output: str) -> list[Place]:
         Place(f"{RETRIES}/{n}/", retry_url(output, n)) for n in retry_numbers(storage, output)
     ]
     return [Place("", output), *retries]
+
+
+def finished_in(
+    storage: Storage, output: str, identity8: str | None = None
+) -> Iterator[tuple[Place, list[ManifestName]]]:
+    """The finished shards of an output, and then those of each retry.
+
+    A retry's codes of a shard that was replaced since, and done again, are of other audio: they
+    are left out. `identity8` is that of the output's run.
+    """
+    names = list_manifests(storage, output, identity8)
+    yield Place("", output), names
+    current = {(name.stem, name.source8) for name in names}
+    for place in places_of(storage, output)[1:]:
+        its = list_manifests(storage, place.url)
+        yield place, [name for name in its if (name.stem, name.source8) in current]
 
 
 def place_order(shard: tuple[str, str]) -> tuple[int, str]:

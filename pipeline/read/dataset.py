@@ -15,8 +15,7 @@ from typing import Any
 from pipeline.corpus.where import parse_where
 from pipeline.errors import InputError, UsageError
 from pipeline.output.dropped import DROPPED, read_dropped
-from pipeline.output.manifest import list_manifests
-from pipeline.output.retries import places_of
+from pipeline.output.retries import finished_in
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.keep_list import KeepList
 from pipeline.read.part_reader import CodesRow, PartReader
@@ -312,8 +311,8 @@ def find_parts(output: str, storage: Storage) -> tuple[str, ...]:
     """The parts that have a manifest, those of retries last; without any, every Parquet file."""
     output = normalise(output)
     parts: tuple[str, ...] = ()
-    for place in places_of(storage, output):
-        stems = sorted({name.stem for name in list_manifests(storage, place.url)})
+    for place, shards in finished_in(storage, output):
+        stems = sorted({shard.stem for shard in shards})
         parts += tuple(join(place.url, f"tokens/{stem}.parquet") for stem in stems)
     if not parts:
         listed = storage.list_files(output)

@@ -75,9 +75,7 @@ class ShardReader:
     def _rejects_of(self, shard: Shard) -> frozenset[str]:
         settings, output = self._settings, outer_of(self._settings.output)
         number = number_of(settings.output)
-        return rejects_left(
-            settings.storage, output, shard.stem, settings.rules.retry, range(1, number)
-        )
+        return rejects_left(settings.storage, output, shard, settings.rules.retry, range(1, number))
 
     def _read_clips(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
         settings = self._settings

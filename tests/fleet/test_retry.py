@@ -207,3 +207,28 @@ def run_other(output: Path) -> None:
     request = planned(output, "too_long", max_clip_seconds=10)
     assert request is not None
     run_tokenize(request, InlineEngine(CodecRequest("fake-odd")))
+
+
+def test_codes_of_a_shard_that_was_replaced_since_are_left_out_until_it_is_retried_again(
+    tmp_path: Path,
+) -> None:
+    output, tar = tmp_path / "out", tmp_path / "in/a.tar"
+    write_shard(tar, members("a"))
+    words = ["tokenize", str(tmp_path / "in"), str(output), "--codec", "fake", "--quiet"]
+    words += ["--engine", "inline", "--max-clip-seconds", "1", "--max-reject-rate", "1"]
+    assert cli.run(words) == 0
+    assert retried(output, "too_long", max_clip_seconds=10) == 2
+    assert keys_read(output) == ["a-short", "a-two", "a-four"]
+    # One clip is short now, one is gone, one came.
+    tar.unlink()
+    write_shard(tar, [*pair("a-short", 0.5), *pair("a-two", 0.6), *pair("a-new", 3.0)])
+    assert cli.run([*words, "--redo-changed"]) == 0
+    assert keys_read(output) == ["a-short", "a-two"]
+    assert read_status(str(output), STORAGE).retried == 0
+    verified = verify_output(str(output), STORAGE, clean=True)
+    assert (verified.faults, len(verified.removed)) == ((), 3)
+    assert retried(output, "too_long", max_clip_seconds=10) == 1
+    assert keys_read(output) == ["a-short", "a-two", "a-new"]
+    assert verify_output(str(output), STORAGE).is_clean
+    with pytest.raises(UsageError, match="is itself a retry of rejects"):
+        planned(output / "retries/1", "too_long")
