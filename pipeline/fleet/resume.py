@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.corpus.rules import ReadRules
-from pipeline.corpus.shard import Shard
+from pipeline.corpus.shard import Shard, list_path
 from pipeline.errors import InputError, RefusedError, list_lines
 from pipeline.output.identity import RunIdentity, build_identity, check_same_identity
 from pipeline.output.index import read_shards
@@ -28,18 +28,27 @@ class Backlog:
     """The shards of a run by their state.
 
     `changed` shards were replaced since they were done; `stale` are the manifests of the old files.
+    `beyond` are manifests that lists of the same folder may have had when it was longer.
     """
 
     done: tuple[Shard, ...]
     left: tuple[Shard, ...]
     changed: tuple[Shard, ...]
     stale: tuple[ManifestName, ...]
+    beyond: tuple[ManifestName, ...] = ()
 
 
 def find_backlog(
-    shards: Sequence[Shard], manifests: Iterable[ManifestName], identity8: str
+    shards: Sequence[Shard],
+    manifests: Iterable[ManifestName],
+    identity8: str,
+    *,
+    are_all: bool = True,
 ) -> Backlog:
-    """Compare the shards with the manifests of the run that has this identity."""
+    """Compare the shards with the manifests of the run that has this identity.
+
+    `are_all` is false where the shards are only some of their folders and manifests.
+    """
     sources: dict[str, list[ManifestName]] = {}
     for name in manifests:
         if name.identity8 == identity8:
@@ -55,7 +64,19 @@ def find_backlog(
             done.append(shard)
         else:
             left.append(shard)
-    return Backlog(tuple(done), tuple(left), tuple(changed), tuple(stale))
+    current = {shard.stem for shard in shards}
+    folders = {_folder_of(shard.stem) for shard in shards if shard.listed and are_all}
+    beyond = [
+        name
+        for stem, names in sources.items()
+        if folders and _folder_of(stem) in folders and stem not in current
+        for name in names
+    ]
+    return Backlog(tuple(done), tuple(left), tuple(changed), tuple(stale), tuple(beyond))
+
+
+def _folder_of(stem: str) -> str:
+    return stem.rpartition("/")[0]
 
 
 def admit_changed(
@@ -66,17 +87,20 @@ def admit_changed(
     Raises when shards were replaced, or, with `redo_changed`, deletes their old manifests and
     includes them.
     """
-    if not backlog.changed:
+    # A tar may lie in the folder as well; only of lists a copy stays in the output.
+    gone = [name for name in backlog.beyond if storage.exists(join(output, list_path(name.stem)))]
+    if not backlog.changed and not gone:
         return backlog.left
     if not redo_changed:
         changed = [redact(shard.url) for shard in backlog.changed]
+        changed += [f"{name.stem}: a list that is no more" for name in gone]
         raise InputError(
-            f"{len(backlog.changed)} shards were replaced since `{redact(output)}` was made from "
+            f"{len(changed)} shards were replaced since `{redact(output)}` was made from "
             f"them:\n{list_lines(changed)}\nexpected the same size and etag as before; put the "
             "old files back, or pass `--redo-changed` to tokenize the new ones"
         )
     # The old manifest goes before the work: it must never stand beside a part it does not describe.
-    for name in backlog.stale:
+    for name in (*backlog.stale, *gone):
         storage.delete(join(output, name.path))
     return (*backlog.left, *backlog.changed)
 
@@ -88,6 +112,8 @@ def read_if_all_done(
     rules: ReadRules,
     shards: Sequence[Shard],
     manifests: Sequence[ManifestName],
+    *,
+    are_all: bool = True,
 ) -> list[FinishedShard] | None:
     """The shards as finished ones, when all are done; then neither Ray nor weights are needed.
 
@@ -102,8 +128,8 @@ def read_if_all_done(
     # Without the codec nobody knows the default of an option that only one of the two states.
     if identity is None or record.provenance.get("codec_options") != codec.chosen_options():
         return None
-    backlog = find_backlog(shards, manifests, identity.identity8)
-    if backlog.left or backlog.changed:
+    backlog = find_backlog(shards, manifests, identity.identity8, are_all=are_all)
+    if backlog.left or backlog.changed or backlog.beyond:
         return None
     try:
         # This check is last because hashing a checkpoint may first have to download it.

@@ -71,6 +71,11 @@ class RunRequest:
     # In place of inputs, where the shards are known.
     shards: tuple[Shard, ...] | None = None
 
+    @property
+    def has_all_shards(self) -> bool:
+        """Whether no shard of the inputs is left out."""
+        return self.max_shards is None and self.shards is None
+
 
 def run_tokenize(
     request: RunRequest, engine: Engine, watch: Callable[[RunProgress], None] = lambda _: None
@@ -87,6 +92,8 @@ def run_tokenize(
     shards: Sequence[Shard] = request.shards or list_shards(
         request.inputs, request.storage, rules.root, rules.clips_per_list
     )
+    # A glob may name the parts that this output has already.
+    shards = [each for each in shards if not each.url.startswith(f"{output}/")]
     shards = shards[: request.max_shards]
     logger.info("Reading what the output `%s` holds already", redact(output))
     manifests = list_manifests(request.storage, output)
@@ -127,7 +134,7 @@ def _run_alone(
     # Loading may have taken long enough to lose the output to another run.
     lease.may_go_on()
     claim_output(request.storage, output, identity, notes, asdict(request.tuning))
-    backlog = find_backlog(shards, manifests, identity.identity8)
+    backlog = find_backlog(shards, manifests, identity.identity8, are_all=request.has_all_shards)
     left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
     logger.info("%d of %d shards are done, %d are left", len(backlog.done), len(shards), len(left))
     summary = RunSummary(
@@ -175,7 +182,8 @@ def _summary_if_finished(
     if request.codec is None:
         return None
     finished = read_if_all_done(
-        request.storage, output, request.codec, request.rules, shards, manifests
+        *(request.storage, output, request.codec, request.rules, shards, manifests),
+        are_all=request.has_all_shards,
     )
     if finished is None:
         return None

@@ -13,14 +13,16 @@ from pipeline.audit.judge.verdict import judge
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
+from pipeline.inspect.verify import verify_output
 from pipeline.output.manifest import list_manifests, read_named_manifests
+from pipeline.read.dataset import open_dataset
 from pipeline.storage.client import Storage
 from tests.support.audio_parquet import row, write_parquet
 from tests.support.audit_run import audit_run
 from tests.support.hub_server import hub_server
 from tests.support.inline_run import run_shards
 from tests.support.s3_server import S3Server
-from tests.support.shard_maker import audio
+from tests.support.shard_maker import audio, pair, write_shard
 
 CLIPS = 9
 DIFFER = {"events", "lease", "index"}
@@ -204,3 +206,33 @@ def test_keys_with_dots_stay_apart_in_exports(tmp_path: Path) -> None:
     tars = [str(path) for path in tmp_path.glob("tars/**/*.tar")]
     found = {sample["__key__"] for sample in WebDataset(tars, shardshuffle=False)}
     assert found == {f"c_{number}" for number in range(CLIPS)}
+
+
+def test_a_folder_that_became_shorter_leaves_no_clip_behind(tmp_path: Path) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for number, name in enumerate("bcdefg"):
+        (folder / f"{name}.mp3").write_bytes(audio(0.4, seed=number))
+    words = ["tokenize", str(folder), str(output), "--codec", "fake", "--engine", "inline"]
+    words += ["--clips-per-list", "3", "--quiet"]
+    assert cli.run(words) == 0
+    for name in "bcd":
+        (folder / f"{name}.mp3").unlink()
+    assert cli.run(words) == 1
+    assert cli.run([*words, "--redo-changed"]) == 0
+    assert [clip.key for clip in open_dataset(output, columns=())] == ["e", "f", "g"]
+    assert verify_output(str(output), Storage(), clean=True).faults == ()
+    assert verify_output(str(output), Storage()).is_clean
+    # Only the first lists of a run are no reason to forget the others.
+    (folder / "h.mp3").write_bytes(audio(0.4, seed=9))
+    assert cli.run(words) == 0
+    assert cli.run([*words, "--max-shards", "1", "--redo-changed"]) == 0
+    assert len(list(open_dataset(output, columns=()))) == 4
+
+
+def test_a_glob_that_names_the_output_s_own_parts_is_read_once(tmp_path: Path) -> None:
+    write_shard(tmp_path / "in/a.tar", pair("one", 0.4))
+    words = ["tokenize", str(tmp_path / "in/**/*.*"), str(tmp_path / "in/out"), "--codec", "fake"]
+    for _ in range(2):
+        assert cli.run([*words, "--engine", "inline", "--quiet"]) == 0
+    assert len(list(open_dataset(tmp_path / "in/out"))) == 1
