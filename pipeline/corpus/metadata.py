@@ -47,6 +47,16 @@ def parse_json(payload: bytes) -> Mapping[str, Any] | str:
     return fields
 
 
+def with_words(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields with speakers and texts that are whole numbers as words, as columns have them."""
+    numbers = {
+        name: str(fields[name])
+        for name in ("speaker", "text")
+        if isinstance(fields.get(name), int) and not isinstance(fields[name], bool)
+    }
+    return {**fields, **numbers} if numbers else fields
+
+
 def to_metadata(key: str, fields: Mapping[str, Any] | None, text: str | None) -> Metadata:
     """Convert known fields to their columns and put everything else into `extra`."""
     if fields is None:

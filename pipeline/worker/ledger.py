@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.corpus.metadata import Metadata, parse_json, to_metadata
+from pipeline.corpus.metadata import Metadata, parse_json, to_metadata, with_words
 from pipeline.corpus.pairing import ClipFiles, LateText, RejectedMember
 from pipeline.corpus.reject_reasons import Reason, Stage
 from pipeline.corpus.rules import ReadRules
@@ -241,6 +241,7 @@ class ShardLedger:
         if isinstance(fields, str):
             clip.json_fault = fields
             return
+        fields = with_words(fields)
         clip.metadata = to_metadata(clip.key, fields, clip.text)
         self._filter(clip, fields)
 

@@ -236,3 +236,14 @@ def test_a_glob_that_names_the_output_s_own_parts_is_read_once(tmp_path: Path) -
     for _ in range(2):
         assert cli.run([*words, "--engine", "inline", "--quiet"]) == 0
     assert len(list(open_dataset(tmp_path / "in/out"))) == 1
+
+
+def test_a_speaker_that_is_a_number_is_one_speaker_everywhere(tmp_path: Path) -> None:
+    write_shard(
+        tmp_path / "in/a.tar", [*pair("one", 0.4, speaker=12), *pair("two", 0.4, speaker="B")]
+    )
+    words = [tmp_path / "in", tmp_path / "out", "--where", "speaker == '12'"]
+    assert tokenize(*words) == 0
+    (clip,) = open_dataset(tmp_path / "out", where="speaker == '12'", columns=("speaker", "extra"))
+    assert clip.columns["speaker"] == "12"
+    assert "speaker" not in (clip.columns["extra"] or "")
