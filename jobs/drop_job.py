@@ -44,7 +44,10 @@ def drop(
             f"{result.num_before} were out before"
         )
     else:
-        for each in dropped_lists(run, storage):
+        lists = dropped_lists(run, storage)
+        if not lists:
+            print("dropped   nothing")
+        for each in lists:
             print(f"list      {each.number}: {len(each.rows)} clips, {each.rows[0]['reason']}")
     return 0
 

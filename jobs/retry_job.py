@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from pydantic import Field
 
+from jobs.exit_codes import FAILED
 from jobs.logs import RESULT, Log, LogOptions
 from jobs.options import Device, Run, StorageOptions, flags, open_storage
 from pipeline.fleet.ray.options import RayOptions
@@ -92,5 +93,6 @@ def retry(
     if not log.quiet:
         print("\n".join(summary.lines()))
     print(f"retried   {summary.codes} rejects became codes, in {request.output}")
-    check_finished(summary, allow_damaged=True)
-    return 0
+    if summary.codes or summary.failed:
+        check_finished(summary, allow_damaged=True)
+    return 0 if summary.codes else FAILED

@@ -106,7 +106,7 @@ class RunSummary:
             return None
         rejects = self.rejects.total() + self.rejects_before
         filtered = self.filtered + self.filtered_before
-        by_filter = f" by `--where '{self.where}'`" if filtered else ""
+        by_filter = f" by `--where '{self.where}'`" if filtered and self.where else ""
         return f"{rejects} were rejects and {filtered} filtered{by_filter}"
 
     def stages(self) -> list[StageTime]:

@@ -59,7 +59,7 @@ def drop_clips(
             "`--keys @bad.txt --reason 'wrong language'`"
         )
     found = _find(output, wanted, storage, shard)
-    _refuse_unclear(output, wanted, found)
+    _refuse_unclear(output, wanted, found, shard)
     known = read_dropped(storage, output)
     new = [row for row in found if row["key"] not in known.keys_of(row["part"])]
     path = write_list(storage, output, [row | {"reason": reason} for row in new]) if new else None
@@ -116,14 +116,17 @@ def _rows(storage: Storage, output: str, part: str, wanted: Sequence[str]) -> li
     return [row | {"part": part} for row in rows]
 
 
-def _refuse_unclear(output: str, wanted: Sequence[str], found: Sequence[Mapping[str, Any]]) -> None:
+def _refuse_unclear(
+    output: str, wanted: Sequence[str], found: Sequence[Mapping[str, Any]], shard: str
+) -> None:
     places: dict[str, list[str]] = {}
     for row in found:
         places.setdefault(row["key"], []).append(row["part"])
     missing = [f"`{key}`" for key in wanted if key not in places]
     if missing:
         raise UsageError(
-            f"{len(missing)} of {len(wanted)} keys are in no part of `{redact(output)}`:\n"
+            f"{len(missing)} of {len(wanted)} keys are in no part of `{redact(output)}`"
+            f"{f' with `{shard}` in its path' if shard else ''}:\n"
             f"{list_lines(missing)}\nexpected keys as in the column `key`; nothing was dropped; "
             "leave these out"
         )
