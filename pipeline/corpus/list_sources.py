@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import logging
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from pipeline.corpus.audio_list import (
 from pipeline.corpus.pairing import AUDIO_EXTENSIONS
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.shard import LIST_SUFFIX, Shard
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import join, redact
 
@@ -42,11 +43,14 @@ Mirror = Callable[[str], str]
 # The fields in which manifests name the audio and its key, the first that a line has.
 _PATHS = ("audio_filepath", "audio_path", "audio", "path", "file_name", "file", "wav", "filename")
 _KEYS = ("id", "key", "utt_id", "utterance_id", "segment_id")
-_STARTS = ("offset", "start", "start_time")
+# Those of times are found in any case of letters.
+_STARTS = ("offset", "start", "start_time", "begin")
 _ENDS = ("end", "end_time")
 # Columns of CSV that stay text where they look like numbers.
 _TEXTS = (*_PATHS, *_KEYS, "text", "speaker", "language")
 _BROKEN = (ValueError, KeyError, TypeError, csv.Error, OSError, EOFError, zlib.error)
+_MOST_FAULTS = 10
+_MOST_SHOWN = 80
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 
 
@@ -130,15 +134,33 @@ def lists_of_manifest(
 
 
 def read_manifest(url: str, storage: Storage, of_row: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    """What `of_row` makes of every line of a manifest."""
+    """What `of_row` makes of every line of a manifest; its UsageErrors are gathered into one."""
     content = storage.read_bytes(url)
+    made: list[T] = []
+    faults: list[str] = []
     try:
-        return [of_row(row) for row in _rows(url, content)]
+        for number, row in _rows(url, content):
+            try:
+                made.append(of_row(row))
+            except UsageError as error:
+                faults.append(f"line {number}: {error}")
+                if len(faults) == _MOST_FAULTS:
+                    break
     except _BROKEN as error:
         raise InputError(
             f"Manifest `{redact(url)}` cannot be read ({error}); expected lines of JSON, CSV or "
             "TSV with the path of an audio file in each; correct it"
         ) from error
+    _refuse(url, faults)
+    return made
+
+
+def _refuse(url: str, faults: Sequence[str]) -> None:
+    if faults:
+        raise UsageError(
+            f"`{redact(url)}` has lines that say no clip:\n{list_lines(faults)}\n"
+            "correct or remove these lines, and rename fields that mean something else"
+        )
 
 
 def lists_of_kaldi(
@@ -235,7 +257,7 @@ def _cut(
     return shards
 
 
-def _rows(url: str, content: bytes) -> Iterator[Mapping[str, Any]]:
+def _rows(url: str, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
     content = gzip.decompress(content) if url.endswith(".gz") else content
     text = content.decode("utf-8-sig")
     if url.endswith((".jsonl", ".jsonl.gz")):
@@ -244,7 +266,7 @@ def _rows(url: str, content: bytes) -> Iterator[Mapping[str, Any]]:
             if row is not None and not isinstance(row, dict):
                 raise ValueError(f"line {number} is a JSON {type(row).__name__}, not an object")
             if row is not None:
-                yield row
+                yield number, row
         return
     reader = csv.DictReader(
         io.StringIO(text),
@@ -255,7 +277,8 @@ def _rows(url: str, content: bytes) -> Iterator[Mapping[str, Any]]:
     for row in reader:
         if None in row or None in row.values():
             raise ValueError(f"line {reader.line_num} has another number of columns than the first")
-        yield {name: _typed(name, value) for name, value in row.items() if value != ""}
+        fields = {name: _typed(name, value) for name, value in row.items() if value != ""}
+        yield reader.line_num, fields
 
 
 def _typed(name: str, value: str) -> Any:
@@ -272,14 +295,49 @@ def _plain_wish(row: Mapping[str, Any]) -> _Wish:
     if path_field is None:
         raise ValueError(f"a line has none of the fields {', '.join(_PATHS)}")
     key_field = next((name for name in _KEYS if isinstance(row.get(name), str | int)), None)
-    start, end = _number(row, _STARTS), _number(row, _ENDS)
-    duration = _number(row, ("duration",))
+    start, end, duration = (_time(row, names) for names in (_STARTS, _ENDS, ("duration",)))
     if end is None and start is not None and duration is not None:
         end = start + duration
-    span = None if start is None and end is None else Span(start or 0.0, end)
-    used = (path_field, key_field, *_STARTS, *_ENDS)
-    fields = {name: value for name, value in row.items() if name not in used}
+    span = None if start is None and end is None else _span(start or 0.0, end)
+    fields = {
+        "duration" if name.lower() == "duration" else name: value
+        for name, value in row.items()
+        if name not in (path_field, key_field) and name.lower() not in (*_STARTS, *_ENDS)
+    }
+    if duration is not None:
+        fields["duration"] = duration
     return _Wish(row[path_field], str(row[key_field]) if key_field else "", span, fields)
+
+
+def _time(row: Mapping[str, Any], names: Sequence[str]) -> float | None:
+    """The first of these fields that a line has, in any case of letters."""
+    written = {name.lower(): name for name in row if row[name] is not None}
+    found = next((written[name] for name in names if name in written), None)
+    return None if found is None else _seconds(row, found)
+
+
+def _seconds(row: Mapping[str, Any], name: str) -> float:
+    value = row[name]
+    try:
+        number: float = float(value) if isinstance(value, str) else value
+        if not isinstance(value, bool) and math.isfinite(number):
+            return number
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise UsageError(f"`{name}` is {_shown(value)}; expected a number of seconds, as 1.5")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _span(start: float, end: float | None, channel: int | None = None) -> Span:
+    if start < 0:
+        raise UsageError(f"its start is {start} s; expected 0 or more")
+    if end is not None and end <= start:
+        raise UsageError(f"its end, {end} s, is not after its start, {start} s; expected it to be")
+    return Span(float(start), None if end is None else float(end), channel)
 
 
 def cut_fields(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,11 +360,11 @@ def _cut_wish(row: Mapping[str, Any]) -> _Wish:
         hint = "; name the tars `recording.*.tar` of Shar" if kinds == "shar" else ""
         fault = f"a {row['type']} of {kinds}; expected a MonoCut of one file{hint}"
         return _Wish("", str(row["id"]), None, fields, fault)
-    start, duration = float(row["start"]), float(row["duration"])
+    start, duration = _seconds(row, "start"), _seconds(row, "duration")
     channels = sources[0].get("channels") or [0]
     channel = channels.index(row["channel"]) if len(channels) > 1 else None
     is_whole = start == 0 and abs(duration - float(recording["duration"])) < _ALIKE_SECONDS
-    span = None if is_whole and channel is None else Span(start, start + duration, channel)
+    span = None if is_whole and channel is None else _span(start, start + duration, channel)
     if is_whole and span is not None:
         span = replace(span, start=0.0, end=None)
     return _Wish(sources[0]["source"], str(row["id"]), span, fields)
@@ -314,9 +372,3 @@ def _cut_wish(row: Mapping[str, Any]) -> _Wish:
 
 _READABLE = ("file", "url")
 _ALIKE_SECONDS = 1e-3
-
-
-def _number(row: Mapping[str, Any], names: Sequence[str]) -> float | None:
-    values = (row.get(name) for name in names)
-    found = next((v for v in values if isinstance(v, int | float) and v is not None), None)
-    return None if found is None else float(found)

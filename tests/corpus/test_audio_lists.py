@@ -252,3 +252,68 @@ def test_equal_spans_give_equal_bytes_and_a_limit_holds() -> None:
     np.testing.assert_array_equal(part, whole[12000:36000])
     assert isinstance(cut_span(payload, Span(0.5, 1.5), 1000), SpanFault)
     assert isinstance(cut_span(b"no audio", Span(0.5, 1.5), 1000), SpanFault)
+
+
+@pytest.mark.parametrize("field", ["start", "end", "offset", "duration"])
+@pytest.mark.parametrize("value", ["0,5", "abc", "1.5s", "00:00:01.5", "true", "nan"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_times_that_are_no_numbers_are_refused_by_line(
+    tmp_path: Path, field: str, value: str, kind: str
+) -> None:
+    table = f"path\t{field}\na.wav\t{value}\n"
+    lines = [{"path": "a.wav", field: 1}, {"path": "a.wav", field: value}]
+    contents = {
+        "csv": table.replace(value, f'"{value}"').replace("\t", ","),
+        "tsv": table,
+        "jsonl": "\n" + "\n".join(map(json.dumps, lines)),
+    }
+    (tmp_path / f"a.{kind}").write_text(contents[kind])
+    with pytest.raises(UsageError) as caught:
+        listed(tmp_path / f"a.{kind}")
+    message = f'line {2 + (kind == "jsonl")}: `{field}` is "{value}"; expected a number of seconds'
+    assert f"{tmp_path}/a.{kind}" in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ('"start": true', "`start` is true; expected a number"),
+        ('"end": [1]', "`end` is [1]; expected a number"),
+        ('"offset": ""', '`offset` is ""; expected a number'),
+        ('"end": 1e999', "`end` is Infinity; expected a number"),
+        ('"start": NaN', "`start` is NaN; expected a number"),
+        ('"start": 1, "end": 1', "its end, 1 s, is not after its start, 1 s"),
+        ('"end": 0', "its end, 0 s, is not after its start, 0.0 s"),
+        ('"offset": 2.5, "duration": -1', "its end, 1.5 s, is not after its start, 2.5 s"),
+        ('"start": -0.5, "end": 1', "its start is -0.5 s; expected 0 or more"),
+        ('"id": "c", "type": "MonoCut", "start": "x", "duration": 1', '`start` is "x"; expected'),
+        ('"id": "c", "type": "MonoCut", "start": 1, "duration": -1', "its end, 0 s, is not after"),
+    ],
+)
+def test_times_that_no_clip_can_have_are_refused(tmp_path: Path, times: str, message: str) -> None:
+    recording = '"recording": {"duration": 9, "sources": [{"type": "file", "source": "a.wav"}]}'
+    (tmp_path / "a.jsonl").write_text(f'{{"path": "a.wav", "channel": 0, {recording}, {times}}}\n')
+    with pytest.raises(UsageError) as caught:
+        listed(tmp_path / "a.jsonl")
+    assert f"line 1: {message}" in str(caught.value)
+
+
+def test_times_are_found_in_any_case_and_as_begin_and_text(folder: Path) -> None:
+    path = "s0/take.0.wav"
+    lines: list[dict[str, Any]] = [
+        {"path": path, "Start": 0.1, "END": 0.3, "Snr": 1},
+        {"path": path, "begin": "0.1", "end": "0.3", "Snr": 1},
+        {"path": path, "Offset": 0.1, "Duration": "0.25", "Snr": 1},
+        {"path": path, "start": None, "offset": None, "Snr": 1},
+    ]
+    (folder / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (shard,) = listed(folder / "a.jsonl")
+    clips = read_list(shard.listed)
+    assert [clip.span for clip in clips] == [*[Span(0.1, 0.3)] * 2, Span(0.1, 0.35), None]
+    assert [clip.fields for clip in clips] == [
+        {"Snr": 1},
+        {"Snr": 1},
+        {"Snr": 1, "duration": 0.25},
+        {"Snr": 1},
+    ]
