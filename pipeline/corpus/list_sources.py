@@ -169,39 +169,63 @@ def lists_of_kaldi(
     """The lists of a Kaldi folder: `wav.scp`, and `segments`, `text`, `utt2spk` where they are."""
     there = {each.url.rpartition("/")[2] for each in storage.glob_files(join(folder, "*"))}
 
-    def table(name: str) -> dict[str, str]:
+    def lines(name: str) -> list[tuple[int, str]]:
         if name not in there:
-            return {}
-        lines = storage.read_bytes(join(folder, name)).decode("utf-8").splitlines()
-        pairs = (line.strip().partition(" ") for line in lines if line.strip())
-        return {key: value.strip() for key, _, value in pairs}
+            return []
+        try:
+            text = storage.read_bytes(join(folder, name)).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"`{redact(join(folder, name))}` cannot be read ({error}); expected UTF-8 text; "
+                "correct it"
+            ) from error
+        return [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
 
-    try:
-        recordings = table(KALDI_LIST)
-        segments = table("segments") or {key: key for key in recordings}
-        columns = {"text": "text", "speaker": "utt2spk", "language": "utt2lang"}
-        known = {name: table(file) for name, file in columns.items()}
-        wishes = [
-            _kaldi_wish(key, value, recordings, {n: t[key] for n, t in known.items() if key in t})
-            for key, value in segments.items()
-        ]
-    except ValueError as error:
-        raise InputError(
-            f"Kaldi folder `{redact(folder)}` cannot be read ({error}); expected tables of UTF-8 "
-            "text, and recording, start and end in each line of `segments`; correct it"
-        ) from error
+    def table(name: str) -> dict[str, str]:
+        pairs = (line.split(maxsplit=1) for _, line in lines(name))
+        return {key: "".join(rest).strip() for key, *rest in pairs}
+
+    recordings = table(KALDI_LIST)
+    columns = {"text": "text", "speaker": "utt2spk", "language": "utt2lang"}
+    known = {name: table(file) for name, file in columns.items()}
+    wishes: list[_Wish] = []
+    faults: list[str] = []
+    for number, line in lines("segments"):
+        try:
+            key, recording, span = _segment(line)
+        except UsageError as error:
+            faults.append(f"line {number}: {error}")
+            continue
+        wishes.append(_kaldi_wish(key, recording, span, recordings, known))
+    _refuse(join(folder, "segments"), faults)
+    wishes = wishes or [_kaldi_wish(key, key, None, recordings, known) for key in recordings]
     clips = _listed(wishes, join(folder, KALDI_LIST), look_up)
     return _cut(clips, join(folder, ""), mirror, clips_per_list)
 
 
-def _kaldi_wish(
-    key: str, segment: str, recordings: Mapping[str, str], fields: Mapping[str, Any]
-) -> _Wish:
-    recording, *times = segment.split() if " " in segment else [segment]
-    path = recordings.get(recording, "")
+def _segment(line: str) -> tuple[str, str, Span]:
+    fields = line.split()
+    # Kaldi's own readers take a channel as a fifth field; all channels are read here.
+    if len(fields) not in (4, 5):
+        raise UsageError(
+            f"`{line.strip()[:_MOST_SHOWN]}` has {len(fields)} fields; expected a key, a "
+            "recording, a start and an end"
+        )
+    times = {"start": fields[2], "end": fields[3]}
+    start, end = _seconds(times, "start"), _seconds(times, "end")
     # The end -1 stands for the end of the recording.
-    end = float(times[1]) if times and float(times[1]) >= 0 else None
-    span = Span(float(times[0]), end) if times else None
+    return fields[0], fields[1], _span(start, None if end == -1 else end)
+
+
+def _kaldi_wish(
+    key: str,
+    recording: str,
+    span: Span | None,
+    recordings: Mapping[str, str],
+    known: Mapping[str, Mapping[str, str]],
+) -> _Wish:
+    path = recordings.get(recording, "")
+    fields = {name: table[key] for name, table in known.items() if key in table}
     fault = "" if path else f"`{KALDI_LIST}` has no recording `{recording}`"
     if path.endswith("|"):
         fault = f"`{KALDI_LIST}` has a command in place of a path, and no command is run"

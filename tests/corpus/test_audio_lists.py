@@ -191,6 +191,35 @@ def test_kaldi_folders_need_no_conversion(folder: Path, tmp_path: Path) -> None:
     assert "no recording `r4`" in details["r4-a"]
 
 
+@pytest.mark.parametrize(
+    ("segment", "message"),
+    [
+        ("utt1 rec1 1", "line 2: `utt1 rec1 1` has 3 fields; expected a key"),
+        ("utt1", "line 2: `utt1` has 1 fields"),
+        ("utt1 rec1 0 0,5", 'line 2: `end` is "0,5"; expected a number of seconds'),
+        ("utt1 rec1 1.5 1.0", "line 2: its end, 1.0 s, is not after its start, 1.5 s"),
+        ("utt1 rec1 -2 -1", "line 2: its start is -2.0 s"),
+    ],
+)
+def test_faults_of_kaldi_segments_name_their_line(
+    tmp_path: Path, segment: str, message: str
+) -> None:
+    (tmp_path / "wav.scp").write_text("rec1 a.wav\n")
+    (tmp_path / "segments").write_text(f"utt0 rec1 0 1\n{segment}\n")
+    with pytest.raises(UsageError) as caught:
+        listed(tmp_path)
+    assert f"{tmp_path}/segments" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_tables_of_kaldi_may_have_tabs(folder: Path) -> None:
+    (folder / "wav.scp").write_text("r1\ts0/take.0.wav\n")
+    (folder / "segments").write_text("u1\tr1\t0.1\t0.3\n")
+    (folder / "text").write_text("u1\ttwo  words\n")
+    ((clip,),) = (read_list(shard.listed) for shard in listed(folder))
+    assert (clip.key, clip.span, clip.fields) == ("u1", Span(0.1, 0.3), {"text": "two  words"})
+
+
 def test_cuts_of_lhotse_keep_their_spans_channels_and_supervisions(
     folder: Path, tmp_path: Path
 ) -> None:
