@@ -13,7 +13,7 @@ import logging
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -48,9 +48,11 @@ _STARTS = ("offset", "start", "start_time", "begin")
 _ENDS = ("end", "end_time")
 # Columns of CSV that stay text where they look like numbers.
 _TEXTS = (*_PATHS, *_KEYS, "text", "speaker", "language")
-_BROKEN = (ValueError, KeyError, TypeError, csv.Error, OSError, EOFError, zlib.error)
+_BROKEN = (ValueError, csv.Error, OSError, EOFError, zlib.error)
+_BROKEN_ROW = (ValueError, KeyError, TypeError, AttributeError)
 _MOST_FAULTS = 10
 _MOST_SHOWN = 80
+_MOST_NAMES = 20
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 
 
@@ -146,6 +148,9 @@ def read_manifest(url: str, storage: Storage, of_row: Callable[[Mapping[str, Any
                 faults.append(f"line {number}: {error}")
                 if len(faults) == _MOST_FAULTS:
                     break
+            except _BROKEN_ROW as error:
+                what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+                raise ValueError(f"line {number}: {what}; its fields are {_names(row)}") from error
     except _BROKEN as error:
         raise InputError(
             f"Manifest `{redact(url)}` cannot be read ({error}); expected lines of JSON, CSV or "
@@ -286,7 +291,12 @@ def _rows(url: str, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
     text = content.decode("utf-8-sig")
     if url.endswith((".jsonl", ".jsonl.gz")):
         for number, line in enumerate(text.split("\n"), 1):
-            row = json.loads(line) if line.strip() else None
+            try:
+                row = json.loads(line) if line.strip() else None
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"line {number} is no JSON: {error.msg} at column {error.colno}"
+                ) from error
             if row is not None and not isinstance(row, dict):
                 raise ValueError(f"line {number} is a JSON {type(row).__name__}, not an object")
             if row is not None:
@@ -298,15 +308,29 @@ def _rows(url: str, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
         quoting=csv.QUOTE_NONE if url.endswith(".tsv") else csv.QUOTE_MINIMAL,
         strict=True,
     )
-    for row in reader:
-        if None in row or None in row.values():
-            raise ValueError(f"line {reader.line_num} has another number of columns than the first")
-        fields = {name: _typed(name, value) for name, value in row.items() if value != ""}
-        yield reader.line_num, fields
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(
+                    f"line {reader.line_num} has another number of columns than the first, which "
+                    f"has {_names(reader.fieldnames or ())}"
+                )
+            # An empty path is kept: its line becomes a reject.
+            fields = {n: _typed(n, value) for n, value in row.items() if value or n in _PATHS}
+            yield reader.line_num, fields
+    except csv.Error as error:
+        # The number is that of the last line that was read well.
+        raise ValueError(f"after line {reader.line_num}: {error}") from error
 
 
 def _typed(name: str, value: str) -> Any:
     return json.loads(value) if name not in _TEXTS and _NUMBER.fullmatch(value) else value
+
+
+def _names(fields: Iterable[str]) -> str:
+    names = [f"`{name[:_MOST_SHOWN]}`" for name in fields]
+    more = ", …" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES])}{more}" if names else "none"
 
 
 def _wish(row: Mapping[str, Any]) -> _Wish:
@@ -315,9 +339,14 @@ def _wish(row: Mapping[str, Any]) -> _Wish:
 
 def _plain_wish(row: Mapping[str, Any]) -> _Wish:
     """A line with a path, as NeMo's manifests have it."""
-    path_field = next((name for name in _PATHS if isinstance(row.get(name), str)), None)
-    if path_field is None:
-        raise ValueError(f"a line has none of the fields {', '.join(_PATHS)}")
+    paths = [name for name in _PATHS if name in row]
+    path_field = next((name for name in paths if row[name] and isinstance(row[name], str)), None)
+    is_empty = bool(paths) and all(row[name] in (None, "") for name in paths)
+    if path_field is None and not is_empty:
+        raise UsageError(
+            f"it has no path of an audio file: expected text in one of the fields "
+            f"{', '.join(_PATHS)}; its fields are {_names(row)}"
+        )
     key_field = next((name for name in _KEYS if isinstance(row.get(name), str | int)), None)
     start, end, duration = (_time(row, names) for names in (_STARTS, _ENDS, ("duration",)))
     if end is None and start is not None and duration is not None:
@@ -326,11 +355,16 @@ def _plain_wish(row: Mapping[str, Any]) -> _Wish:
     fields = {
         "duration" if name.lower() == "duration" else name: value
         for name, value in row.items()
-        if name not in (path_field, key_field) and name.lower() not in (*_STARTS, *_ENDS)
+        if name not in (path_field, key_field)
+        and name.lower() not in (*_STARTS, *_ENDS)
+        and not (name in paths and row[name] in (None, ""))
     }
     if duration is not None:
         fields["duration"] = duration
-    return _Wish(row[path_field], str(row[key_field]) if key_field else "", span, fields)
+    key = str(row[key_field]) if key_field else ""
+    if path_field is None:
+        return _Wish("", key, None, fields, f"its `{paths[0]}` is empty")
+    return _Wish(row[path_field], key, span, fields)
 
 
 def _time(row: Mapping[str, Any], names: Sequence[str]) -> float | None:

@@ -16,6 +16,7 @@ from pipeline.corpus.audio_list import Span, read_list
 from pipeline.corpus.audio_span import SpanFault, cut_span
 from pipeline.corpus.clip_source import audio_reader, open_clips
 from pipeline.corpus.listing import list_shards
+from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError, UsageError
@@ -255,10 +256,14 @@ def test_cuts_of_lhotse_keep_their_spans_channels_and_supervisions(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b"{", "cannot be read"),
+        ("a.jsonl", b'{"path": "a.wav"}\n\n{"path": }\n', "line 3 is no JSON: .* at column 10"),
         ("a.jsonl", b"[1]\n", "line 1 is a JSON list"),
-        ("a.jsonl", b'{"text": "x"}\n', "none of the fields audio_filepath"),
-        ("a.csv", b"path,text\na.wav\n", "another number of columns"),
+        ("a.jsonl", b'{"text": "x"}\n', "line 1: it has no path .* audio_filepath.* are `text`"),
+        ("a.jsonl", b'{"path": 5}\n', "line 1: it has no path .* are `path`"),
+        ("a.jsonl", b'{"id": "c", "type": "MonoCut", "recording": 1}\n', "line 1: .*`recording`"),
+        ("a.csv", b"Path,text\na.wav,x\n", "line 2: it has no path .* are `Path`, `text`"),
+        ("a.csv", b'path,text\na.wav,"x"y\n', "after line 1: .* expected after"),
+        ("a.csv", b"path,text\na.wav\n", "line 2 has another number of columns .* `path`, `text`"),
         ("a.csv", b"path,text\ngone.wav,x\n", "names no audio that is there"),
         ("a.jsonl.gz", gzip.compress(b""), "it has no lines"),
     ],
@@ -269,6 +274,21 @@ def test_manifests_that_cannot_be_meant_are_refused(
     (tmp_path / name).write_bytes(content)
     with pytest.raises((InputError, UsageError), match=message):
         listed(tmp_path / name)
+
+
+def test_a_line_with_an_empty_path_is_one_reject(folder: Path) -> None:
+    lines = [{"id": "u1", "path": ""}, {"id": "u2", "path": None}]
+    good = {"id": "u3", "path": "s0/take.0.wav", "file": None}
+    (folder / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in (*lines, good)))
+    (folder / "a.csv").write_text("id,path,text\nu1,,x\nu2,,\nu3,s0/take.0.wav,y\n")
+    for name in ("a.jsonl", "a.csv"):
+        ((first, second, third),) = (read_list(shard.listed) for shard in listed(folder / name))
+        assert {(each.reason, each.detail) for each in (first, second)} == {
+            (Reason.MISSING_AUDIO, "its `path` is empty")
+        }
+        assert (first.key, second.key, third.key) == ("u1", "u2", "u3")
+        assert third.audio is not None
+        assert "file" not in third.fields
 
 
 def test_equal_spans_give_equal_bytes_and_a_limit_holds() -> None:
