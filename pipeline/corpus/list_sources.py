@@ -13,7 +13,7 @@ import logging
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -48,7 +48,7 @@ _STARTS = ("offset", "start", "start_time", "begin")
 _ENDS = ("end", "end_time")
 # Columns of CSV that stay text where they look like numbers.
 _TEXTS = (*_PATHS, *_KEYS, "text", "speaker", "language")
-_BROKEN = (ValueError, csv.Error, OSError, EOFError, zlib.error)
+_BROKEN = (ValueError, OSError, EOFError, zlib.error)
 _BROKEN_ROW = (ValueError, KeyError, TypeError, AttributeError)
 _MOST_FAULTS = 10
 _MOST_SHOWN = 80
@@ -83,6 +83,7 @@ def lists_of_files(
         mirror: gives the path below the output of what would be at a URL.
     """
     kinds: dict[str, dict[str, list[ListedFile]]] = {}
+    broken_links: set[str] = set()
     others = 0
     for file in sorted(files, key=lambda each: each.url):
         name = relative(file.url, folder)
@@ -91,11 +92,12 @@ def lists_of_files(
         if kind not in ("audio", "json", "txt") or not stem or stem.endswith("/"):
             others += 1
             continue
+        broken_links |= {name} if file.is_broken_link else set()
         listed = ListedFile(name, file.size_bytes, file.etag)
         kinds.setdefault(stem, {}).setdefault(kind, []).append(listed)
     if others:
         logger.info("%d files below `%s` are neither audio, JSON nor text", others, redact(folder))
-    clips = [clip for stem in sorted(kinds) for clip in _clips_of(stem, kinds[stem])]
+    clips = [clip for stem in sorted(kinds) for clip in _clips_of(stem, kinds[stem], broken_links)]
     return _cut(clips, join(folder, ""), mirror, clips_per_list)
 
 
@@ -112,14 +114,23 @@ def changed_files(clips: Sequence[ListedClip], url: str, look_up: LookUp) -> lis
     ]
 
 
-def _clips_of(stem: str, kinds: Mapping[str, Sequence[ListedFile]]) -> Iterator[ListedClip]:
+def _clips_of(
+    stem: str, kinds: Mapping[str, Sequence[ListedFile]], broken_links: Collection[str]
+) -> Iterator[ListedClip]:
     json_file, text = (next(iter(kinds.get(kind, ())), None) for kind in ("json", "txt"))
     if "audio" not in kinds:
         names = " and ".join(kinds)
         yield ListedClip(stem, reason=Reason.MISSING_AUDIO, detail=f"only {names}, no audio file")
         return
-    first, *more = kinds["audio"]
-    yield ListedClip(stem, first, json_file, text)
+    first, *more = sorted(kinds["audio"], key=lambda each: each.path in broken_links)
+    used = [each.path for each in (first, json_file, text) if each is not None]
+    broken = next((path for path in used if path in broken_links), None)
+    if broken is None:
+        yield ListedClip(stem, first, json_file, text)
+    else:
+        reason = Reason.MISSING_AUDIO if broken == first.path else Reason.BAD_JSON
+        detail = f"`{broken}` is a link to a file that is not there"
+        yield ListedClip(stem, reason=reason, detail=detail)
     for other in more:
         detail = f"`{other.path}` is a second audio file of this name; the first is used"
         yield ListedClip(stem, reason=Reason.DUPLICATE_KEY, detail=detail)
@@ -348,7 +359,11 @@ def _plain_wish(row: Mapping[str, Any]) -> _Wish:
             f"{', '.join(_PATHS)}; its fields are {_names(row)}"
         )
     key_field = next((name for name in _KEYS if isinstance(row.get(name), str | int)), None)
-    start, end, duration = (_time(row, names) for names in (_STARTS, _ENDS, ("duration",)))
+    written = {name.lower(): name for name in row if row[name] is not None}
+    start, end, duration = (
+        next((_seconds(row, written[name]) for name in names if name in written), None)
+        for names in (_STARTS, _ENDS, ("duration",))
+    )
     if end is None and start is not None and duration is not None:
         end = start + duration
     span = None if start is None and end is None else _span(start or 0.0, end)
@@ -365,13 +380,6 @@ def _plain_wish(row: Mapping[str, Any]) -> _Wish:
     if path_field is None:
         return _Wish("", key, None, fields, f"its `{paths[0]}` is empty")
     return _Wish(row[path_field], key, span, fields)
-
-
-def _time(row: Mapping[str, Any], names: Sequence[str]) -> float | None:
-    """The first of these fields that a line has, in any case of letters."""
-    written = {name.lower(): name for name in row if row[name] is not None}
-    found = next((written[name] for name in names if name in written), None)
-    return None if found is None else _seconds(row, found)
 
 
 def _seconds(row: Mapping[str, Any], name: str) -> float:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import soundfile
 from pipeline.corpus.audio_list import Span, read_list
 from pipeline.corpus.audio_span import SpanFault, cut_span
 from pipeline.corpus.clip_source import audio_reader, open_clips
-from pipeline.corpus.listing import list_shards
+from pipeline.corpus.list_sources import changed_files
+from pipeline.corpus.listing import list_shards, look_up
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
@@ -129,6 +131,58 @@ def test_a_file_that_was_replaced_after_listing_ends_its_shard(folder: Path) -> 
     (folder / "s0/take.0.wav").write_bytes(audio(0.6, kind="wav"))
     with pytest.raises(InputError, match="was replaced since it was listed"):
         list(open_clips(shards[0], Storage(), ReadRules()))
+
+
+@pytest.fixture
+def links(folder: Path, tmp_path: Path) -> Path:
+    """A folder of links, made well after the files behind them."""
+    place = tmp_path / "links"
+    place.mkdir()
+    for file in folder.rglob("take.*"):
+        os.utime(file, (1e9, 1e9))
+        (place / file.name).symlink_to(file)
+    return place
+
+
+def test_links_are_read_as_the_files_behind_them(links: Path, tmp_path: Path) -> None:
+    lines = "".join(f"{json.dumps({'path': each.name})}\n" for each in links.glob("*.[mwf]*"))
+    (tmp_path / "links/a.jsonl").write_text(lines)
+    keys = [f"take.{number}" for number in range(5)]
+    for number, source in enumerate((links, links / "*.[mwf]*", links / "a.jsonl")):
+        (shard,) = listed(source)
+        result = run([shard], tmp_path / f"out{number}")
+        assert (sorted(result.keys), result.rejects) == (keys, [])
+    (shard,) = listed(links)
+    file = (links / "take.1.mp3").resolve()
+    os.utime(file, (2e9, 2e9))
+    assert listed(links)[0].etag != shard.etag
+    assert changed_files(read_list(shard.listed), shard.url, partial(look_up, storage=Storage()))
+
+
+def test_a_broken_link_is_one_reject(links: Path, tmp_path: Path) -> None:
+    for name in ("take.0.json", "take.3.wav"):
+        (links / name).resolve().unlink()
+    (links / "loop.wav").symlink_to("loop.wav")
+    (links / "take.1.wav").symlink_to("gone.wav")
+    result = run(listed(links), tmp_path / "out")
+    assert sorted(result.keys) == ["take.1", "take.2", "take.4"]
+    assert [(row["key"], row["reason"]) for row in result.rejects] == [
+        ("loop", "missing_audio"),
+        ("take.0", "bad_json"),
+        ("take.1", "duplicate_key"),
+        ("take.3", "missing_audio"),
+    ]
+    assert "a link to a file that is not there" in result.rejects[0]["detail"]
+
+
+def test_a_manifest_takes_a_broken_link_for_a_missing_file(links: Path, tmp_path: Path) -> None:
+    (links / "b.wav").symlink_to("gone.wav")
+    # With so many names the folder is listed, with one each name is looked up.
+    for number, names in enumerate(([f"{n}.wav" for n in range(9)], [])):
+        lines = [{"path": name} for name in ("take.0.wav", "b.wav", *names)]
+        (links / f"{number}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        result = run(listed(links / f"{number}.jsonl"), tmp_path / f"out{number}")
+        assert (result.keys, result.reasons["b"]) == (["take.0"], "missing_audio")
 
 
 def test_lines_of_json_as_nemo_writes_them(folder: Path, tmp_path: Path) -> None:
