@@ -10,9 +10,10 @@ import gzip
 import io
 import json
 import logging
+import math
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
@@ -29,7 +30,7 @@ from pipeline.corpus.audio_list import (
 from pipeline.corpus.pairing import AUDIO_EXTENSIONS
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.shard import LIST_SUFFIX, Shard
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import join, redact
 
@@ -42,11 +43,16 @@ Mirror = Callable[[str], str]
 # The fields in which manifests name the audio and its key, the first that a line has.
 _PATHS = ("audio_filepath", "audio_path", "audio", "path", "file_name", "file", "wav", "filename")
 _KEYS = ("id", "key", "utt_id", "utterance_id", "segment_id")
-_STARTS = ("offset", "start", "start_time")
+# Those of times are found in any case of letters.
+_STARTS = ("offset", "start", "start_time", "begin")
 _ENDS = ("end", "end_time")
 # Columns of CSV that stay text where they look like numbers.
 _TEXTS = (*_PATHS, *_KEYS, "text", "speaker", "language")
-_BROKEN = (ValueError, KeyError, TypeError, csv.Error, OSError, EOFError, zlib.error)
+_BROKEN = (ValueError, OSError, EOFError, zlib.error)
+_BROKEN_ROW = (ValueError, KeyError, TypeError, AttributeError)
+_MOST_FAULTS = 10
+_MOST_SHOWN = 80
+_MOST_NAMES = 20
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 
 
@@ -77,6 +83,7 @@ def lists_of_files(
         mirror: gives the path below the output of what would be at a URL.
     """
     kinds: dict[str, dict[str, list[ListedFile]]] = {}
+    broken_links: set[str] = set()
     others = 0
     for file in sorted(files, key=lambda each: each.url):
         name = relative(file.url, folder)
@@ -85,11 +92,12 @@ def lists_of_files(
         if kind not in ("audio", "json", "txt") or not stem or stem.endswith("/"):
             others += 1
             continue
+        broken_links |= {name} if file.is_broken_link else set()
         listed = ListedFile(name, file.size_bytes, file.etag)
         kinds.setdefault(stem, {}).setdefault(kind, []).append(listed)
     if others:
         logger.info("%d files below `%s` are neither audio, JSON nor text", others, redact(folder))
-    clips = [clip for stem in sorted(kinds) for clip in _clips_of(stem, kinds[stem])]
+    clips = [clip for stem in sorted(kinds) for clip in _clips_of(stem, kinds[stem], broken_links)]
     return _cut(clips, join(folder, ""), mirror, clips_per_list)
 
 
@@ -106,14 +114,23 @@ def changed_files(clips: Sequence[ListedClip], url: str, look_up: LookUp) -> lis
     ]
 
 
-def _clips_of(stem: str, kinds: Mapping[str, Sequence[ListedFile]]) -> Iterator[ListedClip]:
+def _clips_of(
+    stem: str, kinds: Mapping[str, Sequence[ListedFile]], broken_links: Collection[str]
+) -> Iterator[ListedClip]:
     json_file, text = (next(iter(kinds.get(kind, ())), None) for kind in ("json", "txt"))
     if "audio" not in kinds:
         names = " and ".join(kinds)
         yield ListedClip(stem, reason=Reason.MISSING_AUDIO, detail=f"only {names}, no audio file")
         return
-    first, *more = kinds["audio"]
-    yield ListedClip(stem, first, json_file, text)
+    first, *more = sorted(kinds["audio"], key=lambda each: each.path in broken_links)
+    used = [each.path for each in (first, json_file, text) if each is not None]
+    broken = next((path for path in used if path in broken_links), None)
+    if broken is None:
+        yield ListedClip(stem, first, json_file, text)
+    else:
+        reason = Reason.MISSING_AUDIO if broken == first.path else Reason.BAD_JSON
+        detail = f"`{broken}` is a link to a file that is not there"
+        yield ListedClip(stem, reason=reason, detail=detail)
     for other in more:
         detail = f"`{other.path}` is a second audio file of this name; the first is used"
         yield ListedClip(stem, reason=Reason.DUPLICATE_KEY, detail=detail)
@@ -130,15 +147,36 @@ def lists_of_manifest(
 
 
 def read_manifest(url: str, storage: Storage, of_row: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    """What `of_row` makes of every line of a manifest."""
+    """What `of_row` makes of every line of a manifest; its UsageErrors are gathered into one."""
     content = storage.read_bytes(url)
+    made: list[T] = []
+    faults: list[str] = []
     try:
-        return [of_row(row) for row in _rows(url, content)]
+        for number, row in _rows(url, content):
+            try:
+                made.append(of_row(row))
+            except UsageError as error:
+                faults.append(f"line {number}: {error}")
+                if len(faults) == _MOST_FAULTS:
+                    break
+            except _BROKEN_ROW as error:
+                what = f"no field {error}" if isinstance(error, KeyError) else str(error)
+                raise ValueError(f"line {number}: {what}; its fields are {_names(row)}") from error
     except _BROKEN as error:
         raise InputError(
             f"Manifest `{redact(url)}` cannot be read ({error}); expected lines of JSON, CSV or "
             "TSV with the path of an audio file in each; correct it"
         ) from error
+    _refuse(url, faults)
+    return made
+
+
+def _refuse(url: str, faults: Sequence[str]) -> None:
+    if faults:
+        raise UsageError(
+            f"`{redact(url)}` has lines that say no clip:\n{list_lines(faults)}\n"
+            "correct or remove these lines, and rename fields that mean something else"
+        )
 
 
 def lists_of_kaldi(
@@ -147,39 +185,63 @@ def lists_of_kaldi(
     """The lists of a Kaldi folder: `wav.scp`, and `segments`, `text`, `utt2spk` where they are."""
     there = {each.url.rpartition("/")[2] for each in storage.glob_files(join(folder, "*"))}
 
-    def table(name: str) -> dict[str, str]:
+    def lines(name: str) -> list[tuple[int, str]]:
         if name not in there:
-            return {}
-        lines = storage.read_bytes(join(folder, name)).decode("utf-8").splitlines()
-        pairs = (line.strip().partition(" ") for line in lines if line.strip())
-        return {key: value.strip() for key, _, value in pairs}
+            return []
+        try:
+            text = storage.read_bytes(join(folder, name)).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"`{redact(join(folder, name))}` cannot be read ({error}); expected UTF-8 text; "
+                "correct it"
+            ) from error
+        return [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
 
-    try:
-        recordings = table(KALDI_LIST)
-        segments = table("segments") or {key: key for key in recordings}
-        columns = {"text": "text", "speaker": "utt2spk", "language": "utt2lang"}
-        known = {name: table(file) for name, file in columns.items()}
-        wishes = [
-            _kaldi_wish(key, value, recordings, {n: t[key] for n, t in known.items() if key in t})
-            for key, value in segments.items()
-        ]
-    except ValueError as error:
-        raise InputError(
-            f"Kaldi folder `{redact(folder)}` cannot be read ({error}); expected tables of UTF-8 "
-            "text, and recording, start and end in each line of `segments`; correct it"
-        ) from error
+    def table(name: str) -> dict[str, str]:
+        pairs = (line.split(maxsplit=1) for _, line in lines(name))
+        return {key: "".join(rest).strip() for key, *rest in pairs}
+
+    recordings = table(KALDI_LIST)
+    columns = {"text": "text", "speaker": "utt2spk", "language": "utt2lang"}
+    known = {name: table(file) for name, file in columns.items()}
+    wishes: list[_Wish] = []
+    faults: list[str] = []
+    for number, line in lines("segments"):
+        try:
+            key, recording, span = _segment(line)
+        except UsageError as error:
+            faults.append(f"line {number}: {error}")
+            continue
+        wishes.append(_kaldi_wish(key, recording, span, recordings, known))
+    _refuse(join(folder, "segments"), faults)
+    wishes = wishes or [_kaldi_wish(key, key, None, recordings, known) for key in recordings]
     clips = _listed(wishes, join(folder, KALDI_LIST), look_up)
     return _cut(clips, join(folder, ""), mirror, clips_per_list)
 
 
-def _kaldi_wish(
-    key: str, segment: str, recordings: Mapping[str, str], fields: Mapping[str, Any]
-) -> _Wish:
-    recording, *times = segment.split() if " " in segment else [segment]
-    path = recordings.get(recording, "")
+def _segment(line: str) -> tuple[str, str, Span]:
+    fields = line.split()
+    # Kaldi's own readers take a channel as a fifth field; all channels are read here.
+    if len(fields) not in (4, 5):
+        raise UsageError(
+            f"`{line.strip()[:_MOST_SHOWN]}` has {len(fields)} fields; expected a key, a "
+            "recording, a start and an end"
+        )
+    times = {"start": fields[2], "end": fields[3]}
+    start, end = _seconds(times, "start"), _seconds(times, "end")
     # The end -1 stands for the end of the recording.
-    end = float(times[1]) if times and float(times[1]) >= 0 else None
-    span = Span(float(times[0]), end) if times else None
+    return fields[0], fields[1], _span(start, None if end == -1 else end)
+
+
+def _kaldi_wish(
+    key: str,
+    recording: str,
+    span: Span | None,
+    recordings: Mapping[str, str],
+    known: Mapping[str, Mapping[str, str]],
+) -> _Wish:
+    path = recordings.get(recording, "")
+    fields = {name: table[key] for name, table in known.items() if key in table}
     fault = "" if path else f"`{KALDI_LIST}` has no recording `{recording}`"
     if path.endswith("|"):
         fault = f"`{KALDI_LIST}` has a command in place of a path, and no command is run"
@@ -235,16 +297,21 @@ def _cut(
     return shards
 
 
-def _rows(url: str, content: bytes) -> Iterator[Mapping[str, Any]]:
+def _rows(url: str, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
     content = gzip.decompress(content) if url.endswith(".gz") else content
     text = content.decode("utf-8-sig")
     if url.endswith((".jsonl", ".jsonl.gz")):
         for number, line in enumerate(text.split("\n"), 1):
-            row = json.loads(line) if line.strip() else None
+            try:
+                row = json.loads(line) if line.strip() else None
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"line {number} is no JSON: {error.msg} at column {error.colno}"
+                ) from error
             if row is not None and not isinstance(row, dict):
                 raise ValueError(f"line {number} is a JSON {type(row).__name__}, not an object")
             if row is not None:
-                yield row
+                yield number, row
         return
     reader = csv.DictReader(
         io.StringIO(text),
@@ -252,14 +319,29 @@ def _rows(url: str, content: bytes) -> Iterator[Mapping[str, Any]]:
         quoting=csv.QUOTE_NONE if url.endswith(".tsv") else csv.QUOTE_MINIMAL,
         strict=True,
     )
-    for row in reader:
-        if None in row or None in row.values():
-            raise ValueError(f"line {reader.line_num} has another number of columns than the first")
-        yield {name: _typed(name, value) for name, value in row.items() if value != ""}
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(
+                    f"line {reader.line_num} has another number of columns than the first, which "
+                    f"has {_names(reader.fieldnames or ())}"
+                )
+            # An empty path is kept: its line becomes a reject.
+            fields = {n: _typed(n, value) for n, value in row.items() if value or n in _PATHS}
+            yield reader.line_num, fields
+    except csv.Error as error:
+        # The number is that of the last line that was read well.
+        raise ValueError(f"after line {reader.line_num}: {error}") from error
 
 
 def _typed(name: str, value: str) -> Any:
     return json.loads(value) if name not in _TEXTS and _NUMBER.fullmatch(value) else value
+
+
+def _names(fields: Iterable[str]) -> str:
+    names = [f"`{name[:_MOST_SHOWN]}`" for name in fields]
+    more = ", …" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES])}{more}" if names else "none"
 
 
 def _wish(row: Mapping[str, Any]) -> _Wish:
@@ -268,18 +350,60 @@ def _wish(row: Mapping[str, Any]) -> _Wish:
 
 def _plain_wish(row: Mapping[str, Any]) -> _Wish:
     """A line with a path, as NeMo's manifests have it."""
-    path_field = next((name for name in _PATHS if isinstance(row.get(name), str)), None)
-    if path_field is None:
-        raise ValueError(f"a line has none of the fields {', '.join(_PATHS)}")
+    paths = [name for name in _PATHS if name in row]
+    path_field = next((name for name in paths if row[name] and isinstance(row[name], str)), None)
+    is_empty = bool(paths) and all(row[name] in (None, "") for name in paths)
+    if path_field is None and not is_empty:
+        raise UsageError(
+            f"it has no path of an audio file: expected text in one of the fields "
+            f"{', '.join(_PATHS)}; its fields are {_names(row)}"
+        )
     key_field = next((name for name in _KEYS if isinstance(row.get(name), str | int)), None)
-    start, end = _number(row, _STARTS), _number(row, _ENDS)
-    duration = _number(row, ("duration",))
+    written = {name.lower(): name for name in row if row[name] is not None}
+    start, end, duration = (
+        next((_seconds(row, written[name]) for name in names if name in written), None)
+        for names in (_STARTS, _ENDS, ("duration",))
+    )
     if end is None and start is not None and duration is not None:
         end = start + duration
-    span = None if start is None and end is None else Span(start or 0.0, end)
-    used = (path_field, key_field, *_STARTS, *_ENDS)
-    fields = {name: value for name, value in row.items() if name not in used}
-    return _Wish(row[path_field], str(row[key_field]) if key_field else "", span, fields)
+    span = None if start is None and end is None else _span(start or 0.0, end)
+    fields = {
+        "duration" if name.lower() == "duration" else name: value
+        for name, value in row.items()
+        if name not in (path_field, key_field)
+        and name.lower() not in (*_STARTS, *_ENDS)
+        and not (name in paths and row[name] in (None, ""))
+    }
+    if duration is not None:
+        fields["duration"] = duration
+    key = str(row[key_field]) if key_field else ""
+    if path_field is None:
+        return _Wish("", key, None, fields, f"its `{paths[0]}` is empty")
+    return _Wish(row[path_field], key, span, fields)
+
+
+def _seconds(row: Mapping[str, Any], name: str) -> float:
+    value = row[name]
+    try:
+        number: float = float(value) if isinstance(value, str) else value
+        if not isinstance(value, bool) and math.isfinite(number):
+            return number
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise UsageError(f"`{name}` is {_shown(value)}; expected a number of seconds, as 1.5")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _span(start: float, end: float | None, channel: int | None = None) -> Span:
+    if start < 0:
+        raise UsageError(f"its start is {start} s; expected 0 or more")
+    if end is not None and end <= start:
+        raise UsageError(f"its end, {end} s, is not after its start, {start} s; expected it to be")
+    return Span(float(start), None if end is None else float(end), channel)
 
 
 def cut_fields(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,11 +426,11 @@ def _cut_wish(row: Mapping[str, Any]) -> _Wish:
         hint = "; name the tars `recording.*.tar` of Shar" if kinds == "shar" else ""
         fault = f"a {row['type']} of {kinds}; expected a MonoCut of one file{hint}"
         return _Wish("", str(row["id"]), None, fields, fault)
-    start, duration = float(row["start"]), float(row["duration"])
+    start, duration = _seconds(row, "start"), _seconds(row, "duration")
     channels = sources[0].get("channels") or [0]
     channel = channels.index(row["channel"]) if len(channels) > 1 else None
     is_whole = start == 0 and abs(duration - float(recording["duration"])) < _ALIKE_SECONDS
-    span = None if is_whole and channel is None else Span(start, start + duration, channel)
+    span = None if is_whole and channel is None else _span(start, start + duration, channel)
     if is_whole and span is not None:
         span = replace(span, start=0.0, end=None)
     return _Wish(sources[0]["source"], str(row["id"]), span, fields)
@@ -314,9 +438,3 @@ def _cut_wish(row: Mapping[str, Any]) -> _Wish:
 
 _READABLE = ("file", "url")
 _ALIKE_SECONDS = 1e-3
-
-
-def _number(row: Mapping[str, Any], names: Sequence[str]) -> float | None:
-    values = (row.get(name) for name in names)
-    found = next((v for v in values if isinstance(v, int | float) and v is not None), None)
-    return None if found is None else float(found)

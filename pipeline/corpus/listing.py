@@ -333,7 +333,8 @@ def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | Non
         if len(members) < _LIST_FROM or folder.startswith(("http:", "https:")) or not folder:
             single += members
             continue
-        listed = {normalise(f.url): f for f in storage.glob_files(f"{_escaped(folder)}/*")}
+        there = storage.glob_files(f"{_escaped(folder)}/*")
+        listed = {normalise(f.url): f for f in there if not f.is_broken_link}
         found |= {url: listed.get(normalise(url)) for url in members}
     told = time.monotonic()
     with ThreadPoolExecutor(_LOOKUP_THREADS) as pool:

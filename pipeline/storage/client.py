@@ -5,6 +5,7 @@ A file appears under its final name whole or not at all. fsspec commits a half-w
 What is retried is in `retries.py`, the writing of local files in `local_write.py`.
 """
 
+import errno
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,16 +34,18 @@ _LISTING_TRIES = 3
 # Clients that try this often by themselves, and have no switch for it.
 _TRIES_INSIDE = {"gs": 6, "gcs": 6, "hf": 6}
 _MAGIC = re.compile(r"[*?\[]")
+_NOTHING_BEHIND = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _EXTRAS = {"gcsfs": "'xytok[gs]'"}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a listing."""
+    """One file of a listing; of a local link, the size and etag are those of the file behind it."""
 
     url: str
     size_bytes: int
     etag: str
+    is_broken_link: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,10 +313,19 @@ def _url_in(near: str, name: str) -> str:
 
 
 def _stored_file(url: str, info: Mapping[str, Any]) -> StoredFile:
+    is_broken = False
+    if is_local(url) and info.get("islink"):
+        # Listings have the times of the link itself.
+        try:
+            info = {**info, "mtime": Path(info["name"]).stat().st_mtime}
+        except OSError as error:
+            if error.errno not in _NOTHING_BEHIND:
+                raise
+            is_broken = True
     size = info.get("size")
     tags = (info.get(k) for k in ("ETag", "etag", "md5Hash", "blob_id", "checksum", "LastModified"))
     tag = next((t for t in tags if t), info.get("mtime", info.get("created", "")))
-    return StoredFile(url, -1 if size is None else int(size), str(tag).strip('"'))
+    return StoredFile(url, -1 if size is None else int(size), str(tag).strip('"'), is_broken)
 
 
 def _put_if_absent(fs: Any, path: str, content: bytes) -> bool:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import soundfile
 from pipeline.corpus.audio_list import Span, read_list
 from pipeline.corpus.audio_span import SpanFault, cut_span
 from pipeline.corpus.clip_source import audio_reader, open_clips
-from pipeline.corpus.listing import list_shards
+from pipeline.corpus.list_sources import changed_files
+from pipeline.corpus.listing import list_shards, look_up
+from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError, UsageError
@@ -130,6 +133,58 @@ def test_a_file_that_was_replaced_after_listing_ends_its_shard(folder: Path) -> 
         list(open_clips(shards[0], Storage(), ReadRules()))
 
 
+@pytest.fixture
+def links(folder: Path, tmp_path: Path) -> Path:
+    """A folder of links, made well after the files behind them."""
+    place = tmp_path / "links"
+    place.mkdir()
+    for file in folder.rglob("take.*"):
+        os.utime(file, (1e9, 1e9))
+        (place / file.name).symlink_to(file)
+    return place
+
+
+def test_links_are_read_as_the_files_behind_them(links: Path, tmp_path: Path) -> None:
+    lines = "".join(f"{json.dumps({'path': each.name})}\n" for each in links.glob("*.[mwf]*"))
+    (tmp_path / "links/a.jsonl").write_text(lines)
+    keys = [f"take.{number}" for number in range(5)]
+    for number, source in enumerate((links, links / "*.[mwf]*", links / "a.jsonl")):
+        (shard,) = listed(source)
+        result = run([shard], tmp_path / f"out{number}")
+        assert (sorted(result.keys), result.rejects) == (keys, [])
+    (shard,) = listed(links)
+    file = (links / "take.1.mp3").resolve()
+    os.utime(file, (2e9, 2e9))
+    assert listed(links)[0].etag != shard.etag
+    assert changed_files(read_list(shard.listed), shard.url, partial(look_up, storage=Storage()))
+
+
+def test_a_broken_link_is_one_reject(links: Path, tmp_path: Path) -> None:
+    for name in ("take.0.json", "take.3.wav"):
+        (links / name).resolve().unlink()
+    (links / "loop.wav").symlink_to("loop.wav")
+    (links / "take.1.wav").symlink_to("gone.wav")
+    result = run(listed(links), tmp_path / "out")
+    assert sorted(result.keys) == ["take.1", "take.2", "take.4"]
+    assert [(row["key"], row["reason"]) for row in result.rejects] == [
+        ("loop", "missing_audio"),
+        ("take.0", "bad_json"),
+        ("take.1", "duplicate_key"),
+        ("take.3", "missing_audio"),
+    ]
+    assert "a link to a file that is not there" in result.rejects[0]["detail"]
+
+
+def test_a_manifest_takes_a_broken_link_for_a_missing_file(links: Path, tmp_path: Path) -> None:
+    (links / "b.wav").symlink_to("gone.wav")
+    # With so many names the folder is listed, with one each name is looked up.
+    for number, names in enumerate(([f"{n}.wav" for n in range(9)], [])):
+        lines = [{"path": name} for name in ("take.0.wav", "b.wav", *names)]
+        (links / f"{number}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        result = run(listed(links / f"{number}.jsonl"), tmp_path / f"out{number}")
+        assert (result.keys, result.reasons["b"]) == (["take.0"], "missing_audio")
+
+
 def test_lines_of_json_as_nemo_writes_them(folder: Path, tmp_path: Path) -> None:
     path = "s0/take.0.wav"
     lines: list[dict[str, Any]] = [
@@ -191,6 +246,35 @@ def test_kaldi_folders_need_no_conversion(folder: Path, tmp_path: Path) -> None:
     assert "no recording `r4`" in details["r4-a"]
 
 
+@pytest.mark.parametrize(
+    ("segment", "message"),
+    [
+        ("utt1 rec1 1", "line 2: `utt1 rec1 1` has 3 fields; expected a key"),
+        ("utt1", "line 2: `utt1` has 1 fields"),
+        ("utt1 rec1 0 0,5", 'line 2: `end` is "0,5"; expected a number of seconds'),
+        ("utt1 rec1 1.5 1.0", "line 2: its end, 1.0 s, is not after its start, 1.5 s"),
+        ("utt1 rec1 -2 -1", "line 2: its start is -2.0 s"),
+    ],
+)
+def test_faults_of_kaldi_segments_name_their_line(
+    tmp_path: Path, segment: str, message: str
+) -> None:
+    (tmp_path / "wav.scp").write_text("rec1 a.wav\n")
+    (tmp_path / "segments").write_text(f"utt0 rec1 0 1\n{segment}\n")
+    with pytest.raises(UsageError) as caught:
+        listed(tmp_path)
+    assert f"{tmp_path}/segments" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_tables_of_kaldi_may_have_tabs(folder: Path) -> None:
+    (folder / "wav.scp").write_text("r1\ts0/take.0.wav\n")
+    (folder / "segments").write_text("u1\tr1\t0.1\t0.3\n")
+    (folder / "text").write_text("u1\ttwo  words\n")
+    ((clip,),) = (read_list(shard.listed) for shard in listed(folder))
+    assert (clip.key, clip.span, clip.fields) == ("u1", Span(0.1, 0.3), {"text": "two  words"})
+
+
 def test_cuts_of_lhotse_keep_their_spans_channels_and_supervisions(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -226,10 +310,14 @@ def test_cuts_of_lhotse_keep_their_spans_channels_and_supervisions(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b"{", "cannot be read"),
+        ("a.jsonl", b'{"path": "a.wav"}\n\n{"path": }\n', "line 3 is no JSON: .* at column 10"),
         ("a.jsonl", b"[1]\n", "line 1 is a JSON list"),
-        ("a.jsonl", b'{"text": "x"}\n', "none of the fields audio_filepath"),
-        ("a.csv", b"path,text\na.wav\n", "another number of columns"),
+        ("a.jsonl", b'{"text": "x"}\n', "line 1: it has no path .* audio_filepath.* are `text`"),
+        ("a.jsonl", b'{"path": 5}\n', "line 1: it has no path .* are `path`"),
+        ("a.jsonl", b'{"id": "c", "type": "MonoCut", "recording": 1}\n', "line 1: .*`recording`"),
+        ("a.csv", b"Path,text\na.wav,x\n", "line 2: it has no path .* are `Path`, `text`"),
+        ("a.csv", b'path,text\na.wav,"x"y\n', "after line 1: .* expected after"),
+        ("a.csv", b"path,text\na.wav\n", "line 2 has another number of columns .* `path`, `text`"),
         ("a.csv", b"path,text\ngone.wav,x\n", "names no audio that is there"),
         ("a.jsonl.gz", gzip.compress(b""), "it has no lines"),
     ],
@@ -242,6 +330,21 @@ def test_manifests_that_cannot_be_meant_are_refused(
         listed(tmp_path / name)
 
 
+def test_a_line_with_an_empty_path_is_one_reject(folder: Path) -> None:
+    lines = [{"id": "u1", "path": ""}, {"id": "u2", "path": None}]
+    good = {"id": "u3", "path": "s0/take.0.wav", "file": None}
+    (folder / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in (*lines, good)))
+    (folder / "a.csv").write_text("id,path,text\nu1,,x\nu2,,\nu3,s0/take.0.wav,y\n")
+    for name in ("a.jsonl", "a.csv"):
+        ((first, second, third),) = (read_list(shard.listed) for shard in listed(folder / name))
+        assert {(each.reason, each.detail) for each in (first, second)} == {
+            (Reason.MISSING_AUDIO, "its `path` is empty")
+        }
+        assert (first.key, second.key, third.key) == ("u1", "u2", "u3")
+        assert third.audio is not None
+        assert "file" not in third.fields
+
+
 def test_equal_spans_give_equal_bytes_and_a_limit_holds() -> None:
     payload = audio(2.0, kind="flac", channels=2)
     cut = cut_span(payload, Span(0.5, 1.5), 1 << 20)
@@ -252,3 +355,68 @@ def test_equal_spans_give_equal_bytes_and_a_limit_holds() -> None:
     np.testing.assert_array_equal(part, whole[12000:36000])
     assert isinstance(cut_span(payload, Span(0.5, 1.5), 1000), SpanFault)
     assert isinstance(cut_span(b"no audio", Span(0.5, 1.5), 1000), SpanFault)
+
+
+@pytest.mark.parametrize("field", ["start", "end", "offset", "duration"])
+@pytest.mark.parametrize("value", ["0,5", "abc", "1.5s", "00:00:01.5", "true", "nan"])
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_times_that_are_no_numbers_are_refused_by_line(
+    tmp_path: Path, field: str, value: str, kind: str
+) -> None:
+    table = f"path\t{field}\na.wav\t{value}\n"
+    lines = [{"path": "a.wav", field: 1}, {"path": "a.wav", field: value}]
+    contents = {
+        "csv": table.replace(value, f'"{value}"').replace("\t", ","),
+        "tsv": table,
+        "jsonl": "\n" + "\n".join(map(json.dumps, lines)),
+    }
+    (tmp_path / f"a.{kind}").write_text(contents[kind])
+    with pytest.raises(UsageError) as caught:
+        listed(tmp_path / f"a.{kind}")
+    message = f'line {2 + (kind == "jsonl")}: `{field}` is "{value}"; expected a number of seconds'
+    assert f"{tmp_path}/a.{kind}" in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        ('"start": true', "`start` is true; expected a number"),
+        ('"end": [1]', "`end` is [1]; expected a number"),
+        ('"offset": ""', '`offset` is ""; expected a number'),
+        ('"end": 1e999', "`end` is Infinity; expected a number"),
+        ('"start": NaN', "`start` is NaN; expected a number"),
+        ('"start": 1, "end": 1', "its end, 1 s, is not after its start, 1 s"),
+        ('"end": 0', "its end, 0 s, is not after its start, 0.0 s"),
+        ('"offset": 2.5, "duration": -1', "its end, 1.5 s, is not after its start, 2.5 s"),
+        ('"start": -0.5, "end": 1', "its start is -0.5 s; expected 0 or more"),
+        ('"id": "c", "type": "MonoCut", "start": "x", "duration": 1', '`start` is "x"; expected'),
+        ('"id": "c", "type": "MonoCut", "start": 1, "duration": -1', "its end, 0 s, is not after"),
+    ],
+)
+def test_times_that_no_clip_can_have_are_refused(tmp_path: Path, times: str, message: str) -> None:
+    recording = '"recording": {"duration": 9, "sources": [{"type": "file", "source": "a.wav"}]}'
+    (tmp_path / "a.jsonl").write_text(f'{{"path": "a.wav", "channel": 0, {recording}, {times}}}\n')
+    with pytest.raises(UsageError) as caught:
+        listed(tmp_path / "a.jsonl")
+    assert f"line 1: {message}" in str(caught.value)
+
+
+def test_times_are_found_in_any_case_and_as_begin_and_text(folder: Path) -> None:
+    path = "s0/take.0.wav"
+    lines: list[dict[str, Any]] = [
+        {"path": path, "Start": 0.1, "END": 0.3, "Snr": 1},
+        {"path": path, "begin": "0.1", "end": "0.3", "Snr": 1},
+        {"path": path, "Offset": 0.1, "Duration": "0.25", "Snr": 1},
+        {"path": path, "start": None, "offset": None, "Snr": 1},
+    ]
+    (folder / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (shard,) = listed(folder / "a.jsonl")
+    clips = read_list(shard.listed)
+    assert [clip.span for clip in clips] == [*[Span(0.1, 0.3)] * 2, Span(0.1, 0.35), None]
+    assert [clip.fields for clip in clips] == [
+        {"Snr": 1},
+        {"Snr": 1},
+        {"Snr": 1, "duration": 0.25},
+        {"Snr": 1},
+    ]
