@@ -142,10 +142,10 @@ def test_the_tail_is_that_of_the_largest_shards_first(tmp_path: Path) -> None:
 
 def test_many_shards_are_laid_out_within_seconds(tmp_path: Path) -> None:
     shards = [Shard(f"{n}.tar", f"{n}.tar", 1000 + n % 7, "") for n in range(20_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     longest = longest_hours(shards, [shard.size_bytes / 1000 for shard in shards], 500)
     assert longest == pytest.approx(40, rel=0.03)
-    assert time.perf_counter() - started < 5  # a tenth of a second on an idle machine
+    assert time.process_time() - started < 5  # a tenth of a second on an idle machine
 
 
 def test_without_a_measured_speed_no_time_is_told(tmp_path: Path) -> None:
