@@ -182,7 +182,7 @@ def test_a_damaged_part_is_named_at_once(output: Path, tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(InputError, match=r"3\.parquet` is damaged"):
         list(open_dataset(str(tmp_path / "out")))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10  # trying again would take a minute
 
 
 def test_workers_that_outlive_epochs_shuffle_anew(output: Path) -> None:
