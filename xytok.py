@@ -373,8 +373,7 @@ def tokenize(
     """
     from pipeline.corpus.rules import ReadRules
     from pipeline.errors import UsageError
-    from pipeline.fleet.engine import Engine, InlineEngine
-    from pipeline.fleet.ray.engine import RayEngine
+    from pipeline.fleet.ray.engine import open_engine
     from pipeline.fleet.ray.options import RayOptions
     from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
     from pipeline.worker.codec_request import CodecRequest
@@ -403,9 +402,7 @@ def tokenize(
         quiet=quiet,
         codec=wanted,
     )
-    workers: Engine = (
-        RayEngine(wanted, ray or RayOptions()) if engine == "ray" else InlineEngine(wanted)
-    )
+    workers = open_engine(engine, wanted, ray or RayOptions())
     with closing(workers):
         summary = run_tokenize(request, workers)
     check_finished(summary, allow_damaged=allow_damaged)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from jobs.logs import Log, LogOptions
 from jobs.options import Json, open_storage
-from jobs.run_options import Options
+from jobs.run_options import Options, check_engine
 
 _Positive = Annotated[float, Field(gt=0)]
 
@@ -34,7 +34,7 @@ def plan(
     from pipeline.bench.kept_speeds import find_speed
     from pipeline.inspect.plan import Speed, make_plan
 
-    options.check_engine()
+    check_engine(options.engine, options.ray)
     inputs, output = options.paths()
     measured = find_speed(options.codec)
     found = make_plan(

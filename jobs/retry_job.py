@@ -1,6 +1,7 @@
 """`xytok retry`: the rejects of a finished output read again."""
 
-from typing import Annotated, Any, Literal
+from contextlib import closing
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from pydantic import Field
@@ -8,9 +9,11 @@ from pydantic import Field
 from jobs.exit_codes import FAILED
 from jobs.logs import RESULT, Log, LogOptions
 from jobs.options import Device, Run, StorageOptions, flags, open_storage
+from jobs.run_options import check_engine
+from pipeline.corpus.rules import RuleChanges
 from pipeline.fleet.ray.options import RayOptions
 
-_RULES = Parameter(group="Rules that differ from the run's")
+_Changes = Annotated[RuleChanges, flags("Rules that differ from the run's")]
 _RAY = Annotated[RayOptions, flags("Ray", "load_minutes")]
 
 
@@ -21,19 +24,7 @@ def retry(
     reason: Annotated[
         str, Parameter(help="the reasons of the rejects to read again, with commas between.")
     ],
-    pyav: Annotated[bool | None, _RULES, Parameter(help="decode also M4A, AAC, WebM.")] = None,
-    max_clip_seconds: Annotated[
-        Annotated[float, Field(gt=0)] | None, _RULES, Parameter(help="reject longer clips.")
-    ] = None,
-    max_member_bytes: Annotated[
-        str | None, _RULES, Parameter(help="reject larger audio files, e.g. 2GiB.")
-    ] = None,
-    require_json: Annotated[
-        bool | None, _RULES, Parameter(help="reject clips that have no JSON.")
-    ] = None,
-    reject_short: Annotated[
-        bool | None, _RULES, Parameter(help="reject audio that ends early.")
-    ] = None,
+    changes: _Changes = RuleChanges(),
     codec: Annotated[
         str | None, Parameter(help="where the codec of the run is now, if not where it was.")
     ] = None,
@@ -51,8 +42,7 @@ def retry(
     log: Log = LogOptions(),
 ) -> int:
     """Read rejects again and say what became of them."""
-    from pipeline.fleet.engine import Engine, InlineEngine
-    from pipeline.fleet.ray.engine import RayEngine
+    from pipeline.fleet.ray.engine import open_engine
     from pipeline.fleet.retry import retry_request
     from pipeline.fleet.run import check_finished, run_tokenize
     from pipeline.output.run_record import read_run_record
@@ -60,6 +50,7 @@ def retry(
     from pipeline.worker.codec_request import CodecRequest
     from pipeline.worker.settings import Tuning
 
+    check_engine(engine, ray)
     storage = open_storage(storage_options)
     record = read_run_record(storage, normalise(run))
     wanted = CodecRequest.recorded(
@@ -69,25 +60,14 @@ def retry(
         config=codec_config,
         device=device,
     )
-    given: dict[str, Any] = {
-        "pyav": pyav,
-        "max_clip_seconds": max_clip_seconds,
-        "max_member_bytes": max_member_bytes,
-        "require_json": require_json,
-        "reject_short": reject_short,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
     reasons = [word.strip() for word in reason.split(",") if word.strip()]
     tuning = Tuning(decode_threads=decode_threads)
     request = retry_request(run, reasons, wanted, changes, storage, tuning, quiet=log.quiet)
     if request is None:
         print("retried   no reject with these reasons is left")
         return 0
-    made: Engine = RayEngine(wanted, ray) if engine == "ray" else InlineEngine(wanted)
-    try:
-        summary = run_tokenize(request, made)
-    finally:
-        made.close()
+    with closing(open_engine(engine, wanted, ray)) as workers:
+        summary = run_tokenize(request, workers)
     for line in summary.lines():
         RESULT.debug(line)
     if not log.quiet:

@@ -70,20 +70,6 @@ class RunOptions:
             )
         return inputs, self.output or self.inputs[-1]
 
-    def check_engine(self) -> None:
-        """Refuse options that the inline engine would ignore."""
-        plain = RayOptions()
-        # Both engines drain and pause.
-        both = ("drain_seconds", "outage_minutes")
-        names = [each.name for each in fields(RayOptions) if each.name not in both]
-        changed = [name for name in names if getattr(self.ray, name) != getattr(plain, name)]
-        if self.engine == "inline" and changed:
-            flags_given = ", ".join(f"`--{name.replace('_', '-')}`" for name in changed)
-            raise UsageError(
-                f"`--engine inline` cannot use {flags_given}; expected `--engine ray` with "
-                f"{'it' if len(changed) == 1 else 'them'}; leave one or the other out"
-            )
-
     def find_tuning(self) -> "Tuning":
         """Threads and queues: as given, else by `--tuning`."""
         from pipeline.bench.tuning_profile import read_profile
@@ -96,6 +82,21 @@ class RunOptions:
             decode_threads=self.decode_threads or profile.decode_threads,
             ahead_seconds=profile.ahead_seconds,
             packs_in_flight=profile.buffers_in_flight,
+        )
+
+
+def check_engine(engine: str, ray: RayOptions) -> None:
+    """Refuse options that the inline engine would ignore."""
+    plain = RayOptions()
+    # Both engines drain and pause.
+    both = ("drain_seconds", "outage_minutes")
+    names = [each.name for each in fields(RayOptions) if each.name not in both]
+    changed = [name for name in names if getattr(ray, name) != getattr(plain, name)]
+    if engine == "inline" and changed:
+        flags_given = ", ".join(f"`--{name.replace('_', '-')}`" for name in changed)
+        raise UsageError(
+            f"`--engine inline` cannot use {flags_given}; expected `--engine ray` with "
+            f"{'it' if len(changed) == 1 else 'them'}; leave one or the other out"
         )
 
 

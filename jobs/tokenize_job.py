@@ -4,17 +4,16 @@ import json as json_text
 
 from jobs.logs import RESULT, Log, LogOptions
 from jobs.options import Json, open_storage
-from jobs.run_options import Options
+from jobs.run_options import Options, check_engine
 
 
 def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -> int:
     """Tokenize what is left and say what was done."""
-    from pipeline.fleet.engine import Engine, InlineEngine
-    from pipeline.fleet.ray.engine import RayEngine
+    from pipeline.fleet.ray.engine import open_engine
     from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
     from pipeline.fleet.webhook import Webhook, read_webhook
 
-    options.check_engine()
+    check_engine(options.engine, options.ray)
     inputs, output = options.paths()
     request = RunRequest(
         inputs=inputs,
@@ -32,12 +31,7 @@ def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -
     )
     stall_seconds = options.ray.hang_minutes * 60
     webhook = Webhook(read_webhook(options.webhook), output, stall_seconds)
-    engine: Engine
-    if options.engine == "ray":
-        engine = RayEngine(options.codec, options.ray)
-    else:
-        limits = options.ray
-        engine = InlineEngine(options.codec, limits.drain_seconds, limits.outage_minutes)
+    engine = open_engine(options.engine, options.codec, options.ray)
     with webhook:
         try:
             summary = run_tokenize(request, engine, webhook.show)

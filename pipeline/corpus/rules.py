@@ -4,6 +4,7 @@ They are part of the run's identity: another rule needs another output.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, TypeAdapter
@@ -15,6 +16,8 @@ from pipeline.errors import UsageError
 # Rules that came after the first outputs, so that the identity has them only where they are set.
 _CHOICES = ("reject_short", "key_dots", "audio_column", "clips_per_list", "retry")
 CLIPS_PER_LIST = 1000
+# A number of bytes, also with a unit: `512MiB`, `2G`.
+Size = Annotated[int, BeforeValidator(TypeAdapter(ByteSize).validate_python), Field(ge=1)]
 DEFAULT_DECODER = "pipeline.corpus.decode:decode_clip"
 PYAV_DECODER = "pipeline.corpus.pyav_decode:decode_clip"
 
@@ -55,9 +58,7 @@ class ReadRules:
     audio_column: str | None = None
     clips_per_list: Annotated[int, Field(ge=1)] = CLIPS_PER_LIST
     max_clip_seconds: Annotated[float, Field(gt=0)] | None = None
-    max_member_bytes: Annotated[
-        int, BeforeValidator(TypeAdapter(ByteSize).validate_python), Field(ge=1)
-    ] = 512 << 20
+    max_member_bytes: Size = 512 << 20
     root: str = ""
     pyav: bool = False
     decoder: str = DEFAULT_DECODER
@@ -80,3 +81,27 @@ class ReadRules:
         chosen = {name: identity[name] for name in _CHOICES if name in identity}
         pyav = "pyav" in identity["decoder"]
         return cls(max_member_bytes=identity["max_member_bytes"], pyav=pyav, **chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChanges:
+    """Rules in which a retry of rejects may differ from the run; None keeps the run's.
+
+    Attributes:
+        require_json: reject clips that have no JSON.
+        reject_short: reject audio that ends half a second before its header or JSON says.
+        max_clip_seconds: reject longer clips.
+        max_member_bytes: reject audio files larger than this, e.g. `2GiB`.
+        pyav: decode also M4A, MP4, AAC, WebM and WMA, by PyAV (`pip install 'xytok[av]'`).
+    """
+
+    require_json: bool | None = None
+    reject_short: bool | None = None
+    max_clip_seconds: Annotated[float, Field(gt=0)] | None = None
+    max_member_bytes: Size | None = None
+    pyav: bool | None = None
+
+    def applied_to(self, rules: ReadRules) -> ReadRules:
+        """The rules with what is changed here."""
+        changed = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(rules, **{name: each for name, each in changed.items() if each is not None})

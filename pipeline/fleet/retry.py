@@ -5,20 +5,19 @@
 all others are filtered.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 from pipeline.corpus.listing import look_up
 from pipeline.corpus.reject_reasons import Reason
-from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.rules import ReadRules, RuleChanges
 from pipeline.corpus.shard import LIST_SUFFIX, Shard, list_path
 from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.fleet.run import RunRequest
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
-from pipeline.output.rejects import rejects_left
+from pipeline.output.rejects import earlier_retries, rejects_left
 from pipeline.output.retries import outer_of, retry_numbers, retry_url
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.storage.client import Storage
@@ -37,7 +36,7 @@ def retry_request(
     output: str,
     reasons: Sequence[str],
     codec: CodecRequest,
-    changes: Mapping[str, Any],
+    changes: RuleChanges,
     storage: Storage,
     tuning: Tuning,
     *,
@@ -60,10 +59,13 @@ def retry_request(
             f"tokenize`; pass `{redact(outer_of(output))}`"
         )
     shards = _shards_with(storage, output, record, reasons)
-    numbers = retry_numbers(storage, output)
-    last = numbers[-1] if numbers else 0
-    number = last if last and _is_unfinished(storage, output, last, shards, reasons) else last + 1
-    left = _with_rejects(storage, output, shards, reasons, range(1, number))
+    number = max(retry_numbers(storage, output), default=0)
+    left: list[Shard] = []
+    if number and _is_of(storage, retry_url(output, number), reasons):
+        left = _with_rejects(storage, output, shards, reasons, number)
+    if all(_is_done(storage, retry_url(output, number), left)):
+        number += 1
+        left = _with_rejects(storage, output, shards, reasons, number)
     if not left:
         return None
     _check_same(left, storage)
@@ -97,13 +99,13 @@ def check_reasons(reasons: Sequence[str]) -> None:
         )
 
 
-def rules_of(record: RunRecord, reasons: Sequence[str], changes: Mapping[str, Any]) -> ReadRules:
+def rules_of(record: RunRecord, reasons: Sequence[str], changes: RuleChanges) -> ReadRules:
     """The rules of an output for a retry, with some changed."""
     identity = record.identity
     same = ("where", "limit", "require_json", "max_clip_seconds", "root")
     rules = ReadRules.of_reading(identity)
     kept = {name: identity[name] for name in same} | {"retry": tuple(sorted(set(reasons)))}
-    return replace(rules, **kept | dict(changes))
+    return changes.applied_to(replace(rules, **kept))
 
 
 def _shards_with(
@@ -122,26 +124,25 @@ def _shards_with(
     return sorted(found, key=lambda shard: shard.path)
 
 
-def _is_unfinished(
-    storage: Storage, output: str, number: int, shards: Sequence[Shard], reasons: Sequence[str]
-) -> bool:
-    place = retry_url(output, number)
-    record = read_run_record(storage, place)
-    if sorted(record.identity.get("retry", ())) != sorted(set(reasons)):
-        return False
-    done = {(name.stem, name.source8) for name in list_manifests(storage, place, record.identity8)}
-    left = _with_rejects(storage, output, shards, reasons, range(1, number))
-    return any((shard.stem, shard.source8) not in done for shard in left)
+def _is_of(storage: Storage, retry: str, reasons: Sequence[str]) -> bool:
+    """Whether a retry read rejects with these reasons."""
+    identity = read_run_record(storage, retry).identity
+    return sorted(identity.get("retry", ())) == sorted(set(reasons))
+
+
+def _is_done(storage: Storage, retry: str, shards: Sequence[Shard]) -> Iterator[bool]:
+    """Of each shard, whether a retry finished it; none without shards."""
+    if shards:
+        identity8 = read_run_record(storage, retry).identity8
+        done = {(name.stem, name.source8) for name in list_manifests(storage, retry, identity8)}
+        yield from ((shard.stem, shard.source8) in done for shard in shards)
 
 
 def _with_rejects(
-    storage: Storage,
-    output: str,
-    shards: Sequence[Shard],
-    reasons: Sequence[str],
-    earlier: Sequence[int],
+    storage: Storage, output: str, shards: Sequence[Shard], reasons: Sequence[str], number: int
 ) -> list[Shard]:
     """The shards of which earlier retries left some rejects, lists with what they list."""
+    earlier = earlier_retries(storage, output, number)
 
     def look(shard: Shard) -> Shard | None:
         if not rejects_left(storage, output, shard, reasons, earlier):

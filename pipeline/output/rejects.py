@@ -21,7 +21,7 @@ from pipeline.output.identity import RunIdentity
 from pipeline.output.manifest import ManifestName, WrittenFile
 from pipeline.output.parquet_file import ParquetFile, arrow_table, footer
 from pipeline.output.parquet_layout import REJECT_DICTIONARY_COLUMNS
-from pipeline.output.retries import retry_url
+from pipeline.output.retries import retry_numbers, retry_url
 from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import REJECT_SCHEMA
 from pipeline.storage.client import Storage
@@ -41,24 +41,28 @@ class RejectRow:
     tar_size: int | None
 
 
+def earlier_retries(storage: Storage, output: str, number: int) -> list[tuple[str, str]]:
+    """Where the retries before this one are, and the identities of their runs."""
+    urls = [retry_url(output, n) for n in retry_numbers(storage, output) if n < number]
+    return [(url, read_run_record(storage, url).identity8) for url in urls]
+
+
 def rejects_left(
-    storage: Storage, output: str, shard: Shard, reasons: Sequence[str], retries: Sequence[int]
+    storage: Storage,
+    output: str,
+    shard: Shard,
+    reasons: Sequence[str],
+    earlier: Sequence[tuple[str, str]],
 ) -> frozenset[str]:
     """The keys of a shard's rejects with these reasons, but those that a retry has codes of."""
     rows: Any = _read(storage, join(output, shard.reject_path), ["key", "reason"])
     wanted = set(rows.filter(pc.is_in(rows["reason"], pa.array(reasons)))["key"].to_pylist())
-    for number in retries if wanted else ():
-        place = retry_url(output, number)
+    for url, identity8 in earlier if wanted else ():
         # None where the retry did not read the shard, or read another one of its path.
-        if _has_finished(storage, place, shard):
-            part = join(place, shard.part_path)
+        if storage.exists(join(url, ManifestName.of(shard, identity8).path)):
+            part = join(url, shard.part_path)
             wanted -= set(_read(storage, part, ["key"])["key"].to_pylist())
     return frozenset(wanted)
-
-
-def _has_finished(storage: Storage, output: str, shard: Shard) -> bool:
-    name = ManifestName.of(shard, read_run_record(storage, output).identity8)
-    return storage.exists(join(output, name.path))
 
 
 def _read(storage: Storage, url: str, columns: list[str]) -> Any:

@@ -8,12 +8,13 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from functools import cached_property
 
 from pipeline.corpus.clip_source import open_clips
 from pipeline.corpus.pairing import FoundClip, LateText, PairingEvent
 from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError, StorageError
-from pipeline.output.rejects import rejects_left
+from pipeline.output.rejects import earlier_retries, rejects_left
 from pipeline.output.retries import number_of, outer_of
 from pipeline.worker.decode_threads import DecodeTask
 from pipeline.worker.fault import fault_of
@@ -74,8 +75,13 @@ class ShardReader:
 
     def _rejects_of(self, shard: Shard) -> frozenset[str]:
         settings, output = self._settings, outer_of(self._settings.output)
-        number = number_of(settings.output)
-        return rejects_left(settings.storage, output, shard, settings.rules.retry, range(1, number))
+        reasons = settings.rules.retry
+        return rejects_left(settings.storage, output, shard, reasons, self._earlier_retries)
+
+    @cached_property
+    def _earlier_retries(self) -> list[tuple[str, str]]:
+        output = self._settings.output
+        return earlier_retries(self._settings.storage, outer_of(output), number_of(output))
 
     def _read_clips(self, shard: Shard, ledger: ShardLedger, clock: ThreadClock) -> None:
         settings = self._settings

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
+from pipeline.corpus.rules import RuleChanges
 from pipeline.errors import IdentityError, InputError, UsageError
 from pipeline.export.export import ExportRequest, run_export
 from pipeline.export.selection import Selection
@@ -65,7 +66,8 @@ def output(made: Path, tmp_path: Path) -> Path:
 
 
 def planned(output: Path, *reasons: str, **changes: Any) -> RunRequest | None:
-    return retry_request(str(output), reasons, FAKE, changes, STORAGE, Tuning(1), quiet=True)
+    rules = RuleChanges(**changes)
+    return retry_request(str(output), reasons, FAKE, rules, STORAGE, Tuning(1), quiet=True)
 
 
 def retried(output: Path, *reasons: str, **changes: Any) -> int:
@@ -232,3 +234,20 @@ def test_codes_of_a_shard_that_was_replaced_since_are_left_out_until_it_is_retri
     assert verify_output(str(output), STORAGE).is_clean
     with pytest.raises(UsageError, match="is itself a retry of rejects"):
         planned(output / "retries/1", "too_long")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--max-member-bytes", "foo"), "`--max-member-bytes foo`; expected"),
+        (("--max-clip-seconds", "-3"), "`--max-clip-seconds -3`; expected more than 0"),
+        (("--cluster", "auto"), "`--engine inline` cannot use `--cluster`"),
+    ],
+)
+def test_wrong_and_ignored_options_are_refused(
+    flags: tuple[str, ...], message: str, output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["retry", str(output), "--reason", "too_long", "--engine", "inline"]
+    assert cli.run([*words, *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (output / "retries").exists()

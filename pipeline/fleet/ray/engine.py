@@ -9,7 +9,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.drain import Drain
 from pipeline.fleet.driver import Driver
-from pipeline.fleet.engine import breaker_for
+from pipeline.fleet.engine import Engine, InlineEngine, breaker_for
 from pipeline.fleet.lease import MayGoOn, always
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.metrics import RunMetrics
@@ -27,6 +27,13 @@ from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import CodecIdentity
 
 logger = logging.getLogger(__name__)
+
+
+def open_engine(name: str, codec: CodecRequest, options: RayOptions) -> Engine:
+    """The engine `ray` or `inline`, which takes of the options how it drains and pauses."""
+    if name == "ray":
+        return RayEngine(codec, options)
+    return InlineEngine(codec, options.drain_seconds, options.outage_minutes)
 
 
 class RayEngine:
