@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.logs import Log, LogOptions
 from jobs.options import Run, StorageOptions, flags, open_storage
+from pipeline.corpus.rules import Size
 from pipeline.export.contract import FormatOptions
 from pipeline.export.selection import Selection
 
@@ -39,7 +40,7 @@ class SampleOptions:
         duplicate_keys: `refuse` keys that name two clips, or `prefix` all with their shard's path.
         shuffle: mix the clips of all shards by this seed; needs disk for all codes.
         samples_per_shard: clips of an output file; default: the format's.
-        max_bytes: begin a new output file at about this size; default: the format's.
+        max_bytes: begin a new output file at about this size, e.g. `512M`; default: the format's.
         allow_codec: export codes that the trainer's released models do not know.
     """
 
@@ -50,7 +51,7 @@ class SampleOptions:
     duplicate_keys: Literal["refuse", "prefix"] = "refuse"
     shuffle: Annotated[int, Field(ge=0)] | None = None
     samples_per_shard: Annotated[int, Field(ge=1)] | None = None
-    max_bytes: Annotated[int, Field(ge=1)] | None = None
+    max_bytes: Size | None = None
     allow_codec: bool = False
 
 

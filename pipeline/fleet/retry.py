@@ -12,7 +12,14 @@ from dataclasses import replace
 from pipeline.corpus.listing import look_up
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.rules import ReadRules, RuleChanges
-from pipeline.corpus.shard import LIST_SUFFIX, Shard, list_path
+from pipeline.corpus.shard import (
+    LIST_SUFFIX,
+    Shard,
+    both_etags,
+    cuts_of,
+    has_cuts,
+    list_path,
+)
 from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.fleet.run import RunRequest
 from pipeline.output.index import read_shards
@@ -117,10 +124,10 @@ def _shards_with(
     for table in read_shards(storage, output, names, _COLUMNS):
         for row in table.to_pylist():
             if not {each["reason"] for each in row["rejects_by_reason"]}.isdisjoint(reasons):
-                shard = Shard(
-                    row["url"], row["shard"], row["source_size_bytes"], row["source_etag"]
-                )
-                found.append(shard)
+                url, etag = row["url"], row["source_etag"]
+                cuts = cuts_of(url) if has_cuts(etag) else ""
+                size = row["source_size_bytes"]
+                found.append(Shard(url, row["shard"], size, etag, cuts=cuts))
     return sorted(found, key=lambda shard: shard.path)
 
 
@@ -158,11 +165,15 @@ def _with_rejects(
 def _check_same(shards: Sequence[Shard], storage: Storage) -> None:
     """Refuse shards that are gone or were replaced: their keys may mean other clips now."""
     files = [shard for shard in shards if not shard.listed]
-    found = look_up([shard.url for shard in files], storage)
+    urls = [url for shard in files for url in (shard.url, shard.cuts) if url]
+    found = look_up(urls, storage)
     changed = []
     for shard in files:
-        now = found[shard.url]
-        if now is None or (now.size_bytes, now.etag) != (shard.size_bytes, shard.etag):
+        now, cuts = found[shard.url], found.get(shard.cuts)
+        etag = "" if now is None else now.etag
+        if shard.cuts:
+            etag = both_etags(etag, "" if cuts is None else cuts.etag)
+        if now is None or (now.size_bytes, etag) != (shard.size_bytes, shard.etag):
             changed.append(f"`{redact(shard.url)}` {'is gone' if now is None else 'was replaced'}")
     if changed:
         raise InputError(

@@ -67,13 +67,10 @@ def read_dropped(storage: Storage, output: str) -> Dropped:
 
 def read_lists(storage: Storage, output: str) -> list[DroppedList]:
     """The lists of an output, in the order in which they were written."""
-    lists = []
-    for file in storage.list_files(join(output, DROPPED)):
-        name = file.url.rpartition("/")[2]
-        if name.removesuffix(".parquet").isdecimal():
-            number = int(name.removesuffix(".parquet"))
-            lists.append(DroppedList(number, _path(number), _rows(storage, file.url)))
-    return sorted(lists, key=lambda each: each.number)
+    return [
+        DroppedList(number, _path(number), _rows(storage, join(output, _path(number))))
+        for number in _numbers(storage, output)
+    ]
 
 
 def write_list(storage: Storage, output: str, rows: Sequence[Row]) -> str:
@@ -82,7 +79,7 @@ def write_list(storage: Storage, output: str, rows: Sequence[Row]) -> str:
     table: Any = pa.Table.from_pylist([dict(row) for row in rows], schema=SCHEMA)
     table = table.sort_by([("part", "ascending"), ("key", "ascending")])
     pq.write_table(table, content, compression="zstd", compression_level=ZSTD_LEVEL)
-    number = max((each.number for each in read_lists(storage, output)), default=0) + 1
+    number = max(_numbers(storage, output), default=0) + 1
     while not storage.create_exclusive(join(output, _path(number)), content.getvalue()):
         number += 1
     return _path(number)
@@ -91,6 +88,12 @@ def write_list(storage: Storage, output: str, rows: Sequence[Row]) -> str:
 def remove_list(storage: Storage, output: str, dropped: DroppedList) -> None:
     """Bring back the clips of a list, where no other one has them."""
     storage.delete(join(output, dropped.path))
+
+
+def _numbers(storage: Storage, output: str) -> list[int]:
+    files = storage.list_files(join(output, DROPPED))
+    names = (file.url.rpartition("/")[2].removesuffix(".parquet") for file in files)
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _path(number: int) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from jobs import cli
 from pipeline.corpus.clip_source import open_clips
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError
+from pipeline.read.dataset import open_dataset
 from pipeline.storage.client import Storage
 from tests.support.inline_run import run_shards
 from tests.support.shard_maker import audio, write_shard
@@ -69,3 +71,21 @@ def test_cuts_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "cuts.000000.jsonl.gz").write_bytes(gzip.compress(b"{}\n" * 900)[:-20])
     with pytest.raises(InputError, match=r"cuts\.000000\.jsonl\.gz` cannot be read"):
         list(open_clips(shard, Storage(), ReadRules()))
+
+
+def test_rejects_of_shar_are_retried_with_their_cuts_unless_these_are_gone(
+    tmp_path: Path,
+) -> None:
+    write_shar(tmp_path / "in", "a.1", "a.2")
+    output = str(tmp_path / "out")
+    words = ["tokenize", str(tmp_path / "in"), output, "--codec", "fake", "--engine", "inline"]
+    words += ["--max-clip-seconds", "0.1", "--max-reject-rate", "1", "--quiet"]
+    assert cli.run(words) == 1  # no codes at all
+    again = ["retry", output, "--reason", "too_long", "--max-clip-seconds", "9"]
+    again += ["--engine", "inline", "--quiet"]
+    cuts, aside = tmp_path / "in/cuts.000000.jsonl.gz", tmp_path / "cuts"
+    cuts.rename(aside)
+    assert cli.run(again) == 1
+    aside.rename(cuts)
+    assert cli.run(again) == 0
+    assert {clip.columns["text"] for clip in open_dataset(output)} == {"text of a.1", "text of a.2"}
