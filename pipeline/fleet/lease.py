@@ -218,12 +218,35 @@ class Lease:
         return max(self._numbers(), default=0)
 
     def _numbers(self) -> list[int]:
-        files = self._storage.list_files(join(self._output, LEASE))
-        names = (file.url.rpartition("/")[2].removesuffix(".json") for file in files)
-        return [int(name) for name in names if name.isdecimal()]
+        return _numbers(self._storage, self._output)
 
     def _url(self, number: int) -> str:
-        return join(self._output, LEASE, f"{number}.json")
+        return _url(self._output, number)
+
+
+def read_holder(storage: Storage, output: str) -> Holder | None:
+    """Who holds the lease of an output, as its file says; it may have died a minute ago.
+
+    None when the lease was given back, or when its holder is seen to have ended on this machine.
+    """
+    number = max(_numbers(storage, output), default=0)
+    try:
+        content = storage.read_bytes(_url(output, number)) if number else None
+    except NotFoundError:
+        return read_holder(storage, output)  # a higher number was just created
+    holder = _holder_in(content)
+    is_over = holder is None or _fields(content).get("is_released") or holder.is_dead()
+    return None if is_over else holder
+
+
+def _numbers(storage: Storage, output: str) -> list[int]:
+    files = storage.list_files(join(output, LEASE))
+    names = (file.url.rpartition("/")[2].removesuffix(".json") for file in files)
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def _url(output: str, number: int) -> str:
+    return join(output, LEASE, f"{number}.json")
 
 
 @contextmanager

@@ -24,6 +24,8 @@ _WORKERS_PER_SECOND = 100
 # Speeds are those of the last minute; for the time that is left, of the last five.
 _NOW_SECONDS = 60.0
 _LEFT_SECONDS = 300.0
+# A run that stands still for this long has no speed and no end that could be told.
+STILL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,12 @@ class RunProgress:
         bytes_read: by all workers, also of shards that were lost.
         real_time_factor: seconds of speech encoded a second, in the last minute.
         mean_real_time_factor: the same since the work began, without work that was lost.
-        eta_seconds: how long the rest will take; None while no worker works.
+        eta_seconds: how long the rest will take; None while no worker works or gets on.
         idle_share: the share of time in which codecs waited, of workers that had shards.
         steps: a count that grows with all work.
         busy_seconds: of each stage, over all workers.
         outage_seconds: how long storage has not answered; 0 when it does.
+        still_seconds: how long no worker has read a byte, made a step or ended a shard.
         workers: workers that are ready.
         nodes_aside: nodes that get no more shards.
         lines: the busy workers.
@@ -75,6 +78,7 @@ class RunProgress:
     busy_seconds: Mapping[str, float]
     times_out_of_memory: int
     outage_seconds: float
+    still_seconds: float
     shards_done: int
     shards_failed: int
     shards_left: int
@@ -158,6 +162,7 @@ class LiveProgress:
         self._num_done = self._num_failed = 0
         self._shown, self._shown_work = ClipCounts(), 0
         self._worker_seconds = 0.0
+        self._seen_work, self._moved_at = (0, 0, 0), self._began
         self._now, self._left = _Speed(_NOW_SECONDS), _Speed(_LEFT_SECONDS)
         self._now.add(self._began, 0.0)
         self._left.add(self._began, 0.0)
@@ -227,6 +232,10 @@ class LiveProgress:
         # Shards may end before their worker is asked again.
         self._now.add(now, max(sums.source_seconds, self._shown.source_seconds))
         self._left.add(now, self._shown_work, self._worker_seconds)
+        seen = (sums.steps, sums.bytes_read, self._num_done + self._num_failed)
+        if seen != self._seen_work:
+            self._seen_work, self._moved_at = seen, now
+        still = now - self._moved_at
         seconds = now - self._began
         idle = None
         if busy["encode"] and self._worker_seconds:
@@ -238,14 +247,15 @@ class LiveProgress:
             work_total=self._total,
             is_sized=self._sized,
             bytes_read=sums.bytes_read,
-            real_time_factor=self._now.rate(),
+            real_time_factor=self._now.rate() if still < STILL_SECONDS else 0.0,
             mean_real_time_factor=self._shown.source_seconds / max(seconds, 1e-9),
-            eta_seconds=self._eta(hands, in_hand),
+            eta_seconds=self._eta(hands, in_hand) if still < STILL_SECONDS else None,
             idle_share=idle,
             steps=sums.steps,
             busy_seconds=dict(busy),
             times_out_of_memory=sums.times_out_of_memory,
             outage_seconds=outage_seconds,
+            still_seconds=still,
             shards_done=self._num_done,
             shards_failed=self._num_failed,
             shards_left=self._num_shards - self._num_done - self._num_failed,

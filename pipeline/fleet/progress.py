@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from tqdm import TqdmWarning, tqdm
 
-from pipeline.fleet.live_progress import RunProgress
+from pipeline.fleet.live_progress import STILL_SECONDS, RunProgress
 from pipeline.fleet.summary import RunSummary
 
 with warnings.catch_warnings():
@@ -113,6 +113,8 @@ def facts_of(progress: RunProgress) -> str:
         # While the first clips are decoded and encoded, nothing else moves.
         read = tqdm.format_sizeof(progress.bytes_read, suffix="B")
         facts.insert(1, f"{read} read, no clip is through yet")
+    if progress.still_seconds >= STILL_SECONDS:
+        facts.insert(0, f"nothing moved for {progress.still_seconds:.0f} s")
     if progress.outage_seconds:
         facts.insert(0, f"storage does not answer for {progress.outage_seconds:.0f} s")
     if progress.idle_share is not None:

@@ -62,7 +62,7 @@ def event_fields(progress: RunProgress) -> dict[str, Any]:
 def read_progress(event: Mapping[str, Any]) -> RunProgress:
     """The progress that an event tells."""
     return RunProgress(
-        **{name: event[name] for name in _PLAIN},
+        **{name: event.get(name, 0.0) for name in _PLAIN},  # older logs do not tell all
         counts=ClipCounts(**event["counts"]),
         busy_seconds=event["busy_seconds"],
         lines=tuple(WorkerLine(*line) for line in event["lines"]),

@@ -165,6 +165,9 @@ def check_storage(url: str, storage: Storage, write: bool) -> Check:
     try:
         listed = len(storage.list_files(url))
         found = f"`{redact(url)}`: {listed:,} files listed"
+        if not listed and not write:
+            advice = "right for a new output, which `--write` tries; an input is misspelt or empty"
+            return Check("storage", "note", f"{found}; no such folder or an empty one", advice)
         if write:
             probe = join(url, f".xytok-doctor-{uuid.uuid4().hex[:8]}")
             storage.write_finished(probe, b"probe")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.corpus.reject_reasons import Reason
+from pipeline.fleet.lease import read_holder
 from pipeline.output.dropped import read_dropped
 from pipeline.output.events import read_events
 from pipeline.output.index import read_shards
@@ -25,7 +26,10 @@ SUMMED_COLUMNS = (*_COUNTS, "source_seconds", "rejects_by_reason", "num_holes", 
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """The state of a run; `left` is None when no event log says how many shards there were."""
+    """The state of a run; `left` is None when no event log says how many shards there were.
+
+    `held_by` is the process that hands out work there, as its lease says.
+    """
 
     done: int
     left: int | None
@@ -43,6 +47,7 @@ class RunStatus:
     job: str | None
     dropped: int = 0
     retried: int = 0
+    held_by: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -69,6 +74,8 @@ class RunStatus:
             lines.append(f"dropped   {self.dropped} of these codes, by `xytok drop`")
         if self.job:
             lines.append(f"job       {self.job}")
+        if self.held_by:
+            lines.append(f"at work   {self.held_by}, by its lease; `--watch` shows if it moves")
         if self.error:
             lines.append(f"ended     by {self.error}")
         lines += [f"damaged   {shard}" for shard in self.damaged]
@@ -146,6 +153,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
     names = list_manifests(storage, output, record.identity8)
     sums = sums_of(storage, output, names)
     history = _read_history(output, storage)
+    holder = read_holder(storage, output)
     return RunStatus(
         done=sums.done,
         left=history.left(len(names)),
@@ -167,6 +175,7 @@ def read_status(output: str, storage: Storage) -> RunStatus:
             for place, its in finished_in(storage, output, record.identity8)
             if place.prefix
         ),
+        held_by=str(holder) if holder else None,
     )
 
 

@@ -146,6 +146,25 @@ def test_reading_shows_before_the_first_clip_is_through() -> None:
     assert facts_of(fleet.read()).startswith("left ?, 100B read, no clip is through yet, 0/1 shard")
 
 
+def test_a_run_in_which_nothing_moves_says_so_and_promises_no_end() -> None:
+    fleet = Fleet(1, 1)
+    for second in range(11):
+        fleet.now = second
+        fleet.tell("w0", 0, 50 * second)
+        fleet.read()
+    for second in range(11, 90):
+        fleet.now = second
+        fleet.tell("w0", 0, 500)  # it answers, but does no work
+        told = fleet.read()
+    assert (told.still_seconds, told.eta_seconds, told.real_time_factor) == (79, None, 0)
+    assert facts_of(told).startswith("nothing moved for 79 s, left ?, ")
+    fleet.now = 90
+    fleet.tell("w0", 0, 550)
+    told = fleet.read()
+    assert (told.still_seconds, told.shards_left) == (0, 1)
+    assert told.eta_seconds is not None
+
+
 def test_the_time_left_is_that_of_the_longest_hand_near_the_end() -> None:
     fleet = Fleet(2, 2)
     for second in range(11):

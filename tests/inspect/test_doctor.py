@@ -104,6 +104,12 @@ def test_doctor_writes_to_a_bucket_and_leaves_nothing(capsys, s3: S3Server, monk
     assert storage.list_files("s3://doctor") == []
 
 
+def test_a_folder_without_files_is_told(capsys, tmp_path):
+    exit_code, checks = doctor(capsys, str(tmp_path / "misspelt"))
+    assert (exit_code, checks["storage"]["verdict"]) == (0, "note")
+    assert "misspelt`: 0 files listed; no such folder or an empty" in checks["storage"]["found"]
+
+
 def test_unwritable_folder_is_a_fault(capsys, tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("not a folder")

@@ -1,6 +1,7 @@
 """Status, verify, show and card tell from the output folder alone what is in it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from jobs import cli
 from pipeline.corpus.listing import list_shards
 from pipeline.errors import InputError, UsageError
+from pipeline.fleet.lease import hold_lease
 from pipeline.inspect.show import find_row, read_original
 from pipeline.inspect.status import read_status
 from pipeline.inspect.verify import verify_output
@@ -60,6 +62,14 @@ def test_status_counts_shards_clips_and_rejects(output: Path) -> None:
     assert status.rejects == {"undecodable": 1}
     assert "rejects   1 undecodable: libsndfile does not take it as audio" in status.lines()
     assert cli.run(["status", str(output)]) == 0
+
+
+def test_status_names_the_process_that_works_in_an_output(output: Path) -> None:
+    assert read_status(str(output), STORAGE).held_by is None
+    with hold_lease(STORAGE, str(output), wait=False):
+        status = read_status(str(output), STORAGE)
+    assert f"at work   process {os.getpid()} on `" in "\n".join(status.lines())
+    assert read_status(str(output), STORAGE).held_by is None
 
 
 def test_status_of_an_interrupted_run_says_what_is_left(output: Path) -> None:
