@@ -23,6 +23,7 @@ from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
 from pipeline.errors import InputError, UsageError
+from pipeline.evaluate.clip_names import Place, place_of
 from pipeline.evaluate.probe.clips import SpokenClip, check_apart, read_clips
 from pipeline.evaluate.probe.inputs import ProbeInput, codec_input, table_input
 from pipeline.evaluate.probe.plan import ProbePlan
@@ -30,7 +31,7 @@ from pipeline.evaluate.probe.result import ProbeResult, probe
 from pipeline.evaluate.probe.training import Checkpoint
 from pipeline.evaluate.recognised import Heard, recognise
 from pipeline.evaluate.speed import measure_speed
-from pipeline.evaluate.system import Evaluation, Place, System, place_of
+from pipeline.evaluate.system import Evaluation, System
 from pipeline.evaluate.transcripts import Transcript
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
@@ -213,15 +214,15 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
             "The systems have no clip in common; expected that all take some of the clips of "
             "`--data`. Look at the rejects of the runs below `--output` with `xytok status`"
         )
-    keys = {key for _, key in measured}
+    names = {"/".join(place) for place in measured}
     kept = tuple(
         replace(
             system,
             clips=tuple(clip for clip in system.clips if place_of(clip) in measured),
             heard=replace(
                 system.heard,
-                reconstructions=_only(system.heard.reconstructions, keys),
-                originals=_only(system.heard.originals, keys),
+                reconstructions=_only(system.heard.reconstructions, names),
+                originals=_only(system.heard.originals, names),
             ),
             probe=replace(system.probe, transcripts=_only(system.probe.transcripts, tested))
             if system.probe
@@ -232,8 +233,8 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
     return Evaluation(kept, left_out, untested)
 
 
-def _only(transcripts: Sequence[Transcript], keys: Collection[str]) -> tuple[Transcript, ...]:
-    return tuple(each for each in transcripts if each.key in keys)
+def _only(transcripts: Sequence[Transcript], names: Collection[str]) -> tuple[Transcript, ...]:
+    return tuple(each for each in transcripts if each.key in names)
 
 
 def _in_all(sides: Sequence[set[T]]) -> tuple[frozenset[T], int]:

@@ -9,9 +9,10 @@ from pipeline.audit.report.plots import number
 from pipeline.audit.report.wording import plural
 from pipeline.audit.report.worst_clips import Listening, Side, clip_card
 from pipeline.evaluate.circles import Axis, Circle, circle_plot
+from pipeline.evaluate.clip_names import place_of
 from pipeline.evaluate.columns import COLUMNS, Column, shown_columns, speed_in_words
 from pipeline.evaluate.published import PUBLISHED, Published
-from pipeline.evaluate.system import SOUND, Evaluation, System, place_of
+from pipeline.evaluate.system import SOUND, Evaluation, System
 from pipeline.evaluate.table import note_lines
 
 _NUM_CLIPS = 6

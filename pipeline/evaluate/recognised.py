@@ -7,6 +7,7 @@ from pipeline.audit.findings import ClipFinding
 from pipeline.audit.metrics.recogniser import Recogniser
 from pipeline.audit.metrics.text_errors import normal
 from pipeline.audit.report.playback import Playback
+from pipeline.evaluate.clip_names import name_of, speaker_of
 from pipeline.evaluate.transcripts import Transcript
 from xy_codec.contract import Waveform
 
@@ -48,6 +49,6 @@ def _transcripts(
 ) -> list[Transcript]:
     texts = recogniser.transcribe(waveforms, [clip.language or "" for clip in clips])
     return [
-        Transcript(clip.key, clip.speaker or clip.key, normal(clip.text or ""), normal(text))
+        Transcript(name_of(clip), speaker_of(clip), normal(clip.text or ""), normal(text))
         for clip, text in zip(clips, texts, strict=True)
     ]

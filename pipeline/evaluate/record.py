@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.audit.judge.inference import Interval
 from pipeline.audit.metrics.scores import metric_versions
+from pipeline.evaluate.clip_names import speaker_of
 from pipeline.evaluate.published import PUBLISHED
 from pipeline.evaluate.system import Evaluation, System
 
@@ -33,7 +34,7 @@ def _system(system: System) -> dict[str, Any]:
         "bits_per_second": shape.bits_per_second,
         "frame_rate_hz": shape.frame_rate_hz,
         "clips": len(system.clips),
-        "speakers": len({clip.speaker or clip.key for clip in system.clips}),
+        "speakers": len({speaker_of(clip) for clip in system.clips}),
         "seconds": sum(clip.duration for clip in system.clips),
         "sim_model": system.sim_model,
         "heard": asdict(system.heard) if system.heard.model else None,

@@ -7,6 +7,7 @@ from typing import Self
 
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.judge.inference import Interval
+from pipeline.evaluate.clip_names import Place, speaker_of
 from pipeline.evaluate.intervals import mean_by_speaker
 from pipeline.evaluate.probe.result import ProbeResult
 from pipeline.evaluate.recognised import Heard
@@ -16,8 +17,6 @@ from xy_codec.codes_shape import CodesShape
 
 # The figures of sound in the table, as the audit names them.
 SOUND = ("sim", "stoi", "pesq_nb", "pesq_wb")
-# Shard and key.
-Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class System:
 
     Attributes:
         clips: what the audit measured; empty for a run, of which there are only codes.
-        sounds: of some clips, by `place_of`, to be played.
+        sounds: of some clips, by their places, to be played.
         heard: what the recogniser heard; the originals are with the first codec.
         figures: every figure of the table that was measured, with bounds by speakers.
     """
@@ -53,7 +52,7 @@ class System:
             scored = [(clip, getattr(clip.scores, name)) for clip in self.clips]
             known = [(clip, value) for clip, value in scored if value is not None]
             if known:
-                speakers = [clip.speaker or clip.key for clip, _ in known]
+                speakers = [speaker_of(clip) for clip, _ in known]
                 found[name] = mean_by_speaker([value for _, value in known], speakers)
         sides = {
             "asr": self.heard.reconstructions,
@@ -96,8 +95,3 @@ class Evaluation:
     def clips(self) -> tuple[ClipFinding, ...]:
         """The clips that sound was measured on, as the first codec's audit has them."""
         return next((system.clips for system in self.systems if system.clips), ())
-
-
-def place_of(clip: ClipFinding) -> Place:
-    """What a clip is known by, whichever codec made its codes."""
-    return clip.shard, clip.key

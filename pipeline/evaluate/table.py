@@ -1,6 +1,7 @@
 """The table of an evaluation for a terminal."""
 
 from pipeline.audit.report.plots import number
+from pipeline.evaluate.clip_names import speaker_of
 from pipeline.evaluate.columns import COLUMNS, bounds, shown_columns, speed_in_words
 from pipeline.evaluate.system import Evaluation, System
 from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
@@ -46,7 +47,7 @@ def note_lines(evaluation: Evaluation) -> list[str]:
     notes = []
     heard = next((system for system in evaluation.systems if system.clips), None)
     if heard:
-        speakers = {clip.speaker or clip.key for clip in heard.clips}
+        speakers = {speaker_of(clip) for clip in heard.clips}
         minutes = sum(clip.duration for clip in heard.clips) / 60
         notes.append(
             f"sound: {len(heard.clips)} clips of {len(speakers)} speakers, {minutes:.1f} minutes, "

@@ -10,7 +10,10 @@ from pipeline.evaluate.intervals import ratio_by_speaker
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """One clip: the normal text that is said in it, and the one that was written."""
+    """One clip: the normal text that is said in it, and the one that was written.
+
+    `key` names the clip in whatever run it was heard; keys of a corpus may come again in each tar.
+    """
 
     key: str
     speaker: str

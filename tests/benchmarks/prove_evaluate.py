@@ -60,7 +60,7 @@ def waves_of(shards: Sequence[Path]) -> list[tuple[SpokenClip, NDArray[np.float3
         for number in range(len(audio)):
             if text := normal(audio.texts[number]):
                 key = f"{Path(shard.url).stem}_W{number:06d}"
-                clip = SpokenClip(key, np.empty((0, 0)), text, audio.speakers[number])
+                clip = SpokenClip(key, hash(key), np.empty((0, 0)), text, audio.speakers[number])
                 wave = to_float(audio.clip(number).samples)
                 found.append((clip, wave[: len(wave) // FRAME * FRAME]))
     return [(clip, wave) for clip, wave in found if len(wave)]

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.audit.audited_run import open_run
+from pipeline.audit.compare import trial_run
 from pipeline.errors import InputError, UsageError
-from pipeline.evaluate.probe.clips import SpokenClip, check_apart
+from pipeline.evaluate.probe.clips import SpokenClip, check_apart, read_clips
 from pipeline.evaluate.probe.inputs import ProbeInput, codec_input, table_input
 from pipeline.evaluate.probe.model import Alphabet
 from pipeline.evaluate.probe.plan import ProbePlan
@@ -15,6 +17,8 @@ from pipeline.evaluate.probe.result import probe
 from pipeline.evaluate.probe.training import Checkpoint, ProbeTraining
 from pipeline.evaluate.transcripts import character_error_rate
 from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
+from tests.support.shard_maker import pair, write_shard
 from xy_codec import load_codec
 from xy_codec.codes_shape import CodesShape
 
@@ -34,7 +38,8 @@ def spoken(count: int, seed: int, *, means_something: bool = True) -> list[Spoke
         codes = np.repeat(shown, FRAMES_A_LETTER)
         steps = np.stack([codes, random.integers(16, size=len(codes))]).astype(np.int16)
         text = "".join(LETTERS[each] for each in said)
-        clips.append(SpokenClip(f"{seed}-{number}", steps, text, f"speaker {number % 5}"))
+        key, audio, speaker = f"{number}@{seed}", 1000 * seed + number, f"speaker {number % 5}"
+        clips.append(SpokenClip(key, audio, steps, text, speaker))
     return clips
 
 
@@ -82,8 +87,8 @@ def test_a_training_that_was_ended_gives_the_weights_of_one_that_was_not(tmp_pat
 
 def test_clips_with_more_characters_than_steps_are_left_out():
     clips = spoken(8, 1)
-    hurried = SpokenClip("hurried", clips[0].steps[:, :2], "abcdeabcdeabcde", "speaker")
-    doubled = SpokenClip("doubled", clips[0].steps[:, :1], "aa", "speaker")  # needs a blank between
+    hurried = SpokenClip("hurried", 1, clips[0].steps[:, :2], "abcdeabcdeabcde", "speaker")
+    doubled = SpokenClip("doubled", 2, clips[0].steps[:, :1], "aa", "speaker")  # needs a blank
     training = ProbeTraining(table_input(SHAPE), [*clips, hurried, doubled], PLAN)
     assert training.clips == clips
 
@@ -125,7 +130,21 @@ def test_a_codec_without_a_lookup_gets_tables_and_one_with_it_none():
 
 def test_clips_to_learn_and_to_test_on_are_kept_apart():
     clips = spoken(4, 1)
-    with pytest.raises(InputError, match="1 clips are in"):
+    with pytest.raises(InputError, match=r"1 clips of `--data` are in .* the first is `2`"):
         check_apart(clips, [clips[2], *spoken(2, 5)])
     with pytest.raises(InputError, match="no clip with a text"):
         check_apart([], clips)
+
+
+def test_tars_that_number_their_clips_anew_have_clips_and_speakers_of_their_own(tmp_path: Path):
+    for seed, name in enumerate(("a", "b", "c")):
+        write_shard(tmp_path / f"{name}.tar", pair("000", seed=seed, text="ja", speaker=None))
+    shards = [str(tmp_path / f"{name}.tar") for name in "abc"]
+    output, storage = str(tmp_path / "out"), Storage()
+    trial_run(CodecRequest("fake"), shards, output, storage, None)
+    run = open_run(storage, output)
+    train, test = read_clips(run, storage, shards[:2]), read_clips(run, storage, shards[2:])
+    check_apart(train, test)
+    assert len({clip.speaker for clip in [*train, *test]}) == 3
+    with pytest.raises(InputError, match="the first is `000`"):
+        check_apart(train, read_clips(run, storage, shards[1:]))

@@ -20,11 +20,14 @@ class SpokenClip:
     """A clip with what is said in it.
 
     Attributes:
+        key: names the clip in every run of these shards; keys alone may come again in each tar.
+        audio: the hash of its bytes.
         steps: what the probe's input is made from: codes `[K, T]`, or any values of T steps.
         text: normal, and not empty.
     """
 
     key: str
+    audio: int
     steps: NDArray[Any]
     text: str
     speaker: str
@@ -56,14 +59,15 @@ def read_clips(
             f"Run `{run.output}` has no part of the shards asked for; expected one of each. "
             "Tokenize them into it, or name shards that it has"
         )
-    rows = CodesDataset((parts,), columns=("text", "speaker"), storage=storage)
+    rows = CodesDataset((parts,), columns=("text", "speaker", "audio_xxh64"), storage=storage)
     clips = []
     for row in rows:
         text = normal(row.columns["text"] or "")
         codes = np.array(row.codes)
         if text and codes.shape[-1]:
-            speaker = row.columns["speaker"] or row.key
-            clips.append(SpokenClip(row.key, codes, text, speaker))
+            audio = row.columns["audio_xxh64"]
+            key = f"{row.key}@{audio:016x}"
+            clips.append(SpokenClip(key, audio, codes, text, row.columns["speaker"] or key))
     return clips
 
 
@@ -75,10 +79,11 @@ def check_apart(train: Sequence[SpokenClip], test: Sequence[SpokenClip]) -> None
                 f"The shards of `{what}` have no clip with a text; expected transcripts in their "
                 "JSON (`text`) or beside the audio (`.txt`). Add them, or leave out `--probe-data`"
             )
-    shared = {clip.key for clip in train} & {clip.key for clip in test}
+    learned = {clip.audio for clip in train}
+    shared = [clip.key.rpartition("@")[0] for clip in test if clip.audio in learned]
     if shared:
         raise InputError(
-            f"{len(shared)} clips are in `--probe-data` and in `--data`, the first is "
-            f"`{min(shared)}`; expected none, or the probe is tested on what it learned. Name "
+            f"{len(shared)} clips of `--data` are in `--probe-data` too, the first is "
+            f"`{shared[0]}`; expected none, or the probe is tested on what it learned. Name "
             "other shards"
         )

@@ -1,0 +1,24 @@
+"""What a clip and its speaker are known by, whichever codec made the codes.
+
+Keys alone are not enough: many corpora number the clips of every tar anew.
+"""
+
+from pipeline.audit.findings import ClipFinding
+
+# Shard and key.
+Place = tuple[str, str]
+
+
+def place_of(clip: ClipFinding) -> Place:
+    """The clip."""
+    return clip.shard, clip.key
+
+
+def name_of(clip: ClipFinding) -> str:
+    """The clip as one text."""
+    return "/".join(place_of(clip))
+
+
+def speaker_of(clip: ClipFinding) -> str:
+    """Its speaker; a clip without one is a speaker of its own."""
+    return clip.speaker or name_of(clip)
