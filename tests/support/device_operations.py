@@ -1,6 +1,7 @@
-"""Counts what packs of one shape ask of a device: `python device_operations.py exact fast`.
+"""Counts what packs ask of a device: `python device_operations.py exact fast decode`.
 
 Prints one JSON object a pack of the full model, after one for operations whose number is known.
+Packs of `exact`, `fast` and `decode` are of one shape.
 Torch's fake tensors compute nothing: memory and speed are not looked at, nor how many kernels one
 operation launches. A process of its own, as `fake_gpu.py` is.
 """
@@ -9,10 +10,13 @@ import contextlib
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -30,6 +34,7 @@ from xy_codec.xy.released import released_config
 
 _HEAD_SIZE = 642
 _CLIP_SAMPLES = 40_000
+_CLIP_FRAMES = _CLIP_SAMPLES // 1280
 _CLIPS = (1, 15, 60)
 # These make an answer on the host, which waits until the device has done all that it was asked.
 _SYNCS = (
@@ -120,21 +125,34 @@ def known() -> DeviceOperations:
     return found
 
 
-def main(*precisions: str) -> None:
+def packs_of(codec: PackedCodec, kind: str) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+    """Packs of so many clips."""
+    clip, codes = np.zeros(_CLIP_SAMPLES, np.float32), np.zeros((8, _CLIP_FRAMES), np.int16)
+    for count in _CLIPS:
+        if kind == "decode":
+            # Every depth, which is the same operations.
+            matrices = [codes[: number % 8 + 1] for number in range(count)]
+            waves = [np.zeros(_CLIP_FRAMES * 1280, np.float32)] * count
+            pairs = zip(matrices, waves, strict=True)
+            coded = [job for pair in pairs for job in codec._coded_jobs(*pair)]
+            yield count, partial(codec._pack_samples, coded)
+        else:
+            jobs = [job for number in range(count) for job in codec._jobs(number, clip)]
+            yield count, partial(codec._pack_codes, jobs)
+
+
+def main(*kinds: str) -> None:
     # Not in inference mode, in which operations are seen before they are taken apart.
     with FakeTensorMode(), torch.no_grad():
         print(json.dumps(known().to_dict()), flush=True)
-        for precision in precisions:
-            codec = full_codec(precision)
-            clip = np.zeros(_CLIP_SAMPLES, np.float32)
+        for kind in kinds:
+            codec = full_codec("exact" if kind == "decode" else kind)
             # What the program keeps is made by the first pack.
-            codec._pack_codes(codec._jobs(0, clip))
-            for count in _CLIPS:
-                jobs = [job for number in range(count) for job in codec._jobs(number, clip)]
+            next(packs_of(codec, kind))[1]()
+            for count, run in packs_of(codec, kind):
                 with DeviceOperations() as found:
-                    codec._pack_codes(jobs).to("cpu", non_blocking=True)
-                line = {"precision": precision, "clips": count, **found.to_dict()}
-                print(json.dumps(line), flush=True)
+                    run().to("cpu", non_blocking=True)
+                print(json.dumps({"kind": kind, "clips": count, **found.to_dict()}), flush=True)
 
 
 if __name__ == "__main__":

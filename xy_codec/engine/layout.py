@@ -33,6 +33,8 @@ class Layout(ABC):
 
     def __init__(self, place: Tensor) -> None:
         self.place = place
+        # By how many steps, and which steps then come from outside of their clip.
+        self._crossed: dict[int, Tensor] = {}
 
     def stepwise(self, function: Callable[..., Tensor], *steps: Tensor) -> Tensor:
         """Apply a function whose every output step depends on the same input step only."""
@@ -45,8 +47,11 @@ class Layout(ABC):
 
     def shift(self, steps: Tensor, by: int) -> Tensor:
         """Move steps later (earlier if negative) inside each clip; zeros come in from outside."""
-        has_moved = self.place.roll(by) == self.place - by
-        return torch.where(has_moved[:, None], steps.roll(by, 0), 0.0)
+        if by == 0:
+            return steps
+        if by not in self._crossed:
+            self._crossed[by] = (self.place.roll(by) != self.place - by)[:, None]
+        return steps.roll(by, 0).masked_fill_(self._crossed[by], 0.0)
 
     def with_neighbours(self, steps: Tensor) -> Tensor:
         """`[S, D]` to `[S, 3 D]`: the step before, the step itself and the one behind it."""
@@ -74,6 +79,10 @@ class Layout(ABC):
     @abstractmethod
     def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
         """Full attention inside each clip, of steps `[q | k | v]`."""
+
+    @abstractmethod
+    def depthwise(self, steps: Tensor, conv: nn.Conv1d) -> Tensor:
+        """Convolve each channel in time, inside each clip."""
 
     @abstractmethod
     def _at(self, place: Tensor, up: int, down: int) -> Self:
@@ -124,7 +133,7 @@ class TiledLayout(Layout):
         out = torch.zeros_like(steps)
         for span in self.spans:
             own = slice(span.start, span.start + span.steps)
-            out[own] = conv(steps[own].t().unsqueeze(0))[0].t()
+            out[own] = convolve_alone(steps[own], conv.weight, conv.bias)
         return out
 
     def _at(self, place: Tensor, up: int, down: int) -> "TiledLayout":
@@ -139,6 +148,12 @@ def attend_alone(qkv: Tensor, num_heads: int) -> Tensor:
     query, key, value = split.unsqueeze(1).unbind(0)
     out = F.scaled_dot_product_attention(query, key, value)
     return out[0].transpose(0, 1).reshape(length, width)
+
+
+def convolve_alone(steps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Steps `[T, D]` of one clip with an odd kernel `[D, 1, k]`, each channel by itself."""
+    reach, width = weight.shape[2] // 2, len(weight)
+    return F.conv1d(steps.t().unsqueeze(0), weight, bias, padding=reach, groups=width)[0].t()
 
 
 def lay_out(sizes: Sequence[tuple[int, int]], num_steps: int) -> tuple[list[Span], Tensor]:
