@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 class Span(NamedTuple):
@@ -146,8 +147,19 @@ def attend_alone(qkv: Tensor, num_heads: int) -> Tensor:
     length, width = qkv.shape[0], qkv.shape[1] // 3
     split = qkv.view(length, 3, num_heads, -1).permute(1, 2, 0, 3)
     query, key, value = split.unsqueeze(1).unbind(0)
-    out = F.scaled_dot_product_attention(query, key, value)
+    out = fused_attention(query, key, value)
     return out[0].transpose(0, 1).reshape(length, width)
+
+
+def fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Torch's attention; on a GPU always the same one of its kernels, which it else chooses by
+    shapes. It fails there where that kernel cannot run."""
+    if not query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
 def convolve_alone(steps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
