@@ -6,12 +6,14 @@ which nothing is recorded: the share of codes unlike those of the reference on t
 of 512 steps, because most CPUs are slow at half precision.
 
 Needs the full-size groups of the complete golden outputs and 6 GB of memory. `XYTOK_TEST_THREADS`
-is 2 unless set. Prints one line a question, for RESULTS.md.
+is 2 unless set; `prove_packs.py fast full_ttsd24` does these parts only. Prints a line a question,
+for RESULTS.md.
 """
 
 import copy
 import os
 import resource
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -47,17 +49,22 @@ def full_codec(group: Group) -> PackedCodec:
 
 def encode_cases(codec: PackedCodec, group: Group, overlap: float) -> Coded:
     """Codes of all cases, whose clips lie in the same packs; prints what is unlike the recorded."""
-    cases = {
+    waves = {
         case: inputs(group.info["cases"][case])
         for case in group.cases("cases")
         if group.info["cases"][case]["overlap_seconds"] == overlap
     }
-    codes = iter(codec.encode([wave for waves in cases.values() for wave in waves]))
-    coded = {case: [next(codes) for _ in waves] for case, waves in cases.items()}
-    for case, own in coded.items():
-        wrong, ties = compare_codes(recorded(group, case), own)
-        frames = sum(matrix.shape[1] for matrix in own)
-        print(f"{group.name} {case}: {frames} frames, {wrong} wrong, {ties} ties", flush=True)
+    coded: dict[str, list[np.ndarray]] = {case: [] for case in waves}
+    found: dict[tuple[str, int], np.ndarray] = {}
+    clips = (((case, i), wave) for case, own in waves.items() for i, wave in enumerate(own))
+    for (case, number), encoded in codec.encode_stream(clips):
+        found[case, number] = encoded.codes
+        own = [found.get((case, i)) for i in range(len(waves[case]))]
+        if all(codes is not None for codes in own):
+            coded[case] = [found[case, i] for i in range(len(own))]
+            wrong, ties = compare_codes(recorded(group, case), coded[case])
+            frames = sum(codes.shape[1] for codes in coded[case])
+            print(f"{group.name} {case}: {frames} frames, {wrong} wrong, {ties} ties", flush=True)
     return coded
 
 
@@ -74,6 +81,8 @@ def recorded_codes(group: Group, overlap: float) -> Coded:
 
 def decode_cases(codec: PackedCodec, group: Group, coded: Coded, overlap: float) -> None:
     """Waveforms of all cases, in the same packs, against the recorded samples."""
+    if not coded:
+        return
     packs, started = codec.counters.packs_run, time.process_time()
     waves = codec.decode([codes for each in coded.values() for codes in each])
     packs, spent = codec.counters.packs_run - packs, time.process_time() - started
@@ -120,23 +129,28 @@ def compare_fast(group: Group, cases: Sequence[str]) -> None:
     )
 
 
-def main() -> None:
+def compare_exact(group: Group) -> None:
+    """All recorded cases of a group."""
+    codec = full_codec(group)
+    assert codec.geometry == geometry_for(CPU, "pack")
+    for overlap in (10, 0):
+        codec.plan = WindowPlan.of(16000, 30, 1280, overlap)
+        coded = encode_cases(codec, group, overlap)
+        decode_cases(codec, group, {**coded, **recorded_codes(group, overlap)}, overlap)
+        if group.name == GROUPS[0] and overlap == 10:
+            compare_with_clips(codec, {case: coded[case] for case in FAST_CASES[1:]})
+
+
+def main(*parts: str) -> None:
     torch.set_num_threads(int(os.environ.get("XYTOK_TEST_THREADS", "2")))
-    for name in GROUPS:
-        group = Group(name)
-        codec = full_codec(group)
-        assert codec.geometry == geometry_for(CPU, "pack")
-        for overlap in (0, 10):
-            codec.plan = WindowPlan.of(16000, 30, 1280, overlap)
-            coded = encode_cases(codec, group, overlap)
-            decode_cases(codec, group, {**coded, **recorded_codes(group, overlap)}, overlap)
-        if name == GROUPS[0]:
-            compare_with_clips(codec, {case: coded[case] for case in ("speech4", "speech5")})
-        del codec
-    compare_fast(Group(GROUPS[0]), FAST_CASES)
+    for part in parts or (*GROUPS, "fast"):
+        if part == "fast":
+            compare_fast(Group(GROUPS[0]), FAST_CASES)
+        else:
+            compare_exact(Group(part))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"peak of resident memory {peak / 1e9:.1f} GB")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

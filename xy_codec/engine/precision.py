@@ -1,5 +1,7 @@
 """The precisions of a codec: which dtype matrix products run in, and the switches of torch."""
 
+from typing import Any
+
 import torch
 
 from xy_codec.errors import ConfigError
@@ -32,10 +34,8 @@ def _forbid_tf32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     # From torch 2.9 on, "not allowed" there means what `torch.backends.fp32_precision` says.
-    for kind in (
-        torch.backends.cuda.matmul,
-        getattr(torch.backends.cudnn, "conv", None),
-        getattr(torch.backends.cudnn, "rnn", None),
-    ):
+    kinds: list[Any] = [torch.backends.cuda.matmul]
+    kinds += [getattr(torch.backends.cudnn, name, None) for name in ("conv", "rnn")]
+    for kind in kinds:
         if hasattr(kind, "fp32_precision"):
             kind.fp32_precision = "ieee"
