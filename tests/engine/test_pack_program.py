@@ -29,6 +29,7 @@ from xy_codec.engine.packing import fill_packs_closely
 from xy_codec.engine.threads import threads
 from xy_codec.errors import ConfigError
 from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.decode_program import DecodeProgram
 from xy_codec.xy.loading import assemble
 from xy_codec.xy.packed_codec import PackedCodec
 
@@ -217,6 +218,14 @@ def test_samples_have_the_same_bits_at_every_place(
         assert codec.counters.packs_run == packs + 1
         for number, wave in enumerate(waves):
             assert np.array_equal(wave, alone), f"starting at frame {shift + number * own}"
+
+
+def test_vocoders_with_odd_hops_are_refused(
+    codec: PackedCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec.decoder.head.istft, "hop_length", 161)
+    with pytest.raises(ConfigError, match=r"640 samples, 161 apart.*even hops"):
+        DecodeProgram(codec.decoder)
 
 
 @pytest.fixture(scope="module")
