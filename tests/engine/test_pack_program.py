@@ -1,5 +1,6 @@
-"""Packs of one shape: the codes of the reference, a clip's own bits, few calls of the device."""
+"""Packs of one shape: codes and sound of the reference, a clip's own bits, few device calls."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -15,12 +16,20 @@ from hypothesis import strategies as st
 
 from jobs.cli import run
 from pipeline.bench.clips import emilia_lengths
-from tests.support.golden_case import Group, checkpoint_of, compare_codes, inputs, recorded
+from tests.support.golden_case import (
+    Group,
+    checkpoint_of,
+    compare_codes,
+    inputs,
+    recorded,
+    wave_error,
+)
 from xy_codec.engine.geometry import Geometry, geometry_for
 from xy_codec.engine.packing import fill_packs_closely
 from xy_codec.engine.threads import threads
 from xy_codec.errors import ConfigError
 from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.decode_program import DecodeProgram
 from xy_codec.xy.loading import assemble
 from xy_codec.xy.packed_codec import PackedCodec
 
@@ -29,6 +38,8 @@ ON_CUDA = geometry_for(torch.device("cuda"), "pack")
 # Small, so that many packs run quickly; it holds clips of 10 s.
 SHORT = Geometry(512, 512, program="pack")
 LENGTHS = [*RNG.integers(1280, 30_000, 14).tolist(), 0, 1, 1279, 1280, 1281, 100_000]
+# Operations of a pack of the full model, at most.
+BOUNDS = {"exact": 450, "fast": 450, "decode": 520}
 CLIPS = [(RNG.standard_normal(n) * RNG.uniform(0.01, 0.3)).astype(np.float32) for n in LENGTHS]
 
 
@@ -53,7 +64,7 @@ def alone(codec: PackedCodec) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def asked() -> list[dict[str, Any]]:
-    words = [sys.executable, "-m", "tests.support.device_operations", "exact", "fast"]
+    words = [sys.executable, "-m", "tests.support.device_operations", *BOUNDS]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -66,34 +77,57 @@ def test_operations_copies_and_waits_are_counted(asked: list[dict[str, Any]]) ->
     assert sum(known["syncs"].values()) == 3
 
 
-def test_a_pack_of_the_full_model_is_450_operations_and_one_copy_each_way(
-    asked: list[dict[str, Any]],
+@pytest.mark.parametrize("kind", BOUNDS)
+def test_a_pack_of_the_full_model_is_few_operations_and_one_copy_each_way(
+    asked: list[dict[str, Any]], kind: str
 ) -> None:
-    for precision in ("exact", "fast"):
-        packs = [pack for pack in asked[1:] if pack["precision"] == precision]
-        assert [pack["clips"] for pack in packs] == [1, 15, 60]
-        assert len({json.dumps(pack["most"]) for pack in packs}) == 1
-        for pack in packs:
-            assert 300 < pack["operations"] <= 450, pack["most"]
-            assert (pack["to_device"], pack["to_host"], pack["syncs"]) == (1, 1, {})
+    packs = [pack for pack in asked[1:] if pack["kind"] == kind]
+    assert [pack["clips"] for pack in packs] == [1, 15, 60]
+    assert len({json.dumps(pack["most"]) for pack in packs}) == 1
+    for pack in packs:
+        assert 300 < pack["operations"] <= BOUNDS[kind], pack["most"]
+        assert (pack["to_device"], pack["to_host"], pack["syncs"]) == (1, 1, {})
 
 
 @pytest.mark.parametrize(
     "longest", [300_000, pytest.param(10**9, marks=pytest.mark.slow)], ids=["short", "all"]
 )
 @pytest.mark.parametrize("group", ["small_xy", "small_ttsd32"])
-def test_small_models_give_the_recorded_codes(group: str, longest: int) -> None:
+def test_small_models_give_the_recorded_codes_and_waveforms(group: str, longest: int) -> None:
     found, done = Group(group), 0
     for overlap in (0, 10):
-        made = pack_codec(group, float(overlap))
+        made, coded = pack_codec(group, float(overlap)), {}
         for case in found.cases("cases"):
             info = found.info["cases"][case]
             samples = sum(length for _, length in info["inputs"])
             if info["overlap_seconds"] == overlap and samples < longest:
-                got = made.encode(inputs(info))
-                assert compare_codes(recorded(found, case), got) == (0, 0), case
+                coded[case] = made.encode(inputs(info))
+                assert compare_codes(recorded(found, case), coded[case]) == (0, 0), case
                 done += 1
+        assert_recorded_waveforms(made, found, coded, overlap)
     assert done >= 3
+
+
+@pytest.mark.parametrize("group", ["small_xy", "small_ttsd32"])
+def test_small_models_decode_the_recorded_codes(group: str) -> None:
+    found, coded = Group(group), {}
+    for case in found.cases("decode_cases"):
+        if found.info["decode_cases"][case]["overlap_seconds"] == 10:
+            expected = recorded(found, case)
+            keys = [key for key in expected if key.startswith("codes/")]
+            coded[case] = [expected[key].astype(np.int16) for key in keys]
+    assert len(coded) >= 3
+    assert_recorded_waveforms(pack_codec(group), found, coded, 10)
+
+
+def assert_recorded_waveforms(
+    codec: PackedCodec, group: Group, coded: dict[str, list[np.ndarray]], overlap: float
+) -> None:
+    """All cases in one call, so that clips of several lie in a pack."""
+    waves = iter(codec.decode([codes for each in coded.values() for codes in each]))
+    for case, codes in coded.items():
+        own = [next(waves) for _ in codes]
+        assert wave_error(codec, recorded(group, case), own, overlap) < 1e-4, case
 
 
 def test_codes_do_not_depend_on_company_or_threads(
@@ -132,6 +166,66 @@ def test_latents_have_the_same_bits_at_every_place(codec: PackedCodec) -> None:
     finally:
         hook.remove()
     assert starts >= set(range(8, 512 - own + 1, 4))
+
+
+# Codes of no frame up to a whole pack, of every depth.
+CODED = [
+    RNG.integers(0, 64, (RNG.integers(1, 9), frames)).astype(np.int16)
+    for frames in (*RNG.integers(1, 40, 20), 0, 1, 2, 3, 128)
+]
+
+
+@pytest.fixture(scope="module")
+def heard(codec: PackedCodec) -> list[np.ndarray]:
+    return [codec.decode([codes])[0] for codes in CODED]
+
+
+def test_samples_are_those_of_clips_decoded_one_by_one(
+    codec: PackedCodec, heard: list[np.ndarray]
+) -> None:
+    # Tiles of the same size, whose attention, convolution and inverse STFT go clip by clip.
+    tiles = copy.copy(codec)
+    tiles.geometry = Geometry(SHORT.tile_steps, SHORT.pack_steps)
+    for mine, theirs in zip(heard, tiles.decode(CODED), strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+def test_samples_do_not_depend_on_company_or_threads(
+    codec: PackedCodec, heard: list[np.ndarray]
+) -> None:
+    rng = np.random.default_rng(42)
+    packs = codec.counters.packs_run
+    for _ in range(6):
+        chosen = rng.integers(0, len(CODED), rng.integers(2, 20))
+        for i, wave in zip(chosen, codec.decode([CODED[i] for i in chosen]), strict=True):
+            assert np.array_equal(wave, heard[i])
+    assert codec.counters.packs_run - packs >= 8
+    with threads(2):
+        together = codec.decode(CODED)
+    assert all(np.array_equal(a, b) for a, b in zip(together, heard, strict=True))
+
+
+def test_samples_have_the_same_bits_at_every_place(
+    codec: PackedCodec, heard: list[np.ndarray]
+) -> None:
+    probe, alone, num_frames = CODED[0], heard[0], SHORT.pack_steps // 4
+    own = probe.shape[1]
+    for shift in range(1, own + 1):
+        copies = (num_frames - shift) // own
+        filler = np.zeros((3, shift), np.int16)
+        packs = codec.counters.packs_run
+        _, *waves = codec.decode([filler, *[probe] * copies])
+        assert codec.counters.packs_run == packs + 1
+        for number, wave in enumerate(waves):
+            assert np.array_equal(wave, alone), f"starting at frame {shift + number * own}"
+
+
+def test_vocoders_with_odd_hops_are_refused(
+    codec: PackedCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec.decoder.head.istft, "hop_length", 161)
+    with pytest.raises(ConfigError, match=r"640 samples, 161 apart.*even hops"):
+        DecodeProgram(codec.decoder)
 
 
 @pytest.fixture(scope="module")

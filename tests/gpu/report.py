@@ -76,6 +76,8 @@ TARGETS = (
     ),
     Target("graph, exact, × real time, ≥ 1,500", "one_shape",
            "speed.exact.graph.times_realtime", 1500),
+    Target("graph, decoding: largest difference from that without a graph", "decode",
+           "exact.graph.largest_difference_from_pack", is_exactly_zero=True),
     Target("fast: codes of codebook 1 as exact, ≥ 0.99", "goldens", "agree.first", 0.99),
     Target("fast: all codes as exact, ≥ 0.95", "goldens", "agree.overall", 0.95),
     *(

@@ -1,18 +1,24 @@
-"""Counts what packs of one shape ask of a device: `python device_operations.py exact fast`.
+"""Counts what packs ask of a device: `python device_operations.py exact fast decode moss secousti`.
 
 Prints one JSON object a pack of the full model, after one for operations whose number is known.
+Packs of `exact`, `fast` and `decode` are of one shape. Those of `moss` and `secousti`, which are
+encoded, are in tiles, and each clip adds to their number.
 Torch's fake tensors compute nothing: memory and speed are not looked at, nor how many kernels one
 operation launches. A process of its own, as `fake_gpu.py` is.
 """
 
 import contextlib
+import inspect
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
@@ -20,16 +26,22 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.support.fake_gpu import DTYPES, GPU, move_to_gpu
+from tests.support.fake_gpu import DTYPES, GPU, moss_on_gpu, move_to_gpu, secousti_on_gpu
 from xy_codec.engine.geometry import geometry_for
+from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
+from xy_codec.moss.codec import MossCodec
+from xy_codec.moss.released import released_config as released_moss
+from xy_codec.secousti.codec import SecoustiCodec
+from xy_codec.secousti.released import released_config as released_secousti
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.packed_codec import PackedCodec
 from xy_codec.xy.released import released_config
 
 _HEAD_SIZE = 642
 _CLIP_SAMPLES = 40_000
+_CLIP_FRAMES = _CLIP_SAMPLES // 1280
 _CLIPS = (1, 15, 60)
 # These make an answer on the host, which waits until the device has done all that it was asked.
 _SYNCS = (
@@ -120,21 +132,62 @@ def known() -> DeviceOperations:
     return found
 
 
-def main(*precisions: str) -> None:
+def packs_of(codec: PackedCodec, kind: str) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+    """Packs of so many clips."""
+    clip, codes = np.zeros(_CLIP_SAMPLES, np.float32), np.zeros((8, _CLIP_FRAMES), np.int16)
+    for count in _CLIPS:
+        if kind == "decode":
+            # Every depth, which is the same operations.
+            matrices = [codes[: number % 8 + 1] for number in range(count)]
+            waves = [np.zeros(_CLIP_FRAMES * 1280, np.float32)] * count
+            pairs = zip(matrices, waves, strict=True)
+            coded = [job for pair in pairs for job in codec._coded_jobs(*pair)]
+            yield count, partial(codec._pack_samples, coded)
+        else:
+            yield count, partial(codec._pack_codes, jobs_of(codec, clip, count))
+
+
+def packs_in_tiles(codec: MossCodec | SecoustiCodec) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+    """Packs of so many clips of the same length in seconds; of SecoustiCodec without its side."""
+    clip = np.zeros(_CLIP_SAMPLES * codec.shape.input_rate_hz // 16000, np.float32)
+    for count in _CLIPS:
+        jobs = jobs_of(codec, clip, count)
+        if isinstance(codec, SecoustiCodec):
+            yield (
+                count,
+                partial(
+                    inspect.unwrap(SecoustiCodec.tokens_of), codec, list(map(codec._stretch, jobs))
+                ),
+            )
+        else:
+            yield count, partial(codec._pack_codes, jobs)
+
+
+def jobs_of(codec: PackStream[Any], clip: np.ndarray, count: int) -> list[Any]:
+    return [job for number in range(count) for job in codec._jobs(number, clip)]
+
+
+def packs(kind: str) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+    """The packs of a kind."""
+    if kind == "moss":
+        return packs_in_tiles(moss_on_gpu(released_moss()))
+    if kind == "secousti":
+        return packs_in_tiles(secousti_on_gpu(released_secousti(2)))
+    return packs_of(full_codec("exact" if kind == "decode" else kind), kind)
+
+
+def main(*kinds: str) -> None:
     # Not in inference mode, in which operations are seen before they are taken apart.
     with FakeTensorMode(), torch.no_grad():
         print(json.dumps(known().to_dict()), flush=True)
-        for precision in precisions:
-            codec = full_codec(precision)
-            clip = np.zeros(_CLIP_SAMPLES, np.float32)
-            # What the program keeps is made by the first pack.
-            codec._pack_codes(codec._jobs(0, clip))
-            for count in _CLIPS:
-                jobs = [job for number in range(count) for job in codec._jobs(number, clip)]
+        for kind in kinds:
+            for number, (count, run) in enumerate(packs(kind)):
+                if number == 0:
+                    # Makes what the others find.
+                    run()
                 with DeviceOperations() as found:
-                    codec._pack_codes(jobs).to("cpu", non_blocking=True)
-                line = {"precision": precision, "clips": count, **found.to_dict()}
-                print(json.dumps(line), flush=True)
+                    run().to("cpu", non_blocking=True)
+                print(json.dumps({"kind": kind, "clips": count, **found.to_dict()}), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,13 @@ from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
 from xy_codec.moss import codec as moss_codec
 from xy_codec.moss.codec import MossCodec
+from xy_codec.moss.config import CodecConfig as MossConfig
 from xy_codec.moss.family import shape_of
 from xy_codec.moss.model import MossAudioTokenizer
 from xy_codec.moss.packed import decode_pack
 from xy_codec.secousti import codec as secousti_codec
 from xy_codec.secousti.codec import SecoustiCodec, middle_of
+from xy_codec.secousti.config import CodecConfig as SecoustiConfig
 from xy_codec.secousti.family import shape_of as secousti_shape
 from xy_codec.secousti.model import SecoustiModel
 from xy_codec.secousti.state_dict import config_of
@@ -48,16 +50,14 @@ def codec_on_gpu(dtype: torch.dtype) -> PackedCodec:
     return PackedCodec(model, dtype, FakeCodec().identity, plan, GPU, CUDA)
 
 
-def moss_on_gpu() -> MossCodec:
-    config = moss_case.Group("small4w").config
+def moss_on_gpu(config: MossConfig) -> MossCodec:
     model = MossAudioTokenizer(config)
     move_to_gpu(model)
     identity = replace(FakeCodec().identity, shape=shape_of(config))
     return MossCodec(model, identity, GPU, moss_codec.CUDA)
 
 
-def secousti_on_gpu() -> SecoustiCodec:
-    config = config_of(secousti_case.Group("small_21").checkpoint())
+def secousti_on_gpu(config: SecoustiConfig) -> SecoustiCodec:
     model = SecoustiModel(config).eval()
     move_to_gpu(model)
     identity = replace(FakeCodec().identity, shape=secousti_shape(config))
@@ -109,7 +109,11 @@ def main() -> None:
             if kind in DTYPES:
                 codec = codec_on_gpu(DTYPES[kind])
             else:
-                codec = moss_on_gpu() if kind == "moss" else secousti_on_gpu()
+                codec = (
+                    moss_on_gpu(moss_case.Group("small4w").config)
+                    if kind == "moss"
+                    else secousti_on_gpu(config_of(secousti_case.Group("small_21").checkpoint()))
+                )
             for name, out in (("codes", encode(codec)), ("wave", decode(codec))):
                 print(kind, name, out.device, out.dtype, list(out.shape), flush=True)
 

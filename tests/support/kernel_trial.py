@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from xy_codec.engine import attention_kernel, layer_norm_kernel
+from xy_codec.engine import attention_kernel, depthwise_kernel, layer_norm_kernel
 from xy_codec.engine.attention import attend, block_steps, fill_blocks, num_blocks
 from xy_codec.engine.attention_kernel import KEY_STEPS, attend_in_blocks
+from xy_codec.engine.depthwise import convolve_depthwise
+from xy_codec.engine.depthwise_kernel import convolve_in_blocks
 from xy_codec.engine.layer_norm_kernel import norm_steps_into_half
 from xy_codec.engine.layout import Span
 
@@ -29,8 +32,9 @@ STEPS, WIDTH, HEADS, MOST_CLIPS = 512, 96, 2, 8
 # A short clip, one of whole blocks, one beyond a block.
 SPANS = (Span(0, 64, 9), Span(64, 128, 128), Span(192, 196, 131))
 _TYPES = {torch.float32: "*fp32", torch.float16: "*fp16"}
-# The released sizes: 768 wide, heads of 64.
-_RELEASED_WIDTH, _RELEASED_HEAD = 768, 64
+# The released sizes: 768 wide, heads of 64, and the width of the vocoder.
+_RELEASED_WIDTH, _RELEASED_HEAD, _VOCODER_WIDTH = 768, 64, 512
+Run = Callable[[torch.Tensor, tuple[Span, ...]], torch.Tensor]
 
 
 def blocks_of(spans: tuple[Span, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -39,7 +43,7 @@ def blocks_of(spans: tuple[Span, ...], dtype: torch.dtype) -> torch.Tensor:
     return torch.from_numpy(blocks)
 
 
-def run(qkv: torch.Tensor, spans: tuple[Span, ...]) -> torch.Tensor:
+def attend_blocks(qkv: torch.Tensor, spans: tuple[Span, ...]) -> torch.Tensor:
     return attend_in_blocks(qkv, blocks_of(spans, qkv.dtype), HEADS, block_steps(qkv.dtype))
 
 
@@ -47,7 +51,7 @@ def attention_errors(dtype: torch.dtype) -> dict[str, float]:
     torch.manual_seed(0)
     qkv = torch.randn(STEPS, 3 * WIDTH).to(dtype)
     blocks = blocks_of(SPANS, dtype)
-    got, theirs = run(qkv, SPANS), attend(qkv, blocks, HEADS)
+    got, theirs = attend_blocks(qkv, SPANS), attend(qkv, blocks, HEADS)
     precise = attend(qkv.double(), blocks, HEADS)
     valid = torch.cat([torch.arange(s.start, s.start + s.length) for s in SPANS])
     used = SPANS[-1].start + SPANS[-1].steps
@@ -58,18 +62,40 @@ def attention_errors(dtype: torch.dtype) -> dict[str, float]:
     }
 
 
-def places(dtype: torch.dtype) -> dict[str, int]:
+def convolve(steps: torch.Tensor, spans: tuple[Span, ...]) -> torch.Tensor:
+    weight, bias = depthwise_weights()
+    return convolve_in_blocks(steps, blocks_of(spans, steps.dtype), weight, bias)
+
+
+def depthwise_weights() -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(3)
+    return torch.randn(WIDTH, 1, 7), torch.randn(WIDTH)
+
+
+def depthwise_errors() -> dict[str, float]:
+    weights, blocks = depthwise_weights(), blocks_of(SPANS, torch.float32)
+    steps = torch.randn(STEPS, WIDTH)
+    got, theirs = convolve(steps, SPANS), convolve_depthwise(steps, blocks, *weights)
+    precise = convolve_depthwise(steps.double(), blocks, *(each.double() for each in weights))
+    valid = torch.cat([torch.arange(s.start, s.start + s.length) for s in SPANS])
+    return {
+        "kernel": float((got.double() - precise)[valid].abs().max()),
+        "torch": float((theirs.double() - precise)[valid].abs().max()),
+    }
+
+
+def places(run: Run, width: int, dtype: torch.dtype) -> dict[str, int]:
     """One clip at many places, behind and before others, against itself at the first step."""
     torch.manual_seed(1)
     length, steps = 139, 140
-    own, others = torch.randn(steps, 3 * WIDTH).to(dtype), torch.randn(STEPS, 3 * WIDTH).to(dtype)
+    own, others = torch.randn(steps, width).to(dtype), torch.randn(STEPS, width).to(dtype)
     alone, tried, differ = None, 0, 0
     for start in range(0, STEPS - steps - 8, 28):
-        qkv = others.clone()
-        qkv[start : start + steps] = own
+        pack = others.clone()
+        pack[start : start + steps] = own
         before = (Span(0, start, start),) if start else ()
         behind = Span(start + steps, 8, 7)
-        got = run(qkv, (*before, Span(start, steps, length), behind))[start : start + length]
+        got = run(pack, (*before, Span(start, steps, length), behind))[start : start + length]
         alone = got if alone is None else alone
         tried, differ = tried + 1, differ + int(not torch.equal(got, alone))
     return {"tried": tried, "differ": differ}
@@ -103,7 +129,14 @@ def sources() -> dict[str, tuple[Any, int]]:
     types |= {"out": "*fp16", "eps": "fp32"}
     sizes = {"width": _RELEASED_WIDTH, "padded": 1024}
     source = ASTSource(layer_norm_kernel.kernel, types, sizes, _aligned(4))
-    return {**made, "norm": (source, layer_norm_kernel.WARPS)}
+    made["norm"] = source, layer_norm_kernel.WARPS
+    types = dict.fromkeys(("steps", "weight", "bias", "out"), "*fp32") | {"blocks": "*i32"}
+    sizes = {
+        "width": _VOCODER_WIDTH, "taps": 7, "block_steps": block_steps(torch.float32),
+        "columns": depthwise_kernel.COLUMNS,
+    }  # fmt: skip
+    source = ASTSource(depthwise_kernel.kernel, types, sizes, _aligned(5))
+    return {**made, "depthwise": (source, depthwise_kernel.WARPS)}
 
 
 def _aligned(pointers: int) -> dict[Any, Any]:
@@ -147,7 +180,11 @@ def main() -> None:
     dtypes = {"float32": torch.float32, "float16": torch.float16}
     found = {
         "attention": {name: attention_errors(dtype) for name, dtype in dtypes.items()},
-        "places": {name: places(dtype) for name, dtype in dtypes.items()},
+        "places": {
+            **{name: places(attend_blocks, 3 * WIDTH, dtype) for name, dtype in dtypes.items()},
+            "depthwise": places(convolve, WIDTH, torch.float32),
+        },
+        "depthwise": depthwise_errors(),
         "norm": norm_errors(),
     }
     print(json.dumps(found))

@@ -69,10 +69,12 @@ def _(qkv: Tensor, blocks: Tensor, num_heads: int) -> Tensor:
     return attend_in_blocks(qkv, blocks, num_heads, block_steps(qkv.dtype))
 
 
-def attention_name(device: torch.device, dtype: torch.dtype) -> str:
-    """How packs of one shape attend on a device, for the identity."""
+def attention_name(device: torch.device, dtype: torch.dtype, *, has_one_shape: bool = False) -> str:
+    """How packs attend on a device, for the identity."""
     if device.type == "cpu":
         return "sdpa"
+    if not has_one_shape:
+        return "sdpa-efficient"
     if importlib.util.find_spec("triton") is None:
         raise ConfigError(
             "Packs of one shape attend by a Triton kernel, but `triton` is not installed; expected "

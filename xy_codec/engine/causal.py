@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
 from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer, window_mask
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Codes, Waveform
-from xy_codec.engine.layout import Span, TiledLayout
+from xy_codec.engine.layout import Span, TiledLayout, fused_attention
 from xy_codec.engine.packing import Job, OpenClip
 
 # Frames whose queries attend together. Smaller blocks read fewer keys that no query sees.
@@ -202,11 +201,11 @@ class CausalLayout(TiledLayout):
             # Copies, so that strides and alignment are the block's own as well.
             first_key = max(0, before + start - window + 1)
             keys, values = seen[:, :, first_key : before + stop].contiguous().unsqueeze(1)
-            attended[:, start:stop] = F.scaled_dot_product_attention(
+            attended[:, start:stop] = fused_attention(
                 query[:, start:stop].contiguous().unsqueeze(0),
                 keys,
                 values,
-                attn_mask=_mask(stop - start, keys.shape[2], window, query.device),
+                _mask(stop - start, keys.shape[2], window, query.device),
             )[0]
         return attended
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 class Span(NamedTuple):
@@ -33,6 +34,8 @@ class Layout(ABC):
 
     def __init__(self, place: Tensor) -> None:
         self.place = place
+        # By how many steps, and which steps then come from outside of their clip.
+        self._crossed: dict[int, Tensor] = {}
 
     def stepwise(self, function: Callable[..., Tensor], *steps: Tensor) -> Tensor:
         """Apply a function whose every output step depends on the same input step only."""
@@ -45,8 +48,11 @@ class Layout(ABC):
 
     def shift(self, steps: Tensor, by: int) -> Tensor:
         """Move steps later (earlier if negative) inside each clip; zeros come in from outside."""
-        has_moved = self.place.roll(by) == self.place - by
-        return torch.where(has_moved[:, None], steps.roll(by, 0), 0.0)
+        if by == 0:
+            return steps
+        if by not in self._crossed:
+            self._crossed[by] = (self.place.roll(by) != self.place - by)[:, None]
+        return steps.roll(by, 0).masked_fill_(self._crossed[by], 0.0)
 
     def with_neighbours(self, steps: Tensor) -> Tensor:
         """`[S, D]` to `[S, 3 D]`: the step before, the step itself and the one behind it."""
@@ -74,6 +80,10 @@ class Layout(ABC):
     @abstractmethod
     def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
         """Full attention inside each clip, of steps `[q | k | v]`."""
+
+    @abstractmethod
+    def depthwise(self, steps: Tensor, conv: nn.Conv1d) -> Tensor:
+        """Convolve each channel in time, inside each clip."""
 
     @abstractmethod
     def _at(self, place: Tensor, up: int, down: int) -> Self:
@@ -124,7 +134,7 @@ class TiledLayout(Layout):
         out = torch.zeros_like(steps)
         for span in self.spans:
             own = slice(span.start, span.start + span.steps)
-            out[own] = conv(steps[own].t().unsqueeze(0))[0].t()
+            out[own] = convolve_alone(steps[own], conv.weight, conv.bias)
         return out
 
     def _at(self, place: Tensor, up: int, down: int) -> "TiledLayout":
@@ -137,8 +147,25 @@ def attend_alone(qkv: Tensor, num_heads: int) -> Tensor:
     length, width = qkv.shape[0], qkv.shape[1] // 3
     split = qkv.view(length, 3, num_heads, -1).permute(1, 2, 0, 3)
     query, key, value = split.unsqueeze(1).unbind(0)
-    out = F.scaled_dot_product_attention(query, key, value)
+    out = fused_attention(query, key, value)
     return out[0].transpose(0, 1).reshape(length, width)
+
+
+def fused_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Torch's attention; on a GPU always the same one of its kernels, which it else chooses by
+    shapes. It fails there where that kernel cannot run."""
+    if not query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
+def convolve_alone(steps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Steps `[T, D]` of one clip with an odd kernel `[D, 1, k]`, each channel by itself."""
+    reach, width = weight.shape[2] // 2, len(weight)
+    return F.conv1d(steps.t().unsqueeze(0), weight, bias, padding=reach, groups=width)[0].t()
 
 
 def lay_out(sizes: Sequence[tuple[int, int]], num_steps: int) -> tuple[list[Span], Tensor]:

@@ -1,40 +1,26 @@
 """Runs packs of one shape: one copy to the device, then one program, on CUDA replayed as a graph.
 
 The host fills one piece of memory while the device still reads from another. Nothing is allocated
-from pack to pack but the codes' place on the host.
+from pack to pack but the result's place on the host.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from xy_codec.engine.pack_memory import Arrays, PackMemory
 
 logger = logging.getLogger(__name__)
 
 # One that the device reads and one that the host fills.
 _RING = 2
 _WARM_UPS = 3
-Arrays = Sequence[NDArray[Any]]
-
-
-class Inputs(Protocol):
-    """Where the parts of a pack lie in one memory."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of the memory."""
-
-    def tensors(self, memory: Tensor) -> Sequence[Tensor]:
-        """The parts of the device's memory, which the program takes."""
-
-    def arrays(self, memory: NDArray[np.uint8]) -> Arrays:
-        """The same parts of the host's memory, which it fills."""
 
 
 @dataclass(slots=True)
@@ -51,12 +37,14 @@ class PackRunner:
 
     def __init__(
         self,
+        name: str,
         program: Callable[..., Tensor],
-        inputs: Inputs,
+        inputs: PackMemory,
         device: torch.device,
         *,
         as_graph: bool,
     ) -> None:
+        self._name = name
         self._program = program
         self._device = device
         self._inputs = inputs
@@ -65,10 +53,10 @@ class PackRunner:
         self._ring: list[HostMemory] = []
         self._as_graph = as_graph and device.type == "cuda"
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._codes: Tensor | None = None
+        self._result: Tensor | None = None
 
     def __call__(self, fill: Callable[[Arrays], None]) -> Tensor:
-        """Codes of a pack, on the device; of a graph they stand until the next pack runs."""
+        """The result for a pack, on the device; a graph's stands until the next pack runs."""
         host = self._next_memory()
         fill(host.arrays)
         self._memory.copy_(host.tensor, non_blocking=True)
@@ -80,9 +68,9 @@ class PackRunner:
         if self._graph is None:
             self._capture()
         assert self._graph is not None
-        assert self._codes is not None
+        assert self._result is not None
         self._graph.replay()
-        return self._codes
+        return self._result
 
     def _next_memory(self) -> HostMemory:
         if len(self._ring) < _RING:
@@ -120,7 +108,7 @@ class PackRunner:
             torch.cuda.device(self._device),
             torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
         ):
-            self._codes = self._program(*self._tensors)
+            self._result = self._program(*self._tensors)
         self._graph = graph
         seconds = time.monotonic() - started
-        logger.info("Captured the encoder as a CUDA graph, with its warm-up in %.1f s", seconds)
+        logger.info("Captured %s as a CUDA graph, with its warm-up in %.1f s", self._name, seconds)

@@ -1,20 +1,23 @@
-"""Encodes a stream of clips in packs: what all codecs over packs do alike.
+"""Runs packs of clips, most of all those of encoding: what all codecs over packs do alike.
 
 How clips are cut into jobs, and what a pack runs, each codec says.
 """
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from xy_codec.contract import Codec, CodecIdentity, Codes, Encoded, Tag, Waveform
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.packing import JobKind, Pack, fill_packs, fill_packs_closely
+from xy_codec.engine.packing import Job, JobKind, Pack, fill_packs, fill_packs_closely
 from xy_codec.inputs import check_waveform
+
+# Of encoding or of decoding.
+AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 class PackStream(Codec, Generic[JobKind]):
@@ -35,17 +38,30 @@ class PackStream(Codec, Generic[JobKind]):
 
     def encode_stream(self, clips: Iterable[tuple[Tag, Waveform]]) -> Iterator[tuple[Tag, Encoded]]:
         """Encode tagged clips as they come; a clip is yielded when its last pack has run."""
-        running: deque[Pack[JobKind]] = deque()
         without_frames: deque[Tag] = deque()
-        fill = fill_packs_closely if self.geometry.has_one_shape else fill_packs
-        for jobs in fill(self._jobs_of(clips, without_frames), self.geometry):
-            yield from self._add_running(running, jobs)
-            while len(running) > self.counters.packs_in_flight:
-                yield from running.popleft().collect()
+        packs = self._packs(self._jobs_of(clips, without_frames))
+        for done in self._run(packs, self._launch):
+            yield from done
             yield from self._empty(without_frames)
-        while running:
-            yield from running.popleft().collect()
         yield from self._empty(without_frames)
+
+    def _packs(self, jobs: Iterable[tuple[AnyJob, int]]) -> Iterator[list[AnyJob]]:
+        """Jobs of so many steps, pack by pack."""
+        fill = fill_packs_closely if self.geometry.has_one_shape else fill_packs
+        return fill(jobs, self.geometry)
+
+    def _run(
+        self, packs: Iterable[list[AnyJob]], launch: Callable[[list[AnyJob]], Pack[AnyJob]]
+    ) -> Iterator[list[tuple[Any, Encoded]]]:
+        """Run packs, the next while those before it run; gives the clips that became complete."""
+        running: deque[Pack[AnyJob]] = deque()
+        for jobs in packs:
+            done = self._add_running(running, jobs, launch)
+            while len(running) > self.counters.packs_in_flight:
+                done += running.popleft().collect()
+            yield done
+        for pack in running:
+            yield list(pack.collect())
 
     @abstractmethod
     def _jobs(self, tag: Any, waveform: Waveform) -> list[JobKind]:
@@ -83,29 +99,39 @@ class PackStream(Codec, Generic[JobKind]):
             yield from ((job, job.steps) for job in jobs)
 
     def _add_running(
-        self, running: deque[Pack[JobKind]], jobs: Sequence[JobKind]
-    ) -> Iterator[tuple[Any, Encoded]]:
+        self,
+        running: deque[Pack[AnyJob]],
+        jobs: list[AnyJob],
+        launch: Callable[[list[AnyJob]], Pack[AnyJob]],
+    ) -> list[tuple[Any, Encoded]]:
         """Launch a pack; when memory runs out, end those before it and launch the same one again.
 
         Never in another shape: codes depend on the number of steps in a buffer.
         """
         try:
-            running.append(self._launch(jobs))
-            return
+            running.append(launch(jobs))
+            return []
         except torch.cuda.OutOfMemoryError:
             self.counters.times_out_of_memory += 1
         # Outside of `except`, whose traceback would keep the failed attempt's memory.
+        done: list[tuple[Any, Encoded]] = []
         while running:
-            yield from running.popleft().collect()
+            done += running.popleft().collect()
         torch.cuda.empty_cache()
         self.counters.packs_in_flight = max(0, self.counters.packs_in_flight - 1)
-        running.append(self._launch(jobs))
+        running.append(launch(jobs))
+        return done
 
     @torch.inference_mode()
-    def _launch(self, jobs: Sequence[JobKind]) -> Pack[JobKind]:
-        """Run a pack; on an accelerator its codes may still be on their way when this returns."""
-        codes = self._pack_codes(jobs).to("cpu", non_blocking=True)
-        pack = Pack(jobs, codes, in_exact=self._in_exact if self._may_overflow else None)
+    def _launch(self, jobs: list[JobKind]) -> Pack[JobKind]:
+        """Encode a pack; on an accelerator its codes may still be on their way then."""
+        pack = self._bring(jobs, self._pack_codes(jobs))
+        pack.in_exact = self._in_exact if self._may_overflow else None
+        return pack
+
+    def _bring(self, jobs: list[AnyJob], made: Tensor) -> Pack[AnyJob]:
+        """Send what was made of jobs to the host."""
+        pack = Pack(jobs, made.to("cpu", non_blocking=True))
         self.counters.packs_run += 1
         if self.device.type == "cuda":
             pack.done = torch.cuda.Event()  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xy_codec.codes_shape import CodesShape
@@ -20,10 +21,13 @@ Stretch = TypeVar("Stretch")
 
 @dataclass(slots=True)
 class OpenClip:
-    """A clip some of whose jobs are still to come, and what has been made of it."""
+    """A clip some of whose jobs are still to come, and what has been made of it.
+
+    `codes` are `[K, T]`; of a clip that is being decoded they are its samples, as many a frame.
+    """
 
     tag: Any
-    codes: Codes
+    codes: NDArray[Any]
     jobs_left: int
     side: Side | None = None
 
@@ -61,6 +65,8 @@ JobKind = TypeVar("JobKind", bound=Job)
 @dataclass(slots=True)
 class Pack(Generic[JobKind]):
     """Jobs that went through the model together, and their codes `[frames of the buffer, K]`.
+
+    Of jobs of decoding it holds samples in the place of codes.
 
     Where values may become too large, `in_exact` gives the codes of a job that has codes of -1.
     """

@@ -1,5 +1,7 @@
 """The precisions of a codec: which dtype matrix products run in, and the switches of torch."""
 
+from typing import Any
+
 import torch
 
 from xy_codec.errors import ConfigError
@@ -15,9 +17,7 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
             "Use `exact` if in doubt."
         )
     if device.type == "cuda":
-        # These switches are global in torch. TF32 or float16 sums would change a codec's bits.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        _forbid_tf32()
         torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     if precision == "exact":
         return torch.float32
@@ -27,3 +27,15 @@ def dtype_of(precision: str, device: torch.device) -> torch.dtype:
             "be slow. Expected a GPU or a CPU with AVX512-FP16 or AMX-FP16. Use `exact`."
         )
     return torch.float16
+
+
+def _forbid_tf32() -> None:
+    """Global switches of torch: TF32 would change a codec's bits."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    # From torch 2.9 on, "not allowed" there means what `torch.backends.fp32_precision` says.
+    kinds: list[Any] = [torch.backends.cuda.matmul]
+    kinds += [getattr(torch.backends.cudnn, name, None) for name in ("conv", "rnn")]
+    for kind in kinds:
+        if hasattr(kind, "fp32_precision"):
+            kind.fp32_precision = "ieee"

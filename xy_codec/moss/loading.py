@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
+from xy_codec.engine.attention import attention_name
 from xy_codec.engine.causal import BLOCK_FRAMES
 from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.precision import dtype_of
@@ -44,7 +45,7 @@ def assemble(
     depth = depth_of(chosen.depth, config.quantizer.num_quantizers, name)
     where = open_device(device)
     geometry = CPU if where.type == "cpu" else CUDA
-    dtype_of("exact", where)  # sets torch's switches
+    dtype = dtype_of("exact", where)
     identity = CodecIdentity(
         name=name,
         checkpoint_sha256=checkpoint.sha256,
@@ -56,7 +57,7 @@ def assemble(
         decodes="yes",
         precision="exact",
         pack_geometry=f"{geometry.name}-blocks{BLOCK_FRAMES}",
-        attention="sdpa",
+        attention=attention_name(where, dtype),
         platform=platform_name(where),
         options=stated(replace(chosen, depth=depth)),
     )

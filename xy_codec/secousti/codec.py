@@ -141,11 +141,14 @@ class SecoustiCodec(PackStream[SegmentJob]):
         waves: list[Waveform] = [np.empty(0, np.float32)] * len(clips)
         mels: dict[int, list[Tensor]] = defaultdict(list)
         for pack in fill_packs(segments, self.geometry):
+            done: dict[int, Tensor] = {}
             for part, mel in zip(pack, self._decode_pack(pack, vectors), strict=True):
                 mels[part.position].append(mel)
                 if part.segment.is_last:
                     whole = torch.cat(mels.pop(part.position))
-                    waves[part.position] = self._vocode(whole, clips[part.position].key)
+                    done[part.position] = self._vocode(whole, clips[part.position].key)
+            for position, wave in zip(done, _to_host(list(done.values())), strict=True):
+                waves[position] = wave
         return waves
 
     @torch.inference_mode()
@@ -160,10 +163,8 @@ class SecoustiCodec(PackStream[SegmentJob]):
             values = self.model.paralinguistic_encoder.to_vector(values)
         return values
 
-    def _vocode(self, mel: Tensor, key: str | None) -> Waveform:
-        pitch = pitch_of(self.model.vocoder, mel)
-        wave: Waveform = vocode(self.model.vocoder, mel, pitch, key).cpu().numpy()
-        return wave
+    def _vocode(self, mel: Tensor, key: str | None) -> Tensor:
+        return vocode(self.model.vocoder, mel, pitch_of(self.model.vocoder, mel), key)
 
     def _decode_pack(
         self, pack: Sequence[CodedSegment], vectors: Sequence[Tensor]
@@ -180,6 +181,14 @@ class SecoustiCodec(PackStream[SegmentJob]):
 
     def _lay_out(self, segments: Sequence[Segment]) -> CausalLayout:
         return lay_out_segments(segments, self.geometry.tile_steps, self.device)
+
+
+def _to_host(waves: list[Tensor]) -> list[Waveform]:
+    """Waveforms by one copy for all: each would wait for the device."""
+    if not waves:
+        return []
+    ends = np.cumsum([len(wave) for wave in waves])[:-1]
+    return np.split(torch.cat(waves).cpu().numpy(), ends)
 
 
 def middle_of(job: SegmentJob) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
+from xy_codec.engine.attention import attention_name
 from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.precision import dtype_of
 from xy_codec.options import read_options, stated
@@ -36,7 +37,7 @@ def assemble(
     name = _name(config)
     chosen = read_options(SecoustiOptions, options or {}, name)
     where = open_device(device)
-    dtype_of("exact", where)
+    dtype = dtype_of("exact", where)
     geometry = CPU if where.type == "cpu" else CUDA
     identity = CodecIdentity(
         name=name,
@@ -49,7 +50,7 @@ def assemble(
         decodes="seed",
         precision="exact",
         pack_geometry=geometry.name,
-        attention="sdpa",
+        attention=attention_name(where, dtype),
         platform=platform_name(where),
         options=stated(chosen),
     )

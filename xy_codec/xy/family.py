@@ -22,9 +22,9 @@ class XYOptions:
     Attributes:
         overlap_seconds: right context of windows in clips that need several.
         depth: only the first so many codebooks; all without it.
-        program: how a pack runs: `tiles`, the default; `pack`, all clips in one program of one
-            shape; `graph`, the same program, replayed as a CUDA graph on a GPU. The last two are
-            not yet proven on a GPU.
+        program: how a pack is encoded and decoded: `tiles`, the default; `pack`, all clips in one
+            program of one shape; `graph`, the same program, replayed as a CUDA graph on a GPU. The
+            last two are not yet proven on a GPU.
         compile_cache: a folder for what `--compile` and the kernels of a GPU need compiled, so that
             the next start finds it.
     """

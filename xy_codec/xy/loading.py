@@ -78,7 +78,7 @@ def assemble(
         decodes="yes",
         precision=precision,
         pack_geometry=geometry.name,
-        attention=attention_name(where, dtype) if geometry.has_one_shape else "sdpa",
+        attention=attention_name(where, dtype, has_one_shape=geometry.has_one_shape),
         platform=platform_name(where),
         options=stated(_identifying(chosen, depth, program)),
     )

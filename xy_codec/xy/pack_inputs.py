@@ -1,4 +1,4 @@
-"""What a pack of one shape is given: its samples and where its clips lie, in one stretch of memory.
+"""What encoding a pack of one shape is given: its samples and where its clips lie.
 
 The host fills it, and one copy brings it to the device. `pack_program.py` is what reads it.
 """
@@ -15,16 +15,9 @@ from torch import Tensor
 from xy_codec.engine.attention import BLOCK_FIELDS, fill_blocks, num_blocks
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.layout import Span
-from xy_codec.engine.pack_runner import Arrays
+from xy_codec.engine.pack_memory import Arrays, PackMemory, Shapes
 from xy_codec.xy.mel import LogMel
 
-# Where each part of the memory starts: a multiple that suits every type and copy.
-_ALIGNMENT = 128
-_TENSORS: dict[type, torch.dtype] = {
-    np.float32: torch.float32,
-    np.int64: torch.int64,
-    np.int32: torch.int32,
-}
 # `(x + 4) / 4` as `1 + x / 4`, which rounds to the same number.
 _NORMALISE = np.array([[1.0], [0.25]], np.float32)
 _NEIGHBOURS = np.array([-1, 0, 1], np.int32)
@@ -61,8 +54,8 @@ class PackTensors(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PackInputs:
-    """Sizes and places of the parts, and how they are filled."""
+class PackInputs(PackMemory):
+    """Sizes of the parts, and how they are filled."""
 
     geometry: Geometry
     mel: LogMel
@@ -78,30 +71,10 @@ class PackInputs:
         """Rows behind each clip, whose spectra would see two clips."""
         return -(-self.mel.n_fft // self.mel.hop_length)
 
-    @property
-    def num_bytes(self) -> int:
-        """Size of the memory."""
-        return self._places()[-1][-1]
-
-    def tensors(self, memory: Tensor) -> PackTensors:
-        """The parts of a memory `[num_bytes]` of bytes."""
-        return PackTensors(
-            *(
-                memory[start:stop].view(_TENSORS[dtype]).view(shape)
-                for dtype, shape, start, stop in self._places()
-            )
-        )
-
-    def arrays(self, memory: NDArray[np.uint8]) -> Arrays:
-        """The same parts, of the host's memory."""
-        return [
-            memory[start:stop].view(dtype).reshape(shape)
-            for dtype, shape, start, stop in self._places()
-        ]
-
-    def _places(self) -> list[tuple[type, tuple[int, ...], int, int]]:
+    def shapes(self) -> Shapes:
+        """Type and shape of each of the `PackTensors`."""
         steps, clips = self.geometry.pack_steps, self.geometry.most_clips
-        shapes: list[tuple[type, tuple[int, ...]]] = [
+        return [
             # As many samples as give one row a hop.
             (np.float32, ((self.num_rows - 1) * self.mel.hop_length + self.mel.n_fft,)),
             (np.float32, (2, self.num_rows)),
@@ -111,12 +84,6 @@ class PackInputs:
             (np.int64, (clips,)),
             (np.int32, (num_blocks(steps, clips, self.dtype), BLOCK_FIELDS)),
         ]
-        places, start = [], 0
-        for dtype, shape in shapes:
-            stop = start + np.dtype(dtype).itemsize * int(np.prod(shape))
-            places.append((dtype, shape, start, stop))
-            start = -(-stop // _ALIGNMENT) * _ALIGNMENT
-        return places
 
     def fill(self, parts: Arrays, stretches: Sequence[Stretch]) -> None:
         """Write stretches of clips, end to end, into the parts of a memory."""

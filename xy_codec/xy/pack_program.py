@@ -1,7 +1,8 @@
 """The encoder as one program of one shape: samples of all clips of a pack to codes.
 
 No operation is a clip's: where clips lie is known to tensors only, so every pack is the same
-sequence of operations. `engine/pack_runner.py` runs it, on CUDA as a graph. Decoding has none.
+sequence of operations. `engine/pack_runner.py` runs it, on CUDA as a graph. `decode_program.py` is
+the way back.
 """
 
 from typing import Self
@@ -10,19 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xy_codec.engine import attention, layer_norm  # noqa: F401  # they define operations
-from xy_codec.engine.layout import Layout
+from xy_codec.engine import layer_norm  # noqa: F401  # it defines an operation
+from xy_codec.engine.block_layout import BlockLayout
 from xy_codec.xy.mel import DYNAMIC_RANGE, FLOOR
 from xy_codec.xy.pack_inputs import PackTensors
 from xy_codec.xy.packed_model import PackedEncoder, where_finite
 from xy_codec.xy.quantizer import ResidualQuantizer
 
 
-class MappedLayout(Layout):
-    """Clips of a pack, known to tensors only. Everything runs in one tile."""
+class MappedLayout(BlockLayout):
+    """Clips of a pack at the rate of the tokens, and where their mel frames are."""
 
     def __init__(self, pack: PackTensors, pairs: Tensor, dtype: torch.dtype) -> None:
-        super().__init__(pack.place)
+        super().__init__(pack.place, pack.blocks)
         self._pack = pack
         self._pairs = pairs
         self._dtype = dtype
@@ -42,15 +43,6 @@ class MappedLayout(Layout):
         """Two steps of twice the rate and the one before, which is 0 at a clip's start."""
         taps = steps.index_select(0, self._pairs).index_fill_(0, self._pack.starts, 0.0)
         return taps.view(len(self.place), -1)
-
-    def add_positions(self, steps: Tensor, table: Tensor) -> Tensor:
-        """Add `table[t]` to the step at place t of its clip."""
-        return steps + F.embedding(self.place, table)
-
-    def attend(self, qkv: Tensor, num_heads: int) -> Tensor:
-        """Attention of all clips in one operation."""
-        attended: Tensor = torch.ops.xytok.attend(qkv, self._pack.blocks, num_heads)
-        return attended
 
     def faster(self, _factor: int) -> Self:
         """Encoding asks for neighbours of mel frames there, and for nothing else."""

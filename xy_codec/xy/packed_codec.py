@@ -19,11 +19,12 @@ from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.layout import lay_out_in_tiles
 from xy_codec.engine.pack_runner import PackRunner
 from xy_codec.engine.pack_stream import PackStream
-from xy_codec.engine.packing import Job, OpenClip, fill_packs
+from xy_codec.engine.packing import Job, OpenClip, Pack, fill_packs
 from xy_codec.engine.windows import DecodeWindow, EncodeWindow, WindowPlan
 from xy_codec.errors import CodesError
 from xy_codec.xy.compiled import compile_encoding
 from xy_codec.xy.config import FRAME_TOKENS
+from xy_codec.xy.decode_program import CodedInputs, DecodeProgram
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.pack_inputs import PackInputs, Stretch
 from xy_codec.xy.pack_program import PackProgram
@@ -43,6 +44,13 @@ class WindowJob(Job):
     def own_samples(self) -> Waveform:
         """Those of the window."""
         return self.samples[self.window.start : self.window.stop]
+
+
+@dataclass(frozen=True, slots=True)
+class CodedJob(Job):
+    """A window of codes `[K', T]` that becomes sound."""
+
+    codes: Codes
 
 
 class PackedCodec(PackStream[WindowJob]):
@@ -78,6 +86,13 @@ class PackedCodec(PackStream[WindowJob]):
         codes = [clip.codes for clip in clips]
         samples = self.shape.output_samples_per_frame
         out = [np.zeros(matrix.shape[1] * samples, np.float32) for matrix in codes]
+        if self.geometry.has_one_shape:
+            jobs = (job for each in zip(codes, out, strict=True) for job in self._coded_jobs(*each))
+            for _ in self._run(
+                self._packs((job, job.steps) for job in jobs), self._launch_decoding
+            ):
+                pass
+            return out
         for depth in sorted({matrix.shape[0] for matrix in codes}):
             for pack in self._decode_packs(codes, depth):
                 self._decode_pack(pack, codes, out)
@@ -125,7 +140,19 @@ class PackedCodec(PackStream[WindowJob]):
         program = PackProgram(self.encoder, self.shape.num_codebooks, steps, clips)
         if self.geometry.program == "compiled":
             compile_encoding(program)
-        return PackRunner(program, self._inputs, self.device, as_graph=self._as_graph)
+        return PackRunner("encoding", program, self._inputs, self.device, as_graph=self._as_graph)
+
+    @cached_property
+    def _coded_inputs(self) -> CodedInputs:
+        quantizer = self.config.quantizer_kwargs
+        return CodedInputs(self.geometry, quantizer.num_quantizers, quantizer.codebook_size)
+
+    @cached_property
+    def _decoding(self) -> PackRunner:
+        program = DecodeProgram(self.decoder)
+        return PackRunner(
+            "decoding", program, self._coded_inputs, self.device, as_graph=self._as_graph
+        )
 
     @property
     def _may_overflow(self) -> bool:
@@ -156,6 +183,26 @@ class PackedCodec(PackStream[WindowJob]):
         padded[0, : len(samples)] = torch.from_numpy(samples)
         mel: Tensor = self.encoder.mel(padded.to(self.device, non_blocking=True))[0]
         return F.pad(mel, (0, 0, 0, 2 * job.steps - job.mel_frames))
+
+    def _coded_jobs(self, codes: Codes, wave: Waveform) -> Iterator[CodedJob]:
+        """The jobs of decoding a clip, whose samples go into `wave`."""
+        windows = list(self.plan.decode_windows(codes.shape[1]))
+        # A frame's samples in the place of its codes.
+        samples = wave.reshape(-1, self.shape.output_samples_per_frame).T
+        clip = OpenClip(None, samples, len(windows))
+        for window in windows:
+            own = codes[:, window.start : window.stop]
+            frames, steps = own.shape[1], own.shape[1] * FRAME_TOKENS
+            yield CodedJob(clip, wave, window.start, window.num_kept, frames, steps, own)
+
+    @torch.inference_mode()
+    def _launch_decoding(self, jobs: list[CodedJob]) -> Pack[CodedJob]:
+        return self._bring(jobs, self._pack_samples(jobs))
+
+    def _pack_samples(self, jobs: Sequence[CodedJob]) -> Tensor:
+        """Samples `[frames of the buffer, samples a frame]` of jobs that lie end to end."""
+        matrices = [job.codes for job in jobs]
+        return self._decoding(partial(self._coded_inputs.fill, matrices=matrices))
 
     def _decode_packs(
         self, codes: Sequence[Codes], depth: int

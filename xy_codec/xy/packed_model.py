@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xy_codec.engine.layout import Layout, TiledLayout
+from xy_codec.engine.layout import Layout
 from xy_codec.xy.adapter import Adapter
 from xy_codec.xy.decoder import AcousticDecoder
 from xy_codec.xy.downsample import Downsample
@@ -271,7 +271,7 @@ class PackedConvNeXtBlock(nn.Module):
         self.pwconv1 = _linear(plain.pwconv1, torch.float32)
         self.pwconv2 = _linear(plain.pwconv2, torch.float32)
 
-    def forward(self, steps: Tensor, layout: TiledLayout) -> Tensor:
+    def forward(self, steps: Tensor, layout: Layout) -> Tensor:
         """One block."""
         return layout.stepwise(self._widen, steps, layout.depthwise(steps, self.dwconv))
 
@@ -296,7 +296,7 @@ class PackedVocoder(nn.Module):
         self.final_layer_norm = backbone.final_layer_norm
         self.out = _linear(plain.head.out, torch.float32)
 
-    def forward(self, features: Tensor, layout: TiledLayout) -> Tensor:
+    def forward(self, features: Tensor, layout: Layout) -> Tensor:
         """Features to spectra `[log magnitude | phase]`, one a step."""
         shifts = range(self.half_kernel, -self.half_kernel - 1, -1)
         taps = torch.cat([layout.shift(features, by) for by in shifts], dim=-1)
@@ -321,13 +321,15 @@ class PackedDecoder(nn.Module):
         self.vocoder = PackedVocoder(model.vocos)
         self.head = model.vocos.head
 
-    def forward(self, indices: Tensor, layout: TiledLayout) -> Tensor:
+    def forward(self, indices: Tensor, layout: Layout) -> Tensor:
         """Codes `[frames of the pack, K']` to spectra at 100 Hz; `layout` is that of the tokens."""
         frames = layout.slower(self.factor)
-        entries = frames.stepwise(
-            lambda part: self.output_proj(self.quantizer.add_up(part)), indices
-        )
-        steps = self.post_rvq_adapter(entries, frames)
+        return self.reconstruct(frames.stepwise(self.quantizer.add_up, indices), layout)
+
+    def reconstruct(self, entries: Tensor, layout: Layout) -> Tensor:
+        """Sums of entries `[frames of the pack, D]` to spectra."""
+        frames = layout.slower(self.factor)
+        steps = self.post_rvq_adapter(frames.stepwise(self.output_proj, entries), frames)
         tokens = split_steps(frames.stepwise(self.up_conv, steps), self.factor)
         spectra: Tensor = self.vocoder(self.acoustic_decoder(tokens, layout), layout.faster(2))
         return spectra

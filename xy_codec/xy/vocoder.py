@@ -67,9 +67,14 @@ class InverseSTFT(nn.Module):
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Complex `[B, T, n_fft // 2 + 1]` to samples `[B, T * hop]`."""
-        frames = torch.fft.irfft(spectrum, self.n_fft, dim=-1) * self.window
+        frames = self.frames_of(spectrum)
         energy = self.window.square().expand(1, frames.shape[1], -1)
         return self._overlap_add(frames) / self._overlap_add(energy)
+
+    def frames_of(self, spectrum: Tensor) -> Tensor:
+        """Complex `[.., n_fft // 2 + 1]` to the windowed samples `[.., n_fft]` to be added up."""
+        frames: Tensor = torch.fft.irfft(spectrum, self.n_fft, dim=-1)
+        return frames * self.window
 
     def _overlap_add(self, frames: Tensor) -> Tensor:
         num_samples = (frames.shape[1] - 1) * self.hop_length + self.n_fft
@@ -101,11 +106,15 @@ class SpectrumHead(nn.Module):
 
     def to_samples(self, spectra: Tensor) -> Tensor:
         """`[B, T, n_fft + 2]`, log magnitude beside phase, to samples `[B, T * hop]`."""
-        log_magnitude, phase = spectra.float().chunk(2, dim=-1)
-        magnitude = log_magnitude.exp().clamp(max=_MAX_MAGNITUDE)
-        spectrum = torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
-        samples: Tensor = self.istft(spectrum)
+        samples: Tensor = self.istft(spectrum_of(spectra.float()))
         return samples
+
+
+def spectrum_of(spectra: Tensor) -> Tensor:
+    """Log magnitude beside phase `[.., n_fft + 2]` to complex numbers `[.., n_fft // 2 + 1]`."""
+    log_magnitude, phase = spectra.chunk(2, dim=-1)
+    magnitude = log_magnitude.exp().clamp(max=_MAX_MAGNITUDE)
+    return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())
 
 
 class Vocoder(nn.Module):
