@@ -16,8 +16,8 @@ from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.keep_list import DEFAULT_DROP, keep_list
-from pipeline.audit.report.playback import Playback
-from pipeline.audit.report.report import render_report
+from pipeline.audit.report.audit_page import render_report
+from pipeline.audit.report.sounds import Playback
 from pipeline.audit.report.summary import summarize
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join

@@ -1,11 +1,13 @@
-"""A plot of systems as circles: quality upwards, meaning to the right, the area is the bit rate."""
+"""Geometry of a plot of systems as circles: quality upwards, meaning to the right.
+
+The area of a circle is its bit rate. `templates/evaluate.html.j2` draws it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from math import sqrt
 
-from pipeline.audit.report.plots import number
+from pipeline.audit.report.wording import number
 
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 40
@@ -31,22 +33,63 @@ class Axis:
     is_reversed: bool = False
 
 
-def circle_plot(circles: Sequence[Circle], across: Axis, upwards: Axis) -> str:
-    """The plot as SVG; better is to the right and up, as its axes are."""
+@dataclass(frozen=True, slots=True)
+class DrawnCircle:
+    """A circle with its name beside it."""
+
+    x: float
+    y: float
+    radius: float
+    name: str
+    about: str
+    name_x: int
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A value beside an axis, and its place along it."""
+
+    place: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CirclePlot:
+    """The plot; better is to the right and up, as its axes are."""
+
+    summary: str
+    across: str
+    upwards: str
+    circles: tuple[DrawnCircle, ...]
+    ticks_below: tuple[Tick, ...]
+    ticks_beside: tuple[Tick, ...]
+    width: int = _WIDTH
+    height: int = _HEIGHT
+    left: int = _LEFT
+    right: int = _WIDTH - _RIGHT
+    top: int = _TOP
+    floor: int = _HEIGHT - _BOTTOM
+
+
+def circle_plot(circles: Sequence[Circle], across: Axis, upwards: Axis) -> CirclePlot:
+    """Place the circles between the axes."""
     xs = _Scale.of([c.x for c in circles], _LEFT, _WIDTH - _RIGHT, across.is_reversed)
     ys = _Scale.of([c.y for c in circles], _HEIGHT - _BOTTOM, _TOP, upwards.is_reversed)
     most = max(circle.bits_per_second for circle in circles)
     # Large ones first, so that none hides a small one.
     drawn = sorted(circles, key=lambda circle: -circle.bits_per_second)
-    parts = [_frame(xs, ys, across, upwards)]
-    parts += [_circle(each, xs, ys, sqrt(each.bits_per_second / most)) for each in drawn]
     summary = "; ".join(
         f"{each.name}: {across.label} {number(each.x)}, {upwards.label} {number(each.y)}"
         for each in circles
     )
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
-        f'aria-label="{escape(summary, quote=True)}">{"".join(parts)}</svg>'
+    return CirclePlot(
+        summary,
+        across.label,
+        upwards.label,
+        tuple(_drawn(each, xs, ys, sqrt(each.bits_per_second / most)) for each in drawn),
+        xs.ticks(),
+        ys.ticks(),
     )
 
 
@@ -69,42 +112,22 @@ class _Scale:
         """The place of a value."""
         return self.first + (value - self.low) / (self.high - self.low) * (self.last - self.first)
 
-    def ticks(self) -> list[float]:
+    def ticks(self) -> tuple[Tick, ...]:
         """Values to be written beside the axis."""
         step = (self.high - self.low) / _TICKS
-        return [self.low + step * (place + 0.5) for place in range(_TICKS)]
+        values = (self.low + step * (place + 0.5) for place in range(_TICKS))
+        return tuple(Tick(round(self.at(value)), number(value)) for value in values)
 
 
-def _frame(xs: _Scale, ys: _Scale, across: Axis, upwards: Axis) -> str:
-    floor, middle = _HEIGHT - _BOTTOM, (_LEFT + _WIDTH - _RIGHT) / 2
-    lines = (
-        f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{floor}" y2="{floor}"/>'
-        f'<line class="axis" x1="{_LEFT}" x2="{_LEFT}" y1="{_TOP}" y2="{floor}"/>'
-    )
-    below = "".join(
-        f'<text x="{xs.at(each):.0f}" y="{floor + 15}" text-anchor="middle">{number(each)}</text>'
-        for each in xs.ticks()
-    )
-    beside = "".join(
-        f'<text x="{_LEFT - 6}" y="{ys.at(each) + 4:.0f}" text-anchor="end">{number(each)}</text>'
-        for each in ys.ticks()
-    )
-    names = (
-        f'<text x="{middle:.0f}" y="{_HEIGHT - 6}" text-anchor="middle">'
-        f"{escape(across.label)}</text>"
-        f'<text x="{_LEFT + 6}" y="{_TOP + 4}">{escape(upwards.label)}</text>'
-    )
-    return lines + below + beside + names
-
-
-def _circle(circle: Circle, xs: _Scale, ys: _Scale, share: float) -> str:
-    x, y, radius = xs.at(circle.x), ys.at(circle.y), max(_SMALLEST, _LARGEST * share)
+def _drawn(circle: Circle, xs: _Scale, ys: _Scale, share: float) -> DrawnCircle:
+    x, radius = xs.at(circle.x), max(_SMALLEST, _LARGEST * share)
     anchor = "start" if x < _WIDTH / 2 else "end"
-    beside = x + (radius + 4) * (1 if anchor == "start" else -1)
-    about = f"{circle.name}, {circle.bits_per_second:,.0f} bit/s"
-    return (
-        f'<g class="bars"><circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill-opacity="0.55">'
-        f"<title>{escape(about)}</title></circle></g>"
-        f'<text x="{beside:.0f}" y="{y + 4:.0f}" text-anchor="{anchor}">'
-        f"{escape(circle.name)}</text>"
+    return DrawnCircle(
+        x=round(x, 1),
+        y=round(ys.at(circle.y), 1),
+        radius=round(radius, 1),
+        name=circle.name,
+        about=f"{circle.name}, {circle.bits_per_second:,.0f} bit/s",
+        name_x=round(x + (radius + 4) * (1 if anchor == "start" else -1)),
+        anchor=anchor,
     )

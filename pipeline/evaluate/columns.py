@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.audit.judge.inference import Interval
-from pipeline.audit.report.plots import number
+from pipeline.audit.report.wording import number
 from pipeline.evaluate.system import Evaluation
 
 

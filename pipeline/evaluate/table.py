@@ -1,6 +1,6 @@
 """The table of an evaluation for a terminal."""
 
-from pipeline.audit.report.plots import number
+from pipeline.audit.report.wording import number
 from pipeline.evaluate.columns import COLUMNS, bounds, shown_columns, speed_in_words
 from pipeline.evaluate.system import Evaluation, System
 from pipeline.evaluate.transcripts import character_error_rate, word_error_rate

@@ -10,8 +10,8 @@ import pytest
 from pipeline.audit.judge.baseline import load_baseline, make_baseline, save_baseline
 from pipeline.audit.judge.comparison import compare
 from pipeline.audit.judge.verdict import judge
-from pipeline.audit.report.compare_report import compare_headline, render_comparison
-from pipeline.audit.report.report import render_report
+from pipeline.audit.report.audit_page import render_report
+from pipeline.audit.report.compare_page import compare_headline, render_comparison
 from pipeline.audit.report.summary import summarize
 from pipeline.errors import InputError, UsageError
 from pipeline.storage.client import Storage

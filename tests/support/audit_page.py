@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.audit.findings import AuditFindings, ClipAudio, ClipFinding
 from pipeline.audit.judge.verdict import judge
-from pipeline.audit.report.report import render_report
+from pipeline.audit.report.audit_page import render_report
 from tests.support.audit_planting import clean_baseline, recordings
 from tests.support.audit_simulation import audit_of, clean_shard, clean_tokens, pool, with_drift
 from xy_codec.audio import resample
