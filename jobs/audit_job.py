@@ -88,7 +88,7 @@ def measure_with(engine: str) -> "Measure | None":
     """How shards are measured: here, or as a map over a Ray cluster."""
     if engine == "inline":
         return None
-    from pipeline.audit.ray_map import measure_on_ray
+    from pipeline.audit.audit import measure_on_ray
 
     return measure_on_ray
 

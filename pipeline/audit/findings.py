@@ -1,7 +1,7 @@
 """What the measuring half of the audit hands to statistics, verdicts and the report.
 
 A `ClipFinding` is one sampled clip, a `TokenReport` is one shard's tokens without decoding them.
-`findings_table.py` turns clip findings into `findings.parquet` and back.
+`audit_output.py` turns clip findings into `findings.parquet` and back.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -8,10 +8,9 @@ from pipeline.audit.report.sounds import Side
 from pipeline.audit.report.wording import plural
 from pipeline.audit.report.worst_clips import ClipCard, clip_card
 from pipeline.evaluate.circles import Axis, Circle, CirclePlot, circle_plot
-from pipeline.evaluate.columns import COLUMNS, shown_columns, speed_in_words
 from pipeline.evaluate.published import PUBLISHED
 from pipeline.evaluate.system import SOUND, Evaluation, System, place_of
-from pipeline.evaluate.table import note_lines
+from pipeline.evaluate.table import COLUMNS, note_lines, shown_columns, speed_in_words
 
 _NUM_CLIPS = 6
 _LABELS = {column.name: column.label for column in COLUMNS}

@@ -8,12 +8,12 @@ import pystoi
 import pytest
 
 from pipeline.audit.findings import METRIC_NAMES
-from pipeline.audit.metrics import acoustics, naturalness
-from pipeline.audit.metrics.intelligibility import stoi
-from pipeline.audit.metrics.perceptual import pesq
+from pipeline.audit.metrics import acoustics
+from pipeline.audit.metrics.dnsmos import dnsmos
 from pipeline.audit.metrics.reasons import NotMeasurable
 from pipeline.audit.metrics.scores import GROUPS, USUAL_GROUPS, check_groups, score_pair
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
+from pipeline.audit.metrics.stoi_and_pesq import pesq, stoi
 from pipeline.errors import UsageError
 from tests.support.places import GOLDEN
 from tests.support.speech_pairs import damage, speech_pairs
@@ -70,7 +70,7 @@ def test_dnsmos_equals_the_package(seconds):
         from speechmos import dnsmos as package
     samples = np.tile(speech_pairs()[0][0], 4)[: int(16000 * seconds)]
     expected = package.run(samples, 16000)
-    found = naturalness.dnsmos(samples)
+    found = dnsmos(samples)
     assert found == pytest.approx((expected["ovrl_mos"], expected["p808_mos"]), abs=1e-5)
 
 

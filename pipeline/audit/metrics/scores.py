@@ -6,17 +6,18 @@ defined on the pair leaves a reason.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
 from pipeline.audit.findings import METRIC_NAMES, TEXT_METRICS, Scores
-from pipeline.audit.metrics import acoustics, intelligibility, naturalness, perceptual
+from pipeline.audit.metrics import acoustics
+from pipeline.audit.metrics.dnsmos import dnsmos
 from pipeline.audit.metrics.reasons import NotMeasurable, Reason
-from pipeline.audit.metrics.speaker_embedding import SpeakerModel
-from pipeline.audit.metrics.speaker_similarity import similarity
+from pipeline.audit.metrics.speaker_similarity import SpeakerModel, similarities
+from pipeline.audit.metrics.stoi_and_pesq import pesq, stoi
 from pipeline.errors import UsageError
 from xy_codec.contract import Waveform
 
@@ -36,6 +37,15 @@ class PairScores:
     def missing(cls, reason: Reason) -> "PairScores":
         """A pair of which nothing could be measured."""
         return cls(Scores(), dict.fromkeys(METRIC_NAMES, reason.value))
+
+    def with_sim(self, found: float | Reason, seconds: float) -> "PairScores":
+        """These with a SIM that was measured elsewhere."""
+        reasons = {name: why for name, why in self.reasons.items() if name != "sim"}
+        if isinstance(found, Reason):
+            reasons["sim"] = found.value
+        sim = None if isinstance(found, Reason) else found
+        spent = {**self.seconds, "sim": seconds}
+        return PairScores(replace(self.scores, sim=sim), reasons, spent)
 
 
 class _Pair:
@@ -156,19 +166,22 @@ def _refuse(fault: Reason | None) -> None:
 def _sim(pair: _Pair) -> Figures:
     if pair.speaker is None:
         raise NotMeasurable(Reason.NOT_ASKED)
-    return (similarity(pair.speaker, pair.original, pair.reconstruction),)
+    (found,) = similarities(pair.speaker, [(pair.original, pair.reconstruction)])
+    if isinstance(found, Reason):
+        raise NotMeasurable(found)
+    return (found,)
 
 
 def _stoi(pair: _Pair) -> Figures:
-    return (intelligibility.stoi(pair.original, pair.reconstruction),)
+    return (stoi(pair.original, pair.reconstruction),)
 
 
 def _pesq_nb(pair: _Pair) -> Figures:
-    return (perceptual.pesq(pair.original, pair.reconstruction, "nb"),)
+    return (pesq(pair.original, pair.reconstruction, "nb"),)
 
 
 def _pesq_wb(pair: _Pair) -> Figures:
-    return (perceptual.pesq(pair.original, pair.reconstruction, "wb"),)
+    return (pesq(pair.original, pair.reconstruction, "wb"),)
 
 
 def _log_mel(pair: _Pair) -> Figures:
@@ -223,7 +236,7 @@ _MEASUREMENTS: tuple[_Measurement, ...] = (
     *_each_side("acoustics", "level_", lambda side: (acoustics.level_db(side),)),
     *_each_side("acoustics", "clipped_", lambda side: (acoustics.clipped_share(side),)),
     *_each_side(_ALWAYS, "silent_", lambda side: (acoustics.silent_share(side),)),
-    *_each_side("dnsmos", "dnsmos_", naturalness.dnsmos),
+    *_each_side("dnsmos", "dnsmos_", dnsmos),
 )
 # What `--metrics` takes.
 GROUPS: tuple[str, ...] = tuple(

@@ -220,11 +220,12 @@ def _codebook_rows(
 
 
 def _card(clip: ClipFinding, why: str, audio: AudioSource | None) -> ClipCard:
-    sound = audio(clip) if audio else None
-    sides = sound and (
-        Side("Original", sound.original, sound.rate_hz),
-        Side("Reconstruction from stored codes", sound.reconstruction, sound.rate_hz),
-    )
+    sides: list[Side] = []
+    if sound := audio(clip) if audio else None:
+        sides = [
+            Side("Original", sound.original, sound.rate_hz),
+            Side("Reconstruction from stored codes", sound.reconstruction, sound.rate_hz),
+        ]
     return clip_card(clip, why, sides, [FactLine(score_facts(clip))])
 
 

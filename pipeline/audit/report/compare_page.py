@@ -114,4 +114,4 @@ def _card(pair: ClipPair, audio: PairSource | None) -> ClipCard:
         FactLine(main_scores(each.scores), side) for side, each in (("A", pair.a), ("B", pair.b))
     ]
     why = "among the clips where the two differ most"
-    return clip_card(pair.a, why, audio(pair) if audio else None, facts)
+    return clip_card(pair.a, why, (audio(pair) if audio else None) or (), facts)

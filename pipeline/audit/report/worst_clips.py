@@ -68,10 +68,10 @@ class ClipCard:
 
 
 def clip_card(
-    clip: ClipFinding, why: str, sides: Sequence[Side] | None, facts: Sequence[FactLine] = ()
+    clip: ClipFinding, why: str, sides: Sequence[Side], facts: Sequence[FactLine] = ()
 ) -> ClipCard:
     """The card of a clip; without sides it says that there is no sound."""
-    return ClipCard(clip, why, players(sides or ()), tuple(facts))
+    return ClipCard(clip, why, players(sides), tuple(facts))
 
 
 def badness(clips: Sequence[ClipFinding]) -> NDArray[np.float64]:
