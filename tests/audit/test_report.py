@@ -15,7 +15,7 @@ from pipeline.audit.report.compare_page import compare_headline, render_comparis
 from pipeline.audit.report.summary import summarize
 from pipeline.errors import InputError, UsageError
 from pipeline.storage.client import Storage
-from tests.support.audit_page import SCRIPT, findings, page, tags
+from tests.support.audit_page import HOSTILE, SCRIPT, findings, page, tags, texts
 from tests.support.audit_planting import clean_baseline
 from tests.support.audit_simulation import audit_of, clean_shard, pool
 
@@ -29,6 +29,28 @@ def test_text_and_keys_from_the_corpus_never_become_tags() -> None:
     assert "&lt;script&gt;alert" in page()
     assert [tag for tag, _ in tags(page())].count("script") == 1
     assert not [attrs for _, attrs in tags(page()) if "onload" in attrs]
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_what_the_corpus_says_is_shown_as_it_is_and_is_never_markup(words: str) -> None:
+    found = findings(2)
+    clips = (
+        replace(found.clips[0], key=words, text=words, speaker=words, heard_original=words),
+        *found.clips[1:],
+    )
+    hostile = replace(found, clips=clips, output=words)
+    html = render_report(hostile, judge(found), num_clips=len(clips))
+    assert texts(html).count(words) >= 5
+    assert [tag for tag, _ in tags(html)].count("h1") == 1
+    names = {name for _, attrs in tags(html) for name in attrs}
+    assert not [name for name in names if name.startswith("on")]
+
+
+def test_a_compared_run_may_have_any_name() -> None:
+    found = findings(2)
+    html = render_comparison(compare(replace(found, output=HOSTILE[0]), found))
+    assert HOSTILE[0] in texts(html)
+    assert "img" not in [tag for tag, _ in tags(html)]
 
 
 def test_the_page_loads_nothing_from_anywhere() -> None:

@@ -1,6 +1,6 @@
 """The audit's page: what `templates/audit.html.j2` shows of findings, judgement and baseline."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,7 +120,8 @@ def render_report(
         shards_ok=[shard for shard in shown if not _is_told(shard)],
         main_plots=list(_plots(findings, baseline, [m for m in METRICS if m.name in _MAIN])),
         more_plots=list(_plots(findings, baseline, [m for m in METRICS if m.name not in _MAIN])),
-        metrics=_metric_rows(judgement, released),
+        metrics=_metric_rows(judgement, released, lambda name: name in _MAIN),
+        more_metrics=_metric_rows(judgement, released, lambda name: name not in _MAIN),
         released=released,
         codebooks=list(_codebook_rows(findings, judgement, baseline)),
         codebook_sizes=list(dict.fromkeys(sizes)),
@@ -160,8 +161,7 @@ def _codes_tile(findings: AuditFindings, judgement: Judgement) -> Tile:
         share = f"{100 * sum(rates) / len(rates):.2f} %"
         return Tile("Codes that differ", share, f"up to {100 * allowed:.2f} % is no drift here")
     figure = f"{equal:,} of {compared:,}" if compared else "–"
-    note = f"clips whose codes are equal; {plural(len(findings.clips), 'clip')} sampled"
-    return Tile("Codes as re-encoded", figure, note)
+    return Tile("Clips with equal codes", figure, f"{len(findings.clips):,} clips sampled")
 
 
 def _is_told(shard: ShardVerdict) -> bool:
@@ -182,7 +182,9 @@ def _plots(
         yield distribution(metric.label, values, reference.values if reference else None, about)
 
 
-def _metric_rows(judgement: Judgement, released: bool) -> list[MetricRow]:
+def _metric_rows(
+    judgement: Judgement, released: bool, is_wanted: Callable[[str], bool]
+) -> list[MetricRow]:
     changes = judgement.run_changes
     return [
         MetricRow(
@@ -191,7 +193,7 @@ def _metric_rows(judgement: Judgement, released: bool) -> list[MetricRow]:
             PUBLISHED.get(metric.name) if released else None,
         )
         for metric in METRICS
-        if metric.name in changes
+        if metric.name in changes and is_wanted(metric.name)
     ]
 
 

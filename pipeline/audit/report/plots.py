@@ -17,8 +17,8 @@ from pipeline.audit.report.wording import number
 
 _WIDTH, _HEIGHT, _FLOOR = 280, 104, 82
 _BINS = 28
-_STRIP_WIDTH, _LABEL_WIDTH = 1000, 132
-_CELL_HEIGHT, _ROW_HEIGHT = 20, 23
+_STRIP_WIDTH, _LABEL_WIDTH = 1000, 160
+_CELL_HEIGHT, _ROW_HEIGHT = 22, 25
 # Runs with more shards share a column, which shows the worst of them.
 _MAX_COLUMNS = 240
 _SHOWN = (

@@ -87,7 +87,9 @@ def headline(judgement: Judgement) -> Headline:
     if judgement.verdict == "cannot judge":
         return _unclear(judgement)
     if judgement.codes_only:
-        return Headline("The codes are right", f"{_codes_reason(judgement)}. Sound judges nothing.")
+        return Headline(
+            "The codes are right", f"{_codes_reason(judgement)}. The sound was not judged."
+        )
     answer = "The codes are right, and no shard sounds worse"
     if not any(shard.num_compared for shard in judgement.shards):
         answer = "No shard sounds worse; codes were not compared"

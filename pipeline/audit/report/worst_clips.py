@@ -60,11 +60,11 @@ class ClipCard:
     facts: tuple[FactLine, ...] = ()
 
     @property
-    def where(self) -> str:
+    def where(self) -> tuple[str, ...]:
         """Its shard, language, speaker and length."""
         clip = self.clip
         about = (clip.shard, clip.language, clip.speaker, f"{clip.duration:.1f} s")
-        return " · ".join(part for part in about if part)
+        return tuple(part for part in about if part)
 
 
 def clip_card(
