@@ -53,7 +53,7 @@ def page() -> str:
 class Tags(HTMLParser):
     """Every tag with its attributes, and whether all that open also close."""
 
-    VOID = ("meta", "img", "br")
+    VOID = ("meta", "img", "br", "wbr")
 
     def __init__(self) -> None:
         super().__init__()

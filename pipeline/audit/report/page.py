@@ -63,6 +63,7 @@ def _environment(package: str) -> Environment:
         "code": _with_code,
         "count": "{:,}".format,
         "number": number,
+        "path": _with_breaks,
         "plural": plural,
         "signed": signed,
     }
@@ -70,5 +71,11 @@ def _environment(package: str) -> Environment:
 
 
 def _with_code(text: str) -> Markup:
-    """Escaped text with its backticked words as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    """Escaped text with its backticked words as code; options are never broken at a hyphen."""
+    marked = re.sub("`(--[^` ]+)`", r'<code class="option">\1</code>', str(escape(text)))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", marked))
+
+
+def _with_breaks(path: str) -> Markup:
+    """An escaped path that may be broken after its slashes."""
+    return Markup(str(escape(path)).replace("/", "/<wbr>"))

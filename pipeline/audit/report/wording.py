@@ -100,9 +100,10 @@ def _unclear(judgement: Judgement) -> Headline:
     total = len(judgement.shards)
     reasons = list(judgement.doubts)
     if judgement.unread:
-        which = "The" if len(judgement.unread) == total else "Some"
-        reasons.insert(0, f"Of {plural(total, 'tar')} {len(judgement.unread):,} cannot be read")
-        return Headline(f"{which} originals are out of reach", _sentences(reasons))
+        unread = len(judgement.unread)
+        which = "the" if unread == total else "some"
+        reasons.insert(0, f"{unread:,} of {plural(total, 'tar')} cannot be read")
+        return Headline(f"Cannot judge: {which} originals are out of reach", _sentences(reasons))
     codes = [shard for shard in judgement.shards if shard.codes == "cannot judge"]
     content = [shard for shard in judgement.shards if shard.content == "cannot judge"]
     reasons += _doubt_counts(judgement)
@@ -209,7 +210,8 @@ def _run_steps(judgement: Judgement) -> list[Step]:
 
 def _unmeasured_steps(judgement: Judgement) -> list[Step]:
     again = (
-        "Audit again then, with more clips a shard (`--per-shard`) where a sample was too small."
+        "Audit again when this is mended; where a sample was too small, with more clips a shard "
+        "(`--per-shard`)."
     )
     steps = [
         Step("not measured", f"{doubt[0].upper()}{doubt[1:]}.", again) for doubt in judgement.doubts

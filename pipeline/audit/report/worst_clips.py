@@ -107,7 +107,8 @@ def worst_clips(
             if touched and taken.get(fault.name, 0) < 2 and len(picked) < count:
                 taken[fault.name] = taken.get(fault.name, 0) + 1
                 picked.setdefault(position, f"from a shard with {fault.name}")
-    for position in sorted(range(len(clips)), key=lambda place: -scores[place]):
+    measured = [place for place, clip in enumerate(clips) if clip.scores != Scores()]
+    for position in sorted(measured, key=lambda place: -scores[place]):
         if len(picked) >= count:
             break
         picked.setdefault(position, "among the worst sounding of the sample")
