@@ -12,6 +12,7 @@ from pipeline.audit.judge.comparison import compare
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.report.audit_page import render_report
 from pipeline.audit.report.compare_page import compare_headline, render_comparison
+from pipeline.audit.report.notes import cost_words
 from pipeline.audit.report.summary import summarize
 from pipeline.errors import InputError, UsageError
 from pipeline.storage.client import Storage
@@ -102,6 +103,18 @@ def test_published_figures_stand_only_beside_the_released_checkpoint() -> None:
     assert "Published" in html
     # Their SIM is of another speaker model, so it stands beside none of ours.
     assert '<td class="number">0.85</td>' not in html
+
+
+def test_the_cost_of_each_step_is_told_apart() -> None:
+    spent = {"asr": 3.0, "dnsmos": 2.0, "stoi": 0.5, "encode": 4.5, "read": 0.001}
+    found = audit_of([replace(clip, seconds=spent) for clip in findings(2).clips])
+    assert len(found.clips) == 40
+    told = (
+        "Spent, all processes added up: encoding 180 s (45%), recogniser 120 s (30%), "
+        "DNSMOS 80 s (20%), STOI 20 s (5%)."
+    )
+    assert cost_words(found) == told
+    assert told in texts(render_report(found, judge(found)))
 
 
 def test_a_page_without_any_clip_still_says_so() -> None:

@@ -1,4 +1,5 @@
 import json
+import time
 import warnings
 from dataclasses import asdict
 
@@ -168,6 +169,27 @@ def test_metrics_option_names_what_it_does_not_know():
     assert check_groups(None) == USUAL_GROUPS
     with pytest.raises(UsageError, match=r"pisq.*expected"):
         check_groups("pisq,stoi")
+
+
+class SlowVoices:
+    """A speaker model that takes its time."""
+
+    name = "slow"
+
+    def embed(self, waveforms):
+        time.sleep(0.2)
+        return [np.array([1, 0], np.float32) for _ in waveforms]
+
+
+def test_each_group_is_charged_its_own_seconds():
+    pair = speech_pairs()[0]
+    started = time.perf_counter()
+    seconds = score_pair(*pair, groups=("sim", "acoustics"), speaker=SlowVoices()).seconds
+    spent = time.perf_counter() - started
+    assert seconds["sim"] >= 0.2
+    assert seconds["acoustics"] > seconds["dnsmos"] >= 0
+    assert sum(seconds.values()) <= spent
+    assert set(GROUPS) <= set(seconds)
 
 
 def test_damage_lowers_every_reference_metric():

@@ -22,6 +22,18 @@ from pipeline.errors import UsageError
 from xy_codec.contract import Waveform
 
 RATE_HZ = 16000
+# What figures depend on.
+_PACKAGES = (
+    "xytok",
+    "numpy",
+    "scipy",
+    "pesq",
+    "speechmos",
+    "onnxruntime",
+    "kaldi-native-fbank",
+    "torch",
+    "transformers",
+)
 Figures = tuple[float, ...]
 
 
@@ -133,7 +145,7 @@ def check_groups(groups: str | None) -> tuple[str, ...]:
 def metric_versions() -> dict[str, str]:
     """The packages that figures depend on, and their versions; without those not installed."""
     found = {}
-    for package in ("xytok", "numpy", "scipy", "pesq", "speechmos", "onnxruntime", "transformers"):
+    for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
