@@ -7,7 +7,7 @@ defined on the pair leaves a reason.
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
@@ -184,36 +184,14 @@ def _sim(pair: _Pair) -> Figures:
     return (found,)
 
 
-def _stoi(pair: _Pair) -> Figures:
-    return (stoi(pair.original, pair.reconstruction),)
+def _of_pair(group: str, name: str, measure: Callable[[Waveform, Waveform], float]) -> _Measurement:
+    return _Measurement(group, (name,), lambda pair: (measure(pair.original, pair.reconstruction),))
 
 
-def _pesq_nb(pair: _Pair) -> Figures:
-    return (pesq(pair.original, pair.reconstruction, "nb"),)
-
-
-def _pesq_wb(pair: _Pair) -> Figures:
-    return (pesq(pair.original, pair.reconstruction, "wb"),)
-
-
-def _log_mel(pair: _Pair) -> Figures:
-    return (acoustics.log_mel_distance_db(pair.original, pair.reconstruction),)
-
-
-def _f0_error(pair: _Pair) -> Figures:
-    return (acoustics.f0_error_cents(*pair.pitches),)
-
-
-def _f0_shift(pair: _Pair) -> Figures:
-    return (acoustics.f0_shift_cents(*pair.pitches),)
-
-
-def _voicing(pair: _Pair) -> Figures:
-    return (acoustics.voicing_agreement(*pair.pitches),)
-
-
-def _gain(pair: _Pair) -> Figures:
-    return (acoustics.level_db(pair.reconstruction) - acoustics.level_db(pair.original),)
+def _of_pitches(
+    name: str, measure: Callable[[acoustics.Pitch, acoustics.Pitch], float]
+) -> _Measurement:
+    return _Measurement("acoustics", (name,), lambda pair: (measure(*pair.pitches),))
 
 
 def _each_side(
@@ -237,14 +215,14 @@ def _each_side(
 
 _MEASUREMENTS: tuple[_Measurement, ...] = (
     _Measurement("sim", ("sim",), _sim),
-    _Measurement("stoi", ("stoi",), _stoi),
-    _Measurement("pesq", ("pesq_nb",), _pesq_nb),
-    _Measurement("pesq", ("pesq_wb",), _pesq_wb),
-    _Measurement("acoustics", ("log_mel_distance_db",), _log_mel),
-    _Measurement("acoustics", ("f0_error_cents",), _f0_error),
-    _Measurement("acoustics", ("f0_shift_cents",), _f0_shift),
-    _Measurement("acoustics", ("voicing_agreement",), _voicing),
-    _Measurement("acoustics", ("gain_db",), _gain),
+    _of_pair("stoi", "stoi", stoi),
+    _of_pair("pesq", "pesq_nb", partial(pesq, band="nb")),
+    _of_pair("pesq", "pesq_wb", partial(pesq, band="wb")),
+    _of_pair("acoustics", "log_mel_distance_db", acoustics.log_mel_distance_db),
+    _of_pitches("f0_error_cents", acoustics.f0_error_cents),
+    _of_pitches("f0_shift_cents", acoustics.f0_shift_cents),
+    _of_pitches("voicing_agreement", acoustics.voicing_agreement),
+    _of_pair("acoustics", "gain_db", acoustics.gain_db),
     *_each_side("acoustics", "level_", lambda side: (acoustics.level_db(side),)),
     *_each_side("acoustics", "clipped_", lambda side: (acoustics.clipped_share(side),)),
     *_each_side(_ALWAYS, "silent_", lambda side: (acoustics.silent_share(side),)),

@@ -23,6 +23,7 @@ _NUM_CLIPS = 6
 def render_comparison(comparison: Comparison, audio: PairSource | None = None) -> str:
     """The whole page as HTML."""
     words = compare_headline(comparison)
+    metrics = [(_LABELS[name], result) for name, result in comparison.metrics.items()]
     return render_page(
         "compare.html.j2",
         f"{words.answer} – xytok compare",
@@ -30,7 +31,8 @@ def render_comparison(comparison: Comparison, audio: PairSource | None = None) -
         words=words,
         tiles=list(_tiles(comparison)),
         plots=list(_plots(comparison)),
-        metrics=[(_LABELS[name], result) for name, result in comparison.metrics.items()],
+        metrics=[pair for pair in metrics if pair[1].winner != "not judged"],
+        shown_only=[pair for pair in metrics if pair[1].winner == "not judged"],
         clips=[_card(pair, audio) for pair in apart(comparison, _NUM_CLIPS)],
         few_shards=FEW_SHARDS,
     )
