@@ -28,7 +28,7 @@ Embedding = NDArray[np.float32]
 
 
 class SpeakerModel(Protocol):
-    """Turns 16 kHz waveforms into unit vectors."""
+    """Turns 16 kHz waveforms into vectors, whose directions are voices."""
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class SpeakerModel(Protocol):
         ...
 
     def embed(self, waveforms: Sequence[Waveform]) -> list[Embedding]:
-        """The unit vector of each waveform, which does not depend on the others."""
+        """The vector of each waveform, which does not depend on the others."""
         ...
 
 
@@ -100,13 +100,10 @@ def _fault(left: Waveform, right: Waveform) -> Reason | None:
 
 
 def _cosine(left: Embedding, right: Embedding) -> float:
-    """Cosine of two unit vectors, kept within [-1, 1]."""
-    return float(np.clip(np.dot(left.astype(np.float64), right.astype(np.float64)), -1.0, 1.0))
-
-
-def unit(vector: NDArray[np.float32]) -> Embedding:
-    """The vector at length one."""
-    return np.asarray(vector / np.linalg.norm(vector.astype(np.float64)), dtype=np.float32)
+    """Cosine of two vectors, kept within [-1, 1]."""
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    cosine = left @ right / (np.linalg.norm(left) * np.linalg.norm(right))
+    return float(np.clip(cosine, -1.0, 1.0))
 
 
 class CampPlus:
@@ -118,9 +115,9 @@ class CampPlus:
         self._session = _campplus_session()
 
     def embed(self, waveforms: Sequence[Waveform]) -> list[Embedding]:
-        """The unit vectors, one clip after the other."""
+        """The vectors, one clip after the other."""
         banks = (_filter_banks(waveform) for waveform in waveforms)
-        return [unit(self._session.run(None, {"features": each[None]})[0][0]) for each in banks]
+        return [self._session.run(None, {"features": each[None]})[0][0] for each in banks]
 
 
 @lru_cache(maxsize=1)
@@ -179,7 +176,7 @@ class WavLMXVector:
         self.name = f"wavlm-xvector:{Path(source).name}"
 
     def embed(self, waveforms: Sequence[Waveform]) -> list[Embedding]:
-        """The unit vectors, one clip after the other."""
+        """The vectors, one clip after the other."""
         return [self._embed_one(waveform) for waveform in waveforms]
 
     def _embed_one(self, waveform: Waveform) -> Embedding:
@@ -188,4 +185,4 @@ class WavLMXVector:
         inputs = self._features(waveform, sampling_rate=RATE_HZ, return_tensors="pt")
         with torch.inference_mode():
             values = inputs.input_values.to(self._network.device)
-            return unit(self._network(values).embeddings[0].float().cpu().numpy())
+            return np.asarray(self._network(values).embeddings[0].float().cpu())

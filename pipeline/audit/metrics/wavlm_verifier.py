@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.audit.metrics.speaker_similarity import RATE_HZ, Embedding, unit
 from pipeline.errors import UsageError
 from xy_codec.contract import Waveform
 
@@ -22,6 +23,8 @@ _EPSILON = 1e-9
 # WavLM-large keeps 25 hidden states of 1,024 values, 50 a second: 0.6 GB of so much sound, and
 # about 3 GB while its first convolution runs.
 _BATCH_SECONDS = 120
+_RATE_HZ = 16000
+Embedding = NDArray[np.float32]
 _POSITIONS = "encoder.pos_conv_embed.conv"
 _PREFIX = "feature_extract.model."
 # Fairseq's name → transformers' name, applied in this order.
@@ -70,7 +73,7 @@ class WavLMVerifier:
         self.name = name
 
     def embed(self, waveforms: Sequence[Waveform]) -> list[Embedding]:
-        """The unit vector of each waveform."""
+        """The vector of each waveform."""
         vectors: dict[int, Embedding] = {}
         for batch in _batches([len(waveform) for waveform in waveforms]):
             with torch.inference_mode():
@@ -78,7 +81,7 @@ class WavLMVerifier:
                 for place, number in enumerate(batch):
                     frames = self._num_frames(len(waveforms[number]))
                     own = torch.stack([layer[place : place + 1, :frames] for layer in states])
-                    vectors[number] = unit(self._head(own)[0].float().cpu().numpy())
+                    vectors[number] = np.asarray(self._head(own)[0].float().cpu())
         return [vectors[number] for number in range(len(waveforms))]
 
     def _hidden_states(self, waveforms: Sequence[Waveform]) -> Any:
@@ -108,7 +111,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     """Clips that go through WavLM together: of like length, and not too long with their padding."""
     batch: list[int] = []
     for number in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[number] * (len(batch) + 1) > _BATCH_SECONDS * RATE_HZ:
+        if batch and lengths[number] * (len(batch) + 1) > _BATCH_SECONDS * _RATE_HZ:
             yield batch
             batch = []
         batch.append(number)
