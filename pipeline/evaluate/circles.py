@@ -13,6 +13,7 @@ _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 40
 _SMALLEST, _LARGEST = 4.0, 22.0
 _TICKS = 4
+_LONGEST_NAME = 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,14 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class DrawnCircle:
-    """A circle with its name beside it."""
+    """A circle with its name above or below it."""
 
     x: float
     y: float
     radius: float
     name: str
     about: str
-    name_x: int
+    name_y: float
     anchor: str
 
 
@@ -77,8 +78,12 @@ def circle_plot(circles: Sequence[Circle], across: Axis, upwards: Axis) -> Circl
     xs = _Scale.of([c.x for c in circles], _LEFT, _WIDTH - _RIGHT, across.is_reversed)
     ys = _Scale.of([c.y for c in circles], _HEIGHT - _BOTTOM, _TOP, upwards.is_reversed)
     most = max(circle.bits_per_second for circle in circles)
-    # Large ones first, so that none hides a small one.
-    drawn = sorted(circles, key=lambda circle: -circle.bits_per_second)
+    # Neighbours have their names on different sides.
+    across_order = sorted(circles, key=lambda circle: circle.x)
+    drawn = [
+        _drawn(each, xs, ys, sqrt(each.bits_per_second / most), is_above=place % 2 == 0)
+        for place, each in enumerate(across_order)
+    ]
     summary = "; ".join(
         f"{each.name}: {across.label} {number(each.x)}, {upwards.label} {number(each.y)}"
         for each in circles
@@ -87,7 +92,8 @@ def circle_plot(circles: Sequence[Circle], across: Axis, upwards: Axis) -> Circl
         summary,
         across.label,
         upwards.label,
-        tuple(_drawn(each, xs, ys, sqrt(each.bits_per_second / most)) for each in drawn),
+        # Large ones first, so that none hides a small one.
+        tuple(sorted(drawn, key=lambda circle: -circle.radius)),
         xs.ticks(),
         ys.ticks(),
     )
@@ -119,15 +125,16 @@ class _Scale:
         return tuple(Tick(round(self.at(value)), number(value)) for value in values)
 
 
-def _drawn(circle: Circle, xs: _Scale, ys: _Scale, share: float) -> DrawnCircle:
-    x, radius = xs.at(circle.x), max(_SMALLEST, _LARGEST * share)
-    anchor = "start" if x < _WIDTH / 2 else "end"
+def _drawn(circle: Circle, xs: _Scale, ys: _Scale, share: float, *, is_above: bool) -> DrawnCircle:
+    x, y, radius = xs.at(circle.x), ys.at(circle.y), max(_SMALLEST, _LARGEST * share)
+    third = (_WIDTH - _LEFT - _RIGHT) / 3
+    name = circle.name
     return DrawnCircle(
         x=round(x, 1),
-        y=round(ys.at(circle.y), 1),
+        y=round(y, 1),
         radius=round(radius, 1),
-        name=circle.name,
-        about=f"{circle.name}, {circle.bits_per_second:,.0f} bit/s",
-        name_x=round(x + (radius + 4) * (1 if anchor == "start" else -1)),
-        anchor=anchor,
+        name=name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}",
+        about=f"{name}, {circle.bits_per_second:,.0f} bit/s",
+        name_y=round(y - radius - 5 if is_above else y + radius + 14, 1),
+        anchor="start" if x < _LEFT + third else "end" if x > _LEFT + 2 * third else "middle",
     )
