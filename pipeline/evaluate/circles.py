@@ -110,7 +110,7 @@ class _Scale:
     def of(cls, values: Sequence[float], first: float, last: float, is_reversed: bool) -> "_Scale":
         """From values to places, with room for circles at both ends."""
         low, high = min(values), max(values)
-        room = 0.2 * (high - low) or 0.1 * abs(high) or 0.1
+        room = 0.3 * (high - low) or 0.1 * abs(high) or 0.1
         low, high = low - room, high + room
         return cls(high, low, first, last) if is_reversed else cls(low, high, first, last)
 

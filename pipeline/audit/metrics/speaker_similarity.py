@@ -60,7 +60,8 @@ def load_speaker_model(source: str = DEFAULT_MODEL, device: str = "cpu") -> Spea
 def device_speaker_model(source: str, device: str) -> SpeakerModel | None:
     """A WavLM on the GPU that the codec is on; None where the processes that score run the model.
 
-    CAM++ takes about as long as STOI on a core, so it stays in those processes.
+    CAM++ stays in those processes: ONNX Runtime of the extra `audit` has no GPU, and it takes about
+    as long as PESQ there.
     """
     if source == DEFAULT_MODEL:
         return None
