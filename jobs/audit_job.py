@@ -88,20 +88,14 @@ def measure_with(engine: str) -> "Measure | None":
     """How shards are measured: here, or as a map over a Ray cluster."""
     if engine == "inline":
         return None
-    from pipeline.audit.ray_map import measure_on_ray
+    from pipeline.audit.audit import measure_on_ray
 
     return measure_on_ray
 
 
 def _lines(made: "Audit") -> list[str]:
-    from pipeline.audit.report.wording import (
-        codec_sound,
-        codes_words,
-        cost_words,
-        headline,
-        seen,
-        text_words,
-    )
+    from pipeline.audit.report.notes import asides, cost_words
+    from pipeline.audit.report.wording import headline
 
     findings, judgement = made.findings, made.judgement
     words = headline(judgement)
@@ -110,13 +104,7 @@ def _lines(made: "Audit") -> list[str]:
         if shard.faults:
             names = ", ".join(fault.name for fault in shard.faults)
             lines.append(f"  {shard.verdict:16} {shard.shard}: {names}")
-    told = (
-        codes_words(judgement),
-        codec_sound(judgement, findings.sim_model),
-        text_words(findings),
-        seen(judgement),
-    )
-    lines += [text for text in told if text]
+    lines += asides(findings, judgement)
     rows = sum(report.rows for report in findings.tokens)
     lines.append(
         f"{len(findings.clips)} clips sampled, {rows:,} rows checked, {len(findings.tokens)} "

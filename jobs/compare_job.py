@@ -37,7 +37,7 @@ def compare(
 ) -> int:
     """Measure both sides, write the page, and say which is better."""
     from pipeline.audit.compare import compare_runs, trial_runs
-    from pipeline.audit.report.compare_report import render_comparison
+    from pipeline.audit.report.compare_page import render_comparison
     from pipeline.errors import UsageError
     from pipeline.worker.codec_request import CodecRequest
 
@@ -89,7 +89,7 @@ def _differences(comparison: "Comparison") -> dict[str, object]:
 
 
 def _line(comparison: "Comparison", report: str) -> str:
-    from pipeline.audit.report.compare_report import compare_headline
+    from pipeline.audit.report.compare_page import compare_headline
 
     words = compare_headline(comparison)
     return f"{words.answer}. {words.reason}\n{report}"

@@ -1,17 +1,21 @@
-"""An audit from an output folder to findings; judging and reporting start from those."""
+"""An audit from an output folder to findings, measured here or on a Ray cluster.
+
+Judging and reporting start from the findings.
+"""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from pipeline.audit.audited_run import AuditedRun, open_run
 from pipeline.audit.drift.shard_audit import ShardAudit
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings, measure_shards
-from pipeline.audit.metrics.recogniser import Recogniser, load_recogniser
+from pipeline.audit.metrics.recogniser import load_recogniser
 from pipeline.audit.metrics.score_pool import ScorePool
 from pipeline.audit.metrics.scores import USUAL_GROUPS, metric_versions
-from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL
+from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL, device_speaker_model
 from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.audit.sample.shard_source import ShardAuditSettings
@@ -19,11 +23,17 @@ from pipeline.audit.tokens.token_checks import with_duplicates
 from pipeline.corpus.rules import ReadRules
 from pipeline.errors import UsageError
 from pipeline.fleet.progress import show_progress
+from pipeline.fleet.ray.cluster import results_as_ready
+from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest, Precision, check_checkpoint
 from pipeline.worker.staged_codec import find_staged
 from xy_codec.contract import Codec
 from xy_codec.errors import CheckpointError
+
+# A task loads codec and metrics once; so many shards make that cheap and still spread well.
+_SHARDS_PER_TASK = 16
+_CORES_PER_TASK = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +136,67 @@ def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:
     return replace(wanted, staged=staged)
 
 
-def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings:
+def measure_here(request: AuditRequest, run: AuditedRun, codec: Codec) -> Iterator[ShardFindings]:
+    """Measure in this process and its score processes."""
+    return _measure(request, run, codec, run.manifests, request.processes)
+
+
+def measure_on_ray(
+    request: AuditRequest, run: AuditedRun, _codec: Codec
+) -> Iterator[ShardFindings]:
+    """Measure on the cluster of `RAY_ADDRESS`, or one started here; tasks load their own codec."""
+
+    def start(ray: Any) -> list[Any]:
+        resources = ray.cluster_resources()
+        cores = max(min(int(request.processes or _CORES_PER_TASK), int(resources.get("CPU", 1))), 1)
+        gpus = 1 if resources.get("GPU", 0) >= 1 and request.device != "cpu" else 0
+        task: Any = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=3)(_measure_batch)
+        return [
+            task.remote(request, run, batch, cores) for batch in _batches(run, resources, cores)
+        ]
+
+    for findings in results_as_ready(start):
+        yield from findings
+
+
+def _measure_batch(
+    request: AuditRequest, run: AuditedRun, manifests: Sequence[Manifest], cores: int
+) -> list[ShardFindings]:
+    """The body of a task: its own codec, its own score processes."""
+    codec = codec_request(request, run).load()
+    check_checkpoint(codec.identity, run.codec, run.output)
+    return list(_measure(request, run, codec, manifests, cores))
+
+
+def _batches(
+    run: AuditedRun, resources: Mapping[str, float], cores: int
+) -> Iterator[Sequence[Manifest]]:
+    """Shards in tasks: enough of them for every core to have work, none too small to pay."""
+    slots = max(int(resources.get("CPU", 1)) // cores, 1)
+    size = max(1, min(_SHARDS_PER_TASK, -(-len(run.manifests) // slots)))
+    for start in range(0, len(run.manifests), size):
+        yield run.manifests[start : start + size]
+
+
+def _measure(
+    request: AuditRequest,
+    run: AuditedRun,
+    codec: Codec,
+    manifests: Sequence[Manifest],
+    processes: int | None,
+) -> Iterator[ShardFindings]:
+    settings, groups, speaker = _settings(request, run), request.groups, None
+    if "sim" in groups:
+        speaker = device_speaker_model(request.sim_model, request.device)
+    if speaker:
+        groups = tuple(name for name in groups if name != "sim")
+    recogniser = load_recogniser(request.asr_model, request.device) if request.asr_model else None
+    audit = ShardAudit(settings, codec, recogniser)
+    with ScorePool(processes, groups, request.sim_model) as pool:
+        yield from measure_shards(manifests, settings, audit, pool, speaker)
+
+
+def _settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings:
     """What to do with each shard."""
     return ShardAuditSettings(
         output=run.output,
@@ -139,16 +209,3 @@ def shard_settings(request: AuditRequest, run: AuditedRun) -> ShardAuditSettings
         dropped=run.dropped,
         list_sources=request.list_sources,
     )
-
-
-def recogniser(request: AuditRequest) -> Recogniser | None:
-    """What hears the text of clips; None where it was not asked for."""
-    return load_recogniser(request.asr_model, request.device) if request.asr_model else None
-
-
-def measure_here(request: AuditRequest, run: AuditedRun, codec: Codec) -> Iterator[ShardFindings]:
-    """Measure in this process and its score processes."""
-    settings = shard_settings(request, run)
-    audit = ShardAudit(settings, codec, recogniser(request))
-    with ScorePool(request.processes, request.groups, request.sim_model) as pool:
-        yield from measure_shards(run.manifests, settings, audit, pool)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.audit.drift.reencode import side_error
-from pipeline.audit.metrics.intelligibility import RATE_HZ, stoi
+from pipeline.audit.metrics.stoi_and_pesq import RATE_HZ, stoi
 from pipeline.inspect.doctor import Check, guarded
 from pipeline.worker.codec_request import CodecRequest
 from xy_codec.audio import read_audio, resample

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.audit.audit import AuditRequest, Measure, open_audit, run_audit
 from pipeline.audit.judge.comparison import ClipPair, Comparison, compare
-from pipeline.audit.report.playback import Playback
-from pipeline.audit.report.worst_clips import Side
+from pipeline.audit.report.sounds import Playback, Side
 from pipeline.corpus.rules import ReadRules
 from pipeline.errors import InputError
 from pipeline.fleet.engine import InlineEngine

@@ -1,7 +1,7 @@
 """What the measuring half of the audit hands to statistics, verdicts and the report.
 
 A `ClipFinding` is one sampled clip, a `TokenReport` is one shard's tokens without decoding them.
-`findings_table.py` turns clip findings into `findings.parquet` and back.
+`audit_output.py` turns clip findings into `findings.parquet` and back.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +54,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("cer_reconstruction", "character error of the reconstruction", "share", "lower"),
     Metric("wer_original", "word error of the original", "share", "neutral"),
     Metric("wer_reconstruction", "word error of the reconstruction", "share", "lower"),
-    Metric("text_rate_change", "characters a second over the original's", "share", "zero"),
+    Metric("text_rate_change", "speaking rate over the original's", "share", "zero"),
     Metric("dnsmos_original", "DNSMOS of the original", "", "neutral"),
     Metric("dnsmos_reconstruction", "DNSMOS of the reconstruction", "", "higher"),
     Metric("dnsmos_p808_original", "DNSMOS P.808 of the original", "", "neutral"),
@@ -95,7 +95,8 @@ class Scores:
     minus original; a codec that drops what is behind its last frame gives values of up to a frame
     below 0. What a codec adds to fill its last frame is cut off first.
     `gain_db` is the level of the reconstruction minus that of the original; `text_rate_change` how
-    much more characters are heard in it, as a share. Error rates are at most 1 a clip.
+    much more characters are heard in it, as a share: that of their number a second, because both
+    last as long. Error rates are at most 1 a clip.
     """
 
     sim: float | None = None

@@ -1,18 +1,22 @@
 """Measures shards: reading, the codec and the scores at the same time, findings as they are ready.
 
-Three stages with bounded queues between them: one thread reads shards ahead, one runs the codec,
-and the caller's thread feeds the processes that score.
+Three stages with bounded queues between them: one thread reads shards ahead, one runs the codec
+and what else is on its device, and the caller's thread feeds the processes that score.
 """
 
-from collections.abc import Iterable, Iterator
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
-from pipeline.audit.ahead import Ahead
 from pipeline.audit.drift.shard_audit import ClipMaterial, ShardAudit, ShardMaterial
 from pipeline.audit.findings import CLIP_FACTS, TEXT_METRICS, ClipFinding, Scores
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.score_pool import Pair, ScorePool
 from pipeline.audit.metrics.scores import PairScores
+from pipeline.audit.metrics.speaker_similarity import SpeakerModel, similarities
 from pipeline.audit.metrics.text_errors import text_scores
 from pipeline.audit.sample.shard_source import ShardAuditSettings, ShardSource, read_shard
 from pipeline.audit.tokens.token_checks import CheckedPart
@@ -22,6 +26,8 @@ from xy_codec.contract import Waveform
 # Shards read ahead, and pairs decoded ahead: enough to keep every stage busy.
 _SHARDS_AHEAD = 3
 _PAIRS_AHEAD = 64
+_POLL_SECONDS = 0.2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,9 @@ class _OpenShard:
 
     material: ShardMaterial
     missing: int
+    # What a speaker model on the device found, and its seconds a pair; empty where processes do.
+    sims: dict[tuple[int, str], float | Reason]
+    sim_seconds: float
     scored: dict[tuple[int, str], PairScores] = field(default_factory=dict)
 
 
@@ -50,28 +59,39 @@ def measure_shards(
     settings: ShardAuditSettings,
     audit: ShardAudit,
     pool: ScorePool,
+    speaker: SpeakerModel | None = None,
 ) -> Iterator[ShardFindings]:
-    """Findings of every shard, in the order in which they are complete."""
+    """Findings of every shard, in the order in which they are complete.
+
+    Args:
+        speaker: measures SIM here, a shard at a time, where the pool does not.
+    """
+    sim_name = speaker.name if speaker else pool.sim_name
     opened: dict[int, _OpenShard] = {}
-    sources = Ahead((read_shard(settings, each) for each in manifests), _SHARDS_AHEAD)
-    pairs = Ahead(_pairs(sources, audit, opened), _PAIRS_AHEAD)
+    sources = _Ahead((read_shard(settings, each) for each in manifests), _SHARDS_AHEAD)
+    pairs = _Ahead(_pairs(sources, audit, opened, speaker), _PAIRS_AHEAD)
     try:
         for (number, clip, side), scores in pool.scores(pairs):
             shard = opened[number]
+            if (clip, side) in shard.sims:
+                scores = scores.with_sim(shard.sims[clip, side], shard.sim_seconds)
             shard.scored[clip, side] = scores
             shard.missing -= 1
             if not shard.missing:
-                yield _findings(opened.pop(number), pool.sim_name)
+                yield _findings(opened.pop(number), sim_name)
         # What is left had nothing to score.
         for shard in opened.values():
-            yield _findings(shard, pool.sim_name)
+            yield _findings(shard, sim_name)
     finally:
         sources.close()
         pairs.close()
 
 
 def _pairs(
-    sources: Iterable[ShardSource], audit: ShardAudit, opened: dict[int, _OpenShard]
+    sources: Iterable[ShardSource],
+    audit: ShardAudit,
+    opened: dict[int, _OpenShard],
+    speaker: SpeakerModel | None,
 ) -> Iterator[Pair[Tag]]:
     for number, source in enumerate(sources):
         material = audit.material(source)
@@ -80,8 +100,18 @@ def _pairs(
             for index, clip in enumerate(material.clips)
             for name, original, sound in _sides(clip)
         ]
-        opened[number] = _OpenShard(material, len(sides))
+        started = time.perf_counter()
+        found = _similarities(speaker, sides) if speaker else {}
+        spent = (time.perf_counter() - started) / max(len(sides), 1)
+        opened[number] = _OpenShard(material, len(sides), found, spent)
         yield from sides
+
+
+def _similarities(
+    speaker: SpeakerModel, pairs: Sequence[Pair[Tag]]
+) -> dict[tuple[int, str], float | Reason]:
+    found = similarities(speaker, [(pair.original, pair.reconstruction) for pair in pairs])
+    return {pair.tag[1:]: sim for pair, sim in zip(pairs, found, strict=True)}
 
 
 def _sides(clip: ClipMaterial) -> Iterator[tuple[str, Waveform, Waveform]]:
@@ -139,3 +169,57 @@ def _with_text(scored: PairScores | None, material: ClipMaterial, side: str) -> 
         found, why = {}, dict.fromkeys(TEXT_METRICS, missing.value)
     others = {name: reason for name, reason in scored.reasons.items() if name not in TEXT_METRICS}
     return replace(scored, scores=replace(scored.scores, **found), reasons={**others, **why})
+
+
+class _End:
+    """The last item: nothing more comes, or the error that ended it."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class _Ahead(Generic[T]):
+    """An iterator worked off by a thread of its own, a bounded number of items ahead of its reader.
+
+    `close` stops the thread, read to the end or not.
+    """
+
+    def __init__(self, items: Iterable[T], depth: int) -> None:
+        self._queue: queue.Queue[T | _End] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(items,), daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            item = self._queue.get()
+            if not isinstance(item, _End):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                return
+
+    def close(self) -> None:
+        """Stop working ahead and wait for the item under way."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _work(self, items: Iterable[T]) -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                if not self._put(item):
+                    return
+        except BaseException as caught:
+            error = caught
+        self._put(_End(error))
+
+    def _put(self, item: "T | _End") -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False

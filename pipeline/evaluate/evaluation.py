@@ -18,7 +18,7 @@ from pipeline.audit.compare import trial_run
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.metrics.recogniser import Recogniser, load_recogniser
 from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL
-from pipeline.audit.report.playback import Playback
+from pipeline.audit.report.sounds import Playback
 from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards

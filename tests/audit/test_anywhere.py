@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobs.cli import run as xytok
-from pipeline.audit.audit import AuditRequest, open_audit, run_audit
+from pipeline.audit.audit import AuditRequest, measure_on_ray, open_audit, run_audit
 from pipeline.audit.judge.verdict import judge
-from pipeline.audit.ray_map import measure_on_ray
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.rules import ReadRules
 from pipeline.fleet.ray.engine import RayEngine

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.judge.comparison import Comparison, compare
-from pipeline.audit.report.compare_report import compare_headline
+from pipeline.audit.report.compare_page import compare_headline
 from tests.support.audit_simulation import audit_of, clean_shard, pool
 
 

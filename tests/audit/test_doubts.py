@@ -71,10 +71,10 @@ def test_a_tar_that_is_gone_is_named_and_no_good_end(run: Path) -> None:
     found = audit_run(run, source_map=gone)
     assert here in judge(found).unread
     assert judge(found).exit_code == 1
-    assert headline(judge(found)).answer == "The originals are out of reach"
+    assert headline(judge(found)).answer == "Cannot judge: the originals are out of reach"
     elsewhere = SourceMap(((str(SPEECH / "Emilia/EN/EN-B000001.tar"), "/nowhere/1.tar"),))
     some = judge(audit_run(run, source_map=elsewhere))
-    assert headline(some).answer == "Some originals are out of reach"
+    assert headline(some).answer == "Cannot judge: some originals are out of reach"
     assert "--source-map" in steps(judge(found))["originals out of reach"]
     assert "too few clips" not in steps(judge(found))
     (note,) = (note for note in judge(found).notes if "could not be looked at" in note)

@@ -3,8 +3,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.audit.audit_output import SCHEMA, findings_from, findings_table
 from pipeline.audit.findings import METRIC_NAMES, NO_DIFFERENCE, ClipFinding, Drift, Scores
-from pipeline.audit.findings_table import SCHEMA, findings_from, findings_table
 
 
 def make_finding(key: str = "a", **values: Any) -> ClipFinding:

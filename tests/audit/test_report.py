@@ -10,12 +10,13 @@ import pytest
 from pipeline.audit.judge.baseline import load_baseline, make_baseline, save_baseline
 from pipeline.audit.judge.comparison import compare
 from pipeline.audit.judge.verdict import judge
-from pipeline.audit.report.compare_report import compare_headline, render_comparison
-from pipeline.audit.report.report import render_report
+from pipeline.audit.report.audit_page import render_report
+from pipeline.audit.report.compare_page import compare_headline, render_comparison
+from pipeline.audit.report.notes import cost_words
 from pipeline.audit.report.summary import summarize
 from pipeline.errors import InputError, UsageError
 from pipeline.storage.client import Storage
-from tests.support.audit_page import SCRIPT, findings, page, tags
+from tests.support.audit_page import HOSTILE, SCRIPT, findings, page, tags, texts
 from tests.support.audit_planting import clean_baseline
 from tests.support.audit_simulation import audit_of, clean_shard, pool
 
@@ -29,6 +30,28 @@ def test_text_and_keys_from_the_corpus_never_become_tags() -> None:
     assert "&lt;script&gt;alert" in page()
     assert [tag for tag, _ in tags(page())].count("script") == 1
     assert not [attrs for _, attrs in tags(page()) if "onload" in attrs]
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_what_the_corpus_says_is_shown_as_it_is_and_is_never_markup(words: str) -> None:
+    found = findings(2)
+    clips = (
+        replace(found.clips[0], key=words, text=words, speaker=words, heard_original=words),
+        *found.clips[1:],
+    )
+    hostile = replace(found, clips=clips, output=words)
+    html = render_report(hostile, judge(found), num_clips=len(clips))
+    assert texts(html).count(words) >= 5
+    assert [tag for tag, _ in tags(html)].count("h1") == 1
+    names = {name for _, attrs in tags(html) for name in attrs}
+    assert not [name for name in names if name.startswith("on")]
+
+
+def test_a_compared_run_may_have_any_name() -> None:
+    found = findings(2)
+    html = render_comparison(compare(replace(found, output=HOSTILE[0]), found))
+    assert HOSTILE[0] in texts(html)
+    assert "img" not in [tag for tag, _ in tags(html)]
 
 
 def test_the_page_loads_nothing_from_anywhere() -> None:
@@ -80,6 +103,18 @@ def test_published_figures_stand_only_beside_the_released_checkpoint() -> None:
     assert "Published" in html
     # Their SIM is of another speaker model, so it stands beside none of ours.
     assert '<td class="number">0.85</td>' not in html
+
+
+def test_the_cost_of_each_step_is_told_apart() -> None:
+    spent = {"asr": 3.0, "dnsmos": 2.0, "stoi": 0.5, "encode": 4.5, "read": 0.001}
+    found = audit_of([replace(clip, seconds=spent) for clip in findings(2).clips])
+    assert len(found.clips) == 40
+    told = (
+        "Spent, all processes added up: encoding 180 s (45%), recogniser 120 s (30%), "
+        "DNSMOS 80 s (20%), STOI 20 s (5%)."
+    )
+    assert cost_words(found) == told
+    assert told in texts(render_report(found, judge(found)))
 
 
 def test_a_page_without_any_clip_still_says_so() -> None:

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from pipeline.audit import audit
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.judge.judgement import ShardVerdict
 from pipeline.audit.judge.verdict import judge
+from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.errors import IdentityError, InputError
@@ -51,6 +53,18 @@ def test_clean_run_is_ok_and_every_clip_is_measured(clean_run):
     assert all(clip.scores.gain_db is not None for clip in findings.clips)
     assert {clip.reasons["sim"] for clip in findings.clips} == {"not_asked"}
     assert judge(findings, codes_only=True).verdict == "ok"
+
+
+def test_sim_of_whole_shards_is_that_of_the_processes(clean_run, monkeypatch):
+    wanted = {"groups": ("sim", "acoustics"), "plan": SamplePlan(per_shard=3)}
+    by_pool = audit_run(clean_run, **wanted)
+    monkeypatch.setattr(audit, "device_speaker_model", load_speaker_model)
+    by_shard = audit_run(clean_run, **wanted)
+    assert [clip.scores for clip in by_shard.clips] == [clip.scores for clip in by_pool.clips]
+    assert by_shard.sim_model == by_pool.sim_model == "campplus"
+    assert all(clip.scores.sim is not None for clip in by_shard.clips)
+    assert all("sim" not in clip.reasons for clip in by_shard.clips)
+    assert all(clip.seconds["sim"] > 0 for clip in by_shard.clips)
 
 
 def test_two_audits_find_the_same(clean_run):

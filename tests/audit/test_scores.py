@@ -1,4 +1,5 @@
 import json
+import time
 import warnings
 from dataclasses import asdict
 
@@ -8,12 +9,12 @@ import pystoi
 import pytest
 
 from pipeline.audit.findings import METRIC_NAMES
-from pipeline.audit.metrics import acoustics, naturalness
-from pipeline.audit.metrics.intelligibility import stoi
-from pipeline.audit.metrics.perceptual import pesq
+from pipeline.audit.metrics import acoustics
+from pipeline.audit.metrics.dnsmos import dnsmos
 from pipeline.audit.metrics.reasons import NotMeasurable
 from pipeline.audit.metrics.scores import GROUPS, USUAL_GROUPS, check_groups, score_pair
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
+from pipeline.audit.metrics.stoi_and_pesq import pesq, stoi
 from pipeline.errors import UsageError
 from tests.support.places import GOLDEN
 from tests.support.speech_pairs import damage, speech_pairs
@@ -70,7 +71,7 @@ def test_dnsmos_equals_the_package(seconds):
         from speechmos import dnsmos as package
     samples = np.tile(speech_pairs()[0][0], 4)[: int(16000 * seconds)]
     expected = package.run(samples, 16000)
-    found = naturalness.dnsmos(samples)
+    found = dnsmos(samples)
     assert found == pytest.approx((expected["ovrl_mos"], expected["p808_mos"]), abs=1e-5)
 
 
@@ -168,6 +169,27 @@ def test_metrics_option_names_what_it_does_not_know():
     assert check_groups(None) == USUAL_GROUPS
     with pytest.raises(UsageError, match=r"pisq.*expected"):
         check_groups("pisq,stoi")
+
+
+class SlowVoices:
+    """A speaker model that takes its time."""
+
+    name = "slow"
+
+    def embed(self, waveforms):
+        time.sleep(0.2)
+        return [np.array([1, 0], np.float32) for _ in waveforms]
+
+
+def test_each_group_is_charged_its_own_seconds():
+    pair = speech_pairs()[0]
+    started = time.perf_counter()
+    seconds = score_pair(*pair, groups=("sim", "acoustics"), speaker=SlowVoices()).seconds
+    spent = time.perf_counter() - started
+    assert seconds["sim"] >= 0.2
+    assert seconds["acoustics"] > seconds["dnsmos"] >= 0
+    assert sum(seconds.values()) <= spent
+    assert set(GROUPS) <= set(seconds)
 
 
 def test_damage_lowers_every_reference_metric():

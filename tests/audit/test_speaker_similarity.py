@@ -2,10 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.audit.metrics.ecapa import EcapaHead
-from pipeline.audit.metrics.reasons import NotMeasurable
-from pipeline.audit.metrics.speaker_similarity import load_speaker_model, similarity
-from pipeline.audit.metrics.wavlm_verifier import load_verifier, to_transformers
+from pipeline.audit.metrics import wavlm_verifier
+from pipeline.audit.metrics.reasons import Reason
+from pipeline.audit.metrics.speaker_similarity import (
+    DEFAULT_MODEL,
+    device_speaker_model,
+    load_speaker_model,
+    similarities,
+)
+from pipeline.audit.metrics.wavlm_verifier import EcapaHead, load_verifier, to_transformers
 from pipeline.errors import UsageError
 from tests.support.speech_pairs import speech_pairs
 
@@ -29,22 +34,31 @@ def campplus():
 
 
 def test_sim_of_identical_audio_is_one(campplus):
-    for original, _ in speech_pairs():
-        assert similarity(campplus, original, original) == pytest.approx(1.0, abs=1e-6)
+    same = [(original, original) for original, _ in speech_pairs()]
+    assert similarities(campplus, same) == pytest.approx([1.0] * len(same), abs=1e-6)
 
 
 def test_sim_of_another_speaker_is_below_that_of_the_same(campplus):
     (first, damaged), _, (other, _) = speech_pairs()[:3]
-    assert similarity(campplus, first, damaged) > 0.7 > similarity(campplus, first, other)
+    same, different = similarities(campplus, [(first, damaged), (first, other)])
+    assert isinstance(same, float)
+    assert isinstance(different, float)
+    assert same > 0.7 > different
 
 
 @pytest.mark.parametrize(
-    ("length", "scale", "reason"), [(3000, 1, "too_short"), (9000, 0, "silent")]
+    ("length", "scale", "reason"),
+    [
+        (3000, 1, Reason.TOO_SHORT),
+        (0, 1, Reason.TOO_SHORT),
+        (9000, 0, Reason.SILENT),
+        (9000, np.nan, Reason.NON_FINITE),
+    ],
 )
 def test_sim_of_no_voice_has_a_reason(campplus, length, scale, reason):
-    original = speech_pairs()[0][0][:length] * np.float32(scale)
-    with pytest.raises(NotMeasurable, match=reason):
-        similarity(campplus, original, original)
+    voice, nothing = speech_pairs()[0][0], speech_pairs()[0][0][:length] * np.float32(scale)
+    pairs = [(voice, voice), (nothing, nothing), (voice, voice)]
+    assert similarities(campplus, pairs) == [pytest.approx(1.0), reason, pytest.approx(1.0)]
 
 
 @pytest.mark.parametrize("name", ["ecapa", "wavlm:", "verifier:"])
@@ -99,10 +113,28 @@ def test_verifier_checkpoint_fills_wavlm_and_head(tiny_verifier):
         samples = torch.nn.functional.layer_norm(torch.from_numpy(original), (16000,))
         states = wavlm(samples[None], output_hidden_states=True).hidden_states
         expected = head(torch.stack(states))[0].numpy()
-    np.testing.assert_allclose(
-        model.embed(original), expected / np.linalg.norm(expected), atol=1e-5
-    )
+    np.testing.assert_allclose(model.embed([original])[0], expected, atol=1e-5)
     assert model.name == "wavlm-verifier:wavlm_tiny_finetune"
+
+
+@pytest.mark.parametrize("batch_seconds", [0.1, 3])
+def test_clips_beside_each_other_have_the_vectors_they_have_alone(
+    tiny_verifier, monkeypatch, batch_seconds
+):
+    monkeypatch.setattr(wavlm_verifier, "_BATCH_SECONDS", batch_seconds)
+    model = load_verifier(tiny_verifier[0], settings=TINY)
+    speech = np.concatenate([original for original, _ in speech_pairs()])
+    clips = [speech[:length] for length in (24000, 4000, 16000, 16001, 31999)]
+    alone = [model.embed([clip])[0] for clip in clips]
+    np.testing.assert_allclose(model.embed(clips), alone, atol=1e-5)
+    assert model.embed([]) == []
+    # Vectors of other clips are farther apart than that, or nothing was compared.
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+
+
+def test_a_gpu_has_the_verifier_and_processes_have_campplus(tiny_verifier):
+    assert device_speaker_model(f"verifier:{tiny_verifier[0]}", "cpu") is None
+    assert device_speaker_model(DEFAULT_MODEL, "cuda") is None
 
 
 def test_every_wavlm_tensor_has_a_published_name(tiny_verifier):
@@ -126,5 +158,5 @@ def test_xvector_head_loads_from_a_folder_and_names_itself(tmp_path):
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path / "tiny-sv")
     model = load_speaker_model(f"wavlm:{tmp_path / 'tiny-sv'}")
     original = speech_pairs()[0][0]
-    assert similarity(model, original, original) == pytest.approx(1.0, abs=1e-6)
+    assert similarities(model, [(original, original)]) == pytest.approx([1.0], abs=1e-6)
     assert model.name == "wavlm-xvector:tiny-sv"

@@ -23,7 +23,6 @@ from pipeline.audit.audit import AuditRequest, measure_here, open_audit, run_aud
 from pipeline.audit.audited_run import AuditedRun
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings
-from pipeline.audit.metrics import naturalness
 from pipeline.audit.metrics.score_pool import Pair, ScorePool
 from pipeline.audit.metrics.scores import GROUPS, score_pair
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
@@ -97,7 +96,7 @@ def _metric_costs(repeats: int) -> None:
 def _packages() -> None:
     import pystoi
 
-    from pipeline.audit.metrics.intelligibility import stoi
+    from pipeline.audit.metrics.stoi_and_pesq import stoi
 
     pair = pair_of(10)
     ours = processor_seconds(lambda: stoi(*pair), 5)
@@ -106,7 +105,7 @@ def _packages() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from speechmos import dnsmos
-    ours = processor_seconds(lambda: naturalness.dnsmos(pair[0]), 2)
+    ours = processor_seconds(lambda: dnsmos(pair[0]), 2)
     theirs = processor_seconds(lambda: dnsmos.run(pair[0], 16000), 2)
     print(f"DNSMOS of 10 s: {1000 * ours:.0f} ms here, {1000 * theirs:.0f} ms in `speechmos`")
 

@@ -19,8 +19,8 @@ import xytok
 from jobs import cli
 from pipeline.audit.audit import AuditRequest, open_audit, run_audit
 from pipeline.audit.judge.verdict import judge
-from pipeline.audit.report.playback import Playback
-from pipeline.audit.report.report import render_report
+from pipeline.audit.report.audit_page import render_report
+from pipeline.audit.report.sounds import Playback
 from pipeline.audit.report.summary import summarize
 from pipeline.bench.codec_speed import GridPlan, measure_grid
 from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip

@@ -14,6 +14,9 @@ import pytest
 from tests.support.places import ROOT
 from tests.support.source_tree import PACKAGES, module_name, python_files
 
+TEMPLATES = {
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "pipeline").rglob("templates/*.*")
+}
 SHARD = ROOT / "tests/speech/Emilia/IT/IT-B000000.tar"
 
 
@@ -39,6 +42,8 @@ def test_wheel_holds_every_module_the_checkpoint_and_the_licence(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for path in python_files(*PACKAGES)}
     assert modules - {"xytok.py"} | {"xytok/__init__.py"} <= names
+    assert len(TEMPLATES) > 5
+    assert names >= TEMPLATES
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert not {name.split("/")[0] for name in names} - {*PACKAGES, _dist_info(names)}
     assert f"{_dist_info(names)}/licenses/LICENSE" in names
@@ -124,6 +129,7 @@ def test_codes_are_read_with_nothing_but_pyarrow_and_fsspec(wheel, tmp_path):
     assert run(python, "-c", "import xytok; print(xytok.__file__)", cwd=tmp_path / "job").endswith(
         "/job/xytok/__init__.py\n"
     )
+    assert all((tmp_path / "job" / name).exists() for name in TEMPLATES)
     run(python, "-m", "pip", "install", "-q", "--no-deps", "-e", ROOT, cwd=tmp_path)
     where = run(python, "-c", "import xytok; print(xytok.__file__)", cwd=tmp_path)
     assert where == f"{ROOT}/xytok.py\n"

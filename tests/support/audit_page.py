@@ -8,12 +8,22 @@ import numpy as np
 
 from pipeline.audit.findings import AuditFindings, ClipAudio, ClipFinding
 from pipeline.audit.judge.verdict import judge
-from pipeline.audit.report.report import render_report
+from pipeline.audit.report.audit_page import render_report
 from tests.support.audit_planting import clean_baseline, recordings
 from tests.support.audit_simulation import audit_of, clean_shard, clean_tokens, pool, with_drift
 from xy_codec.audio import resample
 
 SCRIPT = "<script>alert('caught')</script>"
+# What a corpus may hold: ends of attributes and tags, templates, text from right to left with the
+# sign that turns all after it around.
+HOSTILE = (
+    """"><img src=x onerror=alert(1)>""",
+    "' onmouseover='alert(2)",
+    "</code></p></main><h1>All is well</h1>",
+    "{{ 7 * 7 }} {% raw %} {# gone #}",
+    "\u202eתירבע \u0627\u0644\u0639\u0631\u0628\u064a\u0629",
+    "`code` & &amp; \u2028",
+)
 
 
 def findings(num_shards: int = 6) -> AuditFindings:
@@ -43,12 +53,13 @@ def page() -> str:
 class Tags(HTMLParser):
     """Every tag with its attributes, and whether all that open also close."""
 
-    VOID = ("meta", "img", "br")
+    VOID = ("meta", "img", "br", "wbr")
 
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
+        self.texts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append((tag, dict(attrs)))
@@ -57,6 +68,9 @@ class Tags(HTMLParser):
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -67,3 +81,10 @@ def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
     parser.feed(html)
     assert parser.open == []
     return parser.seen
+
+
+def texts(html: str) -> str:
+    """All that the page says, as a reader sees it."""
+    parser = Tags()
+    parser.feed(html)
+    return "".join(parser.texts)

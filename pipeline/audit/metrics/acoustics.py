@@ -37,6 +37,11 @@ def level_db(waveform: Waveform) -> float:
     return 10.0 * float(np.log10(power))
 
 
+def gain_db(original: Waveform, reconstruction: Waveform) -> float:
+    """How much louder the reconstruction is."""
+    return level_db(reconstruction) - level_db(original)
+
+
 def clipped_share(waveform: Waveform) -> float:
     """Share of samples at full scale."""
     return float(np.mean(np.abs(waveform) >= _CLIPPED_FROM))

@@ -16,8 +16,7 @@ from typing import Generic, ParamSpec, TypeVar
 
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.scores import RATE_HZ, USUAL_GROUPS, PairScores, score_pair
-from pipeline.audit.metrics.speaker_embedding import SpeakerModel
-from pipeline.audit.metrics.speaker_similarity import load_speaker_model
+from pipeline.audit.metrics.speaker_similarity import SpeakerModel, load_speaker_model
 from pipeline.errors import UsageError
 from xy_codec.contract import Waveform
 

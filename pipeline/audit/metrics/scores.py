@@ -6,21 +6,34 @@ defined on the pair leaves a reason.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
 from pipeline.audit.findings import METRIC_NAMES, TEXT_METRICS, Scores
-from pipeline.audit.metrics import acoustics, intelligibility, naturalness, perceptual
+from pipeline.audit.metrics import acoustics
+from pipeline.audit.metrics.dnsmos import dnsmos
 from pipeline.audit.metrics.reasons import NotMeasurable, Reason
-from pipeline.audit.metrics.speaker_embedding import SpeakerModel
-from pipeline.audit.metrics.speaker_similarity import similarity
+from pipeline.audit.metrics.speaker_similarity import SpeakerModel, similarities
+from pipeline.audit.metrics.stoi_and_pesq import pesq, stoi
 from pipeline.errors import UsageError
 from xy_codec.contract import Waveform
 
 RATE_HZ = 16000
+# What figures depend on.
+_PACKAGES = (
+    "xytok",
+    "numpy",
+    "scipy",
+    "pesq",
+    "speechmos",
+    "onnxruntime",
+    "kaldi-native-fbank",
+    "torch",
+    "transformers",
+)
 Figures = tuple[float, ...]
 
 
@@ -36,6 +49,15 @@ class PairScores:
     def missing(cls, reason: Reason) -> "PairScores":
         """A pair of which nothing could be measured."""
         return cls(Scores(), dict.fromkeys(METRIC_NAMES, reason.value))
+
+    def with_sim(self, found: float | Reason, seconds: float) -> "PairScores":
+        """These with a SIM that was measured elsewhere."""
+        reasons = {name: why for name, why in self.reasons.items() if name != "sim"}
+        if isinstance(found, Reason):
+            reasons["sim"] = found.value
+        sim = None if isinstance(found, Reason) else found
+        spent = {**self.seconds, "sim": seconds}
+        return PairScores(replace(self.scores, sim=sim), reasons, spent)
 
 
 class _Pair:
@@ -123,7 +145,7 @@ def check_groups(groups: str | None) -> tuple[str, ...]:
 def metric_versions() -> dict[str, str]:
     """The packages that figures depend on, and their versions; without those not installed."""
     found = {}
-    for package in ("xytok", "numpy", "scipy", "pesq", "speechmos", "onnxruntime", "transformers"):
+    for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -156,39 +178,20 @@ def _refuse(fault: Reason | None) -> None:
 def _sim(pair: _Pair) -> Figures:
     if pair.speaker is None:
         raise NotMeasurable(Reason.NOT_ASKED)
-    return (similarity(pair.speaker, pair.original, pair.reconstruction),)
+    (found,) = similarities(pair.speaker, [(pair.original, pair.reconstruction)])
+    if isinstance(found, Reason):
+        raise NotMeasurable(found)
+    return (found,)
 
 
-def _stoi(pair: _Pair) -> Figures:
-    return (intelligibility.stoi(pair.original, pair.reconstruction),)
+def _of_pair(group: str, name: str, measure: Callable[[Waveform, Waveform], float]) -> _Measurement:
+    return _Measurement(group, (name,), lambda pair: (measure(pair.original, pair.reconstruction),))
 
 
-def _pesq_nb(pair: _Pair) -> Figures:
-    return (perceptual.pesq(pair.original, pair.reconstruction, "nb"),)
-
-
-def _pesq_wb(pair: _Pair) -> Figures:
-    return (perceptual.pesq(pair.original, pair.reconstruction, "wb"),)
-
-
-def _log_mel(pair: _Pair) -> Figures:
-    return (acoustics.log_mel_distance_db(pair.original, pair.reconstruction),)
-
-
-def _f0_error(pair: _Pair) -> Figures:
-    return (acoustics.f0_error_cents(*pair.pitches),)
-
-
-def _f0_shift(pair: _Pair) -> Figures:
-    return (acoustics.f0_shift_cents(*pair.pitches),)
-
-
-def _voicing(pair: _Pair) -> Figures:
-    return (acoustics.voicing_agreement(*pair.pitches),)
-
-
-def _gain(pair: _Pair) -> Figures:
-    return (acoustics.level_db(pair.reconstruction) - acoustics.level_db(pair.original),)
+def _of_pitches(
+    name: str, measure: Callable[[acoustics.Pitch, acoustics.Pitch], float]
+) -> _Measurement:
+    return _Measurement("acoustics", (name,), lambda pair: (measure(*pair.pitches),))
 
 
 def _each_side(
@@ -212,18 +215,18 @@ def _each_side(
 
 _MEASUREMENTS: tuple[_Measurement, ...] = (
     _Measurement("sim", ("sim",), _sim),
-    _Measurement("stoi", ("stoi",), _stoi),
-    _Measurement("pesq", ("pesq_nb",), _pesq_nb),
-    _Measurement("pesq", ("pesq_wb",), _pesq_wb),
-    _Measurement("acoustics", ("log_mel_distance_db",), _log_mel),
-    _Measurement("acoustics", ("f0_error_cents",), _f0_error),
-    _Measurement("acoustics", ("f0_shift_cents",), _f0_shift),
-    _Measurement("acoustics", ("voicing_agreement",), _voicing),
-    _Measurement("acoustics", ("gain_db",), _gain),
+    _of_pair("stoi", "stoi", stoi),
+    _of_pair("pesq", "pesq_nb", partial(pesq, band="nb")),
+    _of_pair("pesq", "pesq_wb", partial(pesq, band="wb")),
+    _of_pair("acoustics", "log_mel_distance_db", acoustics.log_mel_distance_db),
+    _of_pitches("f0_error_cents", acoustics.f0_error_cents),
+    _of_pitches("f0_shift_cents", acoustics.f0_shift_cents),
+    _of_pitches("voicing_agreement", acoustics.voicing_agreement),
+    _of_pair("acoustics", "gain_db", acoustics.gain_db),
     *_each_side("acoustics", "level_", lambda side: (acoustics.level_db(side),)),
     *_each_side("acoustics", "clipped_", lambda side: (acoustics.clipped_share(side),)),
     *_each_side(_ALWAYS, "silent_", lambda side: (acoustics.silent_share(side),)),
-    *_each_side("dnsmos", "dnsmos_", naturalness.dnsmos),
+    *_each_side("dnsmos", "dnsmos_", dnsmos),
 )
 # What `--metrics` takes.
 GROUPS: tuple[str, ...] = tuple(

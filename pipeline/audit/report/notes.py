@@ -1,15 +1,48 @@
-"""What a reader must know beside the verdict: what was not compared, sources, rejected clips."""
+"""What a reader must know beside the verdict: sound, text, what was not seen, sources, cost."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.audit.findings import AuditFindings, TokenReport
+from pipeline.audit.findings import LABELS, AuditFindings, TokenReport
 from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.reference import FEW_SHARDS, WHOLE
+from pipeline.audit.metrics.text_errors import normal
 from pipeline.audit.report.wording import plural, shard_list
+
+# The text of an original with more errors in its characters may be another's.
+_OTHER_TEXT = 0.5
+# Steps that cost less of the whole are not told.
+_TOLD_COST = 0.01
+_STEPS = {
+    "asr": "recogniser",
+    "dnsmos": "DNSMOS",
+    "pesq": "PESQ",
+    "sim": "SIM",
+    "stoi": "STOI",
+    "encode": "encoding",
+    "decode": "decoding",
+    "read": "reading",
+}
+# What is told of how a codec sounds, and the scale to read it by.
+_SOUND = (
+    ("stoi", "STOI", "1 is the original"),
+    ("pesq_wb", "PESQ-WB", "1 is bad, 4.6 the original"),
+    ("sim", "SIM", "1 is the same voice"),
+)
+
+
+def asides(findings: AuditFindings, judgement: Judgement) -> tuple[str, ...]:
+    """The sentences below the verdict: codes, sound, text, and what the sample cannot show."""
+    told = (
+        _codes(judgement),
+        codec_sound(judgement, findings.sim_model),
+        text_words(findings),
+        _unseen(judgement),
+    )
+    return tuple(text for text in told if text)
 
 
 def notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) -> tuple[str, ...]:
@@ -136,3 +169,94 @@ def _source_notes(reports: Sequence[TokenReport]) -> list[str]:
 def _named(reports: Sequence[TokenReport], what: str, why: str | None) -> str:
     shards = shard_list([report.shard for report in reports])
     return f"{plural(len(reports), 'tar')} {what}: {shards}. The first says: {why}"
+
+
+def codec_sound(judgement: Judgement, sim_model: str) -> str:
+    """How speech sounds through this codec, whatever it is compared with; empty without a figure.
+
+    The verdict says whether data is as it should be; this says what the codec itself is worth.
+    """
+    told = []
+    for name, label, scale in _SOUND:
+        change = judgement.run_changes.get(name)
+        if change is not None:
+            of = f" of `{sim_model}`" if name == "sim" and sim_model else ""
+            told.append(f"{label} {change.mean.estimate:.2f}{of} ({scale})")
+    return f"Through this codec: {', '.join(told)}." if told else ""
+
+
+def text_words(findings: AuditFindings) -> str:
+    """What is lost of the text over all sampled clips; empty where nothing was heard."""
+    heard = [clip for clip in findings.drawn if clip.scores.cer_increase is not None]
+    if not heard:
+        return ""
+    lengths = np.array([len(normal(clip.text or "").replace(" ", "")) for clip in heard])
+    rates = [
+        float(np.average([getattr(clip.scores, name) for clip in heard], weights=lengths))
+        for name in ("cer_original", "cer_reconstruction")
+    ]
+    other = [clip for clip in heard if (clip.scores.cer_original or 0) > _OTHER_TEXT]
+    told = (
+        f"Of the text of {plural(len(heard), 'clip')}, `{findings.asr_model}` misses "
+        f"{rates[0]:.1%} of the characters in the originals and {rates[1]:.1%} in the "
+        f"reconstructions, {100 * (rates[1] - rates[0]):+.1f} points."
+    )
+    if other:
+        told += (
+            f" In {plural(len(other), 'original')} most of the text was not heard: another text, "
+            "numbers written otherwise, or the recogniser's fault; the first is "
+            f"`{other[0].key}` of {other[0].shard}."
+        )
+    return told
+
+
+def cost_words(findings: AuditFindings) -> str:
+    """What was measured for how long, dearest first; seconds of all processes added up."""
+    spent: dict[str, float] = {}
+    for clip in findings.clips:
+        for step, seconds in clip.seconds.items():
+            spent[step] = spent.get(step, 0.0) + seconds
+    total = sum(spent.values())
+    if not total:
+        return ""
+    told = ", ".join(
+        f"{_STEPS.get(step, step)} {seconds:.3g} s ({seconds / total:.0%})"
+        for step, seconds in sorted(spent.items(), key=lambda item: -item[1])
+        if seconds >= _TOLD_COST * total
+    )
+    return f"Spent, all processes added up: {told}."
+
+
+def _codes(judgement: Judgement) -> str:
+    """Stored codes against fresh ones over the whole run, in one line; empty where none were."""
+    if not any(shard.num_compared for shard in judgement.shards):
+        return ""
+    words = {
+        "equal": "equal",
+        "equivalent": "equivalent within the margin",
+        "drifted": "drifted",
+        "cannot judge": "not judged",
+    }
+    states = [shard.codes_state for shard in judgement.shards]
+    counts = [
+        f"{plural(states.count(state), 'shard')} {word}"
+        for state, word in words.items()
+        if state in states
+    ]
+    told = [
+        f"{LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
+        for name, change in judgement.paired.items()
+    ]
+    over = f"; over the run {', '.join(told)}" if told else ""
+    return f"Stored against fresh codes: {', '.join(counts)}{over}."
+
+
+def _unseen(judgement: Judgement) -> str:
+    """What a sample of this size could have missed."""
+    shares = [shard.unseen_share for shard in judgement.shards if shard.num_compared]
+    if not shares:
+        return ""
+    return (
+        f"Not seen: with no bad clip in its sample, a shard may still have up to {max(shares):.1%} "
+        f"of bad ones; faults spread over the whole run, up to {judgement.unseen_share:.2%}."
+    )

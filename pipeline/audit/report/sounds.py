@@ -1,17 +1,32 @@
-"""Sound and spectrograms small enough to live inside the report: MP3 and PNG as data addresses."""
+"""The sounds of clips on a page: read and decoded again, as MP3 and spectrogram data addresses."""
 
 import base64
 import io
 import struct
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from pipeline.audit.audited_run import AuditedRun
+from pipeline.audit.findings import ClipAudio, ClipFinding
+from pipeline.audit.metrics.scores import RATE_HZ
+from pipeline.audit.sample.originals import OriginalReader, SourceMap
+from pipeline.audit.sample.part_file import PartFile
+from pipeline.audit.sample.sampling import sampled_clips
+from pipeline.corpus.rules import ReadRules
+from pipeline.errors import PipelineError
+from pipeline.storage.client import Storage
+from xy_codec.audio import resample
+from xy_codec.contract import Codec
+from xy_codec.errors import XYCodecError
+
 # A worst clip says what it has to say in this time, and the page stays small enough for mail.
-MAX_SECONDS = 15.0
+_MAX_SECONDS = 15.0
 _WINDOW_SECONDS = 0.032
 _ROWS, _COLUMNS = 96, 360
 _RANGE_DB = 70.0
@@ -23,9 +38,72 @@ _SCALE = np.array(
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
-def audio_address(waveform: NDArray[np.float32], rate_hz: int) -> str:
+@dataclass(frozen=True, slots=True)
+class Playback:
+    """Call it with a finding; None where a side cannot be read any more."""
+
+    run: AuditedRun
+    codec: Codec
+    storage: Storage
+    source_map: SourceMap
+
+    def __call__(self, finding: ClipFinding) -> ClipAudio | None:
+        """Original and decoded stored codes of one clip at 16 kHz."""
+        manifests = (each for each in self.run.manifests if each.shard == finding.shard)
+        manifest = next(manifests, None)
+        if manifest is None:
+            return None
+        try:
+            part = PartFile.read(self.storage, self.run.output, manifest)
+            table = part.columns_without_codes()
+            url = self.source_map.locate(manifest.url)
+            (clip,) = sampled_clips(table, part.codes_of([finding.row]), manifest, url)
+            rules = ReadRules.of_reading(self.run.identity)
+            where = (self.storage, self.run.output, manifest, url)
+            original = OriginalReader.of_shard(*where, rules, RATE_HZ)(clip)
+            (decoded,) = self.codec.decode_encoded([clip.encoded], keys=[clip.key])
+        except (PipelineError, XYCodecError, ValueError):
+            return None
+        if original.waveform is None:
+            return None
+        heard = resample(decoded, self.codec.shape.output_rate_hz, RATE_HZ)
+        return ClipAudio(original.waveform, heard, RATE_HZ)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One sound of a clip, with what it is."""
+
+    label: str
+    waveform: NDArray[np.float32]
+    rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class Player:
+    """A sound and its picture as data addresses, with what it is."""
+
+    label: str
+    sound: str
+    picture: str
+
+
+def players(sides: Sequence[Side]) -> tuple[Player, ...]:
+    """The players of a clip's sides; their pictures have one scale."""
+    loudest_db = max((_loudest_level(each.waveform, each.rate_hz) for each in sides), default=0.0)
+    return tuple(
+        Player(
+            side.label,
+            _audio_address(side.waveform, side.rate_hz),
+            _spectrogram_address(side.waveform, side.rate_hz, loudest_db),
+        )
+        for side in sides
+    )
+
+
+def _audio_address(waveform: NDArray[np.float32], rate_hz: int) -> str:
     """The first seconds of a mono waveform as a data address every browser plays."""
-    cut = np.clip(waveform[: int(MAX_SECONDS * rate_hz)], -1.0, 1.0)
+    cut = np.clip(waveform[: int(_MAX_SECONDS * rate_hz)], -1.0, 1.0)
     file = io.BytesIO()
     if rate_hz in _MP3_RATES:
         soundfile.write(file, cut, rate_hz, format="MP3", subtype="MPEG_LAYER_III")
@@ -34,20 +112,20 @@ def audio_address(waveform: NDArray[np.float32], rate_hz: int) -> str:
     return _address("audio/wav", file.getvalue())
 
 
-def spectrogram_address(waveform: NDArray[np.float32], rate_hz: int, loudest_db: float) -> str:
+def _spectrogram_address(waveform: NDArray[np.float32], rate_hz: int, loudest_db: float) -> str:
     """A picture of the sound, low to high upwards, as a data address.
 
     Args:
         loudest_db: the level drawn brightest; give both sides of a pair the same.
     """
-    levels = _levels(waveform[: int(MAX_SECONDS * rate_hz)], rate_hz)
+    levels = _levels(waveform[: int(_MAX_SECONDS * rate_hz)], rate_hz)
     scaled = np.clip((levels - loudest_db + _RANGE_DB) / _RANGE_DB, 0, 1)
     return _address("image/png", _png((scaled * 255).astype(np.uint8)))
 
 
-def loudest_level(waveform: NDArray[np.float32], rate_hz: int) -> float:
+def _loudest_level(waveform: NDArray[np.float32], rate_hz: int) -> float:
     """The level of the loudest spot of a spectrogram, in dB."""
-    return float(_levels(waveform[: int(MAX_SECONDS * rate_hz)], rate_hz).max())
+    return float(_levels(waveform[: int(_MAX_SECONDS * rate_hz)], rate_hz).max())
 
 
 def _levels(waveform: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:

@@ -16,7 +16,8 @@ from pipeline.audit.judge.judgement import (
     PairedChange,
     ShardVerdict,
 )
-from pipeline.audit.report.wording import codec_sound, headline, next_steps, text_words
+from pipeline.audit.report.notes import codec_sound, text_words
+from pipeline.audit.report.wording import headline, next_steps
 
 FORMAT = "xytok audit summary 1"
 

@@ -1,30 +1,17 @@
-"""The verdict in sentences: may one train on this data, why, and what to do next."""
+"""The verdict in sentences: may one train on this data, why, and what to do next.
+
+Also counts and figures as people read them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor, isfinite, log10
 
-import numpy as np
-
-from pipeline.audit.findings import LABELS, AuditFindings
+from pipeline.audit.findings import LABELS
 from pipeline.audit.judge.faults import KINDS
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
-from pipeline.audit.metrics.text_errors import normal
 
 _SHOWN_SHARDS = 6
-# The text of an original with more errors in its characters may be another's.
-_OTHER_TEXT = 0.5
-# Steps that cost less of the whole are not told.
-_TOLD_COST = 0.01
-_STEPS = {
-    "asr": "recogniser",
-    "dnsmos": "DNSMOS",
-    "pesq": "PESQ",
-    "sim": "SIM",
-    "stoi": "STOI",
-    "encode": "encoding",
-    "decode": "decoding",
-    "read": "reading",
-}
 
 MEANINGS: dict[Verdict, str] = {
     "ok": "codes belong to their audio, and the shard sounds as its reference does",
@@ -33,12 +20,6 @@ MEANINGS: dict[Verdict, str] = {
     "drift": "codes are not what this codec gives for this audio",
     "broken": "rows are damaged, missing or belong to other clips",
 }
-# What is told of how a codec sounds, and the scale to read it by.
-_SOUND = (
-    ("stoi", "STOI", "1 is the original"),
-    ("pesq_wb", "PESQ-WB", "1 is bad, 4.6 the original"),
-    ("sim", "SIM", "1 is the same voice"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +43,22 @@ class Headline:
 def plural(count: int, noun: str) -> str:
     """A count with its noun, as `1 shard` or `2,000 shards`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A figure in few digits and at most three decimals, as people read it."""
+    if not isfinite(value):
+        return "–"
+    if abs(value) < 0.0005:
+        return "0"
+    places = max(0, digits - 1 - floor(log10(abs(value))))
+    return f"{value:,.{min(places, 3)}f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A difference as people read it; one that rounds to nothing has no sign."""
+    text = number(value)
+    return f"+{text}" if value > 0 and text != "0" else text
 
 
 def headline(judgement: Judgement) -> Headline:
@@ -90,7 +87,9 @@ def headline(judgement: Judgement) -> Headline:
     if judgement.verdict == "cannot judge":
         return _unclear(judgement)
     if judgement.codes_only:
-        return Headline("The codes are right", f"{_codes_reason(judgement)}. Sound judges nothing.")
+        return Headline(
+            "The codes are right", f"{_codes_reason(judgement)}. The sound was not judged."
+        )
     answer = "The codes are right, and no shard sounds worse"
     if not any(shard.num_compared for shard in judgement.shards):
         answer = "No shard sounds worse; codes were not compared"
@@ -101,9 +100,10 @@ def _unclear(judgement: Judgement) -> Headline:
     total = len(judgement.shards)
     reasons = list(judgement.doubts)
     if judgement.unread:
-        which = "The" if len(judgement.unread) == total else "Some"
-        reasons.insert(0, f"Of {plural(total, 'tar')} {len(judgement.unread):,} cannot be read")
-        return Headline(f"{which} originals are out of reach", _sentences(reasons))
+        unread = len(judgement.unread)
+        which = "the" if unread == total else "some"
+        reasons.insert(0, f"{unread:,} of {plural(total, 'tar')} cannot be read")
+        return Headline(f"Cannot judge: {which} originals are out of reach", _sentences(reasons))
     codes = [shard for shard in judgement.shards if shard.codes == "cannot judge"]
     content = [shard for shard in judgement.shards if shard.content == "cannot judge"]
     reasons += _doubt_counts(judgement)
@@ -129,97 +129,6 @@ def _doubt_counts(judgement: Judgement) -> list[str]:
 
 def _sentences(parts: Sequence[str]) -> str:
     return " ".join(f"{part[0].upper()}{part[1:].rstrip('.')}." for part in parts)
-
-
-def codec_sound(judgement: Judgement, sim_model: str) -> str:
-    """How speech sounds through this codec, whatever it is compared with; empty without a figure.
-
-    The verdict says whether data is as it should be; this says what the codec itself is worth.
-    """
-    told = []
-    for name, label, scale in _SOUND:
-        change = judgement.run_changes.get(name)
-        if change is not None:
-            of = f" of `{sim_model}`" if name == "sim" and sim_model else ""
-            told.append(f"{label} {change.mean.estimate:.2f}{of} ({scale})")
-    return f"Through this codec: {', '.join(told)}." if told else ""
-
-
-def text_words(findings: AuditFindings) -> str:
-    """What is lost of the text over all sampled clips; empty where nothing was heard."""
-    heard = [clip for clip in findings.drawn if clip.scores.cer_increase is not None]
-    if not heard:
-        return ""
-    lengths = np.array([len(normal(clip.text or "").replace(" ", "")) for clip in heard])
-    rates = [
-        float(np.average([getattr(clip.scores, name) for clip in heard], weights=lengths))
-        for name in ("cer_original", "cer_reconstruction")
-    ]
-    other = [clip for clip in heard if (clip.scores.cer_original or 0) > _OTHER_TEXT]
-    told = (
-        f"Of the text of {plural(len(heard), 'clip')}, `{findings.asr_model}` misses "
-        f"{rates[0]:.1%} of the characters in the originals and {rates[1]:.1%} in the "
-        f"reconstructions, {100 * (rates[1] - rates[0]):+.1f} points."
-    )
-    if other:
-        told += (
-            f" In {plural(len(other), 'original')} most of the text was not heard: another text, "
-            "numbers written otherwise, or the recogniser's fault; the first is "
-            f"`{other[0].key}` of {other[0].shard}."
-        )
-    return told
-
-
-def cost_words(findings: AuditFindings) -> str:
-    """What was measured for how long, dearest first; seconds of all processes added up."""
-    spent: dict[str, float] = {}
-    for clip in findings.clips:
-        for step, seconds in clip.seconds.items():
-            spent[step] = spent.get(step, 0.0) + seconds
-    total = sum(spent.values())
-    if not total:
-        return ""
-    told = ", ".join(
-        f"{_STEPS.get(step, step)} {seconds:.3g} s ({seconds / total:.0%})"
-        for step, seconds in sorted(spent.items(), key=lambda item: -item[1])
-        if seconds >= _TOLD_COST * total
-    )
-    return f"Spent, all processes added up: {told}."
-
-
-def codes_words(judgement: Judgement) -> str:
-    """Stored codes against fresh ones over the whole run, in one line; empty where none were."""
-    if not any(shard.num_compared for shard in judgement.shards):
-        return ""
-    words = {
-        "equal": "equal",
-        "equivalent": "equivalent within the margin",
-        "drifted": "drifted",
-        "cannot judge": "not judged",
-    }
-    states = [shard.codes_state for shard in judgement.shards]
-    counts = [
-        f"{plural(states.count(state), 'shard')} {word}"
-        for state, word in words.items()
-        if state in states
-    ]
-    told = [
-        f"{LABELS[name]} {change.difference.estimate:+.4f} (margin {change.margin:g})"
-        for name, change in judgement.paired.items()
-    ]
-    over = f"; over the run {', '.join(told)}" if told else ""
-    return f"Stored against fresh codes: {', '.join(counts)}{over}."
-
-
-def seen(judgement: Judgement) -> str:
-    """What a sample of this size could have missed."""
-    shares = [shard.unseen_share for shard in judgement.shards if shard.num_compared]
-    if not shares:
-        return ""
-    return (
-        f"Not seen: with no bad clip in its sample, a shard may still have up to {max(shares):.1%} "
-        f"of bad ones; faults spread over the whole run, up to {judgement.unseen_share:.2%}."
-    )
 
 
 def _bad_reason(judgement: Judgement) -> str:
@@ -301,7 +210,8 @@ def _run_steps(judgement: Judgement) -> list[Step]:
 
 def _unmeasured_steps(judgement: Judgement) -> list[Step]:
     again = (
-        "Audit again then, with more clips a shard (`--per-shard`) where a sample was too small."
+        "Audit again when this is mended; where a sample was too small, with more clips a shard "
+        "(`--per-shard`)."
     )
     steps = [
         Step("not measured", f"{doubt[0].upper()}{doubt[1:]}.", again) for doubt in judgement.doubts

@@ -1,8 +1,7 @@
-"""The clips worth listening to: which they are, why, and their players side by side."""
+"""The clips worth listening to: which they are, why, and their cards on a page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +9,8 @@ from numpy.typing import NDArray
 from pipeline.audit.findings import METRICS, ClipFinding, Scores
 from pipeline.audit.judge.causes import flip_rate
 from pipeline.audit.judge.judgement import Judgement
-from pipeline.audit.report.plots import number
-from pipeline.audit.report.sounds import audio_address, loudest_level, spectrogram_address
+from pipeline.audit.report.sounds import Player, Side, players
+from pipeline.audit.report.wording import number
 
 _SHOWN_METRICS = (
     "sim",
@@ -28,20 +27,51 @@ _LABELS = {metric.name: metric for metric in METRICS}
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One sound of a clip, with what it is."""
-
-    label: str
-    waveform: NDArray[np.float32]
-    rate_hz: int
-
-
-@dataclass(frozen=True, slots=True)
 class Listening:
     """One clip to listen to and why it was picked."""
 
     clip: ClipFinding
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One figure of a clip."""
+
+    label: str
+    figure: str
+
+
+@dataclass(frozen=True, slots=True)
+class FactLine:
+    """The figures of one side of a clip; `side` is empty where there is only one."""
+
+    figures: tuple[Fact, ...]
+    side: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCard:
+    """One clip as `parts.html.j2` shows it."""
+
+    clip: ClipFinding
+    why: str
+    players: tuple[Player, ...]
+    facts: tuple[FactLine, ...] = ()
+
+    @property
+    def where(self) -> tuple[str, ...]:
+        """Its shard, language, speaker and length."""
+        clip = self.clip
+        about = (clip.shard, clip.language, clip.speaker, f"{clip.duration:.1f} s")
+        return tuple(part for part in about if part)
+
+
+def clip_card(
+    clip: ClipFinding, why: str, sides: Sequence[Side], facts: Sequence[FactLine] = ()
+) -> ClipCard:
+    """The card of a clip; without sides it says that there is no sound."""
+    return ClipCard(clip, why, players(sides), tuple(facts))
 
 
 def badness(clips: Sequence[ClipFinding]) -> NDArray[np.float64]:
@@ -77,7 +107,8 @@ def worst_clips(
             if touched and taken.get(fault.name, 0) < 2 and len(picked) < count:
                 taken[fault.name] = taken.get(fault.name, 0) + 1
                 picked.setdefault(position, f"from a shard with {fault.name}")
-    for position in sorted(range(len(clips)), key=lambda place: -scores[place]):
+    measured = [place for place, clip in enumerate(clips) if clip.scores != Scores()]
+    for position in sorted(measured, key=lambda place: -scores[place]):
         if len(picked) >= count:
             break
         picked.setdefault(position, "among the worst sounding of the sample")
@@ -88,59 +119,23 @@ def _drift_of(clip: ClipFinding) -> float:
     return flip_rate(clip.drift) if clip.drift else 0.0
 
 
-def clip_card(listening: Listening, sides: Sequence[Side], facts: str) -> str:
-    """One clip with its text, sounds and figures (HTML); what the corpus says is escaped."""
-    clip = listening.clip
-    text = f'<p class="text">“{escape(clip.text.strip())}”</p>' if clip.text else ""
-    for side, heard in (
-        ("original", clip.heard_original),
-        ("reconstruction", clip.heard_reconstruction),
-    ):
-        if heard is not None:
-            text += f'<p class="soft">heard in the {side}: “{escape(heard)}”</p>'
-    about = [clip.shard, clip.language, clip.speaker, f"{clip.duration:.1f} s"]
-    where = " · ".join(escape(part) for part in about if part)
-    players = "".join(_player(side, clip, _loudest(sides)) for side in sides)
-    if not players:
-        players = '<p class="soft">Its audio could not be read again for this page.</p>'
-    return (
-        f'<article class="clip"><h3><code>{escape(clip.key)}</code></h3>'
-        f'<p class="where">{where} — {escape(listening.why)}</p>{text}'
-        f'<div class="sides">{players}</div><p class="facts">{facts}</p></article>'
-    )
-
-
-def _loudest(sides: Sequence[Side]) -> float:
-    return max(loudest_level(side.waveform, side.rate_hz) for side in sides)
-
-
-def _player(side: Side, clip: ClipFinding, loudest_db: float) -> str:
-    label = escape(f"{side.label} of {clip.key}", quote=True)
-    picture = spectrogram_address(side.waveform, side.rate_hz, loudest_db)
-    sound = audio_address(side.waveform, side.rate_hz)
-    return (
-        f'<figure class="side"><figcaption>{escape(side.label)}</figcaption>'
-        f'<img alt="Spectrogram, {label}" src="{picture}">'
-        f'<audio controls preload="metadata" aria-label="{label}" src="{sound}"></audio></figure>'
-    )
-
-
-def score_facts(clip: ClipFinding) -> str:
-    """The main figures of a clip in one line."""
-    parts = scores_line(clip.scores)
+def score_facts(clip: ClipFinding) -> tuple[Fact, ...]:
+    """The main figures of a clip, and how many of its codes differ."""
+    facts = main_scores(clip.scores)
     if clip.drift is not None:
         rate = 100 * flip_rate(clip.drift)
-        parts.append(f"codes differing <b>{rate:.3g} %</b>" if rate else "codes <b>equal</b>")
-    return "".join(f"<span>{part}</span>" for part in parts)
+        facts = (
+            *facts,
+            Fact("codes differing", f"{rate:.3g} %") if rate else Fact("codes", "equal"),
+        )
+    return facts
 
 
-def scores_line(scores: Scores) -> list[str]:
-    """The main metrics that are there, as HTML."""
-    parts = []
-    for name in _SHOWN_METRICS:
-        value = getattr(scores, name)
-        if value is not None:
-            metric = _LABELS[name]
-            unit = f" {metric.unit}" if metric.unit else ""
-            parts.append(f"{escape(metric.label)} <b>{number(value)}{unit}</b>")
-    return parts
+def main_scores(scores: Scores) -> tuple[Fact, ...]:
+    """The main metrics that are there."""
+    shown = ((_LABELS[name], getattr(scores, name)) for name in _SHOWN_METRICS)
+    return tuple(
+        Fact(metric.label, f"{number(value)} {metric.unit}".rstrip())
+        for metric, value in shown
+        if value is not None
+    )
