@@ -33,7 +33,7 @@ def spread_of(means: np.ndarray, within: float = 0.0, clips: int = 20) -> Spread
 
 
 def prediction(mean: float, spread: Spread, variance: float = 0.0, clips: int = 20) -> Prediction:
-    return predict([(Sample(mean, variance, clips), spread)])
+    return predict([(Sample(mean, variance, clips, clips), spread)])
 
 
 def test_mean_interval_covers_the_mean_about_as_often_as_it_says() -> None:
@@ -122,12 +122,12 @@ def test_few_or_scattered_values_of_the_shard_itself_count_against_a_finding() -
 def test_few_speakers_of_the_shard_itself_count_against_a_finding() -> None:
     spread = spread_of(np.random.default_rng(3).normal(size=12) * 0.1, within=0.04)
     found = [
-        predict([(Sample(0.7, 0.04, 20, repeated), spread)]).p_higher
+        predict([(Sample(0.7, 0.04, 20, 20, repeated), spread)]).p_higher
         for repeated in (0.0, 1 / 5 - 1 / 20, 1 - 1 / 20)
     ]
     assert found[0] < 1e-3 < found[1] < found[2]
     # In a reference of as few speakers this is in the spread of its means already.
-    alike = predict([(Sample(0.7, 0.04, 20, 0.95), replace(spread, repeated=0.95))])
+    alike = predict([(Sample(0.7, 0.04, 20, 20, 0.95), replace(spread, repeated=0.95))])
     assert alike.p_higher == pytest.approx(found[0])
 
 

@@ -279,7 +279,8 @@ def _group_changes(
         values = values[np.isfinite(values)]
         if not len(values):
             continue
-        mean = clustered_mean(values, columns.shards[known], columns.speakers[known])
+        clusters = columns.shards[known], columns.speakers[known]
+        mean = clustered_mean(values, *clusters, weights=columns.weights[known])
         change = Change(metric.name, mean.interval)
         if is_judged and metric.name not in other:
             found = [tested.standing(shard, metric.name, groups) for shard in shards]

@@ -114,13 +114,14 @@ def clustered_ratio(
     return Estimate(pooled, error, effective - 1, len(places))
 
 
-def clustered_mean(values: Values, *levels: Clusters) -> Estimate:
+def clustered_mean(values: Values, *levels: Clusters, weights: Values | None = None) -> Estimate:
     """The mean over values; the least certain of those by each level of clusters.
 
     Clusters lie in each other, as speakers in shards. The outer level is right whatever the inner
     ones do, but where there are few outer clusters the inner ones may show more spread by chance.
     """
-    found = [clustered_ratio(values, np.ones(len(values)), clusters) for clusters in levels]
+    weights = np.ones(len(values)) if weights is None else weights
+    found = [clustered_ratio(values * weights, weights, clusters) for clusters in levels]
     return max(found, key=lambda each: each.half_width((1 - LEVEL) / 2))
 
 
@@ -169,19 +170,21 @@ class Spread:
 class Sample:
     """The values of one shard that are compared with one `Spread`.
 
-    `repeated` is 1 / (Kish's effective number of speakers) - 1 / (number of clips): if clips of a
-    speaker were all alike, the mean would have this share of a clip's variance on top.
+    `effective` is Kish's number of clips, lower than their number where they have weights.
+    `repeated` is 1 / (Kish's number of speakers) - 1 / effective: if clips of a speaker were all
+    alike, the mean would have this share of a clip's variance on top.
     """
 
     mean: float
     variance: float
     num_values: int
+    effective: float
     repeated: float = 0.0
 
     @property
     def estimate(self) -> Estimate:
         """The mean of this shard's clips, which were drawn by chance, for this shard alone."""
-        error = sqrt(self.variance / self.num_values) if self.num_values > 1 else inf
+        error = sqrt(self.variance / self.effective) if self.num_values > 1 else inf
         return Estimate(self.mean, error, max(self.num_values - 1, 1), self.num_values)
 
 
@@ -236,7 +239,7 @@ def predict(parts: list[tuple[Sample, Spread]]) -> Prediction:
     difference = error = between = 0.0
     for sample, spread in parts:
         share = sample.num_values / total
-        scatter = max(sample.variance, spread.within) / sample.num_values
+        scatter = max(sample.variance, spread.within) / sample.effective
         extra = max(0.0, scatter - spread.sampling)
         extra += max(0.0, sample.repeated - spread.repeated) * spread.within
         difference += share * (sample.mean - spread.mean)

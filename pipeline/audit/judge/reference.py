@@ -89,13 +89,15 @@ class ShardMeans:
 
     @classmethod
     def of(
-        cls, shards: NDArray[np.str_], voices: NDArray[np.int64], values: Values
+        cls, shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
     ) -> "ShardMeans":
-        """Out of the values of clips, the shards they are from and whose voices they are."""
-        names, counts, means, variances, repeated = _moments(shards, voices, values)
+        """Out of the values of clips, their shards, whose voices they are and their weights."""
+        names, means, variances, counts, effective, repeated = _moments(
+            shards, voices, weights, values
+        )
         place = {str(name): number for number, name in enumerate(names)}
         centre = float(means.mean())
-        terms = _terms(means - centre, variances, counts, repeated)
+        terms = _terms(means - centre, variances, counts, effective, repeated)
         return cls(place, centre, terms, terms.sum(axis=1))
 
     def num_shards(self, without: str | None = None) -> int:
@@ -119,41 +121,49 @@ class ShardMeans:
 
 
 def _terms(
-    offsets: Values, variances: Values, counts: NDArray[np.int64], repeated: Values
+    offsets: Values,
+    variances: Values,
+    counts: NDArray[np.int64],
+    effective: Values,
+    repeated: Values,
 ) -> Values:
     """What each shard adds to the totals, `[6, shards]`; nothing where it has too few clips."""
     used = (counts >= _MIN_CLIPS).astype(np.float64)
     return used * np.stack(
-        [np.ones(len(counts)), offsets, offsets**2, variances, variances / counts, repeated]
+        [np.ones(len(counts)), offsets, offsets**2, variances, variances / effective, repeated]
     )
 
 
 def shard_samples(
-    shards: NDArray[np.str_], voices: NDArray[np.int64], values: Values
+    shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
 ) -> dict[str, Sample]:
     """What is tested of every shard that has a value."""
     known = np.isfinite(values)
     if not known.any():
         return {}
-    names, counts, means, variances, repeated = _moments(
-        shards[known], voices[known], values[known]
-    )
-    rows = zip(means.tolist(), variances.tolist(), counts.tolist(), repeated.tolist(), strict=True)
+    names, *moments = _moments(shards[known], voices[known], weights[known], values[known])
+    rows = zip(*(each.tolist() for each in moments), strict=True)
     return {str(name): Sample(*row) for name, row in zip(names, rows, strict=True)}
 
 
 def _moments(
-    shards: NDArray[np.str_], voices: NDArray[np.int64], values: Values
-) -> tuple[NDArray[np.str_], NDArray[np.int64], Values, Values, Values]:
-    """Names of shards, their numbers of values, means and variances, and `Sample.repeated`."""
+    shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
+) -> tuple[NDArray[np.str_], Values, Values, NDArray[np.int64], Values, Values]:
+    """Names of shards, and of each the fields of a `Sample`."""
     names, index = np.unique(shards, return_inverse=True)
-    counts = np.bincount(index, minlength=len(names))
-    means = np.bincount(index, weights=values, minlength=len(names)) / counts
-    squares = np.bincount(index, weights=(values - means[index]) ** 2, minlength=len(names))
-    _, first, clips = np.unique(voices, return_index=True, return_counts=True)
-    spoken = np.bincount(index[first], weights=clips.astype(np.float64) ** 2)
-    repeated = spoken / counts**2 - 1 / counts
-    return names, counts, means, squares / np.maximum(counts - 1, 1), repeated
+
+    def sums(of: Values) -> Values:
+        return np.bincount(index, of, len(names)).astype(np.float64)
+
+    counts, total = np.bincount(index, minlength=len(names)), sums(weights)
+    means = sums(weights * values) / total
+    squares = sums(weights * (values - means[index]) ** 2) / total
+    variances = squares * counts / np.maximum(counts - 1, 1)
+    effective = total**2 / sums(weights**2)
+    _, first, places = np.unique(voices, return_index=True, return_inverse=True)
+    spoken = np.bincount(places, weights=weights)
+    heard = np.bincount(index[first], weights=spoken**2, minlength=len(names))
+    return names, means, variances, counts, effective, heard / total**2 - 1 / effective
 
 
 def by_shard(clips: Iterable[ClipFinding]) -> dict[str, list[ClipFinding]]:
@@ -193,6 +203,7 @@ class ClipColumns:
         # A clip of an unknown speaker counts as a voice of its own.
         is_known = np.array([bool(clip.speaker) for clip in self.clips], dtype=np.bool_)
         self._voices = np.where(is_known, self.speakers, -1 - np.arange(len(self.clips)))
+        self.weights = np.array([clip.weight for clip in self.clips], dtype=np.float64)
         self._rows = {(clip.shard, clip.row): n for n, clip in enumerate(self.clips)}
         groups = [(clip.corpus, clip.language) for clip in self.clips]
         self._own_groups: tuple[Group, ...] = tuple(
@@ -240,7 +251,7 @@ class ClipColumns:
     def samples(self, values: Values, rows: Rows | None = None) -> dict[str, Sample]:
         """What is tested of the values of some clips, or of all, by shard."""
         rows = self.all_rows if rows is None else rows
-        return shard_samples(self.shards[rows], self._voices[rows], values)
+        return shard_samples(self.shards[rows], self._voices[rows], self.weights[rows], values)
 
     def members(self, group: Group) -> Rows:
         """The rows of a group's clips."""
@@ -331,4 +342,6 @@ class ClipColumns:
         members, values = members[known], values[known]
         if not plain and metric != TOGETHER:
             values = normal_scores(values, self._quantiles(metric, group))
-        return ShardMeans.of(self.shards[members], self._voices[members], values)
+        return ShardMeans.of(
+            self.shards[members], self._voices[members], self.weights[members], values
+        )
