@@ -79,6 +79,28 @@ def test_one_language_is_never_judged_by_another() -> None:
     assert "language `zh`" in next(s for s in found.shards if s.shard.endswith("03")).doubts[0]
 
 
+def test_bands_that_judge_nothing_make_no_test_stricter() -> None:
+    known = baseline_of(12)
+    plain = [
+        *worse_shard(3.0, np.random.default_rng(5)),
+        *clustered_run(4, 0.2, np.random.default_rng(6)),
+    ]
+    banded = [replace(each, source_dnsmos=2.0 + each.row % 4 / 2) for each in plain]
+    without, found = (
+        judged([replace(each, source_dnsmos=None) for each in plain], known),
+        judged(banded, known),
+    )
+    bands = [group for group in found.groups if group.level == "DNSMOS"]
+    assert len(bands) == 4
+    assert all(change.p_value is None for band in bands for change in band.changes.values())
+    corrected = [
+        [change.adjusted_p for shard in each.shards for change in shard.changes.values()]
+        for each in (without, found)
+    ]
+    assert corrected[0] == corrected[1]
+    assert any(value is not None and value < 1 for value in corrected[0])
+
+
 def test_a_worse_shard_is_found_among_good_ones_and_against_a_baseline() -> None:
     rng = np.random.default_rng(5)
     against = [judged(worse_shard(6.0, rng), baseline_of(12)).verdict for _ in range(10)]

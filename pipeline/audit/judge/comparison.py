@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding, Metric
+from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding
 from pipeline.audit.judge.inference import (
     MIN_SHARDS,
     Estimate,
@@ -14,7 +14,6 @@ from pipeline.audit.judge.inference import (
     Values,
     clustered_mean,
     holm,
-    mean_interval,
 )
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.errors import UsageError
@@ -132,17 +131,21 @@ def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, Me
     found: dict[str, MetricComparison] = {}
     gains: dict[str, Estimate] = {}
     for metric in METRICS:
-        left, right = paired_values(pairs, metric.name)
-        if not len(left):
+        known = [pair for pair in pairs if pair.difference(metric.name) is not None]
+        if not known:
             continue
+        left, right = paired_values(known, metric.name)
+        sizes = metric.size(left), metric.size(right)
+        levels = _clusters(known)
+        sign = 1.0 if metric.better == "higher" else -1.0
+        gain = gains[metric.name] = clustered_mean(sign * (sizes[1] - sizes[0]), *levels)
         minimum = thresholds.minimum_effect(metric.name)
         judged = minimum is not None and metric.better != "neutral"
-        gain = gains[metric.name] = _gain(pairs, metric)
         found[metric.name] = MetricComparison(
             metric=metric.name,
-            mean_a=mean_interval(left),
-            mean_b=mean_interval(right),
-            difference=mean_interval(right - left),
+            mean_a=clustered_mean(left, *levels).interval,
+            mean_b=clustered_mean(right, *levels).interval,
+            difference=clustered_mean(right - left, *levels).interval,
             gain=gain.interval,
             margin=minimum * _MARGIN_SHARE if minimum is not None and judged else None,
             p_value=gain.p_value,
@@ -157,26 +160,18 @@ def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, Me
     return found
 
 
-def _gain(pairs: Sequence[ClipPair], metric: Metric) -> Estimate:
-    """How much better B is over clips, as certain as their clusters let it be.
+def _clusters(pairs: Sequence[ClipPair]) -> list[list[str]]:
+    """The clusters of clips by level: shards, and speakers in them where these are known.
 
-    Of one or two shards it is said for those only: by their speakers, where these are known.
+    Of one or two shards all is said for those only: by their speakers, else by their clips, which
+    chance drew.
     """
-    known = [pair for pair in pairs if pair.difference(metric.name) is not None]
-    sides = [[getattr(side.scores, metric.name) for side in (pair.a, pair.b)] for pair in known]
-    left, right = metric.size(np.array(sides, dtype=np.float64)).T
-    gain = right - left if metric.better == "higher" else left - right
-    shards = [pair.a.shard for pair in known]
-    few = len(set(shards)) < MIN_SHARDS
-    speakers = [
-        f"{pair.a.shard}\n{pair.a.speaker}"
-        if pair.a.speaker
-        else f"{pair.a.shard}\n{pair.a.key}\n"
-        if few
-        else pair.a.shard
-        for pair in known
-    ]
-    return clustered_mean(gain, speakers) if few else clustered_mean(gain, shards, speakers)
+    shards = [pair.a.shard for pair in pairs]
+    if len(set(shards)) >= MIN_SHARDS:
+        speakers = [f"{pair.a.shard}\n{pair.a.speaker or ''}" for pair in pairs]
+        return [shards, speakers]
+    clips = ((pair.a.shard, pair.a.speaker, pair.a.key) for pair in pairs)
+    return [[f"{shard}\n{speaker or f'of {key}'}" for shard, speaker, key in clips]]
 
 
 def _winner(result: MetricComparison, estimate: Estimate, thresholds: Thresholds) -> Winner:

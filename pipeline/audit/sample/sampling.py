@@ -70,10 +70,11 @@ def choose_rows(
     if plan.fraction is not None:
         wanted = max(int((rank < plan.fraction * _RANGE).sum()), 1)
     order = np.argsort(rank, kind="stable")
+    if dropped:
+        order = order[[keys[row] not in dropped for row in order]]
     if plan.stratify is not None:
         order = _in_turns(order, _strata(table, plan.stratify))
-    kept = [int(row) for row in order if keys[row] not in dropped] if dropped else order.tolist()
-    return sorted(kept[:wanted])
+    return sorted(order[:wanted].tolist())
 
 
 def row_weights(
