@@ -69,6 +69,12 @@ def test_from_too_few_shards_nothing_is_concluded(num_shards: int) -> None:
     assert found.run_changes["stoi"].mean.is_known == (num_shards == 3)
 
 
+def test_one_shard_of_eight_clips_is_no_good_end() -> None:
+    found = judged(clustered_run(1, 0.4, np.random.default_rng(3), 8))
+    assert (found.verdict, found.content, found.exit_code) == ("cannot judge", "cannot judge", 1)
+    assert found.unseen_share == pytest.approx(0.312, abs=5e-4)
+
+
 def test_one_language_is_never_judged_by_another() -> None:
     clips = clustered_run(12, 0.2, np.random.default_rng(4))
     foreign = [replace(each, language="zh") for each in clips if each.shard.endswith("03")]

@@ -47,6 +47,7 @@ def test_a_metric_that_says_what_others_say_weighs_less() -> None:
     columns = {
         "stoi": common,
         "pesq_wb": common + 0.1 * rng.normal(size=2000),
+        "pesq_nb": np.full(2000, np.nan),
         "sim": own,
         "log_mel_distance_db": np.full(2000, np.nan),
         "f0_error_cents": np.ones(2000),

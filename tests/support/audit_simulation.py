@@ -234,13 +234,15 @@ def real_scores(
     """Scores of one shard, as `clustered_scores`, out of whole real shards.
 
     What the shard has of its own is that of one real shard, and its clips lie apart as those of
-    another do, so both have the tails that they have. `voices` names the speaker of each clip; then
+    another do, so both have the tails that they have; with an `icc` of 0 nothing is the shard's,
+    and each clip is of any shard. `voices` names the speaker of each clip; then
     it is each speaker that has something of its own.
     """
     real = real_shards()
     speakers = np.zeros(num_clips, np.int64) if voices is None else np.asarray(voices)
     own = real.own[rng.integers(0, len(real.own), speakers.max() + 1)][speakers]
-    apart = real.apart[rng.integers(0, len(real.apart))]
+    clips_of = rng.integers(0, len(real.apart))
+    apart = real.apart[clips_of] if icc else np.concatenate(real.apart)
     apart = apart[rng.integers(0, len(apart), num_clips)]
     moves = np.zeros(len(real.names))
     if shift:
@@ -263,13 +265,13 @@ def real_run(
 
 
 def run_of_speakers(
-    num_shards: int, icc: float, rng: np.random.Generator, num_clips: int = 20
+    num_shards: int, icc: float, rng: np.random.Generator, of: Sequence[int] = (1, 2, 5, 20)
 ) -> list[ClipFinding]:
     """A clean run in which a shard has anything from one speaker to one for every clip."""
     found = []
     for number in range(num_shards):
-        voices = np.sort(rng.integers(0, rng.choice([1, 2, 5, 20]), num_clips))
-        for row, scores in enumerate(real_scores(num_clips, icc, rng, voices=voices.tolist())):
+        voices = np.sort(rng.integers(0, rng.choice(of), 20))
+        for row, scores in enumerate(real_scores(20, icc, rng, voices=voices.tolist())):
             each = clip(f"shard-{number:05d}", row, scores)
             found.append(replace(each, speaker=f"speaker {voices[row]}"))
     return found

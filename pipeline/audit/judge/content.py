@@ -69,7 +69,7 @@ class ContentChanges:
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """One metric of some clips against their reference, on the scale of the test and as read."""
+    """One metric of some clips against their reference, by ranks and as it is read."""
 
     tested: Prediction
     plain: Prediction
@@ -307,11 +307,11 @@ def _group_changes(
 def _compared(change: Change, standing: _Standing, metric: Metric, num_values: int) -> Change:
     better = _BETTER[change.metric]
     tested, plain = standing.tested, standing.plain
-    p_values = {
-        "higher": tested.p_lower,
-        "lower": tested.p_higher,
-        "zero": min(1.0, 2 * min(tested.p_lower, tested.p_higher)),
-    }
+    # Ranks are not moved by a few wild values, nor means by another shape about the same mean: what
+    # is called worse must be so in both, and the level holds where it holds in either.
+    lower = max(tested.p_lower, plain.p_lower)
+    higher = max(tested.p_higher, plain.p_higher)
+    p_values = {"higher": lower, "lower": higher, "zero": min(1.0, 2 * min(lower, higher))}
     worse_by = plain.difference
     if better == "zero":
         before, now = metric.size(np.array([standing.expected, standing.expected + worse_by]))

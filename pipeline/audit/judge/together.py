@@ -16,7 +16,7 @@ from scipy.special import ndtri
 from pipeline.audit.findings import METRICS
 
 Values = NDArray[np.float64]
-# Metrics with a worse side; of two that say the same one is here. The original's DNSMOS describes
+# Metrics with a worse side; what two of them say alike counts once, by the weights. The original's DNSMOS describes
 # no codec, but a shard with noisier recordings is one to listen to.
 _WORSE: Mapping[str, float] = {
     metric.name: -1.0 if metric.better == "higher" else 1.0
@@ -25,6 +25,7 @@ _WORSE: Mapping[str, float] = {
     in (
         "sim",
         "stoi",
+        "pesq_nb",
         "pesq_wb",
         "log_mel_distance_db",
         "f0_error_cents",

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.audit.findings import METRICS, ClipFinding
 from pipeline.audit.judge.comparison import ClipPair, Comparison, MetricComparison, paired_values
-from pipeline.audit.judge.reference import FEW_SHARDS
+from pipeline.audit.judge.inference import MIN_SHARDS
 from pipeline.audit.report.page import interval_cell, prose, render_page, section, table, tile
 from pipeline.audit.report.plots import distribution_plot, number, signed
 from pipeline.audit.report.wording import Headline, plural
@@ -29,7 +29,7 @@ def compare_headline(comparison: Comparison) -> Headline:
         )
     sides = {side for _, side in comparison.winners}
     over = f"over the same {plural(len(comparison.pairs), 'clip')}"
-    if comparison.num_shards < FEW_SHARDS:
+    if comparison.num_shards < MIN_SHARDS:
         over += f" of {plural(comparison.num_shards, 'shard')}, and for those only"
     if comparison.too_few:
         return Headline(
@@ -173,9 +173,9 @@ def _method_section(comparison: Comparison) -> str:
         "better B is, clip by clip; of metrics that are best at zero, how much nearer. A side is "
         "better when the mean of that is at least the margin and survives a paired t test "
         f"corrected for all metrics (at {100 * limits.false_alarms:g} %); both are equivalent when "
-        "its 90 % interval lies within the margin, and else it is unclear. From "
-        f"{FEW_SHARDS} shards up each shard is one value; of fewer the answer holds for their "
-        f"clips only. SIM is from <code>{escape(comparison.sim_model)}</code>."
+        "its 90 % interval lies within the margin, and else it is unclear. Clips of a shard, and "
+        f"of a speaker in it, count together; of fewer than {MIN_SHARDS} shards the answer is for "
+        f"these only. SIM is from <code>{escape(comparison.sim_model)}</code>."
         "</p>"
     )
     return section("How it was measured", "", text)
