@@ -50,7 +50,7 @@ def test_two_clean_shards_of_two_languages_are_no_finding(pair: str) -> None:
 @pytest.mark.parametrize("size", [3, 4, 6, 8])
 def test_a_few_clean_shards_of_any_readers_are_no_finding(size: int) -> None:
     rng = np.random.default_rng(size)
-    for _ in range(12):
+    for _ in range(8):
         clips = together(*rng.choice(list(SHARDS), size, replace=False))
         assert faults(judge(audit_of(clips))) == []
         assert faults(judge(audit_of(without_language(clips)))) == []
@@ -68,7 +68,7 @@ def test_clean_runs_of_whole_real_shards_raise_no_alarm(icc: float) -> None:
 def test_a_shard_of_one_speaker_is_not_held_against_shards_of_many() -> None:
     rng = np.random.default_rng(2)
     alarms = {True: 0, False: 0}
-    for _ in range(20):
+    for _ in range(12):
         many = real_run(12, 0.0, rng)
         many = [replace(clip, speaker=f"speaker {clip.row}") for clip in many]
         one = [replace(clip, shard="one") for clip in run_of_speakers(1, 0.6, rng, (1,))]
@@ -79,4 +79,4 @@ def test_a_shard_of_one_speaker_is_not_held_against_shards_of_many() -> None:
             found = judge(audit_of(clips))
             alarms[is_known] += "one" in {s.shard for s in found.shards if s.faults}
     assert alarms[True] == 0
-    assert alarms[False] >= 3
+    assert alarms[False] >= 2

@@ -23,6 +23,7 @@ from pipeline.audit.findings import (
     TokenReport,
 )
 from pipeline.audit.judge.reference import by_shard
+from pipeline.audit.judge.thresholds import MINIMUM_EFFECTS
 from pipeline.audit.sample.sampling import SampledClip
 from tests.support.places import GOLDEN
 from xy_codec.contract import Encoded
@@ -169,7 +170,7 @@ class RealShards:
     """What clean shards of real readers have in common and of their own.
 
     Attributes:
-        names: the metrics that every clip has.
+        names: the metrics that every clip has and that judge.
         own: of each shard, how far its mean lies from the others', in their deviations.
         apart: of each shard, how far its clips lie from its mean, in deviations of all clips.
     """
@@ -185,8 +186,11 @@ class RealShards:
 def real_shards() -> RealShards:
     """The shards of `speech_scores.csv`."""
     clips = speech_clips()
+    judge = {*MINIMUM_EFFECTS, "pesq_nb", "voicing_agreement"}
     have = [
-        name for name in METRIC_NAMES if all(getattr(c.scores, name) is not None for c in clips)
+        name
+        for name in METRIC_NAMES
+        if name in judge and all(getattr(c.scores, name) is not None for c in clips)
     ]
     shards = by_shard(clips).values()
     values = [np.array([[getattr(c.scores, n) for n in have] for c in each]) for each in shards]

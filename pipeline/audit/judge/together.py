@@ -16,8 +16,8 @@ from scipy.special import ndtri
 from pipeline.audit.findings import METRICS
 
 Values = NDArray[np.float64]
-# Metrics with a worse side; what two of them say alike counts once, by the weights. The original's DNSMOS describes
-# no codec, but a shard with noisier recordings is one to listen to.
+# Metrics with a worse side; what two of them say alike counts once, by the weights. DNSMOS of the
+# original describes no codec, but a shard with noisier recordings is one to listen to.
 _WORSE: Mapping[str, float] = {
     metric.name: -1.0 if metric.better == "higher" else 1.0
     for metric in METRICS
