@@ -69,6 +69,7 @@ RUNS: Mapping[str, Run] = {
     "normal shards": clustered_run,
     "shards lopsided as clips": partial(clustered_run, lopsided=True),
     "1 to 20 speakers a shard": run_of_speakers,
+    "equal means, real shapes": partial(real_run, shaped=True),
 }
 
 
@@ -165,6 +166,7 @@ def alarm_rows(draws: Draws) -> Iterator[str]:
         for icc in (0.2, 0.5, 0.0)
         for shards, runs in ((40, 1000), (300, 200), (10, 1000), (3, 1000))
     ]
+    cells += [(Draw(0.0, shards, "equal means, real shapes"), 1000) for shards in (10, 40)]
     cells += [(Draw(icc, 5, known=10), 1000) for icc in ICCS]
     cells += [
         (Draw(icc, shards, "1 to 20 speakers a shard"), 1000)

@@ -234,19 +234,22 @@ def real_scores(
     *,
     moved: Collection[str] | None = None,
     voices: Sequence[int] | None = None,
+    shaped: bool | None = None,
 ) -> list[Scores]:
     """Scores of one shard, as `clustered_scores`, out of whole real shards.
 
     What the shard has of its own is that of one real shard, and its clips lie apart as those of
     another do, so both have the tails that they have; with an `icc` of 0 nothing is the shard's,
-    and each clip is of any shard. `voices` names the speaker of each clip; then
+    and each clip is of any shard, unless `shaped` asks for shards that scatter as real ones about
+    equal means. `voices` names the speaker of each clip; then
     it is each speaker that has something of its own.
     """
     real = real_shards()
     speakers = np.zeros(num_clips, np.int64) if voices is None else np.asarray(voices)
     own = real.own[rng.integers(0, len(real.own), speakers.max() + 1)][speakers]
     clips_of = rng.integers(0, len(real.apart))
-    apart = real.apart[clips_of] if icc else np.concatenate(real.apart)
+    is_shaped = icc > 0 if shaped is None else shaped
+    apart = real.apart[clips_of] if is_shaped else np.concatenate(real.apart)
     apart = apart[rng.integers(0, len(apart), num_clips)]
     moves = np.zeros(len(real.names))
     if shift:
@@ -258,13 +261,13 @@ def real_scores(
 
 
 def real_run(
-    num_shards: int, icc: float, rng: np.random.Generator, num_clips: int = 20
+    num_shards: int, icc: float, rng: np.random.Generator, *, shaped: bool | None = None
 ) -> list[ClipFinding]:
     """The clips of a clean run out of whole real shards."""
     return [
         clip(f"shard-{number:05d}", row, scores)
         for number in range(num_shards)
-        for row, scores in enumerate(real_scores(num_clips, icc, rng))
+        for row, scores in enumerate(real_scores(20, icc, rng, shaped=shaped))
     ]
 
 
