@@ -55,7 +55,6 @@ from pipeline.audit.judge.together import normal_scores
 Changes = dict[str, Change]
 # The share of the chance of a false alarm that goes to the scores of all metrics together.
 _TOGETHER_SHARE = 0.8
-_PLAIN = 0.05
 _JUDGED_NEUTRAL: Mapping[str, Better] = {"dnsmos_original": "higher"}
 _BETTER = {metric.name: _JUDGED_NEUTRAL.get(metric.name, metric.better) for metric in METRICS}
 
@@ -363,8 +362,8 @@ def _decided(
     change, minimum = changes[name], thresholds.minimum_effect(name) or 0.0
     unusual = adjusted <= thresholds.false_alarms
     if unusual:
-        # Ranks alone may see another shape about the same means: some metric must be worse too.
-        telling = _plainly_worse(changes) if name == TOGETHER else [change]
+        heard = [each for each in changes.values() if each.metric not in (CODE_BITS, ORDER_BITS)]
+        telling = heard if name == TOGETHER else [change]
         unusual = any(_is_worse(each, thresholds) for each in telling)
     return replace(
         change,
@@ -372,17 +371,6 @@ def _decided(
         unusual=unusual,
         smallest_found=max(minimum, change.tested.half_width(tail)) if change.tested else None,
     )
-
-
-def _plainly_worse(changes: Changes) -> list[Change]:
-    """Metrics of the sound that are worse by what would be beyond chance, were each the only one."""
-    return [
-        each
-        for each in changes.values()
-        if each.metric not in (TOGETHER, CODE_BITS, ORDER_BITS)
-        and each.p_value is not None
-        and each.p_value <= _PLAIN
-    ]
 
 
 def _is_worse(change: Change, thresholds: Thresholds) -> bool:
