@@ -217,7 +217,7 @@ def real_rows(draws: Draws) -> Iterator[str]:
             )
 
 
-def chosen(size: int, scale: float, most: int = 1000) -> list[tuple[str, ...]]:
+def chosen(size: int, scale: float, most: int = 100) -> list[tuple[str, ...]]:
     """All combinations of so many of the real shards, or `most` of them by chance."""
     shards = sorted(by_shard(speech_clips()))
     if size == 2:

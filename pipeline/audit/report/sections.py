@@ -188,7 +188,7 @@ def method_section(findings: AuditFindings, judgement: Judgement) -> str:
         "of other shards of its language by a t prediction, of the normal scores of its ranks. All "
         "metrics together are one weighted score beside them, higher where more of them are worse: "
         "it finds what moves several metrics a little. All tests of all shards are one family, "
-        "corrected by Holm, in which these scores have most of the weight: the chance that a run "
+        "corrected by Holm, in which these scores have half of the weight: the chance that a run "
         f"of good shards has any finding of content is at most {100 * limits.false_alarms:g} %. "
         "Intervals of the run are 95 % t intervals over whole shards and over speakers in them, "
         "the wider of both; those of a shard are over its clips. Of fewer than 3 shards there is "
