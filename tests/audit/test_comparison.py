@@ -77,7 +77,7 @@ def test_a_difference_is_shown_ruled_out_or_left_open(
 
 
 def shifted(
-    clips: Sequence[ClipFinding], gains: Sequence[float], speaker: str | None = None
+    clips: Sequence[ClipFinding], gains: np.ndarray, speaker: str | None = None
 ) -> list[ClipFinding]:
     """Clips whose SIM is better by so much."""
     return [
