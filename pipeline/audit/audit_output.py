@@ -51,6 +51,7 @@ _FIELDS: list[Any] = [
     pa.field("tar_offset", pa.int64()),
     pa.field("tar_size", pa.int64()),
     pa.field("drawn", pa.bool_(), nullable=False),
+    pa.field("weight", pa.float64(), nullable=False),
     pa.field("sim_model", pa.string(), nullable=False),
     pa.field("heard_original", pa.string()),
     pa.field("heard_reconstruction", pa.string()),

@@ -186,7 +186,8 @@ class ClipFacts:
     """One clip of a part: where it is and what it is.
 
     `drawn` is False of a clip that token checks flagged and that chance did not draw: it is heard,
-    and counts in no mean.
+    and counts in no mean. `weight` is how many clips of its shard a drawn one stands for, of the
+    shard's mean: 1 of each, but with `--stratify`.
     """
 
     shard: str
@@ -202,6 +203,7 @@ class ClipFacts:
     tar_offset: int | None
     tar_size: int
     drawn: bool
+    weight: float
 
 
 CLIP_FACTS: tuple[str, ...] = tuple(fact.name for fact in fields(ClipFacts))

@@ -1,11 +1,13 @@
 """A comparison tests what it judges: how much better B is, clip by clip, against a margin."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from pipeline.audit.findings import AuditFindings
+from pipeline.audit.findings import AuditFindings, ClipFinding
 from pipeline.audit.judge.comparison import Comparison, compare
 from pipeline.audit.report.compare_page import compare_headline
 from tests.support.audit_simulation import audit_of, clean_shard, pool
@@ -74,14 +76,46 @@ def test_a_difference_is_shown_ruled_out_or_left_open(
     assert "of 1 shard, and for those only" in headline.reason
 
 
-def test_clips_of_many_shards_count_as_their_shards() -> None:
-    rng = np.random.default_rng(2)
-    names = [f"s{number:02d}" for number in range(12)]
-    a = [each for name in names for each in clean_shard(name, pool(), rng, 10)]
-    b = [
-        replace(each, scores=replace(each.scores, sim=(each.scores.sim or 0) + 0.02)) for each in a
+def shifted(
+    clips: Sequence[ClipFinding], gains: np.ndarray, speaker: str | None = None
+) -> list[ClipFinding]:
+    """Clips whose SIM is better by so much."""
+    return [
+        replace(each, speaker=speaker, scores=replace(each.scores, sim=each.scores.sim + gain))
+        for each, gain in zip(clips, gains, strict=True)
     ]
-    found = compare(audit_of(a), audit_of(b))
-    assert found.metrics["sim"].gain.num_values == 12
-    assert found.metrics["sim"].difference.num_values == 120
-    assert won(found, "sim") == "B"
+
+
+@pytest.mark.parametrize(("gains", "winner"), [
+    ((0.10, 0.09, 0.11, 0.10, 0.08, 0.12), "B"),
+    ((0.15, -0.05, 0.15, -0.05, 0.15, 0.15), "unclear"),
+])  # fmt: skip
+def test_clips_of_a_shard_count_together(gains: tuple[float, ...], winner: str) -> None:
+    rng = np.random.default_rng(2)
+    before, after = [], []
+    for number, gain in enumerate(gains):
+        clips = clean_shard(f"s{number}", pool(), rng, 20)
+        before += clips
+        after += shifted(clips, gain + 0.01 * rng.normal(size=20))
+    found = compare(audit_of(before), audit_of(after))
+    assert won(found, "sim") == winner
+    # Taken for independent, these 120 clips would call B better in both cases.
+    assert stats.ttest_1samp([gain for gain in gains for _ in range(20)], 0).pvalue < 1e-6
+
+
+@pytest.mark.parametrize(("gains", "winner"), [
+    ((0.10, 0.09, 0.11, 0.10, 0.08, 0.12), "B"),
+    ((0.15, -0.05, 0.15, -0.05, 0.15, 0.15), "unclear"),
+    ((0.10, 0.10), "unclear"),
+])  # fmt: skip
+def test_clips_of_a_speaker_in_one_shard_count_together(
+    gains: tuple[float, ...], winner: str
+) -> None:
+    rng = np.random.default_rng(3)
+    before, after = [], []
+    clips = clean_shard("s", pool(), rng, 20 * len(gains))
+    for number, gain in enumerate(gains):
+        own = clips[20 * number : 20 * (number + 1)]
+        before += shifted(own, np.zeros(20), f"speaker {number}")
+        after += shifted(own, gain + 0.01 * rng.normal(size=20), f"speaker {number}")
+    assert won(compare(audit_of(before), audit_of(after)), "sim") == winner

@@ -69,6 +69,12 @@ def test_from_too_few_shards_nothing_is_concluded(num_shards: int) -> None:
     assert found.run_changes["stoi"].mean.is_known == (num_shards == 3)
 
 
+def test_one_shard_of_eight_clips_is_no_good_end() -> None:
+    found = judged(clustered_run(1, 0.4, np.random.default_rng(3), 8))
+    assert (found.verdict, found.content, found.exit_code) == ("cannot judge", "cannot judge", 1)
+    assert found.unseen_share == pytest.approx(0.312, abs=5e-4)
+
+
 def test_one_language_is_never_judged_by_another() -> None:
     clips = clustered_run(12, 0.2, np.random.default_rng(4))
     foreign = [replace(each, language="zh") for each in clips if each.shard.endswith("03")]
@@ -77,6 +83,28 @@ def test_one_language_is_never_judged_by_another() -> None:
     assert verdicts.pop("03") == "cannot judge"
     assert set(verdicts.values()) == {"ok"}
     assert "language `zh`" in next(s for s in found.shards if s.shard.endswith("03")).doubts[0]
+
+
+def test_bands_that_judge_nothing_make_no_test_stricter() -> None:
+    known = baseline_of(12)
+    plain = [
+        *worse_shard(3.0, np.random.default_rng(5)),
+        *clustered_run(4, 0.2, np.random.default_rng(6)),
+    ]
+    banded = [replace(each, source_dnsmos=2.0 + each.row % 4 / 2) for each in plain]
+    without, found = (
+        judged([replace(each, source_dnsmos=None) for each in plain], known),
+        judged(banded, known),
+    )
+    bands = [group for group in found.groups if group.level == "DNSMOS"]
+    assert len(bands) == 4
+    assert all(change.p_value is None for band in bands for change in band.changes.values())
+    corrected = [
+        [change.adjusted_p for shard in each.shards for change in shard.changes.values()]
+        for each in (without, found)
+    ]
+    assert corrected[0] == corrected[1]
+    assert any(value is not None and value < 1 for value in corrected[0])
 
 
 def test_a_worse_shard_is_found_among_good_ones_and_against_a_baseline() -> None:
@@ -107,7 +135,7 @@ def test_another_way_of_sampling_than_the_baseline_s_is_told() -> None:
         baseline_of(12), sampling={"stratify": None}, versions={"pesq": "1", "scipy": "1"}
     )
     told = " ".join(judge(found, known).notes)
-    assert "rare ones weigh more" in told
+    assert "makes up for it" in told
     assert "sampled by `None`, this audit by `speaker`" in told
     assert "pesq 1 there, 2 here" in told
     assert "scipy" not in told

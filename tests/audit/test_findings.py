@@ -22,6 +22,7 @@ def make_finding(key: str = "a", **values: Any) -> ClipFinding:
         "tar_offset": 1536,
         "tar_size": 9000,
         "drawn": True,
+        "weight": 1.0,
         "sim_model": "campplus",
     }
     return ClipFinding(**(settings | values))

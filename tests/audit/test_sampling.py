@@ -1,16 +1,20 @@
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import xxhash
 from pydantic import ValidationError
 
+from pipeline.audit.findings import Scores
+from pipeline.audit.judge.verdict import judge
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.sample.originals import OriginalReader, SourceMap
-from pipeline.audit.sample.sampling import SamplePlan, choose_rows, corpus_of
+from pipeline.audit.sample.sampling import SamplePlan, choose_rows, corpus_of, row_weights
 from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
-from tests.support.audit_simulation import sampled_clip
+from tests.support.audit_simulation import audit_of, clip, sampled_clip
 from tests.support.places import SPEECH
 from tests.support.shard_maker import member_offsets, read_members
 
@@ -57,6 +61,46 @@ def test_strata_let_rare_values_in(column):
     rows = choose_rows(table(), "a.tar", SamplePlan(per_shard=10, stratify=column))
     assert {0, 1} <= set(rows)
     assert len(rows) == 10
+
+
+def test_rare_values_weigh_as_much_as_in_the_shard() -> None:
+    values = np.where(np.arange(200) < 20, 1.0, 0.0)
+    means, plain = [], []
+    for seed in range(200):
+        plan = SamplePlan(per_shard=10, stratify="language", seed=seed)
+        weights = row_weights(table(rare=20), choose_rows(table(rare=20), "a.tar", plan), plan)
+        assert sum(weights.values()) == pytest.approx(len(weights))
+        means.append(np.average(values[list(weights)], weights=list(weights.values())))
+        plain.append(values[list(weights)].mean())
+    assert np.mean(means) == pytest.approx(values.mean(), abs=1e-9)
+    assert np.mean(plain) > 0.4
+
+
+def test_the_mean_of_a_stratified_shard_is_that_of_its_rows() -> None:
+    rows = table(rare=20)
+    stoi = np.random.default_rng(0).normal(0.8, 0.05, 200) - 0.3 * (np.arange(200) < 20)
+    means = []
+    for seed in range(30):
+        plan = SamplePlan(per_shard=20, stratify="language", seed=seed)
+        weights = row_weights(rows, choose_rows(rows, "a.tar", plan), plan)
+        clips = [
+            replace(clip("a", row, Scores(stoi=float(stoi[row]))), weight=weight)
+            for row, weight in weights.items()
+        ]
+        (shard,) = judge(audit_of(clips)).shards
+        means.append(shard.changes["stoi"].mean.estimate)
+    # The error of 30 means of 20 clips; without weights the mean would be 0.12 lower.
+    assert np.mean(means) == pytest.approx(stoi.mean(), abs=0.01)
+
+
+def test_a_dropped_row_stands_for_nothing_and_without_strata_all_weigh_the_same() -> None:
+    plan = SamplePlan(per_shard=4, stratify="language")
+    dropped = {f"clip-{number}" for number in range(100, 200)}
+    rows = choose_rows(table(rare=20), "a.tar", plan, dropped)
+    weights = row_weights(table(rare=20), rows, plan, dropped)
+    rare, common = ([weights[row] for row in rows if (row < 20) == is_rare] for is_rare in (1, 0))
+    assert common[0] / rare[0] == pytest.approx(80 / 20)
+    assert set(row_weights(table(), [3, 5], SamplePlan()).values()) == {1.0}
 
 
 @pytest.mark.parametrize("plan", [{"per_shard": 0}, {"fraction": 0}, {"fraction": 1.5}])

@@ -47,6 +47,7 @@ def test_a_metric_that_says_what_others_say_weighs_less() -> None:
     columns = {
         "stoi": common,
         "pesq_wb": common + 0.1 * rng.normal(size=2000),
+        "pesq_nb": np.full(2000, np.nan),
         "sim": own,
         "log_mel_distance_db": np.full(2000, np.nan),
         "f0_error_cents": np.ones(2000),
@@ -54,7 +55,7 @@ def test_a_metric_that_says_what_others_say_weighs_less() -> None:
         "dnsmos_original": np.full(2000, np.nan),
         "cer_increase": np.full(2000, np.nan),
     }
-    combination = combine(columns, ["a", "b"] * 1000)
+    combination = combine(columns, np.array(["a", "b"] * 1000))
     assert combination is not None
     assert set(combination.weights) == {"stoi", "pesq_wb", "sim"}
     assert combination.weights["sim"] > 1.3 * combination.weights["stoi"]

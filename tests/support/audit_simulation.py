@@ -1,14 +1,19 @@
-"""Audits of simulated shards: findings resampled clip by clip from a real, clean run."""
+"""Audits of simulated shards: findings resampled from real, clean ones.
+
+`clean_metrics.csv` holds 119 clips of seven packages; `speech_scores.csv` whole shards of real
+readers (`tests/benchmarks/clean_speech.py`), which are drawn as clusters.
+"""
 
 import csv
 from collections.abc import Collection, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from pipeline.audit.findings import (
+    METRIC_NAMES,
     METRICS,
     NO_DIFFERENCE,
     AuditFindings,
@@ -17,6 +22,8 @@ from pipeline.audit.findings import (
     Scores,
     TokenReport,
 )
+from pipeline.audit.judge.reference import by_shard
+from pipeline.audit.judge.thresholds import MINIMUM_EFFECTS
 from pipeline.audit.sample.sampling import SampledClip
 from tests.support.places import GOLDEN
 from xy_codec.contract import Encoded
@@ -72,6 +79,7 @@ def clip(shard: str, number: int, scores: Scores, drift: Drift | None = None) ->
         tar_offset=0,
         tar_size=1,
         drawn=True,
+        weight=1.0,
         sim_model="test",
         scores=scores,
         drift=drift or equal_codes(100),
@@ -96,6 +104,7 @@ def sampled_clip(**facts: Any) -> SampledClip:
         "tar_offset": 0,
         "tar_size": 1,
         "drawn": True,
+        "weight": 1.0,
         "audio_xxh64": 0,
     }
     return SampledClip(**made_up | facts)
@@ -154,6 +163,125 @@ def clustered_scores(
         worse = [_WORSE[name] if moved is None or name in moved else 0.0 for name in names]
         clips = clips + shift * deviation * np.array(worse)
     return [Scores(**dict(zip(names, map(float, row), strict=True))) for row in clips]
+
+
+@dataclass(frozen=True, slots=True)
+class RealShards:
+    """What clean shards of real readers have in common and of their own.
+
+    Attributes:
+        names: the metrics that every clip has and that judge.
+        own: of each shard, how far its mean lies from the others', in their deviations.
+        apart: of each shard, how far its clips lie from its mean, in deviations of all clips.
+    """
+
+    names: tuple[str, ...]
+    centre: np.ndarray
+    deviation: np.ndarray
+    own: np.ndarray
+    apart: tuple[np.ndarray, ...]
+
+
+@cache
+def real_shards() -> RealShards:
+    """The shards of `speech_scores.csv`."""
+    clips = speech_clips()
+    judge = {*MINIMUM_EFFECTS, "pesq_nb", "voicing_agreement"}
+    have = [
+        name
+        for name in METRIC_NAMES
+        if name in judge and all(getattr(c.scores, name) is not None for c in clips)
+    ]
+    shards = by_shard(clips).values()
+    values = [np.array([[getattr(c.scores, n) for n in have] for c in each]) for each in shards]
+    moving = np.concatenate(values).std(axis=0) > 0
+    values = [each[:, moving] for each in values]
+    means = np.stack([each.mean(axis=0) for each in values])
+    within = np.sqrt(np.mean([each.var(axis=0) for each in values], axis=0))
+    return RealShards(
+        tuple(np.array(have)[moving]),
+        means.mean(axis=0),
+        np.concatenate(values).std(axis=0),
+        (means - means.mean(axis=0)) / means.std(axis=0),
+        tuple((each - each.mean(axis=0)) / within for each in values),
+    )
+
+
+@cache
+def speech_clips() -> tuple[ClipFinding, ...]:
+    """The sampled clips of `speech_scores.csv`, with shard, language and speaker."""
+    with (POOLS / "speech_scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(
+        replace(
+            clip(
+                row["shard"],
+                number,
+                Scores(**{n: float(row[n]) if row[n] else None for n in METRIC_NAMES}),
+            ),
+            language=row["language"],
+            speaker=row["speaker"],
+        )
+        for number, row in enumerate(rows)
+    )
+
+
+def real_scores(
+    num_clips: int,
+    icc: float,
+    rng: np.random.Generator,
+    shift: float = 0.0,
+    *,
+    moved: Collection[str] | None = None,
+    voices: Sequence[int] | None = None,
+    shaped: bool | None = None,
+) -> list[Scores]:
+    """Scores of one shard, as `clustered_scores`, out of whole real shards.
+
+    What the shard has of its own is that of one real shard, and its clips lie apart as those of
+    another do, so both have the tails that they have; with an `icc` of 0 nothing is the shard's,
+    and each clip is of any shard, unless `shaped` asks for shards that scatter as real ones about
+    equal means. `voices` names the speaker of each clip; then
+    it is each speaker that has something of its own.
+    """
+    real = real_shards()
+    speakers = np.zeros(num_clips, np.int64) if voices is None else np.asarray(voices)
+    own = real.own[rng.integers(0, len(real.own), speakers.max() + 1)][speakers]
+    clips_of = rng.integers(0, len(real.apart))
+    is_shaped = icc > 0 if shaped is None else shaped
+    apart = real.apart[clips_of] if is_shaped else np.concatenate(real.apart)
+    apart = apart[rng.integers(0, len(apart), num_clips)]
+    moves = np.zeros(len(real.names))
+    if shift:
+        worse = [_WORSE[n] if moved is None or n in moved else 0.0 for n in real.names]
+        moves = shift * np.sqrt(icc + (1 - icc) / num_clips) * np.array(worse)
+    clips = np.sqrt(icc) * own + np.sqrt(1 - icc) * apart + moves
+    clips = real.centre + real.deviation * clips
+    return [Scores(**dict(zip(real.names, row, strict=True))) for row in clips.tolist()]
+
+
+def real_run(
+    num_shards: int, icc: float, rng: np.random.Generator, *, shaped: bool | None = None
+) -> list[ClipFinding]:
+    """The clips of a clean run out of whole real shards."""
+    return [
+        clip(f"shard-{number:05d}", row, scores)
+        for number in range(num_shards)
+        for row, scores in enumerate(real_scores(20, icc, rng, shaped=shaped))
+    ]
+
+
+def run_of_speakers(
+    num_shards: int, icc: float, rng: np.random.Generator, of: Sequence[int] = (1, 2, 5, 20)
+) -> list[ClipFinding]:
+    """A clean run in which a shard has anything from one speaker to one for every clip."""
+    found = []
+    for number in range(num_shards):
+        voices = np.sort(rng.integers(0, rng.choice(of), 20))
+        for row, scores in enumerate(real_scores(20, icc, rng, voices=voices.tolist())):
+            each = clip(f"shard-{number:05d}", row, scores)
+            found.append(replace(each, speaker=f"speaker {voices[row]}"))
+    return found
 
 
 def clustered_run(

@@ -70,7 +70,7 @@ def make_baseline(findings: AuditFindings) -> Baseline:
     """The baseline that an audit of good data gives."""
     totals = total_counts(findings.tokens)
     perplexity = () if totals is None else tuple(map(float, 2.0 ** entropy_bits(totals)))
-    columns = ClipColumns(findings.clips)
+    columns = ClipColumns(findings.drawn)
     groups = {
         group: {
             metric: found

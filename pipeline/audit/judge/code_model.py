@@ -91,7 +91,7 @@ def _change(name: str, own: float, others: Sequence[float]) -> Change:
         return Change(name, mean, unjudged="fewer than 3 shards to compare with")
     known = np.array(others)
     spread = Spread(len(known), float(known.mean()), float(known.var(ddof=1)), 0.0, 0.0)
-    found = predict([(Sample(own, 0.0, 1), spread)])
+    found = predict([(Sample(own, 0.0, 1, 1.0), spread)])
     return Change(
         name,
         mean,

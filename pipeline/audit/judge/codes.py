@@ -16,8 +16,8 @@ from pipeline.audit.judge.causes import cause_of, drift_faults, flip_rate
 from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.inference import (
     MIN_SHARDS,
+    Estimate,
     Values,
-    clustered_interval,
     holm,
     mean_interval,
     quantile_above,
@@ -265,8 +265,8 @@ def _judge_run(shards: Sequence[Sequence[ClipFinding]], thresholds: Thresholds) 
         means = np.array([_mean(each, metric) for each, _ in known if len(each)])
         if len(means) >= MIN_SHARDS:
             error, freedom = float(means.std(ddof=1)) / np.sqrt(len(means)), len(means) - 1
-            interval = clustered_interval(means, len(values))
             mean = float(means.mean())
+            interval = Estimate(mean, error, freedom, len(values)).interval
         else:
             # Of so few shards the clips stand for these shards only.
             error = float(values.std(ddof=1)) / np.sqrt(len(values))

@@ -6,17 +6,15 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding, Metric
+from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding
 from pipeline.audit.judge.inference import (
-    LEVEL,
+    MIN_SHARDS,
+    Estimate,
     Interval,
     Values,
+    clustered_mean,
     holm,
-    mean_interval,
-    paired_test,
-    quantile_above,
 )
-from pipeline.audit.judge.reference import FEW_SHARDS
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.errors import UsageError
 
@@ -131,21 +129,26 @@ def paired_values(pairs: Sequence[ClipPair], metric: str) -> tuple[Values, Value
 
 def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, MetricComparison]:
     found: dict[str, MetricComparison] = {}
+    gains: dict[str, Estimate] = {}
     for metric in METRICS:
-        left, right = paired_values(pairs, metric.name)
-        if not len(left):
+        known = [pair for pair in pairs if pair.difference(metric.name) is not None]
+        if not known:
             continue
+        left, right = paired_values(known, metric.name)
+        sizes = metric.size(left), metric.size(right)
+        levels = _clusters(known)
+        sign = 1.0 if metric.better == "higher" else -1.0
+        gain = gains[metric.name] = clustered_mean(sign * (sizes[1] - sizes[0]), *levels)
         minimum = thresholds.minimum_effect(metric.name)
         judged = minimum is not None and metric.better != "neutral"
-        units = _units(pairs, metric)
         found[metric.name] = MetricComparison(
             metric=metric.name,
-            mean_a=mean_interval(left),
-            mean_b=mean_interval(right),
-            difference=mean_interval(right - left),
-            gain=mean_interval(units),
+            mean_a=clustered_mean(left, *levels).interval,
+            mean_b=clustered_mean(right, *levels).interval,
+            difference=clustered_mean(right - left, *levels).interval,
+            gain=gain.interval,
             margin=minimum * _MARGIN_SHARE if minimum is not None and judged else None,
-            p_value=paired_test(units),
+            p_value=gain.p_value,
             adjusted_p=1.0,
             winner="not judged",
         )
@@ -153,32 +156,30 @@ def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, Me
     adjusted = holm(np.array([found[name].p_value for name in judged_names]))
     for name, corrected in zip(judged_names, adjusted, strict=True):
         result = replace(found[name], adjusted_p=float(corrected))
-        found[name] = replace(result, winner=_winner(result, thresholds))
+        found[name] = replace(result, winner=_winner(result, gains[name], thresholds))
     return found
 
 
-def _units(pairs: Sequence[ClipPair], metric: Metric) -> Values:
-    """How much better B is: of every clip, or where there are enough shards, of every shard."""
-    gains: dict[str, list[float]] = {}
-    for pair in pairs:
-        if pair.difference(metric.name) is not None:
-            sides = [getattr(side.scores, metric.name) for side in (pair.a, pair.b)]
-            left, right = metric.size(np.array(sides, dtype=np.float64))
-            gain = right - left if metric.better == "higher" else left - right
-            gains.setdefault(pair.a.shard, []).append(float(gain))
-    if len(gains) >= FEW_SHARDS:
-        return np.array([np.mean(values) for values in gains.values()])
-    return np.array([gain for values in gains.values() for gain in values])
+def _clusters(pairs: Sequence[ClipPair]) -> list[list[str]]:
+    """The clusters of clips by level: shards, and speakers in them where these are known.
+
+    Of one or two shards all is said for those only: by their speakers, else by their clips, which
+    chance drew.
+    """
+    shards = [pair.a.shard for pair in pairs]
+    if len(set(shards)) >= MIN_SHARDS:
+        speakers = [f"{pair.a.shard}\n{pair.a.speaker or ''}" for pair in pairs]
+        return [shards, speakers]
+    clips = ((pair.a.shard, pair.a.speaker, pair.a.key) for pair in pairs)
+    return [[f"{shard}\n{speaker or f'of {key}'}" for shard, speaker, key in clips]]
 
 
-def _winner(result: MetricComparison, thresholds: Thresholds) -> Winner:
+def _winner(result: MetricComparison, estimate: Estimate, thresholds: Thresholds) -> Winner:
     margin, gain = result.margin or 0.0, result.gain
     if abs(gain.estimate) >= margin and result.adjusted_p <= thresholds.false_alarms:
         return "B" if gain.estimate > 0 else "A"
     if not gain.is_known:
         return "unclear"
     # The interval of two one-sided tests is narrower than the one of 95 %.
-    freedom = gain.num_values - 1
-    ratio = quantile_above(_EQUIVALENCE, freedom) / quantile_above((1 - LEVEL) / 2, freedom)
-    half = (gain.high - gain.estimate) * ratio
+    half = estimate.half_width(_EQUIVALENCE)
     return "equivalent" if abs(gain.estimate) + half <= margin else "unclear"

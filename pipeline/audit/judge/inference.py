@@ -1,9 +1,12 @@
 """What can be concluded from a sample: intervals, one shard against others, corrections.
 
-Clips of a shard resemble each other, so the unit of every test is the mean of a shard. `content.py`
-says what is compared with what; nothing here knows a metric.
+Of one shard a sample is drawn by chance clip by clip, so clips are the units of what is said of
+that shard alone. What is said beyond it takes whole clusters: clips of a shard, and of a speaker in
+it, resemble each other. Nothing is drawn again (no bootstrap): Student's t serves few clusters too,
+and fewer than three leave the spread unknown. `content.py` says what is compared with what.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, sqrt
@@ -14,10 +17,13 @@ from scipy import stats
 from scipy.special import stdtr, stdtrit  # scipy.stats.t without its cost of a call
 
 Values = NDArray[np.float64]
+# The cluster of each value, by any name.
+Clusters = Sequence[str] | NDArray[np.str_] | NDArray[np.int64]
 
 LEVEL = 0.95
 # From fewer shards the spread between shards is unknown, and nothing can be judged by it.
 MIN_SHARDS = 3
+_FEWEST_EFFECTIVE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +61,73 @@ def mean_interval(values: Values) -> Interval:
     return Interval(mean, mean - half, mean + half, count)
 
 
-def clustered_interval(cluster_means: Values, num_values: int) -> Interval:
-    """The mean over clusters; without bounds where there are too few to know their spread."""
-    found = mean_interval(cluster_means)
-    if len(cluster_means) < MIN_SHARDS:
-        return Interval(found.estimate, -inf, inf, num_values)
-    return Interval(found.estimate, found.low, found.high, num_values)
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean or a ratio with its standard error; `error` is infinite where it is unknown."""
+
+    value: float
+    error: float
+    freedom: float
+    num_values: int
+
+    def half_width(self, tail: float) -> float:
+        """The error that is passed upwards with a chance of `tail`."""
+        return quantile_above(tail, self.freedom) * self.error if self.error < inf else inf
+
+    @property
+    def interval(self) -> Interval:
+        """The value with its bounds."""
+        half = self.half_width((1 - LEVEL) / 2)
+        return Interval(self.value, self.value - half, self.value + half, self.num_values)
+
+    @property
+    def p_value(self) -> float:
+        """The two-sided chance of a value so far from 0; 1 where the error is unknown."""
+        if self.error == inf or self.value == 0:
+            return 1.0
+        # Values that are all the same have no scatter but that of their rounding.
+        if self.error <= 1e-9 * abs(self.value):
+            return 0.0
+        return 2 * float(stdtr(self.freedom, -abs(self.value) / self.error))
+
+
+def clustered_ratio(
+    above: Sequence[float] | Values, below: Sequence[float] | Values, clusters: Clusters
+) -> Estimate:
+    """The sum of `above` over that of `below`, e.g. all errors over all words.
+
+    Leaving out one cluster after the other shows how much it depends on which there are (the
+    jackknife). Where a few clusters have most of the words, the spread is known as badly as if
+    there were only those few: t takes its degrees of freedom from Kish's effective number.
+    """
+    _, places = np.unique(np.asarray(clusters), return_inverse=True)
+    sums: Values = np.bincount(places, np.asarray(above, np.float64)).astype(np.float64)
+    weights: Values = np.bincount(places, np.asarray(below, np.float64)).astype(np.float64)
+    pooled = float(sums.sum() / weights.sum())
+    count, effective = len(sums), effective_number(weights)
+    # With a smaller effective number one cluster decides, and the others say nothing of its spread.
+    if count < MIN_SHARDS or effective < _FEWEST_EFFECTIVE:
+        return Estimate(pooled, inf, 1.0, len(places))
+    without = (sums.sum() - sums) / (weights.sum() - weights)
+    values = count * pooled - (count - 1) * without
+    error = sqrt(float(values.var(ddof=1)) / count)
+    return Estimate(pooled, error, effective - 1, len(places))
+
+
+def clustered_mean(values: Values, *levels: Clusters, weights: Values | None = None) -> Estimate:
+    """The mean over values; the least certain of those by each level of clusters.
+
+    Clusters lie in each other, as speakers in shards. The outer level is right whatever the inner
+    ones do, but where there are few outer clusters the inner ones may show more spread by chance.
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+    found = [clustered_ratio(values * weights, weights, clusters) for clusters in levels]
+    return max(found, key=lambda each: each.half_width((1 - LEVEL) / 2))
+
+
+def effective_number(weights: Values) -> float:
+    """Of how many equal clusters a sample says as much (Kish)."""
+    return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
 def share_interval(hits: int, total: int) -> Interval:
@@ -82,6 +149,8 @@ class Spread:
         variance: of the shard means, sampling error included.
         within: the variance of clips within a shard, averaged over shards.
         sampling: what of `variance` is the sampling error of a mean, averaged over shards.
+        repeated: how much more of a clip's variance a shard's mean has because speakers speak
+            several clips of it, as `Sample.repeated`, averaged over shards.
     """
 
     num_shards: int
@@ -89,6 +158,7 @@ class Spread:
     variance: float
     within: float
     sampling: float
+    repeated: float = 0.0
 
     @property
     def is_known(self) -> bool:
@@ -98,11 +168,24 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The values of one shard that are compared with one `Spread`."""
+    """The values of one shard that are compared with one `Spread`.
+
+    `effective` is Kish's number of clips, lower than their number where they have weights.
+    `repeated` is 1 / (Kish's number of speakers) - 1 / effective: if clips of a speaker were all
+    alike, the mean would have this share of a clip's variance on top.
+    """
 
     mean: float
     variance: float
     num_values: int
+    effective: float
+    repeated: float = 0.0
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean of this shard's clips, which were drawn by chance, for this shard alone."""
+        error = sqrt(self.variance / self.effective) if self.num_values > 1 else inf
+        return Estimate(self.mean, error, max(self.num_values - 1, 1), self.num_values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +232,16 @@ def predict(parts: list[tuple[Sample, Spread]]) -> Prediction:
 
     A shard with clips of several groups has a part for each. Their errors are added as if one
     cause moved them all, which errs on the side of no finding. Where the shard's own mean is known
-    worse than those of the reference, by fewer values or a wider scatter, that counts as well.
+    worse than those of the reference, by fewer values, fewer speakers or a wider scatter, that
+    counts as well.
     """
     total = sum(sample.num_values for sample, _ in parts)
     difference = error = between = 0.0
     for sample, spread in parts:
         share = sample.num_values / total
-        scatter = max(sample.variance, spread.within) / sample.num_values
+        scatter = max(sample.variance, spread.within) / sample.effective
         extra = max(0.0, scatter - spread.sampling)
+        extra += max(0.0, sample.repeated - spread.repeated) * spread.within
         difference += share * (sample.mean - spread.mean)
         error += share * sqrt(spread.variance * (1 + 1 / spread.num_shards) + extra)
         between += share * sqrt(spread.variance)
@@ -174,24 +259,17 @@ def predict_many(shards: list[Prediction]) -> Prediction:
     return Prediction(float(np.mean(differences)), sqrt(variance), between, fewest)
 
 
-def paired_test(differences: Values) -> float:
-    """The two-sided p-value of a mean paired difference; 1 where it cannot be known."""
-    count = len(differences)
-    if count < 2 or not differences.any():
-        return 1.0
-    mean = float(differences.mean())
-    error = sqrt(float(differences.var(ddof=1)) / count)
-    # Differences that are all the same have no scatter but that of their rounding.
-    if error <= 1e-9 * abs(mean):
-        return 0.0
-    return 2 * float(stdtr(count - 1, -abs(mean) / error))
+def holm(p_values: Values, weights: Values | None = None) -> Values:
+    """Adjusted p-values: rejecting those up to alpha errs at all with at most that chance.
 
-
-def holm(p_values: Values) -> Values:
-    """Adjusted p-values: rejecting those up to alpha errs at all with at most that chance."""
-    count = len(p_values)
-    order = np.argsort(p_values, kind="stable")
-    scaled = p_values[order] * np.arange(count, 0, -1)
-    adjusted = np.empty(count)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    However the tests hang together. With `weights` a test has that share of alpha, and what is
+    rejected leaves its share to the others.
+    """
+    weights = np.ones(len(p_values)) if weights is None else weights
+    order = np.argsort(p_values / weights, kind="stable")
+    left = np.cumsum(weights[order][::-1])[::-1]
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(
+        np.maximum.accumulate(p_values[order] / weights[order] * left), 1.0
+    )
     return adjusted

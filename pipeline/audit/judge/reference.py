@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.findings import METRICS, TOGETHER, ClipFinding
-from pipeline.audit.judge.inference import MIN_SHARDS, Spread, Values
+from pipeline.audit.judge.inference import MIN_SHARDS, Sample, Spread, Values
 from pipeline.audit.judge.together import (
     Combination,
     combine,
@@ -18,6 +18,7 @@ from pipeline.audit.judge.together import (
 
 # (corpus, language); (None, None) is everything.
 Group = tuple[str | None, str | None]
+Rows = NDArray[np.int64]
 WHOLE: Group = (None, None)
 # From fewer shards the spread is known so badly that hardly anything can be found.
 FEW_SHARDS = 10
@@ -80,22 +81,23 @@ class ShardMeans:
 
     place: Mapping[str, int]
     # Of every shard with enough clips: one, mean - centre, its square, the variance, the sampling
-    # error; and their sums. One shard is left out by taking its share away.
+    # error, what repeated speakers add; and their sums. One shard is left out by taking its share
+    # away.
     centre: float
     terms: Values
     totals: Values
 
     @classmethod
-    def of(cls, shards: Sequence[str], values: Values) -> "ShardMeans":
-        """Out of the values of clips and the shards they are from."""
-        names, index = np.unique(np.array(shards, dtype=np.str_), return_inverse=True)
-        counts = np.bincount(index, minlength=len(names))
-        means = np.bincount(index, weights=values, minlength=len(names)) / counts
-        squares = np.bincount(index, weights=(values - means[index]) ** 2, minlength=len(names))
-        variances = squares / np.maximum(counts - 1, 1)
+    def of(
+        cls, shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
+    ) -> "ShardMeans":
+        """Out of the values of clips, their shards, whose voices they are and their weights."""
+        names, means, variances, counts, effective, repeated = _moments(
+            shards, voices, weights, values
+        )
         place = {str(name): number for number, name in enumerate(names)}
         centre = float(means.mean())
-        terms = _terms(means - centre, variances, counts)
+        terms = _terms(means - centre, variances, counts, effective, repeated)
         return cls(place, centre, terms, terms.sum(axis=1))
 
     def num_shards(self, without: str | None = None) -> int:
@@ -112,23 +114,56 @@ class ShardMeans:
         count = round(float(totals[0]))
         if not count:
             return Spread(0, 0.0, 0.0, 0.0, 0.0)
-        offset, squares, within, sampling = (float(total) for total in totals[1:] / count)
+        offset, squares, *others = (float(total) for total in totals[1:] / count)
         scatter = max(0.0, squares - offset**2)
-        return Spread(
-            num_shards=count,
-            mean=self.centre + offset,
-            variance=scatter * count / (count - 1) if count > 1 else 0.0,
-            within=within,
-            sampling=sampling,
-        )
+        variance = scatter * count / (count - 1) if count > 1 else 0.0
+        return Spread(count, self.centre + offset, variance, *others)
 
 
-def _terms(offsets: Values, variances: Values, counts: NDArray[np.int64]) -> Values:
-    """What each shard adds to the totals, `[5, shards]`; nothing where it has too few clips."""
+def _terms(
+    offsets: Values,
+    variances: Values,
+    counts: NDArray[np.int64],
+    effective: Values,
+    repeated: Values,
+) -> Values:
+    """What each shard adds to the totals, `[6, shards]`; nothing where it has too few clips."""
     used = (counts >= _MIN_CLIPS).astype(np.float64)
     return used * np.stack(
-        [np.ones(len(counts)), offsets, offsets**2, variances, variances / counts]
+        [np.ones(len(counts)), offsets, offsets**2, variances, variances / effective, repeated]
     )
+
+
+def shard_samples(
+    shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
+) -> dict[str, Sample]:
+    """What is tested of every shard that has a value."""
+    known = np.isfinite(values)
+    if not known.any():
+        return {}
+    names, *moments = _moments(shards[known], voices[known], weights[known], values[known])
+    rows = zip(*(each.tolist() for each in moments), strict=True)
+    return {str(name): Sample(*row) for name, row in zip(names, rows, strict=True)}
+
+
+def _moments(
+    shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
+) -> tuple[NDArray[np.str_], Values, Values, NDArray[np.int64], Values, Values]:
+    """Names of shards, and of each the fields of a `Sample`."""
+    names, index = np.unique(shards, return_inverse=True)
+
+    def sums(of: Values) -> Values:
+        return np.bincount(index, of, len(names)).astype(np.float64)
+
+    counts, total = np.bincount(index, minlength=len(names)), sums(weights)
+    means = sums(weights * values) / total
+    squares = sums(weights * (values - means[index]) ** 2) / total
+    variances = squares * counts / np.maximum(counts - 1, 1)
+    effective = total**2 / sums(weights**2)
+    _, first, places = np.unique(voices, return_index=True, return_inverse=True)
+    spoken = np.bincount(places, weights=weights)
+    heard = np.bincount(index[first], weights=spoken**2, minlength=len(names))
+    return names, means, variances, counts, effective, heard / total**2 - 1 / effective
 
 
 def by_shard(clips: Iterable[ClipFinding]) -> dict[str, list[ClipFinding]]:
@@ -152,23 +187,75 @@ def finite_values(clips: Sequence[ClipFinding], metric: str) -> Values:
 
 
 class ClipColumns:
-    """The metrics of clips as arrays; one pass over the clips, whatever is asked of them after."""
+    """The metrics of clips as arrays; one pass over the clips, whatever is asked of them after.
 
-    def __init__(self, clips: Sequence[ClipFinding]) -> None:
+    `shards` and `speakers` are the clusters of each clip: its shard, and the speaker in it, where
+    unknown the shard again.
+    """
+
+    def __init__(self, clips: Iterable[ClipFinding]) -> None:
         # In a stated order: sums of floating-point numbers depend on it.
         self.clips = sorted(clips, key=lambda clip: (clip.shard, clip.row))
-        self._shards = [clip.shard for clip in self.clips]
-        self._members: dict[Group, NDArray[np.int64]] = {}
+        self.shards = np.array([clip.shard for clip in self.clips], dtype=np.str_)
+        names = [(clip.shard, clip.speaker or "") for clip in self.clips]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        self.speakers = np.array([numbers[name] for name in names], dtype=np.int64)
+        # A clip of an unknown speaker counts as a voice of its own.
+        is_known = np.array([bool(clip.speaker) for clip in self.clips], dtype=np.bool_)
+        self._voices = np.where(is_known, self.speakers, -1 - np.arange(len(self.clips)))
+        self.weights = np.array([clip.weight for clip in self.clips], dtype=np.float64)
+        self._rows = {(clip.shard, clip.row): n for n, clip in enumerate(self.clips)}
+        groups = [(clip.corpus, clip.language) for clip in self.clips]
+        self._own_groups: tuple[Group, ...] = tuple(
+            sorted(dict.fromkeys(groups), key=lambda group: (group[0] or "", group[1] or ""))
+        )
+        places = {group: number for number, group in enumerate(self._own_groups)}
+        self._group_of = np.array([places[group] for group in groups], dtype=np.int64)
         self._means: dict[tuple[Group, str, bool], ShardMeans | None] = {}
         self._known: dict[tuple[Group, str], Values] = {}
         self._combinations: dict[Group, Combination | None] = {}
-        numbers: dict[Group, list[int]] = {WHOLE: list(range(len(self.clips)))}
-        for number, clip in enumerate(self.clips):
-            for group in dict.fromkeys(((clip.corpus, clip.language), (None, clip.language))):
+        members: dict[Group, list[int]] = {WHOLE: list(range(len(self.clips)))}
+        for number, (corpus, language) in enumerate(groups):
+            for group in dict.fromkeys(((corpus, language), (None, language))):
                 if group != WHOLE:
-                    numbers.setdefault(group, []).append(number)
-        self._members = {group: np.array(found, np.int64) for group, found in numbers.items()}
+                    members.setdefault(group, []).append(number)
+        self._members = {group: np.array(found, np.int64) for group, found in members.items()}
         self._columns = {each.name: metric_column(self.clips, each.name) for each in METRICS}
+
+    def rows(self, clips: Iterable[ClipFinding]) -> Rows:
+        """Where clips are in the columns."""
+        return np.array([self._rows[clip.shard, clip.row] for clip in clips], dtype=np.int64)
+
+    @property
+    def all_rows(self) -> Rows:
+        """The rows of all clips."""
+        return np.arange(len(self.clips))
+
+    def by_shard(self, rows: Rows) -> list[tuple[str, Rows]]:
+        """Rows by their shards, in order."""
+        rows = np.sort(rows)
+        if not len(rows):
+            return []
+        shards = self.shards[rows]
+        starts = np.flatnonzero(shards[1:] != shards[:-1]) + 1
+        return [(str(self.shards[part[0]]), part) for part in np.split(rows, starts)]
+
+    def groups_of(self, rows: Rows) -> tuple[Group, ...]:
+        """The corpora and languages of some clips, in order."""
+        return tuple(self._own_groups[number] for number in np.unique(self._group_of[rows]))
+
+    def column(self, metric: str, rows: Rows | None = None) -> Values:
+        """One metric of some clips, or of all; NaN where it is missing."""
+        return self._columns[metric] if rows is None else self._columns[metric][rows]
+
+    def samples(self, values: Values, rows: Rows | None = None) -> dict[str, Sample]:
+        """What is tested of the values of some clips, or of all, by shard."""
+        rows = self.all_rows if rows is None else rows
+        return shard_samples(self.shards[rows], self._voices[rows], self.weights[rows], values)
+
+    def members(self, group: Group) -> Rows:
+        """The rows of a group's clips."""
+        return self._members.get(group, np.zeros(0, np.int64))
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -177,7 +264,7 @@ class ClipColumns:
 
     def values(self, metric: str, group: Group = WHOLE) -> Values:
         """All values of a metric, missing ones left out."""
-        found = self._columns[metric][self._members.get(group, np.zeros(0, np.int64))]
+        found = self._columns[metric][self.members(group)]
         return found[np.isfinite(found)]
 
     def shard_means(self, metric: str, group: Group, plain: bool) -> ShardMeans | None:
@@ -233,14 +320,14 @@ class ClipColumns:
 
     def _combination(self, group: Group) -> Combination | None:
         if group not in self._combinations:
-            members = self._members.get(group, np.zeros(0, np.int64))
+            members = self.members(group)
             columns = {name: column[members] for name, column in self._columns.items()}
-            shards = [self._shards[number] for number in members]
-            self._combinations[group] = combine(columns, shards) if len(members) else None
+            found = combine(columns, self.shards[members]) if len(members) else None
+            self._combinations[group] = found
         return self._combinations[group]
 
     def _by_shard(self, metric: str, group: Group, plain: bool) -> ShardMeans | None:
-        members = self._members.get(group, np.zeros(0, np.int64))
+        members = self.members(group)
         if metric == TOGETHER:
             combination = self._combination(group)
             if combination is None:
@@ -252,8 +339,9 @@ class ClipColumns:
         known = np.isfinite(values)
         if not known.any():
             return None
-        shards = [self._shards[number] for number in members[known]]
-        values = values[known]
+        members, values = members[known], values[known]
         if not plain and metric != TOGETHER:
             values = normal_scores(values, self._quantiles(metric, group))
-        return ShardMeans.of(shards, values)
+        return ShardMeans.of(
+            self.shards[members], self._voices[members], self.weights[members], values
+        )

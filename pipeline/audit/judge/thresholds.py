@@ -42,8 +42,7 @@ class Thresholds:
     """The limits of an audit.
 
     Attributes:
-        false_alarms: the chance that a run of good shards has unusual content by any one metric,
-            and the same once more by all metrics together.
+        false_alarms: the chance that a run of good shards has any unusual content.
         min_clips: a shard with fewer measured clips (and more rows) cannot be judged.
         effect_scale: multiplies the smallest differences that count.
         max_flip_rate: share of differing codes that is no drift on the run's own platform.

@@ -5,7 +5,7 @@ outlives; the score is a weighted sum of those, higher where worse. How much goo
 it is seen from their means, as of any metric, so that metrics may go together as they like.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ from scipy.special import ndtri
 from pipeline.audit.findings import METRICS
 
 Values = NDArray[np.float64]
-# Metrics with a worse side; of two that say the same one is here. The original's DNSMOS describes
-# no codec, but a shard with noisier recordings is one to listen to.
+# Metrics with a worse side; what two of them say alike counts once, by the weights. DNSMOS of the
+# original describes no codec, but a shard with noisier recordings is one to listen to.
 _WORSE: Mapping[str, float] = {
     metric.name: -1.0 if metric.better == "higher" else 1.0
     for metric in METRICS
@@ -25,6 +25,7 @@ _WORSE: Mapping[str, float] = {
     in (
         "sim",
         "stoi",
+        "pesq_nb",
         "pesq_wb",
         "log_mel_distance_db",
         "f0_error_cents",
@@ -81,7 +82,7 @@ class Combination:
         return np.where(np.any(missing, axis=0), np.nan, np.sum(parts, axis=0))
 
 
-def combine(columns: Mapping[str, Values], shards: Sequence[str]) -> Combination | None:
+def combine(columns: Mapping[str, Values], shards: NDArray[np.str_]) -> Combination | None:
     """The combination that best tells a shard that is as much worse in every metric.
 
     Its weights come from how metrics of clips go together within shards, which says nothing of
@@ -95,7 +96,7 @@ def combine(columns: Mapping[str, Values], shards: Sequence[str]) -> Combination
     scores = np.stack(
         [_WORSE[name] * normal_scores(columns[name][complete], known[name]) for name in names]
     )
-    _, index = np.unique(np.array(shards, dtype=np.str_)[complete], return_inverse=True)
+    _, index = np.unique(shards[complete], return_inverse=True)
     counts = np.bincount(index)
     means = np.stack([np.bincount(index, weights=row) / counts for row in scores])
     spread = scores - means[:, index]

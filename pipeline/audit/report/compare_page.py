@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.audit.findings import METRICS
 from pipeline.audit.judge.comparison import ClipPair, Comparison, paired_values
-from pipeline.audit.judge.reference import FEW_SHARDS
+from pipeline.audit.judge.inference import MIN_SHARDS
 from pipeline.audit.report.page import Tile, render_page
 from pipeline.audit.report.plots import Distribution, distribution
 from pipeline.audit.report.sounds import Side
@@ -34,7 +34,7 @@ def render_comparison(comparison: Comparison, audio: PairSource | None = None) -
         metrics=[pair for pair in metrics if pair[1].winner != "not judged"],
         shown_only=[pair for pair in metrics if pair[1].winner == "not judged"],
         clips=[_card(pair, audio) for pair in apart(comparison, _NUM_CLIPS)],
-        few_shards=FEW_SHARDS,
+        min_shards=MIN_SHARDS,
     )
 
 
@@ -47,7 +47,7 @@ def compare_headline(comparison: Comparison) -> Headline:
         )
     sides = {side for _, side in comparison.winners}
     over = f"over the same {plural(len(comparison.pairs), 'clip')}"
-    if comparison.num_shards < FEW_SHARDS:
+    if comparison.num_shards < MIN_SHARDS:
         over += f" of {plural(comparison.num_shards, 'shard')}, and for those only"
     if comparison.too_few:
         return Headline(

@@ -52,8 +52,8 @@ def notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) ->
         found.append(_platform_note(findings, allowed))
     if stratum := findings.sampling.get("stratify"):
         found.append(
-            f"Clips were taken of every {stratum} in turn (`--stratify`), so rare ones weigh more "
-            "in every mean than they do in the data: compare only with a baseline sampled so."
+            f"Clips were taken of every {stratum} in turn (`--stratify`), so that rare ones are "
+            "heard; in every mean each clip has the weight that makes up for it."
         )
     found += _baseline_sampling(findings, baseline)
     found += _source_notes(findings.tokens)

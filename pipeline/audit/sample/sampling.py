@@ -1,6 +1,7 @@
 """Which clips an audit looks at: the same ones every time, by a hash of key and seed."""
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -58,7 +59,8 @@ def choose_rows(
 ) -> list[int]:
     """The rows of a part to look at, in order, but those with a dropped key.
 
-    With strata, rows are taken from each stratum in turn, so that a rare one is seen as well.
+    With strata, rows are taken from each stratum in turn, so that a rare one is seen as well;
+    `row_weights` says for how many others each stands.
     """
     if table.num_rows == 0:
         return []
@@ -68,10 +70,30 @@ def choose_rows(
     if plan.fraction is not None:
         wanted = max(int((rank < plan.fraction * _RANGE).sum()), 1)
     order = np.argsort(rank, kind="stable")
+    if dropped:
+        order = order[[keys[row] not in dropped for row in order]]
     if plan.stratify is not None:
         order = _in_turns(order, _strata(table, plan.stratify))
-    kept = [int(row) for row in order if keys[row] not in dropped] if dropped else order.tolist()
-    return sorted(kept[:wanted])
+    return sorted(order[:wanted].tolist())
+
+
+def row_weights(
+    table: Any, rows: Sequence[int], plan: SamplePlan, dropped: Collection[str] = ()
+) -> dict[int, float]:
+    """How many rows of its stratum each chosen row stands for; 1 on average.
+
+    With these weights the mean of a sample is as likely above as below that of its shard.
+    """
+    if plan.stratify is None or not rows:
+        return dict.fromkeys(rows, 1.0)
+    strata, keys = _strata(table, plan.stratify), table.column("key").to_pylist()
+    there = Counter(
+        stratum for stratum, key in zip(strata, keys, strict=True) if key not in dropped
+    )
+    chosen = Counter(strata[row] for row in rows)
+    stand_for = {row: there[strata[row]] / chosen[strata[row]] for row in rows}
+    mean = sum(stand_for.values()) / len(rows)
+    return {row: count / mean for row, count in stand_for.items()}
 
 
 def _in_turns(order: NDArray[np.int64], strata: list[str]) -> NDArray[np.int64]:
@@ -95,9 +117,9 @@ def sampled_clips(
     codes: Mapping[int, Codes],
     manifest: Manifest,
     url: str,
-    drawn: Collection[int] | None = None,
+    weights: Mapping[int, float] | None = None,
 ) -> list[SampledClip]:
-    """The chosen rows as clips; `codes` decides which rows those are, `drawn` which by chance."""
+    """The chosen rows as clips; `codes` decides which, `weights` which of them chance drew."""
     rows = sorted(codes)
     picked = table.take(rows).to_pylist()
     return [
@@ -116,7 +138,8 @@ def sampled_clips(
             num_frames=values["num_frames"],
             tar_offset=values["tar_offset"],
             tar_size=values["tar_size"],
-            drawn=drawn is None or row in drawn,
+            drawn=weights is None or row in weights,
+            weight=1.0 if weights is None else weights.get(row, 0.0),
             audio_xxh64=values["audio_xxh64"],
         )
         for row, values in zip(rows, picked, strict=True)

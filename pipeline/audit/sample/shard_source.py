@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.audit.findings import SourceReport, TokenReport
 from pipeline.audit.sample.originals import Original, OriginalReader, SourceMap
 from pipeline.audit.sample.part_file import DAMAGED, PartFile
-from pipeline.audit.sample.sampling import SamplePlan, choose_rows, sampled_clips
+from pipeline.audit.sample.sampling import SamplePlan, choose_rows, row_weights, sampled_clips
 from pipeline.audit.sample.source_checks import check_source, list_source
 from pipeline.audit.tokens.token_checks import CheckedPart, check_part
 from pipeline.corpus.rules import ReadRules
@@ -59,7 +59,8 @@ def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
         table = part.columns_without_codes()
         drawn = choose_rows(table, manifest.shard, settings.plan, dropped)
         rows = sorted({*drawn, *_suspects(checked.report)})
-        clips = sampled_clips(table, part.codes_of(rows), manifest, url, frozenset(drawn))
+        weights = row_weights(table, drawn, settings.plan, dropped)
+        clips = sampled_clips(table, part.codes_of(rows), manifest, url, weights)
     except (PipelineError, *DAMAGED) as error:
         problem = f"the part `{manifest.part.path}` cannot be read: {error}"
         return ShardSource(check_part(None, manifest, shape, [problem], source), None, (), 0.0)
