@@ -13,6 +13,7 @@ import soundfile
 
 from pipeline.corpus.audio_list import Span
 from pipeline.corpus.reject_reasons import Reason
+from xy_codec.mp3_frames import with_length
 
 # Segments are often a little longer than their recording, because of rounding.
 _SPARE_SECONDS = 0.5
@@ -30,7 +31,7 @@ class SpanFault:
 def cut_span(payload: bytes, span: Span, max_bytes: int) -> bytes | SpanFault:
     """The span of an audio file as a WAV of floats."""
     try:
-        with soundfile.SoundFile(io.BytesIO(payload)) as file:
+        with soundfile.SoundFile(io.BytesIO(with_length(payload))) as file:
             return _cut(file, span, max_bytes)
     except (soundfile.SoundFileError, RuntimeError) as error:
         said = " ".join(str(getattr(error, "error_string", error)).split())[:150]
