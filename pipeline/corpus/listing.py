@@ -14,6 +14,8 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
+from fsspec.utils import glob_translate
+
 from pipeline.corpus.list_sources import (
     KALDI_LIST,
     MANIFEST_SUFFIXES,
@@ -34,7 +36,14 @@ from pipeline.corpus.shard import (
 )
 from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
-from pipeline.storage.location import check_no_secret, is_local, mirror_path, normalise, redact
+from pipeline.storage.location import (
+    check_no_secret,
+    is_local,
+    local_path,
+    mirror_path,
+    normalise,
+    redact,
+)
 
 logger = logging.getLogger(__name__)
 _MAGIC = re.compile(r"[*?\[]")
@@ -198,9 +207,53 @@ def _list_patterns(
             file = looked_up[pattern]
             yield pattern, [file] if file else []
         elif _MAGIC.search(pattern):
-            yield pattern, storage.glob_files(pattern)
+            yield pattern, _glob(pattern, storage)
         else:
-            yield pattern, _without_outputs(storage.list_files(pattern))
+            yield pattern, _without_outputs(_files_below(pattern, storage))
+
+
+def _glob(pattern: str, storage: Storage) -> list[StoredFile]:
+    """The files that a pattern means; `**` also stands for folders behind links."""
+    if not is_local(pattern) or "**" not in pattern:
+        return [file for file in storage.glob_files(pattern) if not file.is_folder_link]
+    above = _MAGIC.split(pattern)[0].rpartition("/")[0]
+    there = _files_below(normalise(above or ("/" if pattern[0] == "/" else ".")), storage)
+    fits = re.compile(glob_translate(normalise(pattern)))
+    return [file for file in there if fits.match(file.url)]
+
+
+def _files_below(folder: str, storage: Storage) -> list[StoredFile]:
+    """Every file below a folder, also behind links to folders elsewhere, each folder once."""
+    files, links = _apart(storage.list_files(folder))
+    seen = [_real(folder)] if links else []
+    skipped: list[str] = []
+    while links:
+        link = links.pop(0)
+        real = _real(link)
+        if any(real.is_relative_to(each) or each.is_relative_to(real) for each in seen):
+            skipped.append(link)
+            continue
+        seen.append(real)
+        more, further = _apart(storage.list_files(link))
+        files += more
+        links += further
+    if skipped:
+        logger.warning(
+            "`%s` and %d more links below `%s` are not followed, because they lead to folders that "
+            "are read as well",
+            *(skipped[0], len(skipped) - 1, folder),
+        )
+    return sorted(files, key=lambda file: file.url)
+
+
+def _apart(files: Sequence[StoredFile]) -> tuple[list[StoredFile], list[str]]:
+    """Files, and the URLs of links to folders."""
+    links = [file.url for file in files if file.is_folder_link]
+    return [file for file in files if not file.is_folder_link], links
+
+
+def _real(folder: str) -> Path:
+    return Path(local_path(folder)).expanduser().resolve()
 
 
 def _is_file_name(pattern: str) -> bool:

@@ -159,6 +159,30 @@ def test_links_are_read_as_the_files_behind_them(links: Path, tmp_path: Path) ->
     assert changed_files(read_list(shard.listed), shard.url, partial(look_up, storage=Storage()))
 
 
+def test_links_to_folders_are_followed_each_folder_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("corpus/a", "corpus/v3", "elsewhere/deep", "further"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "take.wav").write_bytes(audio(0.5, kind="wav"))
+    links = {
+        "corpus/linked": "elsewhere",  # its files are asked for
+        "corpus/latest": "corpus/v3",  # would give them twice
+        "elsewhere/deep/back": "corpus",  # a circle
+        "elsewhere/deep/more": "further",
+    }
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(tmp_path / target)
+    keys = ["a/take", "linked/deep/more/take", "linked/deep/take", "v3/take"]
+    for source in ("corpus", "corpus/**/*.wav"):
+        (shard,) = listed(tmp_path / source)
+        assert [clip.key for clip in read_list(shard.listed)] == keys
+        assert f"corpus/latest` and 1 more links below `{tmp_path}/corpus` are not" in caplog.text
+        caplog.clear()
+    (shard,) = listed(tmp_path / "corpus/*/*/*.wav")
+    assert [clip.key for clip in read_list(shard.listed)] == ["linked/deep/take"]
+
+
 def test_a_broken_link_is_one_reject(links: Path, tmp_path: Path) -> None:
     for name in ("take.0.json", "take.3.wav"):
         (links / name).resolve().unlink()
