@@ -28,7 +28,6 @@ from pipeline.export.contract import (
     Target,
 )
 from pipeline.export.destination import Destination
-from pipeline.export.keep_list import file_sha256
 from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner, SplitCounts
 from pipeline.export.record import ExportRecord
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
@@ -39,6 +38,7 @@ from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise, redact
+from pipeline.storage.streams import file_sha256
 from xy_codec.codes_shape import CodesShape
 from xy_codec.nearest_name import nearest
 
@@ -113,7 +113,7 @@ class Exporter:
         """All that the bytes of the export depend on."""
         request, selection = self.request, self.request.selection
         tokenizer = self.format.target.tokenizer_json
-        keep = file_sha256(self.storage, selection.keep) if selection.keep else None
+        keep = file_sha256(selection.keep, self.storage) if selection.keep else None
         return {
             "format": request.format,
             "xytok": metadata.version("xytok"),

@@ -1,5 +1,6 @@
 """From a run to files: which clips, in which order, once each, and the same bytes again."""
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -21,6 +22,7 @@ from pipeline.export.export import ExportRequest, run_export
 from pipeline.export.record import parse_record
 from pipeline.export.selection import Selection
 from pipeline.output import parquet_file
+from pipeline.read.dataset import open_dataset
 from pipeline.storage.client import Storage
 from tests.support.export_case import hash_of
 from tests.support.export_format import TabSeparated
@@ -162,9 +164,10 @@ def test_a_misspelt_field_is_refused_with_the_nearest_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def keep_file(path: Path, rows: list[tuple[str, int, str, bool]]) -> Path:
+def keep_file(path: Path, rows: list[tuple[str, int, str, bool]], sha256: str = "") -> Path:
     names = ("shard", "row", "key", "keep")
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    columns |= {"part_sha256": [sha256 for _ in rows]} if sha256 else {}
     pq.write_table(pa.table(columns | {"reason": ["" for _ in rows]}), path)
     return path
 
@@ -189,6 +192,19 @@ def test_a_keep_list_of_another_run_is_refused(run: Path, tmp_path: Path) -> Non
     keep = keep_file(tmp_path / "keep.parquet", [("EN/a.tar", 1, "EN_a_0009", True)])
     with pytest.raises(InputError, match=r"key `EN_a_0009` in row 1 of `EN/a.tar`, .* `EN_a_0001`"):
         export(run, tmp_path / "out", "jsonl", selection=Selection(keep=str(keep)))
+
+
+def test_a_keep_list_of_other_codes_of_the_run_is_refused(run: Path, tmp_path: Path) -> None:
+    part = next((run / "tokens").rglob("a.parquet"))
+    rows = [("EN/a.tar", 0, "EN_a_0000", True)]
+    right = keep_file(tmp_path / "1", rows, hashlib.sha256(part.read_bytes()).hexdigest())
+    assert keys_of(run, tmp_path / "out", selection=Selection(keep=str(right))) == ["EN_a_0000"]
+    other = keep_file(tmp_path / "2", rows, "0" * 64)
+    with pytest.raises(InputError, match=r"is of other codes of `EN/a\.tar`"):
+        export(run, tmp_path / "refused", "jsonl", selection=Selection(keep=str(other)))
+    assert [row.key for row in open_dataset(run, keep=right)] == ["EN_a_0000"]
+    with pytest.raises(InputError, match=r"is of other codes of `EN/a\.tar`"):
+        list(open_dataset(run, keep=other))
 
 
 def test_of_equal_audio_the_first_clip_is_exported(run: Path, tmp_path: Path) -> None:
