@@ -97,10 +97,16 @@ class Lease:
     """One driver's view of the lease of an output."""
 
     def __init__(
-        self, storage: Storage, output: str, clock: Callable[[], float], holder: Holder
+        self,
+        storage: Storage,
+        output: str,
+        clock: Callable[[], float],
+        holder: Holder,
+        folder: str = LEASE,
     ) -> None:
         self._storage = storage
         self._output = output
+        self._folder = join(output, folder)
         self._clock = clock
         self._holder = holder
         self._number = 0
@@ -218,24 +224,29 @@ class Lease:
         return max(self._numbers(), default=0)
 
     def _numbers(self) -> list[int]:
-        files = self._storage.list_files(join(self._output, LEASE))
+        files = self._storage.list_files(self._folder)
         names = (file.url.rpartition("/")[2].removesuffix(".json") for file in files)
         return [int(name) for name in names if name.isdecimal()]
 
     def _url(self, number: int) -> str:
-        return join(self._output, LEASE, f"{number}.json")
+        return join(self._folder, f"{number}.json")
 
 
 @contextmanager
-def hold_lease(storage: Storage, output: str, *, wait: bool) -> Iterator[Lease]:
+def hold_lease(
+    storage: Storage, output: str, *, wait: bool | None, folder: str = LEASE
+) -> Iterator[Lease]:
     """Hold the lease of an output while the block runs.
 
-    Where another driver holds it: without `wait`, watch whether that one lives, and raise if so.
+    Args:
+        wait: where another driver holds it, wait; else watch whether that one lives, and raise if
+            so. None is the same as False for commands without `--wait-for-output`.
+        folder: where below the output the lease is.
     """
     # One request that hangs must not take as long as the lease lasts, nor the pause before a retry.
     policy = RetryPolicy(attempts=2, longest_pause_seconds=1.0)
     quick = replace(storage, timeout_seconds=4.0, policy=policy)
-    lease = Lease(quick, output, _seconds_since_boot, Holder.here())
+    lease = Lease(quick, output, _seconds_since_boot, Holder.here(), folder)
     is_over = threading.Event()
     thread = threading.Thread(
         target=_keep_renewing, args=(lease, output, is_over), daemon=True, name="xytok-lease"
@@ -261,14 +272,15 @@ def hold_lease(storage: Storage, output: str, *, wait: bool) -> Iterator[Lease]:
             )
 
 
-def _take(lease: Lease, output: str, *, wait: bool) -> None:
+def _take(lease: Lease, output: str, *, wait: bool | None) -> None:
     is_told = False
     while not lease.try_take():
         rival = lease.rival or "another run"
         if lease.is_rival_alive and not wait:
+            remedy = "or stop it" if wait is None else "stop it, or pass `--wait-for-output`"
             raise LeaseError(
                 f"`{redact(output)}` is in work by {rival}; expected no other run in an output; "
-                "wait for it, stop it, or pass `--wait-for-output`"
+                f"wait for it, {remedy}"
             )
         if not is_told:
             what = "Waiting until it ends" if wait else "Looking whether it still lives"

@@ -13,14 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
-from pipeline.errors import IdentityError, InputError, OutputError, UsageError
+from pipeline.errors import IdentityError, InputError, LeaseError, OutputError, UsageError
 from pipeline.export import export as export_module
 from pipeline.export import shuffle
 from pipeline.export.catalogue import FORMATS
 from pipeline.export.contract import FormatOptions, Sample
+from pipeline.export.destination import LEASE_FOLDER
 from pipeline.export.export import ExportRequest, run_export
 from pipeline.export.record import parse_record
 from pipeline.export.selection import Selection
+from pipeline.fleet import lease
 from pipeline.output import parquet_file
 from pipeline.read.dataset import open_dataset
 from pipeline.storage.client import Storage
@@ -134,6 +136,21 @@ def test_shards_that_were_lost_are_not_passed_over(run: Path, tmp_path: Path) ->
     with pytest.raises(OutputError, match="records of 0 clips, 24 were to be exported"):
         run_export(request, write_shards=lambda *_: iter(()))
     assert run_export(request).clips == 24
+
+
+def test_two_commands_never_write_into_one_folder_at_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.3)
+    out, other = tmp_path / "out", tmp_path / "other"
+    with lease.hold_lease(Storage(), str(out), wait=None, folder=LEASE_FOLDER):
+        with pytest.raises(LeaseError, match=rf"`{out}` is in work by .*; wait for it, or stop it"):
+            export(run, out, "jsonl")
+        assert list(files_in(out)) == ["_export/lease/1.json"]
+    export(run, out, "jsonl")
+    export(run, other, "jsonl")
+    assert files_in(out).keys() == files_in(other).keys()
+    assert not (out / "_export").exists()
 
 
 def test_a_run_that_grew_is_refused_until_its_export_has_another_folder(
