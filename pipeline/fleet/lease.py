@@ -116,6 +116,8 @@ class Lease:
         self._loss: LeaseError | None = None
         self.rival: Holder | None = None
         self.is_rival_alive = False
+        # Whether it was taken from a driver that may still be at work, out of reach.
+        self.is_from_silent = False
 
     @property
     def is_lost(self) -> bool:
@@ -191,7 +193,8 @@ class Lease:
             return True
         seen = self._seen
         if seen and (seen.number, seen.content) == (number, content):
-            return asked - seen.at >= STALE_SECONDS
+            self.is_from_silent = asked - seen.at >= STALE_SECONDS
+            return self.is_from_silent
         self.is_rival_alive = seen is not None
         self._seen = _Seen(number, content, self._clock())
         return False

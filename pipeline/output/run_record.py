@@ -4,6 +4,7 @@ Only the identity is compared. Provenance and tuning are recorded for people. It
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -15,6 +16,7 @@ from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 
+logger = logging.getLogger(__name__)
 RUN_RECORD = "run.json"
 
 
@@ -71,12 +73,26 @@ def claim_output(
     identity: RunIdentity,
     provenance: Mapping[str, Any],
     tuning: Mapping[str, Any],
+    *,
+    may_replace: bool = False,
 ) -> RunRecord:
-    """Create `run.json`; if it exists already, raise unless its identity is the same."""
+    """Create `run.json`; if it exists already, raise unless its identity is the same.
+
+    With `may_replace`, which is for outputs without a finished shard, one of another identity is
+    replaced.
+    """
     record = RunRecord(identity.to_dict(), identity.identity8, provenance, tuning)
     if storage.create_exclusive(join(output, RUN_RECORD), record.to_json()):
         return record
     existing = read_run_record(storage, output)
+    if may_replace and existing.identity8 != record.identity8:
+        logger.warning(
+            "The run before had other settings and finished no shard: `%s` now has those of this "
+            "run",
+            redact(join(output, RUN_RECORD)),
+        )
+        storage.write_finished(join(output, RUN_RECORD), record.to_json())
+        return record
     check_same_format(output, existing)
     check_same_identity(output, existing.identity, record.identity)
     return existing
