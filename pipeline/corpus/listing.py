@@ -59,7 +59,7 @@ _OUTPUT = (
     *(_RUN_RECORD, "tokens/", "rejects/", "manifests/", "lists/"),
     *("lease/", "events/", "index/", "audit/", "codec/", "dropped/", "retries/"),
 )
-_NOTHING = "no tar, no Parquet file, no manifest (JSON lines, CSV, TSV) and no file of audio"
+_NOTHING = "no tar, no Parquet file, no manifest (lines of JSON, CSV, TSV) and no file of audio"
 
 
 def list_shards(
@@ -215,7 +215,7 @@ def _list_patterns(
 def _glob(pattern: str, storage: Storage) -> list[StoredFile]:
     """The files that a pattern means; `**` also stands for folders behind links."""
     if not is_local(pattern) or "**" not in pattern:
-        return [file for file in storage.glob_files(pattern) if not file.is_folder_link]
+        return [file for file in storage.glob_files(pattern) if not file.is_folder]
     above = _MAGIC.split(pattern)[0].rpartition("/")[0]
     there = _files_below(normalise(above or ("/" if pattern[0] == "/" else ".")), storage)
     fits = re.compile(glob_translate(normalise(pattern)))
@@ -248,8 +248,8 @@ def _files_below(folder: str, storage: Storage) -> list[StoredFile]:
 
 def _apart(files: Sequence[StoredFile]) -> tuple[list[StoredFile], list[str]]:
     """Files, and the URLs of links to folders."""
-    links = [file.url for file in files if file.is_folder_link]
-    return [file for file in files if not file.is_folder_link], links
+    links = [file.url for file in files if file.is_folder]
+    return [file for file in files if not file.is_folder], links
 
 
 def _real(folder: str) -> Path:
@@ -319,7 +319,7 @@ class _Source:
         """The lists of the clips."""
         find = partial(look_up, storage=storage)
         if self.files:
-            return lists_of_files(self.files, self.url, mirror, clips_per_list)
+            return lists_of_files(self.files, self.url, storage, mirror, clips_per_list)
         if self.url.endswith(MANIFEST_SUFFIXES):
             return lists_of_manifest(self.url, storage, find, mirror, clips_per_list)
         return lists_of_kaldi(self.url, storage, find, mirror, clips_per_list)
@@ -376,7 +376,7 @@ def _escaped(folder: str) -> str:
 
 
 def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | None]:
-    """The files with these URLs, None where there is none; folders of many are listed."""
+    """The files with these URLs, None where there is no file; folders of many are listed."""
     by_folder: dict[str, list[str]] = {}
     for url in dict.fromkeys(urls):
         by_folder.setdefault(url.rpartition("/")[0], []).append(url)
@@ -387,7 +387,7 @@ def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | Non
             single += members
             continue
         there = storage.glob_files(f"{_escaped(folder)}/*")
-        listed = {normalise(f.url): f for f in there if not f.is_broken_link}
+        listed = {normalise(f.url): f for f in there if not f.is_broken_link and not f.is_folder}
         found |= {url: listed.get(normalise(url)) for url in members}
     told = time.monotonic()
     with ThreadPoolExecutor(_LOOKUP_THREADS) as pool:
@@ -402,7 +402,8 @@ def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | Non
 
 def _info_or_none(url: str, storage: Storage) -> StoredFile | None:
     try:
-        return storage.file_info(url)
+        found = storage.file_info(url)
+        return None if found.is_folder else found
     except InputError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None

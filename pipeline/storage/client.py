@@ -41,13 +41,16 @@ _EXTRAS = {"gcsfs": "'xytok[gs]'"}
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a listing; of a local link, the size and etag are those of the file behind it."""
+    """One file of a listing; of a local link, the size and etag are those of the file behind it.
+
+    Links to folders are in listings as well, and are folders.
+    """
 
     url: str
     size_bytes: int
     etag: str
     is_broken_link: bool = False
-    is_folder_link: bool = False
+    is_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +318,7 @@ def _url_in(near: str, name: str) -> str:
 
 
 def _stored_file(url: str, info: Mapping[str, Any]) -> StoredFile:
-    is_broken = is_folder = False
+    is_broken, is_folder = False, info.get("type") == "directory"
     if is_local(url) and info.get("islink"):
         # Listings have the times of the link itself.
         try:
