@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 
 from pipeline.corpus.audio_list import Span
+from pipeline.corpus.decode import ClipFault, container_of
 from pipeline.corpus.reject_reasons import Reason
 from xy_codec.mp3_frames import with_length
 
@@ -26,6 +27,19 @@ class SpanFault:
 
     reason: Reason
     detail: str
+
+
+def plain_recording(payload: bytes, *, pyav: bool) -> bytes | SpanFault:
+    """The same file, or, where only PyAV reads it, its sound as a WAV of floats."""
+    container = container_of(payload)
+    if container is None:
+        return payload
+    if not pyav:
+        return SpanFault(Reason.UNDECODABLE, container.remedy)
+    from pipeline.corpus.pyav_decode import read_recording
+
+    found = read_recording(payload, container)
+    return SpanFault(found.reason, found.detail) if isinstance(found, ClipFault) else _wav(*found)
 
 
 def cut_span(payload: bytes, span: Span, max_bytes: int) -> bytes | SpanFault:

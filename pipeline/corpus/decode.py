@@ -154,6 +154,11 @@ class Container:
     name: str
     ffmpeg_name: str
 
+    @property
+    def remedy(self) -> str:
+        """What a clip of it needs."""
+        return f"{self.name}, which libsndfile does not know: install `xytok[av]`, pass `--pyav`"
+
 
 def container_of(payload: bytes) -> Container | None:
     """Which of the formats that libsndfile does not know this is, told by its first bytes."""
@@ -173,9 +178,7 @@ def _describe(error: soundfile.LibsndfileError, payload: bytes) -> str:
     begin = payload[:_SHOWN_BYTES].hex(" ") + (" …" if len(payload) > _SHOWN_BYTES else "")
     container = container_of(payload)
     if error.code == _UNKNOWN_FORMAT and container is not None:
-        return (
-            f"{container.name}, which libsndfile does not know: install `xytok[av]`, pass `--pyav`"
-        )
+        return container.remedy
     if error.code == _UNKNOWN_FORMAT:
         return f"not audio that libsndfile knows (it begins with {begin})"
     # Not `str(error)`, which also names a file descriptor of this process.

@@ -452,7 +452,7 @@ def test_metadata_of_a_folder_of_audio_as_datasets_reads_it(
     assert result.reasons == {"s0/take.2": "missing_audio"}
     # A table of another kind of corpus.
     (folder / "s0/metadata.csv").write_text("take.0|zero|zero\n")
-    assert [clip.fields for clip in read_list(listed(folder / "s0")[0].listed)] == [{}]
+    assert [clip.fields for clip in read_list(listed(folder / "s0")[0].listed)] == [{}, {}]
     assert "has no column `file_name`" in caplog.text
 
 
