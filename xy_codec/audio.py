@@ -91,8 +91,9 @@ def read_audio(source: str | Path | BinaryIO, rate_hz: int) -> Waveform:
         whole = io.BytesIO(with_length(content))
         samples, from_hz = soundfile.read(whole, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
+        said = str(getattr(error, "error_string", error)).rstrip(".")
         raise AudioError(
-            f"Cannot read `{named}` as audio: {error}. Expected wav, flac, mp3, ogg or opus; "
+            f"Cannot read `{named}` as audio: {said}. Expected wav, flac, mp3, ogg or opus; "
             "check the path, or convert it with `ffmpeg -i IN OUT.flac`."
         ) from error
     return resample(mono(samples), from_hz, rate_hz)

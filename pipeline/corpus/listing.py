@@ -34,7 +34,7 @@ from pipeline.corpus.shard import (
     both_etags,
     cuts_of,
 )
-from pipeline.errors import InputError, UsageError, list_lines
+from pipeline.errors import InputError, NotFoundError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import (
     check_no_secret,
@@ -185,12 +185,12 @@ def _read_list(path: str, storage: Storage) -> list[str]:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
+        raise UsageError(
             f"List `@{path}` is not UTF-8 text (byte {error.start}); expected one input a line; "
             "check that it is the list and not a shard"
         ) from error
     if "\0" in text:
-        raise InputError(
+        raise UsageError(
             f"List `@{path}` holds zero bytes; expected one input a line; write the list again"
         )
     lines = [line.strip() for line in text.splitlines()]
@@ -316,7 +316,15 @@ class _Source:
     files: Sequence[StoredFile] = ()
 
     def lists(self, storage: Storage, mirror: Mirror, clips_per_list: int) -> list[Shard]:
-        """The lists of the clips."""
+        """The lists of the clips; raises a UsageError for a manifest that cannot be read."""
+        try:
+            return self._lists(storage, mirror, clips_per_list)
+        except NotFoundError:
+            raise
+        except InputError as error:
+            raise UsageError(str(error)) from error
+
+    def _lists(self, storage: Storage, mirror: Mirror, clips_per_list: int) -> list[Shard]:
         find = partial(look_up, storage=storage)
         if self.files:
             return lists_of_files(self.files, self.url, storage, mirror, clips_per_list)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.corpus.where import parse_where
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import NotFoundError, UsageError
 from pipeline.output.dropped import DROPPED, read_dropped
 from pipeline.output.manifest import read_named_manifests
 from pipeline.output.retries import finished_in
@@ -336,7 +336,7 @@ def find_parts(output: str, storage: Storage) -> tuple[str, ...]:
         names = [f.url for f in listed if f.url.endswith(".parquet")]
         parts = tuple(name for name in names if not _is_beside(name.removeprefix(output)))
     if not parts:
-        raise InputError(
+        raise NotFoundError(
             f"`{redact(output)}` holds no parts; expected the output of `xytok tokenize`, or a "
             "folder of its Parquet files; check the path"
         )

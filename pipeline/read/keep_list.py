@@ -28,7 +28,7 @@ class KeepList:
         self._storage = storage
         self._url = url
         self._columns = [_SHARD, *columns]
-        self._file = open_part(storage, url)
+        self._file = _opened(storage, url)
         self._is_bound = _SHA256 in self._file.schema_arrow.names
         missing = sorted(set(self._columns) - set(self._file.schema_arrow.names))
         if missing:
@@ -88,3 +88,15 @@ class KeepList:
             return self._file.read_row_groups(groups, columns=self._columns, use_threads=False)
 
         return reading_part(self._storage, self._url, read)
+
+
+def _opened(storage: Storage, url: str) -> Any:
+    try:
+        return open_part(storage, url)
+    except InputError as error:
+        if not isinstance(error.__cause__, pa.ArrowException):
+            raise
+        raise UsageError(
+            f"The keep list `{redact(url)}` is no Parquet file ({error.__cause__}); expected the "
+            "`keep.parquet` that `xytok audit` writes; pass that file"
+        ) from error

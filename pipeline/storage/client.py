@@ -69,6 +69,14 @@ class Storage:
             fs, path = fsspec.core.url_to_fs(url, **self._options_for(url, tries_per_request))
         except ImportError as error:
             raise _missing_package(url, error) from error
+        except ValueError as error:
+            if protocol_of(url) in known_implementations:
+                raise
+            raise UsageError(
+                f"`{redact(url)}` has the protocol `{protocol_of(url)}`, which nobody here knows; "
+                "expected a path, or a URL such as `s3://`, `gs://`, `https://` or `hf://`; "
+                "correct it"
+            ) from error
         if protocol_of(url) in _S3:
             s3_client.set_up(fs)
         return fs, str(path)

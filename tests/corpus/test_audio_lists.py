@@ -462,7 +462,7 @@ def test_a_manifest_of_nemo_may_be_named_json(folder: Path) -> None:
         ((clip,),) = (read_list(shard.listed) for shard in listed(source))
         assert (clip.key, clip.fields) == ("s0/take.0", {"text": "x"})
     (folder / "train.json").write_text('[\n{"audio_filepath": "s0/take.0.wav"}]\n')
-    with pytest.raises(InputError, match="line 1 is no JSON"):
+    with pytest.raises(UsageError, match="line 1 is no JSON"):
         listed(folder / "train.json")
 
 
