@@ -10,7 +10,7 @@ import pytest
 
 from jobs import cli
 from pipeline.corpus.listing import list_shards
-from pipeline.errors import UsageError, UsageError
+from pipeline.errors import UsageError
 from pipeline.inspect.show import find_row, read_original
 from pipeline.inspect.status import read_status
 from pipeline.inspect.verify import verify_output
