@@ -1,13 +1,17 @@
 """From a run to files: which clips, in which order, once each, and the same bytes again."""
 
 import hashlib
+import itertools
 import json
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +19,7 @@ import pytest
 from jobs import cli
 from pipeline.errors import IdentityError, InputError, LeaseError, OutputError, UsageError
 from pipeline.export import export as export_module
-from pipeline.export import shuffle
+from pipeline.export import samples, shuffle
 from pipeline.export.catalogue import FORMATS
 from pipeline.export.contract import FormatOptions, Sample
 from pipeline.export.destination import LEASE_FOLDER
@@ -151,6 +155,21 @@ def test_two_commands_never_write_into_one_folder_at_once(
     export(run, other, "jsonl")
     assert files_in(out).keys() == files_in(other).keys()
     assert not (out / "_export").exists()
+
+
+def test_a_shuffle_has_no_files_that_a_kill_would_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows = np.arange(1000)
+    with shuffle.Spool(partial(shuffle.shuffled_places, seed=1), 1 << 30) as spool:
+        for part in np.split(rows, 4):
+            spool.add(0, pa.table({samples.ROW: part}))
+        tables = list(itertools.islice(spool.read(0), 3))
+        assert not list(tmp_path.iterdir())
+        tables += spool.read(0)
+    mixed = pa.concat_tables(tables)[samples.ROW].to_numpy()
+    assert np.array_equal(mixed, rows[np.argsort(shuffle.shuffled_places(rows, 1))])
 
 
 def test_a_run_that_grew_is_refused_until_its_export_has_another_folder(

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import os
 import re
 import shlex
 import subprocess
@@ -288,3 +289,29 @@ def test_help_before_a_verb_is_the_help_of_the_verb(capsys):
     asked_before = capsys.readouterr().out
     assert cli.run(["card", "-h"]) == 0
     assert asked_before == capsys.readouterr().out
+
+
+# A command that holds a temporary folder, in place of a verb.
+HOLDER = """
+import tempfile, time
+from jobs import cli
+
+def hold(_):
+    with tempfile.TemporaryDirectory():
+        print("ready", flush=True)
+        time.sleep(60)
+
+cli.run = hold
+cli.main()
+"""
+
+
+def test_sigterm_leaves_no_temporary_files(tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", HOLDER]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        assert process.wait(timeout=30) == 143
+    assert not list(tmp_path.iterdir())
