@@ -29,8 +29,8 @@ from pipeline.export.contract import (
     Target,
 )
 from pipeline.export.destination import LEASE_FOLDER, Destination
-from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner, SplitCounts
-from pipeline.export.record import ExportRecord
+from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner
+from pipeline.export.record import ExportRecord, SplitCounts
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
 from pipeline.export.selection import Chooser, Selection
 from pipeline.export.shuffle import Spool, shuffled_places
@@ -92,6 +92,11 @@ class Exporter:
             duplicate_keys=request.duplicate_keys,
             names_files=self.format.has_ids,
         )
+        if self.run.is_merged and request.selection.keep:
+            raise UsageError(
+                f"`--keep` goes by shards, and the parts of `{redact(request.output)}` have rows "
+                "of many; expected a run; merge it with `--keep`, then export what was merged"
+            )
         self.chooser = Chooser(
             request.selection, self.run, self.storage, needs_text=self.format.needs_text
         )

@@ -40,9 +40,11 @@ def read_run_record(storage: Storage, output: str) -> RunRecord:
     try:
         content = storage.read_bytes(url)
     except NotFoundError as error:
+        source = _exported_from(storage, output)
+        where = f"holds what was exported or merged from `{source}`" if source else "holds no run"
         raise NotFoundError(
-            f"`{redact(output)}` holds no run; expected the output folder of `xytok tokenize`; "
-            "check the path"
+            f"`{redact(output)}` {where}; expected the output folder of `xytok tokenize`; "
+            + (f"pass `{source}`" if source else "check the path")
         ) from error
     try:
         values = json.loads(content)
@@ -52,6 +54,14 @@ def read_run_record(storage: Storage, output: str) -> RunRecord:
             f"`{url}` is not a run record ({error}); expected the JSON that `xytok tokenize` "
             "writes; pass an output folder of xytok, or a new one"
         ) from error
+
+
+def _exported_from(storage: Storage, output: str) -> str:
+    """The output that a folder was exported from; empty where it is no export."""
+    try:
+        return str(json.loads(storage.read_bytes(join(output, "export.json")))["output"])
+    except (NotFoundError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def check_same_format(output: str, record: RunRecord) -> None:

@@ -310,7 +310,8 @@ def test_sigterm_leaves_no_temporary_files(tmp_path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", HOLDER]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stdout.readline() == "ready\n"
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
         assert len(list(tmp_path.iterdir())) == 1
         process.terminate()
         assert process.wait(timeout=30) == 143
