@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -224,3 +225,14 @@ def test_a_keep_list_of_other_codes_is_refused(output: Path, tmp_path: Path) -> 
 def test_bad_options_are_named(output: Path, options: dict[str, Any], what: str) -> None:
     with pytest.raises(UsageError, match=what):
         open_dataset(output, **options)
+
+
+def test_a_core_reads_200_000_clips_a_minute(output: Path) -> None:
+    # Some millions on an idle machine; the time is the processor's, the smallest of three.
+    dataset = open_dataset(output, shuffle_buffer=1000)
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        assert len(keys(dataset)) == CLIPS
+        seconds.append(time.process_time() - started)
+    assert 60 * CLIPS / min(seconds) > 200_000
