@@ -16,7 +16,8 @@ whose messages say what is wrong, what was expected and what to do:
     PipelineError    UsageError, InputError, NotFoundError, OutputError, IdentityError,
                      LeaseError, StorageError, RefusedError, WorkerError, NodeError,
                      DrainedError, RejectRateError, DamageError; all in `pipeline.errors`
-    XYCodecError     CheckpointError, ConfigError, AudioError, CodesError; all in `xy_codec.errors`
+    XYCodecError     CheckpointError, CodecNotFoundError, ConfigError, AudioError,
+                     CodesError; all in `xy_codec.errors`
 
 Each of them is a name of this module too: `except xytok.DamageError`.
 
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from xy_codec.errors import (
         AudioError,
         CheckpointError,
+        CodecNotFoundError,
         CodesError,
         ConfigError,
         XYCodecError,
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioError",
     "CheckpointError",
+    "CodecNotFoundError",
     "CodecRequest",
     "CodesError",
     "ConfigError",
@@ -118,6 +121,7 @@ __all__ = [
 _HOMES = {
     "AudioError": "xy_codec.errors",
     "CheckpointError": "xy_codec.errors",
+    "CodecNotFoundError": "xy_codec.errors",
     "CodecRequest": "pipeline.worker.codec_request",
     "CodesError": "xy_codec.errors",
     "ConfigError": "xy_codec.errors",

@@ -6,13 +6,14 @@ start without torch or Ray.
 
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from jobs.exit_codes import FAILED, HELP, WRONG_USAGE, exit_code_of, message_of
+from jobs.exit_codes import DRAINED, FAILED, HELP, WRONG_USAGE, exit_code_of, message_of
 from jobs.logs import LogOptions
 from jobs.run_config import apply_config
 
@@ -223,6 +224,8 @@ def _fail(verb: str, message: str, code: int) -> int:
 
 def main() -> NoReturn:
     """Entry point of the `xytok` command."""
+    # Else Python would end at once and leave temporary files; runs that drain have a handler.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(DRAINED))
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()

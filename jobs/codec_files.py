@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from jobs.logs import tell
 from jobs.options import Output
-from pipeline.errors import OutputError, UsageError
+from pipeline.errors import UsageError
 from pipeline.worker.codec_request import CodecRequest
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def write_wav(target: Path, waveform: "Waveform", rate_hz: int) -> None:
     try:
         soundfile.write(target, waveform, rate_hz)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name without suffix
-        raise OutputError(
+        raise UsageError(
             f"`{target}` cannot be written ({str(error).strip('.')}); expected a name such as "
             "`clip.wav` in a folder that exists and can be written; correct it"
         ) from error

@@ -23,15 +23,23 @@ def exit_code_of(error: BaseException) -> int | None:
         DamageError,
         DrainedError,
         IdentityError,
+        NotFoundError,
+        OutputError,
         PipelineError,
         UsageError,
     )
-    from xy_codec.errors import ConfigError, XYCodecError
+    from xy_codec.errors import CodecNotFoundError, ConfigError, XYCodecError
 
     match error:
         case KeyboardInterrupt():
             return INTERRUPTED
         case UsageError() | IdentityError() | ConfigError():
+            return WRONG_USAGE
+        case NotFoundError() | CodecNotFoundError():  # of a path or name that the user gave
+            return WRONG_USAGE
+        case OutputError(__cause__=FileNotFoundError() | NotADirectoryError()):
+            return WRONG_USAGE
+        case FileNotFoundError() | NotADirectoryError() | IsADirectoryError() if error.filename:
             return WRONG_USAGE
         case DamageError():
             return DAMAGED

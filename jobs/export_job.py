@@ -67,7 +67,8 @@ def export(
         str,
         Parameter(
             help="omnivoice, moss-ttsd, jsonl, shar, flat, megatron, datatrove, parquet, fish, "
-            "mds, webdataset or parts."
+            "mds, webdataset or parts. All were opened by the trainer's own reader but moss-ttsd, "
+            "jsonl, fish, LLaSA and NeMo, which follow its code: see the README."
         ),
     ],
     selection: Which = Selection(),

@@ -3,6 +3,7 @@
 Torch is imported on first use, so that the name of the resampler costs nothing.
 """
 
+import io
 import math
 from functools import lru_cache
 from importlib import metadata
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from xy_codec.contract import Waveform
 from xy_codec.errors import AudioError
+from xy_codec.mp3_frames import with_length
 
 if TYPE_CHECKING:
     import torch
@@ -85,10 +87,13 @@ def read_audio(source: str | Path | BinaryIO, rate_hz: int) -> Waveform:
 
     named = str(source) if isinstance(source, str | Path) else getattr(source, "name", "stream")
     try:
-        samples, from_hz = soundfile.read(source, dtype="float32", always_2d=True)
+        content = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
+        whole = io.BytesIO(with_length(content))
+        samples, from_hz = soundfile.read(whole, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
+        said = str(getattr(error, "error_string", error)).rstrip(".")
         raise AudioError(
-            f"Cannot read `{named}` as audio: {error}. Expected wav, flac, mp3, ogg or opus; "
+            f"Cannot read `{named}` as audio: {said}. Expected wav, flac, mp3, ogg or opus; "
             "check the path, or convert it with `ffmpeg -i IN OUT.flac`."
         ) from error
     return resample(mono(samples), from_hz, rate_hz)

@@ -2,6 +2,7 @@
 
 XYCodecError
 ├── CheckpointError   a checkpoint is missing, damaged, unsafe or does not match its configuration
+│   └── CodecNotFoundError   there is no codec of this name, and nothing at this path
 ├── ConfigError       a configuration or option has a value the codec cannot take
 ├── AudioError        audio that cannot be read or is not what `encode` takes
 └── CodesError        codes that `decode` cannot take
@@ -14,6 +15,10 @@ class XYCodecError(Exception):
 
 class CheckpointError(XYCodecError):
     """A checkpoint is missing, damaged, unsafe or does not match its configuration."""
+
+
+class CodecNotFoundError(CheckpointError):
+    """There is no codec of this name, and nothing at this path."""
 
 
 class ConfigError(XYCodecError):

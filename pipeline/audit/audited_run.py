@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.corpus.decode import RESAMPLER
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import STEM_SUFFIXES
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UsageError
 from pipeline.inspect.status import num_left
 from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.identity import decoder_of
@@ -86,7 +86,7 @@ def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> Audited
     read = read_named_manifests(storage, output, names)
     manifests = {manifest.shard: manifest for manifest in read if is_wanted(manifest.shard)}
     if not manifests:
-        raise InputError(
+        raise (UsageError if only else InputError)(
             f"Output `{output}` has no finished shard{' that fits `--shard`' if only else ''}; "
             "expected at least one manifest of its run. Wait for one, or look at `xytok status`."
         )

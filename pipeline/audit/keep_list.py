@@ -110,7 +110,8 @@ def _keys(storage: Storage, output: str, manifest: Manifest) -> Any | None:
     fs, path = storage.filesystem(join(output, manifest.part.path))
     try:
         with fs.open(path, "rb") as file:
-            return pq.read_table(file, columns=["key"]).column("key")
+            part: Any = pq.ParquetFile(file)
+            return part.read(columns=["key"], use_threads=False).column("key")
     except (PipelineError, pa.ArrowException, OSError, KeyError, ValueError):
         return None
 

@@ -12,7 +12,9 @@ import numpy as np
 import soundfile
 
 from pipeline.corpus.audio_list import Span
+from pipeline.corpus.decode import ClipFault, container_of
 from pipeline.corpus.reject_reasons import Reason
+from xy_codec.mp3_frames import with_length
 
 # Segments are often a little longer than their recording, because of rounding.
 _SPARE_SECONDS = 0.5
@@ -27,10 +29,23 @@ class SpanFault:
     detail: str
 
 
+def plain_recording(payload: bytes, *, pyav: bool) -> bytes | SpanFault:
+    """The same file, or, where only PyAV reads it, its sound as a WAV of floats."""
+    container = container_of(payload)
+    if container is None:
+        return payload
+    if not pyav:
+        return SpanFault(Reason.UNDECODABLE, container.remedy)
+    from pipeline.corpus.pyav_decode import read_recording
+
+    found = read_recording(payload, container)
+    return SpanFault(found.reason, found.detail) if isinstance(found, ClipFault) else _wav(*found)
+
+
 def cut_span(payload: bytes, span: Span, max_bytes: int) -> bytes | SpanFault:
     """The span of an audio file as a WAV of floats."""
     try:
-        with soundfile.SoundFile(io.BytesIO(payload)) as file:
+        with soundfile.SoundFile(io.BytesIO(with_length(payload))) as file:
             return _cut(file, span, max_bytes)
     except (soundfile.SoundFileError, RuntimeError) as error:
         said = " ".join(str(getattr(error, "error_string", error)).split())[:150]

@@ -19,15 +19,19 @@ import numpy as np
 import soundfile
 
 from pipeline.corpus.reject_reasons import Reason
+from pipeline.corpus.stated_length import stated_samples
 from pipeline.errors import NodeError
 from xy_codec.audio import RESAMPLER, check_rates, mono, resample
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Waveform
 from xy_codec.errors import AudioError
+from xy_codec.mp3_frames import with_length
 
 __all__ = ["DECODER", "RESAMPLER", "ClipBounds", "ClipFault", "DecodedClip", "decode_clip"]
 
-DECODER = f"libsndfile-{soundfile.__libsndfile_version__}/soundfile-{metadata.version('soundfile')}"
+_SOUNDFILE = f"soundfile-{metadata.version('soundfile')}"
+# The last word says that MP3 of varying bit rate is read to its end (`mp3_frames.py`).
+DECODER = f"libsndfile-{soundfile.__libsndfile_version__}/{_SOUNDFILE}/whole-mp3"
 
 # Clips up to this length are resampled in one piece. Longer clips are resampled in blocks with
 # context, which gives the same bits (a test checks it) without a second copy of hours of audio.
@@ -121,13 +125,13 @@ def decode_clip(
     if not payload:
         return ClipFault(Reason.EMPTY, "the member has no bytes")
     try:
-        with _opened(payload) as file:
+        with _opened(with_length(payload)) as file:
             fault = check_declared(file.frames, file.samplerate, file.channels, rate_hz, bounds)
             if fault:
                 return fault
             if admit:
                 admit(min(file.frames / file.samplerate, bounds.hard_max_seconds))
-            return _read_clip(file, rate_hz, bounds)
+            return _read_clip(file, payload, rate_hz, bounds)
     except soundfile.LibsndfileError as error:
         if error.code == _NO_MEMORY:
             raise _node_error(error) from error
@@ -150,6 +154,11 @@ class Container:
     name: str
     ffmpeg_name: str
 
+    @property
+    def remedy(self) -> str:
+        """What a clip of it needs."""
+        return f"{self.name}, which libsndfile does not know: install `xytok[av]`, pass `--pyav`"
+
 
 def container_of(payload: bytes) -> Container | None:
     """Which of the formats that libsndfile does not know this is, told by its first bytes."""
@@ -169,9 +178,7 @@ def _describe(error: soundfile.LibsndfileError, payload: bytes) -> str:
     begin = payload[:_SHOWN_BYTES].hex(" ") + (" …" if len(payload) > _SHOWN_BYTES else "")
     container = container_of(payload)
     if error.code == _UNKNOWN_FORMAT and container is not None:
-        return (
-            f"{container.name}, which libsndfile does not know: install `xytok[av]`, pass `--pyav`"
-        )
+        return container.remedy
     if error.code == _UNKNOWN_FORMAT:
         return f"not audio that libsndfile knows (it begins with {begin})"
     # Not `str(error)`, which also names a file descriptor of this process.
@@ -213,7 +220,9 @@ def too_long(frames: int, source_hz: int, bounds: ClipBounds) -> ClipFault | Non
     )
 
 
-def _read_clip(file: Any, rate_hz: int, bounds: ClipBounds) -> DecodedClip | ClipFault:
+def _read_clip(
+    file: Any, payload: bytes, rate_hz: int, bounds: ClipBounds
+) -> DecodedClip | ClipFault:
     source_hz = file.samplerate
     is_short = file.frames <= WHOLE_SECONDS * source_hz
     if is_short and file.frames * file.channels <= _MAX_WHOLE_SAMPLES:
@@ -225,7 +234,7 @@ def _read_clip(file: Any, rate_hz: int, bounds: ClipBounds) -> DecodedClip | Cli
         fault = too_long(num_samples, source_hz, bounds)
         if fault:
             return fault
-    declared = file.frames if file.frames < _UNKNOWN_FRAMES else 0
+    declared = stated_samples(payload, file.frames) if file.frames < _UNKNOWN_FRAMES else 0
     return checked_clip(waveform, num_samples, source_hz, declared)
 
 

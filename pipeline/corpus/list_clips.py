@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pipeline.corpus.audio_list import ListedClip, ListedFile, locate, read_list
-from pipeline.corpus.audio_span import SpanFault, cut_span
+from pipeline.corpus.audio_list import ListedClip, ListedFile, Span, locate, read_list
+from pipeline.corpus.audio_span import SpanFault, cut_span, plain_recording
 from pipeline.corpus.pairing import ClipFiles, FoundClip, PairingEvent, RejectedMember
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.rules import ReadRules
@@ -45,6 +45,9 @@ class ListClips:
         self._files = _Files(shard.url, storage, rules.max_member_bytes)
         self._clips = read_list(shard.listed)
         self._max_bytes = rules.max_member_bytes
+        self._pyav = rules.pyav
+        # The recording that was cut last, and how it is cut: segments of one follow each other.
+        self._recording: tuple[bytes, bytes | SpanFault] = b"", b""
         self._note_bytes = note_bytes
         self._noted: set[str] = set()
         self.holes: Sequence[Hole] = ()
@@ -68,7 +71,7 @@ class ListClips:
             self._noted.add(clip.audio.path)
         audio: bytes | SpanFault | None = fetched.audio
         if clip.span is not None and fetched.audio is not None:
-            audio = cut_span(fetched.audio, clip.span, self._max_bytes)
+            audio = self._cut(fetched.audio, clip.span)
         if isinstance(audio, SpanFault):
             place = TarMember(clip.audio.path, line, 0, None)
             return RejectedMember(clip.key, audio.reason, audio.detail, place)
@@ -85,6 +88,13 @@ class ListClips:
             )
         )
 
+    def _cut(self, payload: bytes, span: Span) -> bytes | SpanFault:
+        if self._recording[0] is not payload:
+            self._recording = b"", b""  # so that only one is in memory
+            self._recording = payload, plain_recording(payload, pyav=self._pyav)
+        plain = self._recording[1]
+        return plain if isinstance(plain, SpanFault) else cut_span(plain, span, self._max_bytes)
+
 
 class ListAudio:
     """Reads the audio of single lines of the list of a finished shard."""
@@ -94,6 +104,7 @@ class ListAudio:
     ) -> None:
         self._files = _Files(url, storage, rules.max_member_bytes)
         self._max_bytes = rules.max_member_bytes
+        self._pyav = rules.pyav
         self._listed = listed
         self._clips: list[ListedClip] | None = None
         self._lock = threading.Lock()
@@ -108,6 +119,8 @@ class ListAudio:
         if clip.audio is not None:
             audio = self._files.read(clip.audio)
             if clip.span is not None:
+                audio = plain_recording(audio, pyav=self._pyav)
+            if clip.span is not None and isinstance(audio, bytes):
                 audio = cut_span(audio, clip.span, self._max_bytes)
         if not isinstance(audio, bytes):
             why = clip.detail if audio is None else audio.detail

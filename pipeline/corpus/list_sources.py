@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import math
+import posixpath
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,11 @@ from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import join, redact
 
 logger = logging.getLogger(__name__)
-MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv")
+# `.json` only where it is named: beside audio it is the JSON of a clip.
+MANIFEST_SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".json")
+# What `datasets` reads of a folder of audio, by this column.
+_AUDIO_FOLDER = ("metadata.csv", "metadata.jsonl")
+_FILE_NAME = "file_name"
 KALDI_LIST = "wav.scp"
 T = TypeVar("T")
 LookUp = Callable[[Sequence[str]], Mapping[str, StoredFile | None]]
@@ -43,11 +48,13 @@ Mirror = Callable[[str], str]
 # The fields in which manifests name the audio and its key, the first that a line has.
 _PATHS = ("audio_filepath", "audio_path", "audio", "path", "file_name", "file", "wav", "filename")
 _KEYS = ("id", "key", "utt_id", "utterance_id", "segment_id")
-# Those of times are found in any case of letters.
+# All are found in any case of letters.
 _STARTS = ("offset", "start", "start_time", "begin")
 _ENDS = ("end", "end_time")
 # Columns of CSV that stay text where they look like numbers.
 _TEXTS = (*_PATHS, *_KEYS, "text", "speaker", "language")
+# Those that have a column in the parts.
+_KNOWN = ("text", "speaker", "language", "dnsmos", "phone_count", "duration")
 _BROKEN = (ValueError, OSError, EOFError, zlib.error)
 _BROKEN_ROW = (ValueError, KeyError, TypeError, AttributeError)
 _MOST_FAULTS = 10
@@ -73,15 +80,18 @@ def is_audio(url: str) -> bool:
 
 
 def lists_of_files(
-    files: Sequence[StoredFile], folder: str, mirror: Mirror, clips_per_list: int
+    files: Sequence[StoredFile], folder: str, storage: Storage, mirror: Mirror, clips_per_list: int
 ) -> list[Shard]:
     """The lists of the audio below a folder, with JSON and text of the same name beside it.
 
     Args:
         files: everything to look at; what is neither audio nor text is counted in the log.
         folder: the URL above all of them.
+        storage: reads the metadata of folders as `datasets` has them.
         mirror: gives the path below the output of what would be at a URL.
     """
+    files, tables = _apart_from_metadata(files)
+    fields = {path: row for url in tables for path, row in _folder_metadata(url, folder, storage)}
     kinds: dict[str, dict[str, list[ListedFile]]] = {}
     broken_links: set[str] = set()
     others = 0
@@ -98,7 +108,53 @@ def lists_of_files(
     if others:
         logger.info("%d files below `%s` are neither audio, JSON nor text", others, redact(folder))
     clips = [clip for stem in sorted(kinds) for clip in _clips_of(stem, kinds[stem], broken_links)]
+    if fields:
+        clips = list(_with_fields(clips, fields))
     return _cut(clips, join(folder, ""), mirror, clips_per_list)
+
+
+def _apart_from_metadata(files: Sequence[StoredFile]) -> tuple[list[StoredFile], list[str]]:
+    """Files, and the URLs of those that describe the others."""
+    tables = [file.url for file in files if file.url.rpartition("/")[2] in _AUDIO_FOLDER]
+    return [file for file in files if file.url not in tables], tables
+
+
+def _folder_metadata(
+    url: str, folder: str, storage: Storage
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows of a table by the paths of their files below the folder; none without its column."""
+    first_line = storage.read_bytes(url).partition(b"\n")[0]
+    if _FILE_NAME.encode() not in first_line:
+        logger.warning(
+            "`%s` is left out: it has no column `%s`, as metadata of a folder of audio have; name "
+            "it as the input if it is a manifest",
+            *(redact(url), _FILE_NAME),
+        )
+        return
+    for name, row in read_manifest(url, storage, _named_file):
+        yield posixpath.normpath(relative(locate(name, url), folder)), row
+
+
+def _named_file(row: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    return str(row[_FILE_NAME]), {n: value for n, value in row.items() if n != _FILE_NAME}
+
+
+def _with_fields(
+    clips: Sequence[ListedClip], fields: Mapping[str, Mapping[str, Any]]
+) -> Iterator[ListedClip]:
+    """Clips with what is known of their files, and in front the files that are not there."""
+    there = {clip.audio.path for clip in clips if clip.audio is not None}
+    keys = {clip.key for clip in clips}
+    for path in sorted(fields):
+        if path not in there and _key_of(path, None) not in keys:
+            detail = f"there is no file `{path}`, which the folder's metadata name"
+            yield ListedClip(_key_of(path, None), reason=Reason.MISSING_AUDIO, detail=detail)
+    for clip in clips:
+        known = fields.get(clip.audio.path) if clip.audio is not None else None
+        yield clip if known is None else replace(clip, fields=known)
+    silent = len(there - fields.keys())
+    if silent:
+        logger.warning("%d files of audio are not in the metadata of their folder", silent)
 
 
 def changed_files(clips: Sequence[ListedClip], url: str, look_up: LookUp) -> list[str]:
@@ -300,7 +356,7 @@ def _cut(
 def _rows(url: str, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
     content = gzip.decompress(content) if url.endswith(".gz") else content
     text = content.decode("utf-8-sig")
-    if url.endswith((".jsonl", ".jsonl.gz")):
+    if url.endswith((".jsonl", ".jsonl.gz", ".json")):
         for number, line in enumerate(text.split("\n"), 1):
             try:
                 row = json.loads(line) if line.strip() else None
@@ -327,7 +383,11 @@ def _rows(url: str, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
                     f"has {_names(reader.fieldnames or ())}"
                 )
             # An empty path is kept: its line becomes a reject.
-            fields = {n: _typed(n, value) for n, value in row.items() if value or n in _PATHS}
+            fields = {
+                name: _typed(name, value)
+                for name, value in row.items()
+                if value or name.lower() in _PATHS
+            }
             yield reader.line_num, fields
     except csv.Error as error:
         # The number is that of the last line that was read well.
@@ -335,7 +395,7 @@ def _rows(url: str, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _typed(name: str, value: str) -> Any:
-    return json.loads(value) if name not in _TEXTS and _NUMBER.fullmatch(value) else value
+    return json.loads(value) if name.lower() not in _TEXTS and _NUMBER.fullmatch(value) else value
 
 
 def _names(fields: Iterable[str]) -> str:
@@ -350,7 +410,8 @@ def _wish(row: Mapping[str, Any]) -> _Wish:
 
 def _plain_wish(row: Mapping[str, Any]) -> _Wish:
     """A line with a path, as NeMo's manifests have it."""
-    paths = [name for name in _PATHS if name in row]
+    written = {name.lower(): name for name in row} | {name: name for name in row}
+    paths = [written[name] for name in _PATHS if name in written]
     path_field = next((name for name in paths if row[name] and isinstance(row[name], str)), None)
     is_empty = bool(paths) and all(row[name] in (None, "") for name in paths)
     if path_field is None and not is_empty:
@@ -358,17 +419,20 @@ def _plain_wish(row: Mapping[str, Any]) -> _Wish:
             f"it has no path of an audio file: expected text in one of the fields "
             f"{', '.join(_PATHS)}; its fields are {_names(row)}"
         )
-    key_field = next((name for name in _KEYS if isinstance(row.get(name), str | int)), None)
-    written = {name.lower(): name for name in row if row[name] is not None}
+    keys = [written[name] for name in _KEYS if name in written]
+    key_field = next((name for name in keys if isinstance(row[name], str | int)), None)
     start, end, duration = (
-        next((_seconds(row, written[name]) for name in names if name in written), None)
+        next((_seconds(row, name) for name in found if row[name] is not None), None)
         for names in (_STARTS, _ENDS, ("duration",))
+        for found in ([written[name] for name in names if name in written],)
     )
     if end is None and start is not None and duration is not None:
         end = start + duration
     span = None if start is None and end is None else _span(start or 0.0, end)
     fields = {
-        "duration" if name.lower() == "duration" else name: value
+        name.lower()
+        if written.get(name.lower()) == name and name.lower() in _KNOWN
+        else name: value
         for name, value in row.items()
         if name not in (path_field, key_field)
         and name.lower() not in (*_STARTS, *_ENDS)

@@ -14,6 +14,8 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
+from fsspec.utils import glob_translate
+
 from pipeline.corpus.list_sources import (
     KALDI_LIST,
     MANIFEST_SUFFIXES,
@@ -32,9 +34,16 @@ from pipeline.corpus.shard import (
     both_etags,
     cuts_of,
 )
-from pipeline.errors import InputError, UsageError, list_lines
+from pipeline.errors import InputError, NotFoundError, UsageError, list_lines
 from pipeline.storage.client import Storage, StoredFile
-from pipeline.storage.location import check_no_secret, is_local, mirror_path, normalise, redact
+from pipeline.storage.location import (
+    check_no_secret,
+    is_local,
+    local_path,
+    mirror_path,
+    normalise,
+    redact,
+)
 
 logger = logging.getLogger(__name__)
 _MAGIC = re.compile(r"[*?\[]")
@@ -50,7 +59,7 @@ _OUTPUT = (
     *(_RUN_RECORD, "tokens/", "rejects/", "manifests/", "lists/"),
     *("lease/", "events/", "index/", "audit/", "codec/", "dropped/", "retries/"),
 )
-_NOTHING = "no tar, no Parquet file, no manifest (JSON lines, CSV, TSV) and no file of audio"
+_NOTHING = "no tar, no Parquet file, no manifest (lines of JSON, CSV, TSV) and no file of audio"
 
 
 def list_shards(
@@ -176,12 +185,12 @@ def _read_list(path: str, storage: Storage) -> list[str]:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
+        raise UsageError(
             f"List `@{path}` is not UTF-8 text (byte {error.start}); expected one input a line; "
             "check that it is the list and not a shard"
         ) from error
     if "\0" in text:
-        raise InputError(
+        raise UsageError(
             f"List `@{path}` holds zero bytes; expected one input a line; write the list again"
         )
     lines = [line.strip() for line in text.splitlines()]
@@ -198,9 +207,53 @@ def _list_patterns(
             file = looked_up[pattern]
             yield pattern, [file] if file else []
         elif _MAGIC.search(pattern):
-            yield pattern, storage.glob_files(pattern)
+            yield pattern, _glob(pattern, storage)
         else:
-            yield pattern, _without_outputs(storage.list_files(pattern))
+            yield pattern, _without_outputs(_files_below(pattern, storage))
+
+
+def _glob(pattern: str, storage: Storage) -> list[StoredFile]:
+    """The files that a pattern means; `**` also stands for folders behind links."""
+    if not is_local(pattern) or "**" not in pattern:
+        return [file for file in storage.glob_files(pattern) if not file.is_folder]
+    above = _MAGIC.split(pattern)[0].rpartition("/")[0]
+    there = _files_below(normalise(above or ("/" if pattern[0] == "/" else ".")), storage)
+    fits = re.compile(glob_translate(normalise(pattern)))
+    return [file for file in there if fits.match(file.url)]
+
+
+def _files_below(folder: str, storage: Storage) -> list[StoredFile]:
+    """Every file below a folder, also behind links to folders elsewhere, each folder once."""
+    files, links = _apart(storage.list_files(folder))
+    seen = [_real(folder)] if links else []
+    skipped: list[str] = []
+    while links:
+        link = links.pop(0)
+        real = _real(link)
+        if any(real.is_relative_to(each) or each.is_relative_to(real) for each in seen):
+            skipped.append(link)
+            continue
+        seen.append(real)
+        more, further = _apart(storage.list_files(link))
+        files += more
+        links += further
+    if skipped:
+        logger.warning(
+            "`%s` and %d more links below `%s` are not followed, because they lead to folders that "
+            "are read as well",
+            *(skipped[0], len(skipped) - 1, folder),
+        )
+    return sorted(files, key=lambda file: file.url)
+
+
+def _apart(files: Sequence[StoredFile]) -> tuple[list[StoredFile], list[str]]:
+    """Files, and the URLs of links to folders."""
+    links = [file.url for file in files if file.is_folder]
+    return [file for file in files if not file.is_folder], links
+
+
+def _real(folder: str) -> Path:
+    return Path(local_path(folder)).expanduser().resolve()
 
 
 def _is_file_name(pattern: str) -> bool:
@@ -263,10 +316,18 @@ class _Source:
     files: Sequence[StoredFile] = ()
 
     def lists(self, storage: Storage, mirror: Mirror, clips_per_list: int) -> list[Shard]:
-        """The lists of the clips."""
+        """The lists of the clips; raises a UsageError for a manifest that cannot be read."""
+        try:
+            return self._lists(storage, mirror, clips_per_list)
+        except NotFoundError:
+            raise
+        except InputError as error:
+            raise UsageError(str(error)) from error
+
+    def _lists(self, storage: Storage, mirror: Mirror, clips_per_list: int) -> list[Shard]:
         find = partial(look_up, storage=storage)
         if self.files:
-            return lists_of_files(self.files, self.url, mirror, clips_per_list)
+            return lists_of_files(self.files, self.url, storage, mirror, clips_per_list)
         if self.url.endswith(MANIFEST_SUFFIXES):
             return lists_of_manifest(self.url, storage, find, mirror, clips_per_list)
         return lists_of_kaldi(self.url, storage, find, mirror, clips_per_list)
@@ -323,7 +384,7 @@ def _escaped(folder: str) -> str:
 
 
 def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | None]:
-    """The files with these URLs, None where there is none; folders of many are listed."""
+    """The files with these URLs, None where there is no file; folders of many are listed."""
     by_folder: dict[str, list[str]] = {}
     for url in dict.fromkeys(urls):
         by_folder.setdefault(url.rpartition("/")[0], []).append(url)
@@ -334,7 +395,7 @@ def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | Non
             single += members
             continue
         there = storage.glob_files(f"{_escaped(folder)}/*")
-        listed = {normalise(f.url): f for f in there if not f.is_broken_link}
+        listed = {normalise(f.url): f for f in there if not f.is_broken_link and not f.is_folder}
         found |= {url: listed.get(normalise(url)) for url in members}
     told = time.monotonic()
     with ThreadPoolExecutor(_LOOKUP_THREADS) as pool:
@@ -349,7 +410,8 @@ def look_up(urls: Sequence[str], storage: Storage) -> dict[str, StoredFile | Non
 
 def _info_or_none(url: str, storage: Storage) -> StoredFile | None:
     try:
-        return storage.file_info(url)
+        found = storage.file_info(url)
+        return None if found.is_folder else found
     except InputError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None

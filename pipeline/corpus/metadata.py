@@ -4,6 +4,7 @@ The ledger calls it for every clip. Fields without a column, and values of anoth
 column, stay JSON in the column `extra`.
 """
 
+import codecs
 import json
 import math
 from collections.abc import Mapping
@@ -45,6 +46,12 @@ def parse_json(payload: bytes) -> Mapping[str, Any] | str:
     if not isinstance(fields, dict):
         return f"a JSON {type(fields).__name__}, expected an object"
     return fields
+
+
+def decode_text(payload: bytes) -> str:
+    """The content of a text file: UTF-8, or UTF-16 where its mark is in front; others raise."""
+    is_wide = payload.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return payload.decode("utf-16" if is_wide else "utf-8-sig")
 
 
 def with_words(fields: Mapping[str, Any]) -> Mapping[str, Any]:

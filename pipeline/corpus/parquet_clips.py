@@ -31,7 +31,7 @@ from pipeline.corpus.shard import Shard
 from pipeline.corpus.tar_reader import Hole, TarMember
 from pipeline.errors import InputError, NotFoundError
 from pipeline.storage.client import Storage, StoredFile
-from pipeline.storage.location import is_local, join, local_path, redact
+from pipeline.storage.location import is_local, join, local_path, normalise, redact
 from pipeline.storage.range_file import RangeFile
 
 logger = logging.getLogger(__name__)
@@ -297,15 +297,25 @@ def _audio_of(value: Any, url: str, storage: Storage) -> _Audio:
         return _Audio(payload, path)
     if not path:
         return _Audio(None, "", "the row has neither bytes nor a path of audio")
-    if "://" in path or path.startswith("/") or ".." in path.split("/"):
+    folder = url.rpartition("/")[0]
+    is_absolute = "://" in path or path.startswith("/")
+    there = normalise(path) if is_absolute else join(folder, path)
+    if ".." in path.split("/") or not there.startswith(f"{folder}/"):
         return _Audio(
-            None, path, f"the row has no bytes, only the path `{path}`: embed the audio, or list it"
+            None,
+            path,
+            f"the row has no bytes, only the path `{path}`, which is not below the folder of the "
+            "Parquet file: embed the audio, or list it",
         )
     try:
-        return _Audio(storage.read_bytes(join(url.rpartition("/")[0], path)), path)
-    except NotFoundError:
+        return _Audio(storage.read_bytes(there), path)
+    except InputError as error:
+        if not isinstance(error, NotFoundError) and not isinstance(
+            error.__cause__, IsADirectoryError
+        ):
+            raise
         return _Audio(
-            None, path, f"the row has no bytes, and there is no `{path}` beside the Parquet file"
+            None, path, f"the row has no bytes, and there is no file `{path}` beside the Parquet"
         )
 
 

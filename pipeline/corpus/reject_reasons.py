@@ -40,6 +40,7 @@ class Reason(StrEnum):
     MISSING_AUDIO = "missing_audio", "JSON or text without audio"
     MISSING_JSON = "missing_json", "audio without JSON, refused by `--require-json`"
     BAD_JSON = "bad_json", "its JSON is not a JSON object"
+    BAD_TEXT = "bad_text", "its text file is neither UTF-8 nor UTF-16 with a mark in front"
     DUPLICATE_KEY = "duplicate_key", "a second audio member of the same key"
     KEY_DOTS = "key_dots", "its name has dots and another clip its key: see `--key-dots`"
     CRASHED_DECODER = "crashed_decoder", "decoding it ended or hung a process"

@@ -18,6 +18,7 @@ from pipeline.corpus.shard import Shard, is_tar, uncompressed
 from pipeline.corpus.tar_reader import TarMember, TarReader
 from pipeline.storage.client import Storage
 from pipeline.storage.streams import ByteStream
+from xy_codec.mp3_frames import with_length
 
 _SAMPLE_BYTES = 2 << 20
 _MAX_SHARDS = 24
@@ -149,6 +150,6 @@ def _opened(key: str, member: TarMember) -> dict[str, float]:
     import soundfile
 
     try:
-        return {key: float(soundfile.info(io.BytesIO(member.payload or b"")).duration)}
+        return {key: float(soundfile.info(io.BytesIO(with_length(member.payload or b""))).duration)}
     except (soundfile.SoundFileError, RuntimeError):
         return {}

@@ -25,6 +25,7 @@ from pipeline.storage.local_write import is_temporary
 from pipeline.storage.location import is_local, join, normalise, redact
 
 _STATE = "_export"
+LEASE_FOLDER = f"{_STATE}/lease"
 _REQUEST = f"{_STATE}/request.json"
 _RECORD = re.compile(r"(?P<split>\d+)-(?P<number>\d+)\.json\Z")
 
@@ -92,19 +93,19 @@ class Destination:
         return WrittenFile(path, len(content), hashlib.sha256(content).hexdigest(), 0)
 
     def finish(self, record: ExportRecord) -> None:
-        """Write `export.json`, then remove what was only needed to resume."""
+        """Write `export.json`, which says that all is there; then `clean` may be called."""
         self.storage.write_finished(join(self.url, EXPORT_RECORD), record.to_json())
-        self.clean()
 
     def clean(self) -> None:
-        """Remove the records of shards, and half-written files of commands that were killed."""
+        """Remove what was only needed to resume, and half-written files of killed commands."""
         state = f"{join(self.url, _STATE)}/"
         for file in self.storage.list_files(self.url):
             if file.url.startswith(state) or is_temporary(file.url):
                 self.storage.delete(file.url)
         if is_local(self.url):
-            with suppress(FileNotFoundError):
-                Path(join(self.url, _STATE)).rmdir()
+            for folder in (LEASE_FOLDER, _STATE):
+                with suppress(FileNotFoundError):
+                    Path(join(self.url, folder)).rmdir()
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

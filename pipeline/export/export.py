@@ -9,6 +9,7 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from importlib import metadata
@@ -27,18 +28,19 @@ from pipeline.export.contract import (
     ShardFiles,
     Target,
 )
-from pipeline.export.destination import Destination
-from pipeline.export.keep_list import file_sha256
-from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner, SplitCounts
-from pipeline.export.record import ExportRecord
+from pipeline.export.destination import LEASE_FOLDER, Destination
+from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner
+from pipeline.export.record import ExportRecord, SplitCounts
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
 from pipeline.export.selection import Chooser, Selection
 from pipeline.export.shuffle import Spool, shuffled_places
 from pipeline.export.source import ExportedRun, PartReader, open_exported_run
+from pipeline.fleet.lease import Lease, hold_lease
 from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise, redact
+from pipeline.storage.streams import file_sha256
 from xy_codec.codes_shape import CodesShape
 from xy_codec.nearest_name import nearest
 
@@ -67,6 +69,11 @@ class ExportRequest:
     max_bytes: int | None = None
     command: str = ""
 
+    @property
+    def is_reordered(self) -> bool:
+        """Whether rows come in another order than in the parts."""
+        return self.shuffle is not None or self.cluster_by is not None
+
 
 class Exporter:
     """A request with all that belongs to it; built once in each process."""
@@ -85,6 +92,11 @@ class Exporter:
             duplicate_keys=request.duplicate_keys,
             names_files=self.format.has_ids,
         )
+        if self.run.is_merged and request.selection.keep:
+            raise UsageError(
+                f"`--keep` goes by shards, and the parts of `{redact(request.output)}` have rows "
+                "of many; expected a run; merge it with `--keep`, then export what was merged"
+            )
         self.chooser = Chooser(
             request.selection, self.run, self.storage, needs_text=self.format.needs_text
         )
@@ -113,7 +125,7 @@ class Exporter:
         """All that the bytes of the export depend on."""
         request, selection = self.request, self.request.selection
         tokenizer = self.format.target.tokenizer_json
-        keep = file_sha256(self.storage, selection.keep) if selection.keep else None
+        keep = file_sha256(selection.keep, self.storage) if selection.keep else None
         return {
             "format": request.format,
             "xytok": metadata.version("xytok"),
@@ -297,37 +309,59 @@ def run_export(
         show_for: gives for the number of samples a context whose value shows how many are done.
         write_shards: writes the shards elsewhere than here, see `ray_map.py`.
     """
-    is_reordered = request.shuffle is not None or request.cluster_by is not None
-    if write_shards and is_reordered:
+    if write_shards and request.is_reordered:
         raise UsageError(
             f"`--{'shuffle' if request.cluster_by is None else 'cluster-by'}` goes through the "
             "disk of one machine; expected it with `--engine inline`; leave one or the other out"
         )
     exporter = Exporter(request)
-    destination = exporter.destination
-    ended = destination.read_record()
+    record = _ended(exporter)
+    if record is None:
+        plan = exporter.plan()
+        # Only now, so that a request that is refused leaves nothing behind.
+        url = exporter.destination.url
+        with hold_lease(request.storage, url, wait=None, folder=LEASE_FOLDER) as lease:
+            # Another command may have written all until the lease was taken.
+            record = _ended(exporter) or _export_alone(
+                exporter, plan, lease, show_for, write_shards
+            )
+    exporter.destination.clean()
+    return record
+
+
+def _ended(exporter: Exporter) -> ExportRecord | None:
+    """The record of the same export that ended; raises where another export has the folder."""
+    ended = exporter.destination.read_record()
     if ended is not None:
-        check_same_identity(redact(destination.url), ended.request, exporter.identity)
-        destination.clean()
-        return ended
-    plan = exporter.plan()
-    # Only now, so that a request that is refused leaves nothing behind.
+        url = redact(exporter.destination.url)
+        check_same_identity(url, ended.request, exporter.identity)
+    return ended
+
+
+def _export_alone(
+    exporter: Exporter,
+    plan: Plan,
+    lease: Lease,
+    show_for: Callable[[int], Any] | None,
+    write_shards: WriteShards | None,
+) -> ExportRecord:
+    destination = exporter.destination
     destination.claim(exporter.identity)
     _warn_of_empty_splits(exporter, plan)
     done = destination.finished_shards()
-    if is_reordered:
+    if exporter.request.is_reordered:
         shards = _write_reordered(exporter, plan, done)
     else:
         shards = _write_planned(exporter, plan, done, write_shards or _write_here)
-    if show_for is None:
-        list(shards)
-    else:
-        with show_for(plan.clips) as show:
-            total = 0
-            for samples in shards:
-                total += samples
+    with show_for(plan.clips) if show_for else nullcontext() as show:
+        total = 0
+        for samples in shards:
+            lease.may_go_on()
+            total += samples
+            if show:
                 show(total, "")
     record = _finish(exporter, plan)
+    lease.may_go_on()
     destination.finish(record)
     return record
 

@@ -3,7 +3,6 @@
 A row that the list does not mention was not judged, and is left out.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,20 +12,9 @@ from pipeline.errors import InputError
 from pipeline.export.source import Group, SourcePart
 from pipeline.read.keep_list import KeepList
 from pipeline.storage.client import Storage
-from pipeline.storage.location import is_local, redact
-from pipeline.storage.streams import ByteStream, local_blocks, remote_blocks
+from pipeline.storage.location import redact
 
-_BLOCK_BYTES = 4 << 20
 UNLISTED = -1
-
-
-def file_sha256(storage: Storage, url: str) -> str:
-    """The hash of a file, read block by block."""
-    blocks = local_blocks(url) if is_local(url) else remote_blocks(storage.file_info(url), storage)
-    stream, found = ByteStream(blocks, url), hashlib.sha256()
-    while block := stream.take(_BLOCK_BYTES):
-        found.update(block)
-    return found.hexdigest()
 
 
 class KeptRows:
@@ -54,7 +42,7 @@ class KeptRows:
 
     def _load(self, part: SourcePart) -> None:
         # Shards go by their path, or by their URL as in the parts.
-        table = self._list.of_shard([part.shard, part.shard_url])
+        table = self._list.of_shard([part.shard, part.shard_url], lambda: part.sha256)
         rows = table["row"].to_numpy()
         outside = rows[(rows < 0) | (rows >= part.rows)]
         if len(outside):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.export.contract import Format, Limits
+from pipeline.export.record import SplitCounts
 from pipeline.export.samples import SampleRules, ids_of
 from pipeline.export.selection import LEFT_OUT, Chooser
 from pipeline.export.source import ExportedRun, Group, PartReader
@@ -36,16 +37,6 @@ class PlannedShard:
     group: int
     skip: int
     samples: int
-
-
-@dataclass(slots=True)
-class SplitCounts:
-    """What a split holds."""
-
-    clips: int = 0
-    frames: int = 0
-    seconds: float = 0.0
-    with_reference: int = 0
 
 
 @dataclass(slots=True)

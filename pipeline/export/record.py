@@ -6,11 +6,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.errors import OutputError
-from pipeline.export.plan import SplitCounts
 from pipeline.output.manifest import WrittenFile
 from pipeline.storage.location import redact
 
 EXPORT_RECORD = "export.json"
+
+
+@dataclass(slots=True)
+class SplitCounts:
+    """What a split holds."""
+
+    clips: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    with_reference: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ depends neither on the number of buckets nor on how rows were read.
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,17 +47,16 @@ class Spool:
         wanted = max(1, min(_MOST_BUCKETS, -(-size_bytes // _BUCKET_BYTES)))
         self._bits = int(wanted - 1).bit_length()
         self._stack = ExitStack()
-        self._writers: dict[tuple[int, int], tuple[Any, Any]] = {}
+        # Files without a name, so that nothing stays of a process that is killed.
+        self._files: dict[tuple[int, int], Any] = {}
+        self._writers: dict[tuple[int, int], Any] = {}
         self._waiting: dict[int, list[pa.Table]] = {}
         self._waiting_bytes = 0
 
     def __enter__(self) -> "Spool":
-        folder = tempfile.TemporaryDirectory(prefix="xytok-", suffix=".shuffle")
-        self._folder = Path(self._stack.enter_context(folder))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close_files()
         self._stack.close()
 
     def add(self, split: int, table: pa.Table) -> None:
@@ -73,12 +71,12 @@ class Spool:
         """The rows of a split in the new order, a bucket at a time; nothing is added then."""
         self._flush()
         with on_this_disk(*_SPOOL):
-            self._close_files()
+            self._end_writing()
         for bucket in range(1 << self._bits):
-            path = self._path(split, bucket)
-            if path.exists():
-                yield _read_sorted(path)
-                path.unlink()
+            file = self._files.pop((split, bucket), None)
+            if file is not None:
+                yield _read_sorted(file)
+                file.close()
 
     def _flush(self) -> None:
         for split, tables in self._waiting.items():
@@ -90,10 +88,9 @@ class Spool:
                     self._writer(split, int(bucket), rows.schema).write_table(rows)
         self._waiting, self._waiting_bytes = {}, 0
 
-    def _close_files(self) -> None:
-        for writer, file in self._writers.values():
+    def _end_writing(self) -> None:
+        for writer in self._writers.values():
             writer.close()
-            file.close()
         self._writers = {}
 
     def _buckets(self, places: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -105,16 +102,16 @@ class Spool:
     def _writer(self, split: int, bucket: int, schema: Any) -> Any:
         if (split, bucket) not in self._writers:
             options = pa.ipc.IpcWriteOptions(compression="lz4")
-            file = pa.OSFile(str(self._path(split, bucket)), "wb")
-            writer = pa.ipc.new_stream(file, schema, options=options)
-            self._writers[split, bucket] = (writer, file)
-        return self._writers[split, bucket][0]
+            made = tempfile.TemporaryFile(prefix="xytok-")  # noqa: SIM115 - the stack closes it
+            file = self._stack.enter_context(made)
+            self._files[split, bucket] = file
+            sink = pa.PythonFile(file, "w")
+            self._writers[split, bucket] = pa.ipc.new_stream(sink, schema, options=options)
+        return self._writers[split, bucket]
 
-    def _path(self, split: int, bucket: int) -> Path:
-        return self._folder / f"{split}-{bucket}.arrow"
 
-
-def _read_sorted(path: Path) -> Any:
-    with on_this_disk(*_SPOOL), pa.OSFile(str(path), "rb") as file:
-        table: Any = pa.ipc.open_stream(file).read_all()
+def _read_sorted(file: Any) -> Any:
+    with on_this_disk(*_SPOOL):
+        file.seek(0)
+        table: Any = pa.ipc.open_stream(pa.PythonFile(file, "r")).read_all()
     return table.sort_by(_ORDER).drop_columns([_ORDER])

@@ -1,11 +1,15 @@
-"""The finished parts of a run by their shards' paths, then its retries', a row group at a time."""
+"""The finished parts of a run by their shards' paths, then its retries', a row group at a time.
+
+The folder that `xytok merge` wrote is taken as well: its parts are those of `export.json`.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, NotFoundError
+from pipeline.export.record import EXPORT_RECORD, parse_record
 from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.retries import finished_in, place_order
@@ -14,6 +18,7 @@ from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 
+MERGED_FORMAT = "parts"
 _COLUMNS = ("shard", "url", "part_path", "part_rows", "part_sha256")
 
 
@@ -41,12 +46,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class ExportedRun:
-    """An output as it was when the export began; shards that finish later are not part of it."""
+    """An output as it was when the export began; shards that finish later are not part of it.
+
+    A part of a merged one has rows of many shards.
+    """
 
     output: str
     record: RunRecord
     parts: tuple[SourcePart, ...]
     dropped: Dropped = field(default_factory=Dropped)
+    is_merged: bool = False
 
     @property
     def parts_sha256(self) -> str:
@@ -60,9 +69,15 @@ class ExportedRun:
 
 
 def open_exported_run(storage: Storage, output: str) -> ExportedRun:
-    """The run in an output folder, with its finished parts."""
+    """The run in an output folder, with its finished parts, or what was merged of one."""
     output = normalise(output)
-    record = read_run_record(storage, output)
+    try:
+        record = read_run_record(storage, output)
+    except NotFoundError:
+        merged = _merged(storage, output)
+        if merged is None:
+            raise
+        return merged
     shards: dict[tuple[str, str], dict[str, Any]] = {}
     for place, names in finished_in(storage, output, record.identity8):
         for table in read_shards(storage, place.url, names, _COLUMNS):
@@ -81,6 +96,24 @@ def open_exported_run(storage: Storage, output: str) -> ExportedRun:
         parts.append(SourcePart(prefix + shard, url, *facts, first_row))
         first_row += row["part_rows"]
     return ExportedRun(output, record, tuple(parts), read_dropped(storage, output))
+
+
+def _merged(storage: Storage, output: str) -> ExportedRun | None:
+    """What `xytok merge` wrote; None where it did not."""
+    url = join(output, EXPORT_RECORD)
+    try:
+        made = parse_record(url, storage.read_bytes(url))
+    except NotFoundError:
+        return None
+    if made.format != MERGED_FORMAT:
+        return None
+    parts, first_row = [], 0
+    for file in made.files:
+        stem = file.path.removesuffix(".parquet")
+        parts.append(SourcePart(stem, "", file.path, file.rows, file.sha256, first_row))
+        first_row += file.rows
+    record = RunRecord(made.identity, str(made.request["run"]), made.provenance, {})
+    return ExportedRun(output, record, tuple(parts), is_merged=True)
 
 
 class PartReader:

@@ -97,10 +97,16 @@ class Lease:
     """One driver's view of the lease of an output."""
 
     def __init__(
-        self, storage: Storage, output: str, clock: Callable[[], float], holder: Holder
+        self,
+        storage: Storage,
+        output: str,
+        clock: Callable[[], float],
+        holder: Holder,
+        folder: str = LEASE,
     ) -> None:
         self._storage = storage
         self._output = output
+        self._folder = join(output, folder)
         self._clock = clock
         self._holder = holder
         self._number = 0
@@ -110,6 +116,8 @@ class Lease:
         self._loss: LeaseError | None = None
         self.rival: Holder | None = None
         self.is_rival_alive = False
+        # Whether it was taken from a driver that may still be at work, out of reach.
+        self.is_from_silent = False
 
     @property
     def is_lost(self) -> bool:
@@ -185,7 +193,8 @@ class Lease:
             return True
         seen = self._seen
         if seen and (seen.number, seen.content) == (number, content):
-            return asked - seen.at >= STALE_SECONDS
+            self.is_from_silent = asked - seen.at >= STALE_SECONDS
+            return self.is_from_silent
         self.is_rival_alive = seen is not None
         self._seen = _Seen(number, content, self._clock())
         return False
@@ -218,10 +227,10 @@ class Lease:
         return max(self._numbers(), default=0)
 
     def _numbers(self) -> list[int]:
-        return _numbers(self._storage, self._output)
+        return _numbers(self._storage, self._folder)
 
     def _url(self, number: int) -> str:
-        return _url(self._output, number)
+        return _url(self._folder, number)
 
 
 def read_holder(storage: Storage, output: str) -> Holder | None:
@@ -229,9 +238,10 @@ def read_holder(storage: Storage, output: str) -> Holder | None:
 
     None when the lease was given back, or when its holder is seen to have ended on this machine.
     """
-    number = max(_numbers(storage, output), default=0)
+    folder = join(output, LEASE)
+    number = max(_numbers(storage, folder), default=0)
     try:
-        content = storage.read_bytes(_url(output, number)) if number else None
+        content = storage.read_bytes(_url(folder, number)) if number else None
     except NotFoundError:
         return read_holder(storage, output)  # a higher number was just created
     holder = _holder_in(content)
@@ -239,26 +249,31 @@ def read_holder(storage: Storage, output: str) -> Holder | None:
     return None if is_over else holder
 
 
-def _numbers(storage: Storage, output: str) -> list[int]:
-    files = storage.list_files(join(output, LEASE))
-    names = (file.url.rpartition("/")[2].removesuffix(".json") for file in files)
-    return [int(name) for name in names if name.isdecimal()]
+def _numbers(storage: Storage, folder: str) -> list[int]:
+    names = (file.url.rpartition("/")[2] for file in storage.list_files(folder))
+    numbers = (name.removesuffix(".json") for name in names)
+    return [int(number) for number in numbers if number.isdecimal()]
 
 
-def _url(output: str, number: int) -> str:
-    return join(output, LEASE, f"{number}.json")
+def _url(folder: str, number: int) -> str:
+    return join(folder, f"{number}.json")
 
 
 @contextmanager
-def hold_lease(storage: Storage, output: str, *, wait: bool) -> Iterator[Lease]:
+def hold_lease(
+    storage: Storage, output: str, *, wait: bool | None, folder: str = LEASE
+) -> Iterator[Lease]:
     """Hold the lease of an output while the block runs.
 
-    Where another driver holds it: without `wait`, watch whether that one lives, and raise if so.
+    Args:
+        wait: where another driver holds it, wait; else watch whether that one lives, and raise if
+            so. None is the same as False for commands without `--wait-for-output`.
+        folder: where below the output the lease is.
     """
     # One request that hangs must not take as long as the lease lasts, nor the pause before a retry.
     policy = RetryPolicy(attempts=2, longest_pause_seconds=1.0)
     quick = replace(storage, timeout_seconds=4.0, policy=policy)
-    lease = Lease(quick, output, _seconds_since_boot, Holder.here())
+    lease = Lease(quick, output, _seconds_since_boot, Holder.here(), folder)
     is_over = threading.Event()
     thread = threading.Thread(
         target=_keep_renewing, args=(lease, output, is_over), daemon=True, name="xytok-lease"
@@ -284,14 +299,15 @@ def hold_lease(storage: Storage, output: str, *, wait: bool) -> Iterator[Lease]:
             )
 
 
-def _take(lease: Lease, output: str, *, wait: bool) -> None:
+def _take(lease: Lease, output: str, *, wait: bool | None) -> None:
     is_told = False
     while not lease.try_take():
         rival = lease.rival or "another run"
         if lease.is_rival_alive and not wait:
+            remedy = "or stop it" if wait is None else "stop it, or pass `--wait-for-output`"
             raise LeaseError(
                 f"`{redact(output)}` is in work by {rival}; expected no other run in an output; "
-                "wait for it, stop it, or pass `--wait-for-output`"
+                f"wait for it, {remedy}"
             )
         if not is_told:
             what = "Waiting until it ends" if wait else "Looking whether it still lives"

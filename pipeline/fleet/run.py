@@ -122,7 +122,9 @@ def _run_alone(
     watch: Callable[[RunProgress], None],
 ) -> RunSummary:
     outer = outer_of(output) if request.rules.retry else output
-    recorded = _recorded_codec(request.storage, outer)
+    # What a run that finished no shard recorded binds nobody, unless it may still be at work.
+    is_bound = bool(manifests or request.rules.retry or lease.is_from_silent)
+    recorded = _recorded_codec(request.storage, outer) if is_bound else None
     engine.stage_codec(output, request.storage.after_first_contact())
     codec = engine.identity(recorded)
     if request.rules.retry and recorded is not None:
@@ -133,7 +135,8 @@ def _run_alone(
         notes |= _flip_rate(request, engine, shards[0])
     # Loading may have taken long enough to lose the output to another run.
     lease.may_go_on()
-    claim_output(request.storage, output, identity, notes, asdict(request.tuning))
+    tuning = asdict(request.tuning)
+    claim_output(request.storage, output, identity, notes, tuning, may_replace=not is_bound)
     backlog = find_backlog(shards, manifests, identity.identity8, are_all=request.has_all_shards)
     left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
     logger.info("%d of %d shards are done, %d are left", len(backlog.done), len(shards), len(left))
@@ -179,7 +182,7 @@ def _recorded_codec(storage: Storage, output: str) -> Mapping[str, Any] | None:
 def _summary_if_finished(
     request: RunRequest, output: str, shards: Sequence[Shard], manifests: Sequence[ManifestName]
 ) -> RunSummary | None:
-    if request.codec is None:
+    if request.codec is None or not manifests:
         return None
     finished = read_if_all_done(
         *(request.storage, output, request.codec, request.rules, shards, manifests),

@@ -188,8 +188,9 @@ def _languages_of(part: str, storage: Storage) -> list[dict[str, Any]]:
     """The same from a part whose manifest does not tell them: an older version wrote it."""
     fs, path = storage.filesystem(part)
     with fs.open(path, "rb") as file:
-        table: Any = pq.read_table(file, columns=["language", "speaker", "duration"])
-    sums: Any = table.group_by("language").aggregate(
+        columns = ["language", "speaker", "duration"]
+        table: Any = pq.ParquetFile(file).read(columns=columns, use_threads=False)
+    sums: Any = table.group_by("language", use_threads=False).aggregate(
         [
             ("language", "count", pc.CountOptions(mode="all")),
             ("duration", "sum"),

@@ -265,7 +265,8 @@ def _run_of(
     output: str, storage: Storage, codec: CodecRequest, rules: ReadRules, *, is_local: bool
 ) -> RunRecord | None:
     try:
-        if not storage.exists(join(output, RUN_RECORD)):
+        # Without a finished shard, a run may have other settings than the one before.
+        if not storage.exists(join(output, RUN_RECORD)) or not list_manifests(storage, output):
             return None
     except (InputError, RefusedError):
         return None

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus.clip_source import audio_reader
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import is_tar, list_path, stem_of
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UsageError
 from pipeline.output.dropped import read_dropped
 from pipeline.output.index import read_shards
 from pipeline.output.index_table import KEY
@@ -93,13 +93,13 @@ def find_row(output: str, key: str, storage: Storage, shard: str = "") -> FoundR
         gone = read_dropped(storage, output).by_part.get(part, {}).get(key)
         return replace(found[0], dropped=gone["reason"] if gone else None)
     if not found:
-        raise InputError(
+        raise UsageError(
             f"No row has the key `{key}` in the parts of `{redact(output)}`, and no reject "
             "either; expected a key as in column `key`; check the spelling, and what `--where` "
             "filters"
         )
     places = ", ".join(f"`{one.row['shard']}`" for one in found)
-    raise InputError(
+    raise UsageError(
         f"{len(found)} rows have the key `{key}`: in {places}; expected one; name its shard with "
         "`--shard`"
     )

@@ -118,9 +118,19 @@ def verify_output(
     known: set[str] = set()
     identity8 = read_run_record(storage, output).identity8
     # Manifests are listed first: the files that they name were written before them.
-    for place, names in finished_in(storage, output, identity8):
+    finished = list(finished_in(storage, output, identity8))
+    files = storage.list_files(output)
+    for place, names in finished:
+        inside = join(output, place.prefix)
+        sizes = {
+            file.url.removeprefix(inside).lstrip("/"): file.size_bytes
+            for file in files
+            if file.url.startswith(inside)
+        }
+        # A retry reads the same sources as the shards around it.
+        looks = sources and not place.prefix
         found, paths = _verify_place(
-            place.url, storage, names, sources=sources, quick=quick, quiet=quiet
+            place.url, storage, names, sizes, sources=looks, quick=quick, quiet=quiet
         )
         checked += found.checked
         faults += (replace(each, path=f"{place.prefix}{each.path}") for each in found.faults)
@@ -137,6 +147,7 @@ def _verify_place(
     output: str,
     storage: Storage,
     names: Sequence[ManifestName],
+    sizes: Mapping[str, int],
     *,
     sources: bool,
     quick: bool,
@@ -144,10 +155,6 @@ def _verify_place(
 ) -> tuple[Verification, set[str]]:
     """What is found in one output, and the paths that its manifests name."""
     record = read_run_record(storage, output)
-    sizes = {
-        file.url.removeprefix(output).lstrip("/"): file.size_bytes
-        for file in storage.list_files(output)
-    }
     with show_progress(len(names), " shards", quiet=quiet) as show:
         if quick:
             found = _compare_sizes(output, storage, names, sizes)

@@ -4,6 +4,7 @@ Only the identity is compared. Provenance and tuning are recorded for people. It
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -15,6 +16,7 @@ from pipeline.output.schema import SCHEMA_VERSION
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 
+logger = logging.getLogger(__name__)
 RUN_RECORD = "run.json"
 
 
@@ -38,9 +40,11 @@ def read_run_record(storage: Storage, output: str) -> RunRecord:
     try:
         content = storage.read_bytes(url)
     except NotFoundError as error:
+        source = _exported_from(storage, output)
+        where = f"holds what was exported or merged from `{source}`" if source else "holds no run"
         raise NotFoundError(
-            f"`{redact(output)}` holds no run; expected the output folder of `xytok tokenize`; "
-            "check the path"
+            f"`{redact(output)}` {where}; expected the output folder of `xytok tokenize`; "
+            + (f"pass `{source}`" if source else "check the path")
         ) from error
     try:
         values = json.loads(content)
@@ -50,6 +54,14 @@ def read_run_record(storage: Storage, output: str) -> RunRecord:
             f"`{url}` is not a run record ({error}); expected the JSON that `xytok tokenize` "
             "writes; pass an output folder of xytok, or a new one"
         ) from error
+
+
+def _exported_from(storage: Storage, output: str) -> str:
+    """The output that a folder was exported from; empty where it is no export."""
+    try:
+        return str(json.loads(storage.read_bytes(join(output, "export.json")))["output"])
+    except (NotFoundError, ValueError, TypeError, KeyError):
+        return ""
 
 
 def check_same_format(output: str, record: RunRecord) -> None:
@@ -71,12 +83,26 @@ def claim_output(
     identity: RunIdentity,
     provenance: Mapping[str, Any],
     tuning: Mapping[str, Any],
+    *,
+    may_replace: bool = False,
 ) -> RunRecord:
-    """Create `run.json`; if it exists already, raise unless its identity is the same."""
+    """Create `run.json`; if it exists already, raise unless its identity is the same.
+
+    With `may_replace`, which is for outputs without a finished shard, one of another identity is
+    replaced.
+    """
     record = RunRecord(identity.to_dict(), identity.identity8, provenance, tuning)
     if storage.create_exclusive(join(output, RUN_RECORD), record.to_json()):
         return record
     existing = read_run_record(storage, output)
+    if may_replace and existing.identity8 != record.identity8:
+        logger.warning(
+            "The run before had other settings and finished no shard: `%s` now has those of this "
+            "run",
+            redact(join(output, RUN_RECORD)),
+        )
+        storage.write_finished(join(output, RUN_RECORD), record.to_json())
+        return record
     check_same_format(output, existing)
     check_same_identity(output, existing.identity, record.identity)
     return existing

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.corpus.where import parse_where
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import NotFoundError, UsageError
 from pipeline.output.dropped import DROPPED, read_dropped
+from pipeline.output.manifest import read_named_manifests
 from pipeline.output.retries import finished_in
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.keep_list import KeepList
@@ -23,6 +24,7 @@ from pipeline.read.plan import PieceFinder, Plan
 from pipeline.read.row_filter import COMPARISONS, RowFilter, Where
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
+from pipeline.storage.streams import file_sha256
 
 DEFAULT_COLUMNS = ("text", "speaker", "language", "duration")
 # What is read as a whole where nothing is shuffled.
@@ -101,6 +103,8 @@ class CodesDataset:
     storage: Storage = field(default_factory=Storage)
     # By the URL of a part, the keys that `xytok drop` took out of it.
     dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    # By the URL of a part, its hash, where a keep list asks for it.
+    part_sha256: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults = list(self._faults())
@@ -145,7 +149,7 @@ class CodesDataset:
         finder = PieceFinder(
             self.storage,
             self.columns,
-            RowFilter(self.where, keep, self.dropped),
+            RowFilter(self.where, keep, self.dropped, self._sha256_of),
             with_depth=self.num_codebooks is None,
             with_frames=self.batch_frames is not None,
         )
@@ -192,6 +196,10 @@ class CodesDataset:
             )
         position.of = own
         return position
+
+    def _sha256_of(self, part: str) -> str:
+        """The hash of a part: as its manifest has it, or of the file where there is none."""
+        return self.part_sha256.get(part) or file_sha256(part, self.storage)
 
     def __iter__(self) -> Iterator[CodesRow]:
         return (row for clips in self.stream() for row in clips.rows)
@@ -304,7 +312,16 @@ def open_dataset(
         world_size=world_size,
         storage=storage,
         dropped=dropped,
+        part_sha256=dict(_hashes(outputs, storage)) if keep is not None else {},
     )
+
+
+def _hashes(outputs: Sequence[str], storage: Storage) -> Iterator[tuple[str, str]]:
+    """The parts of finished shards with their hashes."""
+    for output in outputs:
+        for place, names in finished_in(storage, output):
+            for manifest in read_named_manifests(storage, place.url, names):
+                yield join(place.url, manifest.part.path), manifest.part.sha256
 
 
 def find_parts(output: str, storage: Storage) -> tuple[str, ...]:
@@ -319,7 +336,7 @@ def find_parts(output: str, storage: Storage) -> tuple[str, ...]:
         names = [f.url for f in listed if f.url.endswith(".parquet")]
         parts = tuple(name for name in names if not _is_beside(name.removeprefix(output)))
     if not parts:
-        raise InputError(
+        raise NotFoundError(
             f"`{redact(output)}` holds no parts; expected the output of `xytok tokenize`, or a "
             "folder of its Parquet files; check the path"
         )

@@ -1,22 +1,24 @@
 """The keep list of an audit: a Parquet that says of each row of each shard whether to keep it.
 
 A row that the list does not mention was not judged. Exports and the reader ask for one shard after
-the other, so the footer is read once, and then the row groups that may have the shard.
+the other, so the footer is read once, and then the row groups that may have the shard. The list of
+an audit has the SHA-256 of each part, and is refused for other codes than those that were heard.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 
 _SHARD = "shard"
+_SHA256 = "part_sha256"
 
 
 class KeepList:
@@ -26,7 +28,8 @@ class KeepList:
         self._storage = storage
         self._url = url
         self._columns = [_SHARD, *columns]
-        self._file = open_part(storage, url)
+        self._file = _opened(storage, url)
+        self._is_bound = _SHA256 in self._file.schema_arrow.names
         missing = sorted(set(self._columns) - set(self._file.schema_arrow.names))
         if missing:
             raise UsageError(
@@ -34,6 +37,7 @@ class KeepList:
                 f"Parquet file with {', '.join(self._columns)}, as `xytok audit` writes it; pass "
                 "that file"
             )
+        self._columns += [_SHA256] if self._is_bound else []
         self._lock = threading.Lock()  # a file has one position
         self._groups: dict[str, list[int]] = {}
         mixed = []
@@ -46,14 +50,30 @@ class KeepList:
         # Row groups of several shards are read once and kept.
         self._mixed = self._read(mixed) if mixed else None
 
-    def of_shard(self, names: Sequence[str]) -> Any:
-        """The rows of a shard that goes by any of these names, as a table of the columns."""
+    def of_shard(self, names: Sequence[str], part_sha256: Callable[[], str]) -> Any:
+        """The rows of a shard that goes by any of these names, as a table of the columns.
+
+        `part_sha256` gives the hash of its part, and is asked only where the list has hashes.
+        """
         with self._lock:
             tables = [self._read([n for name in names for n in self._groups.get(name, ())])]
         if self._mixed is not None:
             wanted = pc.is_in(self._mixed[_SHARD], pa.array(names))
             tables.append(self._mixed.filter(wanted))
-        return pa.concat_tables(tables)
+        table = pa.concat_tables(tables)
+        if self._is_bound and table.num_rows:
+            self._check_bound(table, names[0], part_sha256())
+        return table
+
+    def _check_bound(self, table: Any, shard: str, part_sha256: str) -> None:
+        listed = set(table[_SHA256].to_pylist())
+        if listed != {part_sha256}:
+            shown = ", ".join(sorted(f"`{each[:12]}…`" for each in listed))
+            raise InputError(
+                f"The keep list `{redact(self._url)}` is of other codes of `{shard}`: it names a "
+                f"part with the SHA-256 {shown}, this one has `{part_sha256[:12]}…`; expected a "
+                "list of these parts; audit the output again, or pass the list that belongs to it"
+            )
 
     def _only_shard(self, number: int) -> str | None:
         """The one shard of a row group; None where it may have several."""
@@ -68,3 +88,15 @@ class KeepList:
             return self._file.read_row_groups(groups, columns=self._columns, use_threads=False)
 
         return reading_part(self._storage, self._url, read)
+
+
+def _opened(storage: Storage, url: str) -> Any:
+    try:
+        return open_part(storage, url)
+    except InputError as error:
+        if not isinstance(error.__cause__, pa.ArrowException):
+            raise
+        raise UsageError(
+            f"The keep list `{redact(url)}` is no Parquet file ({error.__cause__}); expected the "
+            "`keep.parquet` that `xytok audit` writes; pass that file"
+        ) from error

@@ -3,8 +3,9 @@
 import ast
 import json
 from array import array
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -47,11 +48,13 @@ class RowFilter:
         keep: the list of an audit, with the columns `row` and `keep`; rows that it does not
             mention do not fit.
         dropped: by the URL of a part, the keys that were taken out of it.
+        sha256_of: gives the hash of a part, for keep lists that have hashes.
     """
 
     where: Where = ()
     keep: KeepList | None = None
     dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    sha256_of: Callable[[str], str] | None = None
 
     def is_open(self, url: str) -> bool:
         """Whether every row of a part fits."""
@@ -74,8 +77,10 @@ class RowFilter:
         """The rows of a part that the keep list keeps; None without a list."""
         if self.keep is None:
             return None
+        assert self.sha256_of is not None
         # The rows of a retry are others than those of the shard's first part.
-        listed = self.keep.of_shard([prefix_of_part(url) + shard_of(file, url)])
+        shard = prefix_of_part(url) + shard_of(file, url)
+        listed = self.keep.of_shard([shard], partial(self.sha256_of, url))
         return set(listed.filter(listed["keep"])["row"].to_pylist())
 
     def rows(

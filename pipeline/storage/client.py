@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any, TypeVar
 
 import fsspec
@@ -40,12 +41,16 @@ _EXTRAS = {"gcsfs": "'xytok[gs]'"}
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """One file of a listing; of a local link, the size and etag are those of the file behind it."""
+    """One file of a listing; of a local link, the size and etag are those of the file behind it.
+
+    Links to folders are in listings as well, and are folders.
+    """
 
     url: str
     size_bytes: int
     etag: str
     is_broken_link: bool = False
+    is_folder: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,14 @@ class Storage:
             fs, path = fsspec.core.url_to_fs(url, **self._options_for(url, tries_per_request))
         except ImportError as error:
             raise _missing_package(url, error) from error
+        except ValueError as error:
+            if protocol_of(url) in known_implementations:
+                raise
+            raise UsageError(
+                f"`{redact(url)}` has the protocol `{protocol_of(url)}`, which nobody here knows; "
+                "expected a path, or a URL such as `s3://`, `gs://`, `https://` or `hf://`; "
+                "correct it"
+            ) from error
         if protocol_of(url) in _S3:
             s3_client.set_up(fs)
         return fs, str(path)
@@ -297,7 +310,7 @@ def _matches(fs: Any, folder: str, parts: Sequence[str]) -> Iterator[tuple[str, 
             continue
         if len(parts) == 1:
             yield name, info
-        elif info["type"] == "directory":
+        elif info["type"] == "directory" or (info.get("islink") and Path(name).is_dir()):
             yield from _matches(fs, name, parts[1:])
 
 
@@ -313,11 +326,12 @@ def _url_in(near: str, name: str) -> str:
 
 
 def _stored_file(url: str, info: Mapping[str, Any]) -> StoredFile:
-    is_broken = False
+    is_broken, is_folder = False, info.get("type") == "directory"
     if is_local(url) and info.get("islink"):
         # Listings have the times of the link itself.
         try:
-            info = {**info, "mtime": Path(info["name"]).stat().st_mtime}
+            behind = Path(info["name"]).stat()
+            info, is_folder = {**info, "mtime": behind.st_mtime}, S_ISDIR(behind.st_mode)
         except OSError as error:
             if error.errno not in _NOTHING_BEHIND:
                 raise
@@ -325,7 +339,9 @@ def _stored_file(url: str, info: Mapping[str, Any]) -> StoredFile:
     size = info.get("size")
     tags = (info.get(k) for k in ("ETag", "etag", "md5Hash", "blob_id", "checksum", "LastModified"))
     tag = next((t for t in tags if t), info.get("mtime", info.get("created", "")))
-    return StoredFile(url, -1 if size is None else int(size), str(tag).strip('"'), is_broken)
+    return StoredFile(
+        url, -1 if size is None else int(size), str(tag).strip('"'), is_broken, is_folder
+    )
 
 
 def _put_if_absent(fs: Any, path: str, content: bytes) -> bool:

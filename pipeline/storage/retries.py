@@ -98,7 +98,7 @@ _FINAL: tuple[tuple[type[InputError | RefusedError], str, str, _Signs], ...] = (
         "found nothing there",
         "expected an existing file and bucket; check the path and its protocol",
         _Signs(
-            types=frozenset({"FileNotFoundError", "ResourceNotFoundError"}),
+            types=frozenset({"FileNotFoundError", "NotADirectoryError", "ResourceNotFoundError"}),
             statuses=frozenset({404, 410}),
             codes=frozenset({"NoSuchBucket", "NoSuchKey"}),
         ),
@@ -143,7 +143,7 @@ _FINAL: tuple[tuple[type[InputError | RefusedError], str, str, _Signs], ...] = (
         _Signs(
             types=frozenset(
                 {
-                    *("IsADirectoryError", "NotADirectoryError", "FileExistsError"),
+                    *("IsADirectoryError", "FileExistsError"),
                     *("NotImplementedError", "ValueError", "TypeError", "ImportError"),
                     *("ParamValidationError", "NoRegionError"),
                 }

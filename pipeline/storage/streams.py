@@ -4,6 +4,7 @@
 in a damaged tar. Remote ranges are fetched ahead, and each is retried by itself.
 """
 
+import hashlib
 import logging
 from collections import deque
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from pipeline.errors import InputError, NotFoundError, RefusedError, StorageError
 from pipeline.storage.client import Storage, StoredFile
-from pipeline.storage.location import local_path, redact
+from pipeline.storage.location import is_local, local_path, redact
 
 logger = logging.getLogger(__name__)
 
@@ -162,3 +163,12 @@ def _range_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
             yield block
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def file_sha256(url: str, storage: Storage) -> str:
+    """The hash of a file, read block by block."""
+    blocks = local_blocks(url) if is_local(url) else remote_blocks(storage.file_info(url), storage)
+    stream, found = ByteStream(blocks, url), hashlib.sha256()
+    while block := stream.take(BLOCK_BYTES):
+        found.update(block)
+    return found.hexdigest()

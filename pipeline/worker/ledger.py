@@ -10,7 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.corpus.metadata import Metadata, parse_json, to_metadata, with_words
+from pipeline.corpus.metadata import (
+    NO_METADATA,
+    Metadata,
+    decode_text,
+    parse_json,
+    to_metadata,
+    with_words,
+)
 from pipeline.corpus.pairing import ClipFiles, LateText, RejectedMember
 from pipeline.corpus.reject_reasons import Reason, Stage
 from pipeline.corpus.rules import ReadRules
@@ -40,6 +47,7 @@ class OpenClip:
     metadata: Metadata | None = None
     text: str | None = None
     json_fault: str | None = None
+    text_fault: str | None = None
     is_filtered: bool = False
     audio_xxh64: int = 0
     num_samples: int = 0
@@ -62,7 +70,7 @@ class OpenClip:
         """Whether it has JSON without text, so that a text file may still come."""
         if self.metadata is None or self.reject is not None:
             return False
-        return self.text is None and self.metadata.text is None
+        return self.text is None and self.metadata.text is None and self.text_fault is None
 
 
 @dataclass(slots=True)
@@ -233,8 +241,11 @@ class ShardLedger:
     def _note_texts(
         self, clip: OpenClip, json: bytes | Mapping[str, Any] | None, text: bytes | None
     ) -> None:
-        if text is not None and clip.text is None:
-            clip.text = text.decode("utf-8", "backslashreplace")
+        if text is not None and clip.text is None and clip.text_fault is None:
+            try:
+                clip.text = decode_text(text)
+            except UnicodeDecodeError as error:
+                clip.text_fault = f"not {error.encoding}: {error.reason} at byte {error.start}"
         if json is None:
             return
         fields = parse_json(json) if isinstance(json, bytes) else json
@@ -274,7 +285,7 @@ class ShardLedger:
         """Turn the first open clip into a row or reject, once everything about it is known.
 
         The order of the checks decides, not which thread was faster: a filtered clip is filtered,
-        else bad JSON rejects it, else a fault of its audio, else missing JSON.
+        else bad JSON rejects it, else a fault of its audio, else missing JSON, else bad text.
         """
         if not clip.is_filtered:
             if clip.encoded is None and clip.reject is None:
@@ -287,6 +298,8 @@ class ShardLedger:
                 return False
             elif clip.json_fault:
                 self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
+            if clip.text_fault and clip.reject is None and not (clip.metadata or NO_METADATA).text:
+                self._reject_open(clip, Reason.BAD_TEXT, Stage.PAIR, clip.text_fault)
             if clip.encoded is not None and clip.missing_seconds > SPARE_SECONDS:
                 self._note_short(clip)
         if clip.encoded is not None and (clip.is_filtered or clip.reject is not None):

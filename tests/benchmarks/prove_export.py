@@ -1,8 +1,9 @@
-"""Proves exports at size: speed and memory of each format, twenty kills, and two readers.
+"""Proves exports at size: speed and memory of each format, twenty kills, and three readers.
 
 `make prove-export` runs all of it and prints tables for RESULTS.md. The run is written by the code
 that writes real ones, with uniform random codes. The readers of MDS and Megatron are installed
-apart, because their packages want other versions than ours.
+apart, because their packages want other versions than ours; that of OmniVoice runs on ours.
+fish-speech and MOSS-TTSD publish no package with their readers.
 """
 
 import argparse
@@ -46,6 +47,17 @@ import hashlib, sys
 from streaming import StreamingDataset
 for s in StreamingDataset(local=sys.argv[1], shuffle=False, batch_size=1):
     print(s["key"], *s["codes"].shape, hashlib.sha256(s["codes"].tobytes()).hexdigest())
+"""
+# The same, through the manifests that the trainer is configured with.
+READ_OMNIVOICE = """
+import hashlib, sys
+from xy_codec.torchaudio_import import import_torchaudio
+import_torchaudio()
+from omnivoice.data.dataset import WebDatasetReader, prepare_data_manifests_from_json
+train, _ = prepare_data_manifests_from_json(sys.argv[1])
+for s in WebDatasetReader(train, evaluation=True):
+    codes = s["audio_tokens"].numpy()
+    print(s["label"]["id"], *codes.shape, hashlib.sha256(codes.tobytes()).hexdigest())
 """
 
 
@@ -128,15 +140,47 @@ def prove_mds(folder: Path, run: Path, python: str) -> str:
         capture_output=True,
         text=True,
     )
-    expected = []
-    for row in rows_of(run):
-        codes = np.array(row["codes"], np.int16)
-        digest = hashlib.sha256(codes.tobytes()).hexdigest()
-        expected.append(f"{row['key']} {codes.shape[0]} {codes.shape[1]} {digest}")
+    expected = hashes_of(run)
     if read.stdout.splitlines() != expected:
         sys.exit("MosaicML Streaming reads other samples than the run has")
     shards = len(list((folder / "mds/train").glob("*.mds")))
     return f"MosaicML Streaming read {len(expected)} samples of {shards} shards: equal"
+
+
+def hashes_of(run: Path) -> list[str]:
+    """Key, shape and a hash of the codes of every row."""
+    found = []
+    for row in rows_of(run):
+        codes = np.array(row["codes"], np.int16)
+        digest = hashlib.sha256(codes.tobytes()).hexdigest()
+        found.append(f"{row['key']} {codes.shape[0]} {codes.shape[1]} {digest}")
+    return found
+
+
+def install_omnivoice(folder: Path) -> str:
+    """A folder with OmniVoice's package and the one that it imports and we have not."""
+    target = str(folder / "omnivoice")
+    command = ["pip", "install", "-q", "--no-deps", "--target", target, "omnivoice", "pydub"]
+    subprocess.run([sys.executable, "-m", *command], check=True)
+    return target
+
+
+def prove_omnivoice(folder: Path, run: Path, package: str) -> str:
+    """Read an export by OmniVoice's own reader, from the `data.json` of its configuration."""
+    destination = folder / "for-omnivoice"
+    options = ["--to", "omnivoice", "--samples-per-shard", "300"]
+    subprocess.run(export_command(run, destination, *options), check=True)
+    read = subprocess.run(
+        [sys.executable, "-c", READ_OMNIVOICE, str(destination / "data.json")],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": package},
+    )
+    expected = hashes_of(run)
+    if read.stdout.splitlines() != expected:
+        sys.exit("OmniVoice reads other samples than the run has")
+    return f"OmniVoice's WebDatasetReader read {len(expected)} samples: equal"
 
 
 def install_megatron(folder: Path) -> str:
@@ -174,6 +218,7 @@ def main() -> None:
     parser.add_argument("--formats", default="", help="only those, with commas between them")
     parser.add_argument("--mds-python", help="that has mosaicml-streaming; default: install it")
     parser.add_argument("--megatron", help="a folder with megatron-core; default: install it")
+    parser.add_argument("--omnivoice", help="a folder with omnivoice, pydub; default: install it")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 16))
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xytok-prove-") as name:
@@ -184,6 +229,8 @@ def main() -> None:
             print(prove_mds(folder, few, python), flush=True)
             package = wanted.megatron or install_megatron(folder)
             print(prove_megatron(folder, few, package), flush=True)
+            package = wanted.omnivoice or install_omnivoice(folder)
+            print(prove_omnivoice(folder, few, package), flush=True)
         print(f"seed of the kills: {wanted.seed}; {os.cpu_count()} cores")
         print("| export | kills | result |\n|---|---|---|")
         for line in prove_kills(folder, few, wanted.kills, wanted.seed):

@@ -159,6 +159,30 @@ def test_links_are_read_as_the_files_behind_them(links: Path, tmp_path: Path) ->
     assert changed_files(read_list(shard.listed), shard.url, partial(look_up, storage=Storage()))
 
 
+def test_links_to_folders_are_followed_each_folder_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("corpus/a", "corpus/v3", "elsewhere/deep", "further"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "take.wav").write_bytes(audio(0.5, kind="wav"))
+    links = {
+        "corpus/linked": "elsewhere",  # its files are asked for
+        "corpus/latest": "corpus/v3",  # would give them twice
+        "elsewhere/deep/back": "corpus",  # a circle
+        "elsewhere/deep/more": "further",
+    }
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(tmp_path / target)
+    keys = ["a/take", "linked/deep/more/take", "linked/deep/take", "v3/take"]
+    for source in ("corpus", "corpus/**/*.wav"):
+        (shard,) = listed(tmp_path / source)
+        assert [clip.key for clip in read_list(shard.listed)] == keys
+        assert f"corpus/latest` and 1 more links below `{tmp_path}/corpus` are not" in caplog.text
+        caplog.clear()
+    (shard,) = listed(tmp_path / "corpus/*/*/*.wav")
+    assert [clip.key for clip in read_list(shard.listed)] == ["linked/deep/take"]
+
+
 def test_a_broken_link_is_one_reject(links: Path, tmp_path: Path) -> None:
     for name in ("take.0.json", "take.3.wav"):
         (links / name).resolve().unlink()
@@ -315,7 +339,7 @@ def test_cuts_of_lhotse_keep_their_spans_channels_and_supervisions(
         ("a.jsonl", b'{"text": "x"}\n', "line 1: it has no path .* audio_filepath.* are `text`"),
         ("a.jsonl", b'{"path": 5}\n', "line 1: it has no path .* are `path`"),
         ("a.jsonl", b'{"id": "c", "type": "MonoCut", "recording": 1}\n', "line 1: .*`recording`"),
-        ("a.csv", b"Path,text\na.wav,x\n", "line 2: it has no path .* are `Path`, `text`"),
+        ("a.csv", b"Way,text\na.wav,x\n", "line 2: it has no path .* are `Way`, `text`"),
         ("a.csv", b'path,text\na.wav,"x"y\n', "after line 1: .* expected after"),
         ("a.csv", b"path,text\na.wav\n", "line 2 has another number of columns .* `path`, `text`"),
         ("a.csv", b"path,text\ngone.wav,x\n", "names no audio that is there"),
@@ -400,6 +424,79 @@ def test_times_that_no_clip_can_have_are_refused(tmp_path: Path, times: str, mes
     with pytest.raises(UsageError) as caught:
         listed(tmp_path / "a.jsonl")
     assert f"line 1: {message}" in str(caught.value)
+
+
+def test_metadata_of_a_folder_of_audio_as_datasets_reads_it(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for file in folder.rglob("*.json"):
+        file.unlink()
+    (folder / "s0/metadata.csv").write_text(
+        "file_name,text,speaker,snr\ntake.0.wav,zero,7,20\ntake.2.flac,two,8,\n"
+    )
+    lines = [{"file_name": f"take.{n}.{kind}", "mood": n} for n, kind in ((1, "mp3"), (3, "wav"))]
+    (folder / "s1/metadata.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (shard,) = listed(folder)
+    result = run([shard], tmp_path / "out")
+    found = {row["key"]: (row["text"], row["speaker"], row["extra"]) for row in result.rows}
+    assert found == {
+        "s0/take.0": ("zero", "7", '{"snr":20}'),
+        "s0/take.2": ("two", "8", None),
+        "s0/take.4": (None, None, None),
+        "s1/take.1": ("text 1", None, '{"mood":1}'),
+        "s1/take.3": ("text 3", None, '{"mood":3}'),
+    }
+    assert "1 files of audio are not in the metadata" in caplog.text
+    (folder / "s0/take.2.flac").unlink()
+    result = run(listed(folder), tmp_path / "other")
+    assert result.reasons == {"s0/take.2": "missing_audio"}
+    # A table of another kind of corpus.
+    (folder / "s0/metadata.csv").write_text("take.0|zero|zero\n")
+    assert [clip.fields for clip in read_list(listed(folder / "s0")[0].listed)] == [{}, {}]
+    assert "has no column `file_name`" in caplog.text
+
+
+def test_a_manifest_of_nemo_may_be_named_json(folder: Path) -> None:
+    (folder / "train.json").write_text('{"audio_filepath": "s0/take.0.wav", "text": "x"}\n')
+    for source in (folder / "train.json", folder / "t*.json"):
+        ((clip,),) = (read_list(shard.listed) for shard in listed(source))
+        assert (clip.key, clip.fields) == ("s0/take.0", {"text": "x"})
+    (folder / "train.json").write_text('[\n{"audio_filepath": "s0/take.0.wav"}]\n')
+    with pytest.raises(UsageError, match="line 1 is no JSON"):
+        listed(folder / "train.json")
+
+
+def test_names_of_fields_are_found_in_any_case(folder: Path, tmp_path: Path) -> None:
+    table = "ID,Path,Text,Speaker,DNSMOS,Snr\n007,s0/take.0.wav,said,12,3.5,20\n008,,x,1,2,3\n"
+    (folder / "a.csv").write_text(table)
+    lines = [
+        {"Audio_FilePath": "s0/take.0.wav", "Utt_ID": "u1", "TEXT": "said"},
+        {"path": "s0/take.0.wav", "Path": "other", "text": "said", "Text": "more"},
+    ]
+    (folder / "b.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (shard,) = listed(folder / "a.csv")
+    result = run([shard], tmp_path / "out")
+    ((row,), (reject,)) = (result.rows, result.rejects)
+    found = (row["key"], row["text"], row["speaker"], row["dnsmos"], row["extra"])
+    assert found == ("007", "said", "12", 3.5, '{"Snr":20}')
+    assert (reject["key"], reject["detail"]) == ("008", "its `Path` is empty")
+    ((first, second),) = (read_list(shard.listed) for shard in listed(folder / "b.jsonl"))
+    assert (first.key, first.fields) == ("u1", {"text": "said"})
+    assert second.fields == {"Path": "other", "text": "said", "Text": "more"}
+
+
+def test_a_path_of_a_folder_is_one_reject(folder: Path, tmp_path: Path) -> None:
+    (folder / "linked").symlink_to(folder / "s1")
+    # With so many names the folder is listed, with one each name is looked up.
+    for number, names in enumerate(([f"{n}.wav" for n in range(9)], [])):
+        lines = [{"path": name} for name in ("s0/take.0.wav", "s0", "linked", *names)]
+        (folder / f"{number}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        result = run(listed(folder / f"{number}.jsonl"), tmp_path / f"out{number}")
+        assert result.keys == ["s0/take.0"]
+        assert [each["detail"] for each in result.rejects[:2]] == [
+            "there is no file `s0`",
+            "there is no file `linked`",
+        ]
 
 
 def test_times_are_found_in_any_case_and_as_begin_and_text(folder: Path) -> None:

@@ -146,6 +146,34 @@ def test_json_that_is_no_json_object_is_a_reject(tmp_path: Path) -> None:
     assert result.reasons == dict.fromkeys(broken, "bad_json")
 
 
+def test_text_that_is_no_unicode_is_a_reject_where_it_would_be_used(tmp_path: Path) -> None:
+    latin = "caf\xe9".encode("latin-1")
+    texts = {
+        "plain": ("caf\xe9".encode(), []),
+        "marked": ("caf\xe9".encode("utf-8-sig"), []),
+        "wide": ("caf\xe9".encode("utf-16"), []),
+        "latin": (latin, []),
+        "without": (latin, [("without.json", b"{}")]),
+        "known": (latin, [("known.json", emilia_json("known"))]),
+    }
+    early = [
+        member
+        for key, (text, more) in texts.items()
+        for member in [*more, (f"{key}.txt", text), (f"{key}.mp3", audio())]
+    ]
+    late = [("late.mp3", audio()), ("between.mp3", audio()), ("late.txt", latin)]
+    result = run(tmp_path, [*early, *late])
+    assert {row["key"]: row["text"] for row in result.rows} == {
+        "plain": "caf\xe9",
+        "marked": "caf\xe9",
+        "wide": "caf\xe9",
+        "known": " Text of known.",
+        "between": None,
+    }
+    assert result.reasons == dict.fromkeys(("latin", "without", "late"), "bad_text")
+    assert "at byte 3" in result.rejects[0]["detail"]
+
+
 def test_a_second_audio_of_a_key_is_a_reject_and_the_first_counts(tmp_path: Path) -> None:
     result = run(tmp_path, [*pair("a"), *pair("b"), *pair("a", seed=3), ("b.wav", b"x")])
     assert result.keys == ["a", "b"]

@@ -77,16 +77,22 @@ def test_a_plan_counts_its_clips(file: Path) -> None:
 def test_rows_without_audio_are_rejects_and_files_beside_are_found(tmp_path: Path) -> None:
     (tmp_path / "wavs").mkdir()
     (tmp_path / "wavs/b.wav").write_bytes(audio(kind="wav"))
-    paths = ["wavs/b.wav", "wavs/c.wav", "/elsewhere/d.wav", None]
+    within = str(tmp_path / "wavs/b.wav")
+    outside = f"{tmp_path}/wavs/../../e.wav"
+    paths = ["wavs/b.wav", "wavs/c.wav", "/elsewhere/d.wav", None, within, outside, "wavs"]
     rows = [row(n, audio={"bytes": None, "path": path}) for n, path in enumerate(paths)]
     result = run_file(write_parquet(tmp_path / "a.parquet", rows))
-    assert result.keys == ["wavs/b"]
+    assert result.keys == ["wavs/b", "b"]
     assert [(each["key"], each["reason"]) for each in result.rejects] == [
         ("wavs/c", "missing_audio"),
         ("d", "missing_audio"),
         ("000000003", "missing_audio"),
+        ("e", "missing_audio"),
+        ("wavs", "missing_audio"),
     ]
-    assert "beside the Parquet file" in result.rejects[0]["detail"]
+    details = [each["detail"] for each in result.rejects]
+    assert all("no file" in details[n] and "beside the Parquet" in details[n] for n in (0, 4))
+    assert "`/elsewhere/d.wav`, which is not below the folder of the Parquet file" in details[1]
 
 
 def test_bad_and_large_audio_are_rejects_of_their_rows(tmp_path: Path) -> None:

@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
+from pipeline.corpus.clip_source import audio_reader
 from pipeline.corpus.decode import ClipBounds, ClipFault, DecodedClip, container_of, decode_clip
+from pipeline.corpus.listing import list_shards
 from pipeline.corpus.pyav_decode import decode_clip as decode_by_pyav
 from pipeline.corpus.pyav_decode import pyav_version
 from pipeline.corpus.rules import ReadRules
 from pipeline.errors import UsageError
 from pipeline.output.identity import build_identity
-from tests.support.inline_run import run_tar
+from pipeline.storage.client import Storage
+from tests.support.inline_run import run_shards, run_tar
 from tests.support.shard_maker import audio, speech, write_shard
 from xy_codec.fake import FakeCodec
 
@@ -99,3 +103,26 @@ def test_a_machine_without_pyav_is_told_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UsageError, match=r"pip install 'xytok\[av\]'"):
         build_identity(FakeCodec().identity, ReadRules(pyav=True))
+
+
+@pytest.mark.parametrize("kind", ["m4a", "webm"])
+def test_segments_are_cut_out_of_what_only_pyav_reads(kind: str, tmp_path: Path) -> None:
+    (tmp_path / f"long.{kind}").write_bytes(encoded(kind, 3.0))
+    whole = decode_by_pyav(encoded(kind, 3.0), RATE, ClipBounds())
+    assert isinstance(whole, DecodedClip)
+    rows = "".join(f"long.{kind},{n / 2},{n / 2 + 1}\n" for n in range(4))
+    (tmp_path / "cuts.csv").write_text(f"path,start,end\n{rows}long.{kind},90,91\n")
+    shards = list_shards([str(tmp_path / "cuts.csv")], Storage())
+    (result,) = run_shards(shards, tmp_path / "out", ReadRules(pyav=True)).values()
+    assert [row["duration"] for row in result.rows] == [1.0] * 4
+    assert [each["reason"] for each in result.rejects] == ["cut_off"]
+    (shard,) = shards
+    read = audio_reader(
+        shard.path, shard.url, Storage(), ReadRules(pyav=True), lambda: shard.listed
+    )
+    third, rate = soundfile.read(io.BytesIO(read(2, 0)), dtype="float32")
+    assert rate == RATE
+    np.testing.assert_array_equal(third, whole.waveform[RATE : 2 * RATE])
+    (result,) = run_shards(shards, tmp_path / "without", ReadRules()).values()
+    assert {each["reason"] for each in result.rejects} == {"undecodable"}
+    assert "pass `--pyav`" in result.rejects[0]["detail"]

@@ -1,26 +1,34 @@
 """From a run to files: which clips, in which order, once each, and the same bytes again."""
 
+import hashlib
+import itertools
 import json
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
-from pipeline.errors import IdentityError, InputError, OutputError, UsageError
+from pipeline.errors import IdentityError, InputError, LeaseError, OutputError, UsageError
 from pipeline.export import export as export_module
-from pipeline.export import shuffle
+from pipeline.export import samples, shuffle
 from pipeline.export.catalogue import FORMATS
 from pipeline.export.contract import FormatOptions, Sample
+from pipeline.export.destination import LEASE_FOLDER
 from pipeline.export.export import ExportRequest, run_export
 from pipeline.export.record import parse_record
 from pipeline.export.selection import Selection
+from pipeline.fleet import lease
 from pipeline.output import parquet_file
+from pipeline.read.dataset import open_dataset
 from pipeline.storage.client import Storage
 from tests.support.export_case import hash_of
 from tests.support.export_format import TabSeparated
@@ -134,6 +142,36 @@ def test_shards_that_were_lost_are_not_passed_over(run: Path, tmp_path: Path) ->
     assert run_export(request).clips == 24
 
 
+def test_two_commands_never_write_into_one_folder_at_once(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.3)
+    out, other = tmp_path / "out", tmp_path / "other"
+    with lease.hold_lease(Storage(), str(out), wait=None, folder=LEASE_FOLDER):
+        with pytest.raises(LeaseError, match=rf"`{out}` is in work by .*; wait for it, or stop it"):
+            export(run, out, "jsonl")
+        assert list(files_in(out)) == ["_export/lease/1.json"]
+    export(run, out, "jsonl")
+    export(run, other, "jsonl")
+    assert files_in(out).keys() == files_in(other).keys()
+    assert not (out / "_export").exists()
+
+
+def test_a_shuffle_has_no_files_that_a_kill_would_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    rows = np.arange(1000)
+    with shuffle.Spool(partial(shuffle.shuffled_places, seed=1), 1 << 30) as spool:
+        for part in np.split(rows, 4):
+            spool.add(0, pa.table({samples.ROW: part}))
+        tables = list(itertools.islice(spool.read(0), 3))
+        assert not list(tmp_path.iterdir())
+        tables += spool.read(0)
+    mixed = pa.concat_tables(tables)[samples.ROW].to_numpy()
+    assert np.array_equal(mixed, rows[np.argsort(shuffle.shuffled_places(rows, 1))])
+
+
 def test_a_run_that_grew_is_refused_until_its_export_has_another_folder(
     run: Path, tmp_path: Path
 ) -> None:
@@ -162,9 +200,10 @@ def test_a_misspelt_field_is_refused_with_the_nearest_and_leaves_nothing(
     assert not (tmp_path / "out").exists()
 
 
-def keep_file(path: Path, rows: list[tuple[str, int, str, bool]]) -> Path:
+def keep_file(path: Path, rows: list[tuple[str, int, str, bool]], sha256: str = "") -> Path:
     names = ("shard", "row", "key", "keep")
     columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    columns |= {"part_sha256": [sha256 for _ in rows]} if sha256 else {}
     pq.write_table(pa.table(columns | {"reason": ["" for _ in rows]}), path)
     return path
 
@@ -189,6 +228,19 @@ def test_a_keep_list_of_another_run_is_refused(run: Path, tmp_path: Path) -> Non
     keep = keep_file(tmp_path / "keep.parquet", [("EN/a.tar", 1, "EN_a_0009", True)])
     with pytest.raises(InputError, match=r"key `EN_a_0009` in row 1 of `EN/a.tar`, .* `EN_a_0001`"):
         export(run, tmp_path / "out", "jsonl", selection=Selection(keep=str(keep)))
+
+
+def test_a_keep_list_of_other_codes_of_the_run_is_refused(run: Path, tmp_path: Path) -> None:
+    part = next((run / "tokens").rglob("a.parquet"))
+    rows = [("EN/a.tar", 0, "EN_a_0000", True)]
+    right = keep_file(tmp_path / "1", rows, hashlib.sha256(part.read_bytes()).hexdigest())
+    assert keys_of(run, tmp_path / "out", selection=Selection(keep=str(right))) == ["EN_a_0000"]
+    other = keep_file(tmp_path / "2", rows, "0" * 64)
+    with pytest.raises(InputError, match=r"is of other codes of `EN/a\.tar`"):
+        export(run, tmp_path / "refused", "jsonl", selection=Selection(keep=str(other)))
+    assert [row.key for row in open_dataset(run, keep=right)] == ["EN_a_0000"]
+    with pytest.raises(InputError, match=r"is of other codes of `EN/a\.tar`"):
+        list(open_dataset(run, keep=other))
 
 
 def test_of_equal_audio_the_first_clip_is_exported(run: Path, tmp_path: Path) -> None:

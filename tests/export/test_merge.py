@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
-from pipeline.errors import UsageError
+from pipeline.errors import NotFoundError, UsageError
 from pipeline.export import shuffle
 from pipeline.export.selection import Selection
 from pipeline.output.parquet_layout import IDENTITY_KEY
 from pipeline.read.dataset import open_dataset
-from tests.support.export_run import export, make_export_run, rows_of
+from tests.support.export_run import export, files_in, make_export_run, rows_of
 
 
 def merged(folder: Path) -> list[Path]:
@@ -99,3 +99,25 @@ def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:
     for folder in (run, run / "merged"):
         with pytest.raises(UsageError, match="a folder outside of the run"):
             export(run, folder, "parts")
+
+
+def test_what_was_merged_is_exported_like_the_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    merged_run = tmp_path / "merged"
+    export(run, merged_run, "parts", max_bytes=1000)
+    for name, source in {"of-run": run, "of-merged": merged_run}.items():
+        record = export(source, tmp_path / name, "jsonl")
+        assert record.clips == 21
+    for file in files_in(tmp_path / "of-run").keys() - {"export.json"}:
+        assert files_in(tmp_path / "of-merged")[file] == files_in(tmp_path / "of-run")[file]
+    export(merged_run, tmp_path / "again", "parts")
+    assert pq.read_table(merged(tmp_path / "again")[0]).to_pylist() == rows_of(run)
+    with pytest.raises(UsageError, match="merge it with `--keep`"):
+        export(merged_run, tmp_path / "no", "jsonl", selection=Selection(keep="keep.parquet"))
+    # Other tools, and exports that are no parts, name the run.
+    for words in (["status", str(merged_run)], ["card", str(tmp_path / "of-run")]):
+        assert cli.run(words) == 2
+        assert f"exported or merged from `{run}`" in capsys.readouterr().err
+    with pytest.raises(NotFoundError, match=f"pass `{run}`"):
+        export(tmp_path / "of-run", tmp_path / "no", "jsonl")

@@ -1,5 +1,6 @@
 """The same command again: nothing is started for nothing, and the exit code is that of the run."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,23 @@ def test_a_shard_that_failed_is_tried_again_until_it_is_done(corpus: Path) -> No
     write_shard(lost, pairs(2, prefix="s9-"))
     assert [tokenize(corpus), tokenize(corpus)] == [0, 0]
     assert len(list(corpus.glob("out/manifests/**/*.json"))) == 4
+
+
+def test_a_run_that_finished_nothing_binds_no_other_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tar = write_shard(tmp_path / "in/s0.tar", [("a.dat", b"no audio")])
+    assert tokenize(tmp_path, "--limit", "2") == 1
+    write_shard(tar, pairs(4))
+    plan = ["plan", str(tmp_path / "in"), str(tmp_path / "out"), "--codec", "fake"]
+    assert cli.run([*plan, "--limit", "3"]) == 0
+    capsys.readouterr()
+    assert tokenize(tmp_path, "--limit", "3") == 0
+    assert "had other settings and finished no shard" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out/run.json").read_text())
+    assert record["identity"]["limit"] == 3
+    assert tokenize(tmp_path, "--limit", "2") == 2
+    assert cli.run([*plan, "--limit", "2"]) == 2
 
 
 def test_rejects_of_earlier_runs_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from pipeline.inspect.status import read_status
 from pipeline.inspect.verify import verify_output
 from pipeline.read.dataset import open_dataset
 from pipeline.read.row_filter import shard_of
-from pipeline.storage.client import Storage
+from pipeline.storage.client import Storage, StoredFile
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
 from tests.support.export_run import files_in
@@ -161,6 +161,29 @@ def test_the_tools_count_them(output: Path, capsys: pytest.CaptureFixture[str]) 
     part.write_bytes(part.read_bytes()[:-1])
     (fault,) = verify_output(str(output), STORAGE).faults
     assert fault.path == f"retries/1/tokens/{part.relative_to(output / 'retries/1/tokens')}"
+
+
+def test_verify_lists_once_and_names_a_replaced_source_once(
+    made: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert retried(output, "too_long", max_clip_seconds=3) == 2
+    listed: list[str] = []
+    list_files = Storage.list_files
+
+    def noted(storage: Storage, folder: str) -> list[StoredFile]:
+        listed.append(folder)
+        return list_files(storage, folder)
+
+    monkeypatch.setattr(Storage, "list_files", noted)
+    source = made / "in/a.tar"
+    moved = source.rename(made / "moved")
+    try:
+        (fault,) = verify_output(str(output), STORAGE).faults
+    finally:
+        moved.rename(source)
+    assert fault.path == str(source)
+    assert listed.count(str(output)) == 1
+    assert str(output / "retries/1") not in listed
 
 
 def test_an_audit_takes_a_retry_as_an_output_of_its_own(

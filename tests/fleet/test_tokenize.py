@@ -199,7 +199,7 @@ def test_a_corrupt_input_list_is_refused(
     corpus: Path, capsys: pytest.CaptureFixture[str], content: bytes
 ) -> None:
     (corpus / "list.txt").write_bytes(content)
-    assert tokenize(f"@{corpus}/list.txt", corpus / "out") == 1
+    assert tokenize(f"@{corpus}/list.txt", corpus / "out") == 2
     assert "list.txt" in capsys.readouterr().err
 
 

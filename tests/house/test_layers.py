@@ -32,9 +32,8 @@ ROOMS = {
     ),
     "xy_codec": (
         "mkl_mode", "errors", "nearest_name", "validation", "codes_shape", "inputs", "options",
-        "contract",
-        "torchaudio_import", "audio", "weights", "catalogue", "fake", "blocks", "engine", "xy",
-        "moss", "secousti", "hub", "loading", "training",
+        "contract", "torchaudio_import", "mp3_frames", "audio", "weights", "catalogue", "fake",
+        "blocks", "engine", "xy", "moss", "secousti", "hub", "loading", "training",
     ),
 }  # fmt: skip
 

@@ -80,3 +80,15 @@ def test_contributing_names_files_that_exist():
     there = {f"/{name}" for name in tracked_files()}
     assert len(named) > 30
     assert not [name for name in named if not any(path.endswith(f"/{name}") for path in there)]
+
+
+@pytest.mark.parametrize("package", ["xy_codec", "pipeline", "jobs"])
+def test_no_package_reads_parquet_by_datasets(package: str) -> None:
+    # Its threads now and then end a command with SIGABRT; `ParquetFile` reads without them.
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in python_files(package)
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "pq.read_table(" in line
+    ]
+    assert not found

@@ -11,7 +11,7 @@ import pytest
 
 from jobs import cli
 from pipeline.corpus.listing import list_shards
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import UsageError
 from pipeline.fleet.lease import hold_lease
 from pipeline.inspect.show import find_row, read_original
 from pipeline.inspect.status import read_status
@@ -278,7 +278,7 @@ def test_show_reads_no_part_whose_keys_exclude_the_clip(
     part.write_bytes(b"PAR1 and rubbish")
     assert find_row(str(output), "clip0001", STORAGE).row["key"] == "clip0001"
     assert not caplog.text
-    with pytest.raises(InputError):
+    with pytest.raises(UsageError):
         find_row(str(output), "one", STORAGE)
     assert "was not searched" in caplog.text
 
@@ -306,7 +306,7 @@ def test_show_names_a_wav_that_cannot_be_written(
     output: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wav = tmp_path / "nowhere" / "x.wav"
-    assert cli.run(["show", str(output), "one", "--codec", "fake", "--wav", str(wav)]) == 1
+    assert cli.run(["show", str(output), "one", "--codec", "fake", "--wav", str(wav)]) == 2
     assert f"xytok show: `{wav}` cannot be written (" in capsys.readouterr().err
 
 
@@ -322,14 +322,14 @@ def test_show_refuses_to_decode_with_another_codec(
 
 
 def test_an_unknown_key_is_named(output: Path) -> None:
-    with pytest.raises(InputError, match="No row has the key `nobody`"):
+    with pytest.raises(UsageError, match="No row has the key `nobody`"):
         find_row(str(output), "nobody", STORAGE)
 
 
 def test_a_key_in_two_shards_asks_for_the_shard(output: Path, tmp_path: Path) -> None:
     write_shard(tmp_path / "in" / "c.tar", pair("one"))
     assert tokenize(tmp_path) == 0
-    with pytest.raises(InputError, match="2 rows have the key"):
+    with pytest.raises(UsageError, match="2 rows have the key"):
         find_row(str(output), "one", STORAGE)
     assert find_row(str(output), "one", STORAGE, shard="b.parquet").row["speaker"] == "F1"
 

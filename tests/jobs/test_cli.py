@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import logging
+import os
 import re
 import shlex
 import subprocess
@@ -242,7 +243,7 @@ def test_a_log_file_gets_debug_lines_however_quiet_stderr_is(monkeypatch, capsys
 def test_a_verb_leaves_the_loggers_of_its_caller_alone(tmp_path):
     ours = logging.getLogger("pipeline")
     before = ours.level, list(logging.getLogger().handlers)
-    assert cli.run(["status", str(tmp_path), "--log-level", "debug"]) == 1
+    assert cli.run(["status", str(tmp_path), "--log-level", "debug"]) == 2
     assert (ours.level, logging.getLogger().handlers) == before
 
 
@@ -260,7 +261,7 @@ def test_verbs_that_run_at_once_leave_the_loggers_as_they_were():
 @pytest.mark.parametrize("place", ["nowhere/x.log", "."])
 def test_a_path_that_cannot_be_opened_is_one_line(place, tmp_path, capsys):
     path = tmp_path / place
-    assert cli.run(["status", str(tmp_path), "--log-file", str(path)]) == 1
+    assert cli.run(["status", str(tmp_path), "--log-file", str(path)]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"xytok status: `{path}` cannot be used (")
     assert "expected a path that can be read or written; check the path" in line
@@ -270,7 +271,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
     for name in ("a.wav", "file"):
         (tmp_path / name).write_bytes(b"")
     output = tmp_path / "file" / "codes"
-    assert cli.run(["encode", str(tmp_path / "a.wav"), "-o", str(output)]) == 1
+    assert cli.run(["encode", str(tmp_path / "a.wav"), "-o", str(output)]) == 2
     assert f"xytok encode: `{output}` cannot be used (" in capsys.readouterr().err
 
 
@@ -288,3 +289,30 @@ def test_help_before_a_verb_is_the_help_of_the_verb(capsys):
     asked_before = capsys.readouterr().out
     assert cli.run(["card", "-h"]) == 0
     assert asked_before == capsys.readouterr().out
+
+
+# A command that holds a temporary folder, in place of a verb.
+HOLDER = """
+import tempfile, time
+from jobs import cli
+
+def hold(_):
+    with tempfile.TemporaryDirectory():
+        print("ready", flush=True)
+        time.sleep(60)
+
+cli.run = hold
+cli.main()
+"""
+
+
+def test_sigterm_leaves_no_temporary_files(tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", HOLDER]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        assert process.wait(timeout=30) == 143
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,8 @@
 """Ranks take equal steps over mixed clips of all parts, in batches of about equal length."""
 
+import hashlib
 import pickle
+import time
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UsageError
+from pipeline.errors import InputError, UsageError
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.dataset import CodesDataset, Position, open_dataset
 from pipeline.read.part_reader import CodesRow
@@ -201,6 +203,17 @@ def test_a_keep_list_leaves_out_what_it_drops_or_does_not_mention(
         keys(open_dataset(output, keep=tmp_path / "other.parquet"))
 
 
+def test_a_keep_list_of_other_codes_is_refused(output: Path, tmp_path: Path) -> None:
+    (part,) = output.rglob("0.parquet")
+    right, wrong = hashlib.sha256(part.read_bytes()).hexdigest(), "0" * 64
+    for name, sha256 in {"right": right, "wrong": wrong}.items():
+        columns = {"shard": ["0.tar"], "row": [5], "keep": [True], "part_sha256": [sha256]}
+        pq.write_table(pa.table(columns), tmp_path / name)
+    assert keys(open_dataset(output, keep=tmp_path / "right")) == ["0-5"]
+    with pytest.raises(InputError, match=r"other codes of `0\.tar`: .* `000000000000…`, this one"):
+        keys(open_dataset(output, keep=tmp_path / "wrong"))
+
+
 @pytest.mark.parametrize(
     ("options", "what"),
     [
@@ -212,3 +225,14 @@ def test_a_keep_list_leaves_out_what_it_drops_or_does_not_mention(
 def test_bad_options_are_named(output: Path, options: dict[str, Any], what: str) -> None:
     with pytest.raises(UsageError, match=what):
         open_dataset(output, **options)
+
+
+def test_a_core_reads_200_000_clips_a_minute(output: Path) -> None:
+    # Some millions on an idle machine; the time is the processor's, the smallest of three.
+    dataset = open_dataset(output, shuffle_buffer=1000)
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        assert len(keys(dataset)) == CLIPS
+        seconds.append(time.process_time() - started)
+    assert 60 * CLIPS / min(seconds) > 200_000

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.errors import CheckpointError, CodecNotFoundError, ConfigError
 
 BUNDLED = Path(__file__).parents[1] / "checkpoints"
 _WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -141,7 +141,7 @@ def _locate(source: str) -> Path:
         return fetch_repository(source)
     if Path(source).exists():
         return Path(source)
-    raise CheckpointError(
+    raise CodecNotFoundError(
         f"Codec `{source}` was not found; expected a file or folder, a URL such as "
         "`s3://bucket/codec/`, a Hugging Face repository such as `fdugyt/XY_Tokenizer`, or one of "
         f"the bundled names {bundled_names()}. Check the spelling."

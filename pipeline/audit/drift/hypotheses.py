@@ -15,6 +15,7 @@ from pipeline.audit.findings import Drift
 from pipeline.audit.sample.originals import Original
 from xy_codec.audio import mono, resample
 from xy_codec.contract import Codec, Codes, Waveform
+from xy_codec.mp3_frames import with_length
 
 _GAINS_DB = (-6.0, -3.0, -1.0, 1.0, 3.0, 6.0)
 # What MP3 decoders cut off or leave at the start, in samples of the source.
@@ -131,7 +132,8 @@ def _decode_native(payload: bytes) -> tuple[Waveform, int] | None:
     import soundfile
 
     try:
-        samples, rate_hz = soundfile.read(io.BytesIO(payload), dtype="float32", always_2d=True)
+        file = io.BytesIO(with_length(payload))
+        samples, rate_hz = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError):
         return None
     return mono(samples), int(rate_hz)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.export.contract import Format, Limits, Sample, ShardFiles, batches
+from pipeline.export.source import MERGED_FORMAT
 from pipeline.output.parquet_file import arrow_table, parquet_writer
 from pipeline.output.parquet_layout import (
     DICTIONARY_COLUMNS,
@@ -30,7 +31,7 @@ _ROW_BYTES = 80
 class Parts(Format):
     """The rows of a run as they are."""
 
-    name = "parts"
+    name = MERGED_FORMAT
     keeps_rows = True
     layout = "[K][T], no offset, no delay"
 
