@@ -81,7 +81,9 @@ def shifted(
 ) -> list[ClipFinding]:
     """Clips whose SIM is better by so much."""
     return [
-        replace(each, speaker=speaker, scores=replace(each.scores, sim=(each.scores.sim or 0.0) + gain))
+        replace(
+            each, speaker=speaker, scores=replace(each.scores, sim=(each.scores.sim or 0.0) + gain)
+        )
         for each, gain in zip(clips, gains, strict=True)
     ]
 
