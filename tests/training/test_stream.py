@@ -100,7 +100,11 @@ def test_pieces_of_a_step_have_one_length_on_all_processes(tmp_path: Path, optio
 
 
 def test_clips_of_one_speaker_fill_a_piece_that_is_longer(tmp_path: Path):
-    options = {"speech__crop_seconds": 20.48, "speech__pitches": [1.0], "speech__gain_db": [0, 0]}
+    options: dict[str, Any] = {
+        "speech__crop_seconds": 20.48,
+        "speech__pitches": [1.0],
+        "speech__gain_db": [0, 0],
+    }
     options |= {"speech__filter_chance": 0.0, "speech__join": True}
     made = speech(tmp_path, **options)
     (batch,) = made.next(0)
