@@ -45,13 +45,21 @@ class Result:
     usage: list[float] = field(default_factory=list)  # share of each codebook's entries
     seconds: float = 0.0
     texts: list[tuple[str, str]] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)  # the clips of these texts
 
     def interval(self, name: str) -> tuple[float, float, float]:
         """Mean and 95 % interval over clips."""
         values = np.asarray(self.scores[name])
         drawn = np.random.default_rng(0).integers(len(values), size=(1000, len(values)))
-        low, high = np.percentile(values[drawn].mean(1), [2.5, 97.5])
-        return float(values.mean()), float(low), float(high)
+        low, high = np.percentile(np.nanmean(values[drawn], axis=1), [2.5, 97.5])
+        return float(np.nanmean(values)), float(low), float(high)
+
+    def of_clips(self, clips: list[int]) -> str:
+        """Means of some clips, and the character errors of those that were transcribed."""
+        means = (np.nanmean([self.scores[name][clip] for clip in clips]) for name in METRICS)
+        pairs = [pair for clip, pair in zip(self.read, self.texts, strict=True) if clip in clips]
+        errors = f"{error_rates(pairs)[0]:.2f} of {len(pairs)}" if pairs else ""
+        return " | ".join([*(f"{mean:.3f}" for mean in means), errors])
 
 
 def clips_in_turn(pattern: str, cache: str, minutes: float) -> Iterator[tuple[str, Wave]]:
@@ -106,14 +114,15 @@ def score(system: System, clips: list[tuple[str, Wave]], references: list[str], 
         codes.append(chosen)
         if asr and number < len(references) and len(references[number]) >= 10:
             result.texts.append((references[number], asr(made)))
+            result.read.append(number)
         found = score_pair(
             wave, made, RATE_HZ, groups=("sim", "stoi", "pesq"), speaker=speaker_model
         ).scores
         for metric in METRICS:
-            if (value := getattr(found, metric)) is not None:
-                result.scores[metric].append(value)
+            value = getattr(found, metric)
+            result.scores[metric].append(float("nan") if value is None else value)
         if number % 20 == 19:
-            means = {m: round(float(np.mean(v)), 3) for m, v in result.scores.items()}
+            means = {m: round(float(np.nanmean(v)), 3) for m, v in result.scores.items()}
             print(f"{number + 1}/{len(clips)} {means}", file=sys.stderr, flush=True)
     result.usage = [len(np.unique(row)) / 1024 for row in np.concatenate(codes, axis=1)]
     return result
@@ -143,6 +152,19 @@ def table(results: dict[str, Result]) -> str:
         cells.append(f"{rates[0]:.2f} ({rates[1]:.2f}–{rates[2]:.2f})" if rates else "not measured")
         usage = " ".join(f"{100 * share:.0f}" for share in result.usage)
         lines.append(f"| {name} | {' | '.join(cells)} | {usage} |")
+    return "\n".join(lines)
+
+
+def speaker_table(results: dict[str, Result], speakers: list[str]) -> str:
+    """The same by speaker."""
+    lines = [
+        "| speaker | clips | system | STOI | PESQ-NB | PESQ-WB | SIM | CER increase |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for speaker in sorted(set(speakers)):
+        clips = [number for number, each in enumerate(speakers) if each == speaker]
+        for name, result in results.items():
+            lines.append(f"| {speaker} | {len(clips)} | {name} | {result.of_clips(clips)} |")
     return "\n".join(lines)
 
 
@@ -196,7 +218,8 @@ def main() -> None:
         systems = {name: vars(result) for name, result in results.items()}
         args.json.write_text(json.dumps({"clips": speakers, "systems": systems}))
     print(f"{len(clips)} clips, {minutes:.1f} minutes, {len(set(speakers))} speakers\n")
-    print(table({name: results[name] for name in NAMES.values() if name in results}))
+    shown = {name: results[name] for name in NAMES.values() if name in results}
+    print(table(shown), speaker_table(shown, speakers), sep="\n\n")
 
 
 if __name__ == "__main__":

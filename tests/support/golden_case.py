@@ -14,7 +14,7 @@ import torch
 from tests.golden import weights
 from tests.support.places import GOLDEN, ROOT
 from xy_codec.weights.checkpoint import Checkpoint
-from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.config import CodecConfig, VocoderConfig
 from xy_codec.xy.loading import assemble
 from xy_codec.xy.packed_codec import PackedCodec
 from xy_codec.xy.state_dict import released_state
@@ -151,6 +151,7 @@ def _segments(expected: dict[str, np.ndarray], i: int) -> Iterator[tuple[Any, np
 def _untouched(codec: PackedCodec, lengths: list[int], i: int, overlap: float) -> np.ndarray:
     """Samples that the reference's own padding, in a batch with longer clips, did not change."""
     vocos = codec.config.vocos_kwargs
+    assert isinstance(vocos, VocoderConfig)
     up = codec.config.decoder_upsample_rate
     reach = 3 * (1 + vocos.num_layers) * vocos.hop_size + (vocos.n_fft - vocos.hop_size) // 2
     per = round((30 - overlap) * 12.5)

@@ -11,6 +11,7 @@ from xy_codec.torchaudio_import import import_torchaudio
 from xy_codec.training.recipe import Recipe, load_recipe
 from xy_codec.xy.config import CodecConfig
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.vocoder import SpectrumHead, Vocoder
 
 _STACK = {"encoder_layers": 1, "encoder_attention_heads": 2, "encoder_ffn_dim": 32}
 _MEL = {"num_mel_bins": 80, "d_model": 16}
@@ -51,6 +52,12 @@ TINY = {
 def tiny_model() -> XYTokenizer:
     """The tiny codec, randomly initialised."""
     return XYTokenizer(CodecConfig.from_mapping(TINY))
+
+
+def vocos_head(model: XYTokenizer) -> SpectrumHead:
+    """The last layer of a codec that has Vocos."""
+    assert isinstance(model.vocos, Vocoder)
+    return model.vocos.head
 
 
 def tiny_recipe(folder: Path, stage: str = "pretrain", **overrides: Any) -> Path:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.support.training_case import tiny_model
+from tests.support.training_case import tiny_model, vocos_head
 from xy_codec.hub.packages import import_model
 from xy_codec.torchaudio_import import import_torchaudio
 from xy_codec.training.adversarial_loss import adversarial_loss, discriminator_loss, feature_loss
@@ -159,7 +159,7 @@ def take_weights(mine: Any, theirs: Any) -> None:
 
 def test_the_phase_is_made_in_float32_under_autocast():
     torch.manual_seed(0)
-    head = tiny_model().vocos.head
+    head = vocos_head(tiny_model())
     with torch.no_grad():
         head.out.bias[321:] = torch.linspace(0, 12, 321)  # the phases
     steps = torch.randn(1, 8, 16)

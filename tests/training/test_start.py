@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.training_case import load_tiny, tiny_language_model, tiny_model
+from tests.support.training_case import load_tiny, tiny_language_model, tiny_model, vocos_head
 from xy_codec.errors import CheckpointError
 from xy_codec.torchaudio_import import import_torchaudio
 from xy_codec.training.batch import Batch
@@ -20,7 +20,7 @@ from xy_codec.training.spread_loss import spread_loss
 from xy_codec.training.text_branch import CtcBranch, LanguageModelBranch
 from xy_codec.training.training_codec import TrainingCodec, recompute_activations
 from xy_codec.training.whisper_weights import from_transformers, load_whisper
-from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.config import CodecConfig, VocoderConfig
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.transformer import (
     Attention,
@@ -130,6 +130,8 @@ def test_the_full_width_takes_a_training_step_at_reduced_depth():
     settings |= {"codebooks.kmeans_iterations": 1}
     recipe = load_recipe("full_pretrain", settings)
     config = codec_config(recipe)
+    vocos = config.vocos_kwargs
+    assert isinstance(vocos, VocoderConfig)
     shallow = {
         name: replace(getattr(config, name), encoder_layers=1)
         for name in (
@@ -141,12 +143,11 @@ def test_the_full_width_takes_a_training_step_at_reduced_depth():
         config,
         **shallow,
         acoustic_decoder_kwargs=replace(config.acoustic_decoder_kwargs, decoder_layers=1),
-        vocos_kwargs=replace(config.vocos_kwargs, num_layers=1),
+        vocos_kwargs=replace(vocos, num_layers=1),
     )
     torch.manual_seed(0)
     stage = PretrainStage(TrainingCodec(XYTokenizer(small)), recipe, torch.device("cpu"))
-    weight = stage.codec.model.vocos.head.out.weight
-    assert weight is not None
+    weight = vocos_head(stage.codec.model).out.weight
     before = weight.detach().clone()
     waves, lengths = 0.1 * torch.randn(2, 12 * 1280), torch.full((2,), 12 * 1280)
     found = stage.gradients([Batch(waves, lengths, ("one", "two"), (0, 1))], 0)

@@ -48,6 +48,14 @@ def heard(speech: SpeechBatches, steps: range) -> list[torch.Tensor]:
     return found
 
 
+def to_samples(wave: torch.Tensor) -> bytes:
+    return np.round(wave.numpy() * 32767).astype(np.int16).tobytes()
+
+
+def contains(samples: np.ndarray[Any, np.dtype[np.int16]], part: bytes) -> bool:
+    return part in samples.tobytes()
+
+
 def streamed(**more: Any) -> dict[str, Any]:
     """Options under which a stream goes through several shards in a few steps."""
     options = {"read": "stream", "cache": "", "streams": 2, "shuffle_clips": 4, "batch_clips": 6}
@@ -76,6 +84,49 @@ def test_processes_share_the_batches_of_one(tmp_path: Path, options: dict[str, A
                 assert torch.equal(shares[rank][step], whole[rank::world])
 
 
+@pytest.mark.parametrize("options", [{"speech__read": "draw"}, streamed()])
+def test_pieces_of_a_step_have_one_length_on_all_processes(tmp_path: Path, options: dict[str, Any]):
+    options = options | {"speech__batch_clips": 6, "speech__crop_shares": [0.25, 0.5, 1.0]}
+    alone = heard(speech(tmp_path, **options), range(8))
+    halves = [heard(speech(tmp_path, Place(r, 2), **options), range(8)) for r in range(2)]
+    for step, whole in enumerate(alone):
+        for rank in range(2):
+            assert torch.equal(halves[rank][step], whole[rank::2])
+    # 0.64 s are 8 frames of 1,280 samples.
+    assert {whole.shape[1] for whole in alone} == {2 * 1280, 4 * 1280, 8 * 1280}
+    one = speech(tmp_path, **options)
+    one.close()
+    assert one.seconds_per_step == pytest.approx(6 * 0.64 * 1.75 / 3)
+
+
+def test_clips_of_one_speaker_fill_a_piece_that_is_longer(tmp_path: Path):
+    options: dict[str, Any] = {
+        "speech__crop_seconds": 20.48,
+        "speech__pitches": [1.0],
+        "speech__gain_db": [0, 0],
+    }
+    options |= {"speech__filter_chance": 0.0, "speech__join": True}
+    made = speech(tmp_path, **options)
+    (batch,) = made.next(0)
+    made.close()
+    assert batch.lengths.tolist() == [20.48 * 16000] * 2
+    config = load_tiny(tmp_path, **options).speech
+    drawn = DrawnSpeech(local_shards(config.shards), config, 16000)
+    for piece in batch.waves:
+        # Every stretch of it is one of the clips of a single speaker.
+        start = to_samples(piece[:400])
+        speakers = {
+            speaker
+            for speaker, clips in drawn.clips.items()
+            if any(contains(audio.clip(number).samples, start) for audio, number in clips)
+        }
+        (speaker,) = speakers
+        end = to_samples(piece[-400:])
+        clips = [audio.clip(number).samples for audio, number in drawn.clips[speaker]]
+        assert max(map(len, clips)) < len(piece)
+        assert any(contains(samples, end) for samples in clips)
+
+
 def test_a_stream_goes_on_where_it_was(tmp_path: Path):
     straight = speech(tmp_path, **streamed())
     before, positions = [], []
@@ -96,7 +147,7 @@ def test_a_stream_gives_every_clip_once_an_epoch(tmp_path: Path):
     texts = sorted(text for shard in shards for text in load_shard(shard, 16000).texts)
     stream = StreamedSpeech(shards, config, 16000, seed=3)
     random = np.random.default_rng(0)
-    first, second = ([stream.clip(0, random).text for _ in texts] for _ in range(2))
+    first, second = ([stream.clip(0, 1, random).text for _ in texts] for _ in range(2))
     assert sorted(first) == sorted(second) == texts
     assert first != second
 
@@ -182,7 +233,7 @@ def test_a_damaged_shard_is_told_and_speech_without_clips_refused(
     with pytest.raises(ConfigError, match="No shard holds a clip"):
         DrawnSpeech([empty], config, 16000)
     with pytest.raises(ConfigError, match="1 shards hold no clip"):
-        StreamedSpeech([empty], config, 16000, 0).clip(0, np.random.default_rng(0))
+        StreamedSpeech([empty], config, 16000, 0).clip(0, 1, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("damage", ["header", "cut", "gzip"])
@@ -271,5 +322,5 @@ def test_storage_that_fails_ends_training_and_blames_no_shard(
         load_shard(failing, 16000)
     stream = StreamedSpeech([failing], load_tiny(tmp_path).speech, 16000, 0)
     with pytest.raises(StorageError, match="check the network"):
-        stream.clip(0, np.random.default_rng(0))
+        stream.clip(0, 1, np.random.default_rng(0))
     assert "damaged" not in caplog.text

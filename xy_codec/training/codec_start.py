@@ -37,8 +37,8 @@ def start_codec(recipe: Recipe, fetch: Callable[[str], str] = str) -> TrainingCo
     if recipe.model.warm_start:
         weights = find_files(fetch_codec(fetch(recipe.model.warm_start))).weights
         model = build_model(config, read_released(weights)).requires_grad_(True)
-        frames = recipe.speech.crop_seconds * config.input_sample_rate
-        vectors = recipe.speech.batch_clips * frames / config.encoder_downsample_rate
+        samples = recipe.speech.mean_crop_seconds * config.input_sample_rate
+        vectors = recipe.speech.batch_clips * samples / config.encoder_downsample_rate
         rescale_counts(model, vectors)
     else:
         model = XYTokenizer(config)

@@ -18,6 +18,7 @@ class DrawnSpeech:
     """Draws a speaker, then one of the speaker's clips, the longer the likelier."""
 
     def __init__(self, shards: list[SpeechShard], config: SpeechConfig, rate_hz: int) -> None:
+        self.config = config
         self.clips: dict[str, list[tuple[ShardAudio, int]]] = defaultdict(list)
         samples: dict[str, list[int]] = defaultdict(list)
         for shard in shards:
@@ -38,9 +39,21 @@ class DrawnSpeech:
             each: np.asarray(samples[each]) / sum(samples[each]) for each in self.speakers
         }
 
-    def clip(self, _number: int, random: Random) -> Clip:
-        """Draw a clip."""
+    def clip(self, _number: int, wanted: int, random: Random) -> Clip:
+        """Draw a clip; with `join`, more of its speaker until there are `wanted` samples."""
         speaker = self.speakers[random.choice(len(self.speakers), p=self._speaker_chances)]
+        clip = self._clip_of(speaker, random)
+        if not self.config.join or len(clip.samples) >= wanted:
+            return clip
+        samples, texts = [clip.samples], [clip.text]
+        while sum(map(len, samples)) < wanted:
+            clip = self._clip_of(speaker, random)
+            samples.append(clip.samples)
+            texts.append(clip.text)
+        text = " ".join(texts) if all(texts) else ""
+        return Clip(np.concatenate(samples), text)
+
+    def _clip_of(self, speaker: str, random: Random) -> Clip:
         clips = self.clips[speaker]
         audio, number = clips[random.choice(len(clips), p=self._clip_chances[speaker])]
         return audio.clip(number)

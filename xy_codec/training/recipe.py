@@ -36,6 +36,7 @@ Number = Annotated[float, BeforeValidator(_number), Field(strict=True, allow_inf
 AboveZero = Annotated[Number, Field(gt=0)]
 FromZero = Annotated[Number, Field(ge=0)]
 Share = Annotated[Number, Field(ge=0, le=1)]
+CropShare = Annotated[Number, Field(gt=0, le=1)]
 Beta = Annotated[Number, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 CountFromZero = Annotated[int, Field(strict=True, ge=0)]
@@ -48,6 +49,10 @@ class SpeechConfig:
     shards: str  # a path with wildcards; `xytok train` also takes URLs
     held_out: str = ""  # shards of other speakers, for evaluation
     crop_seconds: AboveZero = 30.0
+    # Each step draws one of these: all its pieces are this share of `crop_seconds` long. A codec
+    # that has seen one length only is worse at others.
+    crop_shares: Annotated[tuple[CropShare, ...], Field(min_length=1)] = (1.0,)
+    join: StrictBool = False  # with `draw`: clips of a speaker one after the other fill a piece
     batch_clips: Count = 4  # of a step, all processes together
     clips_at_once: CountFromZero = 0  # that a process holds at a time; 0: its share of a step
     # `stream` reads every clip once an epoch; `draw` decodes all shards first and draws at random.
@@ -60,6 +65,11 @@ class SpeechConfig:
     pitches: Annotated[tuple[AboveZero, ...], Field(min_length=1)] = (1.0,)
     gain_db: tuple[Number, Number] = (0.0, 0.0)  # of the peak; both 0 leaves the level alone
     filter_chance: Share = 0.0  # of a random smooth frequency response
+
+    @property
+    def mean_crop_seconds(self) -> float:
+        """How long pieces are, the mean over steps."""
+        return self.crop_seconds * sum(self.crop_shares) / len(self.crop_shares)
 
 
 @dataclass(frozen=True, slots=True, config=_CLOSED)

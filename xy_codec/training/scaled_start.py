@@ -17,6 +17,7 @@ from xy_codec.training.batch import Batch
 from xy_codec.training.training_codec import TrainingCodec
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.quantizer import NormedProjection
+from xy_codec.xy.vocoder import Vocoder
 
 Projection = nn.Linear | nn.Conv1d | nn.ConvTranspose1d | NormedProjection
 _BESIDE_POSITIONS = 1.5  # wanted standard deviation of what positions are added to; theirs is 0.7
@@ -87,7 +88,9 @@ def _rescale(part: Projection, factor: float) -> None:
 
 
 def _start_at_mean_spectrum(model: XYTokenizer, waves: Tensor) -> None:
-    """Set the head's bias so that the first sounds made have the batch's mean log spectrum."""
+    """Set Vocos' last bias so that the first sounds made have the batch's mean log spectrum."""
+    if not isinstance(model.vocos, Vocoder):
+        return
     head = model.vocos.head
     inverse = head.istft
     spectrum = torch.stft(

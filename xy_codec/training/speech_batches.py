@@ -22,6 +22,7 @@ from xy_codec.training.speech_change import change_pitch, change_wave
 from xy_codec.training.streamed_speech import StreamedSpeech
 
 _SPEECH_DRAWS = 0  # apart from the draws of shards (1) and of codebooks (2)
+_CROP_DRAWS = 3
 Random = np.random.Generator
 
 
@@ -48,8 +49,8 @@ class SpeechBatches:
         self.rate_hz = rate_hz
         self.seed = seed
         check_shares(config, place.world)
-        frames = max(1, int(config.crop_seconds * rate_hz) // frame_samples)
-        self.crop_samples = frames * frame_samples
+        wanted = [int(config.crop_seconds * share * rate_hz) for share in config.crop_shares]
+        self.crops = [max(1, samples // frame_samples) * frame_samples for samples in wanted]
         mine = list(range(place.rank, config.batch_clips, place.world))
         size = config.clips_at_once or len(mine)
         self.shares = [mine[first : first + size] for first in range(0, len(mine), size)]
@@ -66,8 +67,8 @@ class SpeechBatches:
 
     @property
     def seconds_per_step(self) -> float:
-        """Seconds of audio in a step, all processes together."""
-        return self.config.batch_clips * self.crop_samples / self.rate_hz
+        """Seconds of audio in a step, all processes together and the mean over steps."""
+        return self.config.batch_clips * sum(self.crops) / len(self.crops) / self.rate_hz
 
     def next(self, step: int) -> list[Batch]:
         """The batches of a step; the next step is made in the background."""
@@ -96,25 +97,29 @@ class SpeechBatches:
         return _Made(batches, self.speech.position())
 
     def _batch(self, step: int, numbers: list[int]) -> Batch:
-        waves = np.zeros((len(numbers), self.crop_samples), np.float32)
+        crop = self.crops[0]
+        if len(self.crops) > 1:
+            crop = int(np.random.default_rng([self.seed, _CROP_DRAWS, step]).choice(self.crops))
+        waves = np.zeros((len(numbers), crop), np.float32)
         lengths, texts = [], []
         for number, wave in zip(numbers, waves, strict=True):
             random = np.random.default_rng([self.seed, _SPEECH_DRAWS, step, number])
-            piece, text = self._piece(number, random)
+            piece, text = self._piece(number, crop, random)
             wave[: len(piece)] = piece
             wave[:] = change_wave(wave, self.config, random)
             lengths.append(len(piece))
             texts.append(text)
         return Batch(torch.from_numpy(waves), torch.tensor(lengths), tuple(texts), tuple(numbers))
 
-    def _piece(self, number: int, random: Random) -> tuple[npt.NDArray[np.float32], str]:
-        clip = self.speech.clip(number, random)
+    def _piece(self, number: int, crop: int, random: Random) -> tuple[npt.NDArray[np.float32], str]:
+        spare = self.rate_hz // 100
+        clip = self.speech.clip(number, int(crop * max(self.config.pitches)) + spare, random)
         pitch = float(random.choice(self.config.pitches))
-        size = int(self.crop_samples * pitch) + self.rate_hz // 100
+        size = int(crop * pitch) + spare
         total = len(clip.samples)
         start = int(random.integers(total - size)) if total > size else 0
         piece = change_pitch(to_float(clip.samples[start : start + size]), pitch)
-        return piece[: self.crop_samples], clip.text if total <= size else ""
+        return piece[:crop], clip.text if total <= size else ""
 
 
 def check_shares(config: SpeechConfig, world: int) -> None:

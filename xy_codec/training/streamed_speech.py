@@ -36,7 +36,7 @@ class StreamedSpeech:
         self._at = [(0, 0)] * self.num_streams  # visit, and groups given in it
         self._open: dict[int, Iterator[Group]] = {}
 
-    def clip(self, number: int, _random: np.random.Generator) -> Clip:
+    def clip(self, number: int, _wanted: int, _random: np.random.Generator) -> Clip:
         """The next clip of the stream that clip `number` of a step belongs to."""
         stream = number % self.num_streams
         without = 0

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from xy_codec.training.ranks import mean_of_all
 from xy_codec.xy.model import XYTokenizer
+from xy_codec.xy.padding import valid_steps
 from xy_codec.xy.transformer import Block
 from xy_codec.xy.vocoder import ConvNeXtBlock
 
@@ -52,9 +53,13 @@ class TrainingCodec(nn.Module):
         """Reconstruct `[B, L]` waves, L a whole number of frames, clip i ending at `lengths[i]`."""
         num_frames = -(-lengths // self.frame_samples)
         latents = self.embed(waves, num_frames)
-        valid = torch.arange(latents.shape[1], device=waves.device) < num_frames[:, None]
-        coded = self._code(latents[valid], num_frames, quantize=quantize)
-        spread = torch.zeros_like(latents).masked_scatter(valid[..., None], coded.frames)
+        valid = valid_steps(num_frames, latents.shape[1])
+        inside = latents.flatten(0, 1) if valid is None else latents[valid]
+        coded = self._code(inside, num_frames, quantize=quantize)
+        if valid is None:
+            spread = coded.frames.view_as(latents)
+        else:
+            spread = torch.zeros_like(latents).masked_scatter(valid[..., None], coded.frames)
         frames = self.model.quantizer.output_proj(spread)
         return replace(coded, waves=self.model.reconstruct(frames, num_frames), frames=frames)
 

@@ -131,6 +131,16 @@ class VocoderConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class UpsamplingConfig:
+    """`hifigan_kwargs` or `seanet_kwargs`, in place of `vocos_kwargs`."""
+
+    kind: str
+    input_channels: int
+    dim: int  # of the first level; each of the next is half as wide
+    hop_size: int
+
+
+@dataclass(frozen=True, slots=True)
 class CodecConfig:
     """A whole codec: `generator_params` of the file, with the sample rates made explicit."""
 
@@ -148,7 +158,7 @@ class CodecConfig:
     post_rvq_adapter_kwargs: AdapterConfig
     upsample_kwargs: UpsampleConfig
     acoustic_decoder_kwargs: DecoderConfig
-    vocos_kwargs: VocoderConfig
+    vocos_kwargs: VocoderConfig | UpsamplingConfig
 
     @classmethod
     def from_mapping(cls, params: Mapping[str, Any]) -> Self:
@@ -156,18 +166,19 @@ class CodecConfig:
         params = _generator_params(params)
         rates = _sample_rates(params)
         mel = params.pop("feature_extractor_kwargs", None) or {}
+        vocoder = _take_vocoder(params)
         blocks = {name: params.pop(name, None) for name in _BLOCKS}
         if params:
             raise ConfigError(
                 f"Configuration has unknown keys {sorted(params)}. Expected the sample rates and "
-                f"{', '.join(_BLOCKS)}. Remove them, or use a newer xytok."
+                f"{', '.join(_BLOCKS)} and `vocos_kwargs`. Remove them, or use a newer xytok."
             )
         parsed: dict[str, Any] = {
             "feature_extractor_kwargs": _parse(MelConfig, mel, "feature_extractor_kwargs")
         }
         for name, kind in _BLOCKS.items():
             parsed[name] = _parse(kind, blocks[name], name)
-        config = cls(**rates, **parsed)
+        config = cls(**rates, **parsed, vocos_kwargs=vocoder)
         _check_consistency(config)
         return config
 
@@ -185,8 +196,8 @@ _BLOCKS: dict[str, Any] = {
     "post_rvq_adapter_kwargs": AdapterConfig,
     "upsample_kwargs": UpsampleConfig,
     "acoustic_decoder_kwargs": DecoderConfig,
-    "vocos_kwargs": VocoderConfig,
 }
+_UPSAMPLING = ("hifigan", "seanet")
 
 Block = TypeVar("Block")
 
@@ -222,6 +233,16 @@ def _sample_rates(params: dict[str, Any]) -> dict[str, Any]:
                 "Give `sample_rate`, or `input_sample_rate` and `output_sample_rate`."
             )
     return rates
+
+
+def _take_vocoder(params: dict[str, Any]) -> VocoderConfig | UpsamplingConfig:
+    """Vocos, or what an ablation has in its place; not both."""
+    for kind in _UPSAMPLING:
+        block = params.get(f"{kind}_kwargs")
+        if isinstance(block, Mapping) and "vocos_kwargs" not in params:
+            del params[f"{kind}_kwargs"]
+            return _parse(UpsamplingConfig, {**block, "kind": kind}, f"{kind}_kwargs")
+    return _parse(VocoderConfig, params.pop("vocos_kwargs", None), "vocos_kwargs")
 
 
 def _parse(kind: type[Block], block: object, name: str) -> Block:
@@ -277,7 +298,8 @@ def _check_consistency(config: CodecConfig) -> None:
         == config.upsample_kwargs.stride == FRAME_TOKENS,
         "encoder_downsample_rate must be 8 * hop_length": config.encoder_downsample_rate
         == 2 * FRAME_TOKENS * mel.hop_length,
-        "padding must be `same`": vocoder.padding == "same",
+        "padding must be `same`": isinstance(vocoder, UpsamplingConfig)
+        or vocoder.padding == "same",
         "num_mel_bins must equal feature_size": all(
             block.num_mel_bins == mel.feature_size for block in encoders.values()
         ),

@@ -6,7 +6,7 @@ As in `pack_program.py`, no operation is a clip's. Everything is in float32.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from xy_codec.engine.pack_memory import Arrays, PackMemory, Shapes
 from xy_codec.errors import ConfigError
 from xy_codec.xy.config import FRAME_TOKENS
 from xy_codec.xy.packed_model import PackedDecoder
-from xy_codec.xy.vocoder import InverseSTFT, spectrum_of
+from xy_codec.xy.vocoder import InverseSTFT, SpectrumHead, spectrum_of
 
 # Steps a frame where the model works: frames, tokens, features.
 _RATES = (1, FRAME_TOKENS, 2 * FRAME_TOKENS)
@@ -118,7 +118,8 @@ def lay_out_coded(pack: CodedTensors) -> Sequence[CodedLayout]:
 class DecodeProgram(nn.Module):
     """Codes of a pack to samples `[F, samples a frame]`; frames of no clip give what is no sound.
 
-    Any depth is decoded: the entry behind the last of a codebook is zeros.
+    For decoders that end in Vocos. Any depth is decoded: the entry behind the last of a codebook
+    is zeros.
     """
 
     def __init__(self, decoder: PackedDecoder) -> None:
@@ -126,7 +127,8 @@ class DecodeProgram(nn.Module):
         self.decoder = decoder
         for number, book in enumerate(decoder.quantizer.codebooks()):
             self.register_buffer(f"entries{number}", F.pad(book.codebook, (0, 0, 0, 1)))
-        istft: InverseSTFT = decoder.head.istft
+        self.istft: InverseSTFT = cast(SpectrumHead, decoder.head).istft
+        istft = self.istft
         if istft.n_fft % istft.hop_length or istft.hop_length % 2:
             raise ConfigError(
                 f"The vocoder has spectra of {istft.n_fft} samples, {istft.hop_length} apart; "
@@ -138,7 +140,7 @@ class DecodeProgram(nn.Module):
         """The samples of a pack."""
         _, tokens, features = lay_out_coded(CodedTensors(indices, place, blocks))
         spectra = self.decoder.reconstruct(self._add_up(indices), tokens)
-        istft = self.decoder.head.istft
+        istft = self.istft
         frames = istft.frames_of(spectrum_of(spectra))
         energy = istft.window.square().expand(len(frames), -1)
         added, divisor = (

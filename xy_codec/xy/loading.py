@@ -19,7 +19,7 @@ from xy_codec.options import depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.weights.source import BUNDLED, CodecPlace, find_files, read_config, settings_sha256
 from xy_codec.xy.compiled import check_compiler, keep_compiled
-from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.config import CodecConfig, VocoderConfig
 from xy_codec.xy.family import XYOptions, shape_of
 from xy_codec.xy.packed_codec import PackedCodec
 from xy_codec.xy.released import VARIANTS, released_config
@@ -130,7 +130,8 @@ def _name(config: CodecConfig, checkpoint: Checkpoint) -> str:
         return checkpoint.metadata["name"]
     if checkpoint.path.parent.parent == BUNDLED:
         return checkpoint.path.parent.name
-    size = head_size(checkpoint)
+    is_vocos = isinstance(config.vocos_kwargs, VocoderConfig)
+    size = head_size(checkpoint) if is_vocos else 0
     if size in VARIANTS and config == released_config(size):
         return VARIANTS[size][0]
     # Heads are not visible in a checkpoint's shapes, so other sizes are named by all of them.

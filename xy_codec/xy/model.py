@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.errors import AudioError
+from xy_codec.xy.ablation_vocoders import UpsamplingVocoder
 from xy_codec.xy.adapter import Adapter
-from xy_codec.xy.config import CodecConfig
+from xy_codec.xy.config import CodecConfig, UpsamplingConfig
 from xy_codec.xy.decoder import AcousticDecoder
 from xy_codec.xy.downsample import Downsample
 from xy_codec.xy.encoder import Encoder
@@ -43,7 +44,12 @@ class XYTokenizer(nn.Module):
         self.post_rvq_adapter = Adapter(config.post_rvq_adapter_kwargs)
         self.upsample = Upsample(config.upsample_kwargs)
         self.acoustic_decoder = AcousticDecoder(config.acoustic_decoder_kwargs)
-        self.vocos = Vocoder(config.vocos_kwargs)
+        vocoder = config.vocos_kwargs
+        self.vocos: Vocoder | UpsamplingVocoder = (
+            UpsamplingVocoder(vocoder)
+            if isinstance(vocoder, UpsamplingConfig)
+            else Vocoder(vocoder)
+        )
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Encode and decode waves `[B, L]`; the samples after the last whole frame are lost."""

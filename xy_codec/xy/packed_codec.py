@@ -86,7 +86,8 @@ class PackedCodec(PackStream[WindowJob]):
         codes = [clip.codes for clip in clips]
         samples = self.shape.output_samples_per_frame
         out = [np.zeros(matrix.shape[1] * samples, np.float32) for matrix in codes]
-        if self.geometry.has_one_shape:
+        # Ablations' vocoders have no program: they take clip by clip.
+        if self.geometry.has_one_shape and self.decoder.vocoder is not None:
             jobs = (job for each in zip(codes, out, strict=True) for job in self._coded_jobs(*each))
             for _ in self._run(
                 self._packs((job, job.steps) for job in jobs), self._launch_decoding

@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.engine.layout import Layout
+from xy_codec.xy.ablation_vocoders import UpsamplingVocoder
 from xy_codec.xy.adapter import Adapter
 from xy_codec.xy.decoder import AcousticDecoder
 from xy_codec.xy.downsample import Downsample
 from xy_codec.xy.encoder import Encoder
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.transformer import Block, Transformer
-from xy_codec.xy.vocoder import ConvNeXtBlock, Vocoder
+from xy_codec.xy.vocoder import ConvNeXtBlock, SpectrumHead, Vocoder
 
 
 class Matrix(nn.Module):
@@ -318,11 +319,15 @@ class PackedDecoder(nn.Module):
         self.factor = model.upsample.factor
         self.up_conv = _spread(model.upsample.up_conv, torch.float32)
         self.acoustic_decoder = PackedAcousticDecoder(model.acoustic_decoder)
-        self.vocoder = PackedVocoder(model.vocos)
-        self.head = model.vocos.head
+        # Ablations' vocoders are not packed: what makes their samples takes features.
+        plain = model.vocos
+        self.vocoder = PackedVocoder(plain) if isinstance(plain, Vocoder) else None
+        self.head: SpectrumHead | UpsamplingVocoder = (
+            plain.head if isinstance(plain, Vocoder) else plain
+        )
 
     def forward(self, indices: Tensor, layout: Layout) -> Tensor:
-        """Codes `[frames of the pack, K']` to spectra at 100 Hz; `layout` is that of the tokens."""
+        """Codes `[frames of the pack, K']` to what `head` takes; `layout` is that of the tokens."""
         frames = layout.slower(self.factor)
         return self.reconstruct(frames.stepwise(self.quantizer.add_up, indices), layout)
 
@@ -331,5 +336,5 @@ class PackedDecoder(nn.Module):
         frames = layout.slower(self.factor)
         steps = self.post_rvq_adapter(frames.stepwise(self.output_proj, entries), frames)
         tokens = split_steps(frames.stepwise(self.up_conv, steps), self.factor)
-        spectra: Tensor = self.vocoder(self.acoustic_decoder(tokens, layout), layout.faster(2))
-        return spectra
+        features: Tensor = self.acoustic_decoder(tokens, layout)
+        return features if self.vocoder is None else self.vocoder(features, layout.faster(2))
