@@ -10,7 +10,7 @@ from pipeline.audit.judge.verdict import judge
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
-from pipeline.errors import IdentityError, InputError
+from pipeline.errors import IdentityError, UsageError
 from tests.support.audit_run import (
     FIRST,
     audit_run,
@@ -187,5 +187,5 @@ def test_recorded_or_given_flip_rate_is_the_expectation(clean_run):
 def test_only_named_shards_are_audited(run):
     findings = audit_run(run, only=("B000001",))
     assert len(findings.tokens) == 1
-    with pytest.raises(InputError, match="--shard`"):
+    with pytest.raises(UsageError, match="--shard`"):
         audit_run(run, only=("nothing",))

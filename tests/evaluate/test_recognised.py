@@ -51,7 +51,7 @@ def test_each_side_of_each_clip_has_its_own_transcript():
     assert heard.model == "listener"
     numbers = [number for number in range(100) if number not in (2, 3, 4)]
     for side, first in ((heard.originals, 0), (heard.reconstructions, 1000)):
-        assert [each.key for each in side] == [str(number) for number in numbers]
+        assert [each.key for each in side] == [f"EN.tar/{number}" for number in numbers]
         assert [each.text for each in side] == [f"number {first + number}" for number in numbers]
         assert [each.reference for each in side] == [f"number {number}" for number in numbers]
     assert not recognise(Listener(), clips, Player(), originals=False).originals

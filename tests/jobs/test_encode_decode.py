@@ -101,7 +101,7 @@ def test_a_sound_file_that_cannot_be_written_is_named(
     assert run(["encode", str(audio), "-o", str(tmp_path / "codes"), "--device", "cpu"]) == 0
     (tmp_path / "wavs" / "a.wav").mkdir(parents=True)  # a folder has the name
     words = ["decode", str(tmp_path / "codes"), "-o", str(tmp_path / "wavs"), "--device", "cpu"]
-    assert run(words) == 1
+    assert run(words) == 2
     said = capsys.readouterr().err
     assert "a.wav` cannot be written (" in said
     assert "Traceback" not in said

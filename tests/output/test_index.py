@@ -149,5 +149,5 @@ def test_the_command_says_what_it_read(output: str, capsys: pytest.CaptureFixtur
         assert cli.run(["index", output, "--quiet", *more]) == 0
         assert f"6 shards in {INDEX}, " in (said := capsys.readouterr().out)
         assert f"; {read} manifests were read" in said
-    assert cli.run(["index", str(Path(output).parent)]) == 1
+    assert cli.run(["index", str(Path(output).parent)]) == 2
     assert "holds no run" in capsys.readouterr().err

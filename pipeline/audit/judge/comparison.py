@@ -163,15 +163,13 @@ def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, Me
 def _clusters(pairs: Sequence[ClipPair]) -> list[list[str]]:
     """The clusters of clips by level: shards, and speakers in them where these are known.
 
-    Of one or two shards all is said for those only: by their speakers, else by their clips, which
-    chance drew.
+    Of one or two shards all is said for those only, whose clips chance drew one by one.
     """
     shards = [pair.a.shard for pair in pairs]
     if len(set(shards)) >= MIN_SHARDS:
         speakers = [f"{pair.a.shard}\n{pair.a.speaker or ''}" for pair in pairs]
         return [shards, speakers]
-    clips = ((pair.a.shard, pair.a.speaker, pair.a.key) for pair in pairs)
-    return [[f"{shard}\n{speaker or f'of {key}'}" for shard, speaker, key in clips]]
+    return [[f"{pair.a.shard}\n{pair.a.key}" for pair in pairs]]
 
 
 def _winner(result: MetricComparison, estimate: Estimate, thresholds: Thresholds) -> Winner:
