@@ -68,7 +68,7 @@ def export(
         Parameter(
             help="omnivoice, moss-ttsd, jsonl, shar, flat, megatron, datatrove, parquet, fish, "
             "mds, webdataset or parts. All were opened by the trainer's own reader but moss-ttsd, "
-            "jsonl, fish, LLaSA and NeMo, which follow its code: see the README."
+            "jsonl, fish and LLaSA, which follow its code: see the README."
         ),
     ],
     selection: Which = Selection(),

@@ -1,9 +1,9 @@
-"""Proves exports at size: speed and memory of each format, twenty kills, and three readers.
+"""Proves exports at size: speed and memory of each format, twenty kills, and four readers.
 
 `make prove-export` runs all of it and prints tables for RESULTS.md. The run is written by the code
 that writes real ones, with uniform random codes. The readers of MDS and Megatron are installed
-apart, because their packages want other versions than ours; that of OmniVoice runs on ours.
-fish-speech and MOSS-TTSD publish no package with their readers.
+apart, because their packages want other versions than ours; those of OmniVoice and NeMo run on
+ours. fish-speech and MOSS-TTSD publish no package with their readers.
 """
 
 import argparse
@@ -59,6 +59,45 @@ for s in WebDatasetReader(train, evaluation=True):
     codes = s["audio_tokens"].numpy()
     print(s["label"]["id"], *codes.shape, hashlib.sha256(codes.tobytes()).hexdigest())
 """
+
+
+# The same from batches of two of the dataset that Magpie trains on; 0 stands behind shorter clips.
+READ_NEMO = """
+import hashlib, sys
+from pathlib import Path
+from xy_codec.torchaudio_import import import_torchaudio
+import_torchaudio()
+from lhotse import CutSet
+from omegaconf import OmegaConf
+from nemo.collections.tts.data.text_to_speech_dataset_lhotse import MagpieTTSLhotseDataset
+letters = "nemo.collections.common.tokenizers.text_to_speech.tts_tokenizers.EnglishCharsTokenizer"
+dataset = MagpieTTSLhotseDataset(
+    sample_rate=16000, codec_model_samples_per_frame=1280, num_audio_codebooks=8,
+    load_16khz_audio=False,
+    tokenizer_config=OmegaConf.create({"english_phoneme": {"_target_": letters}}),
+)
+folder = Path(sys.argv[1])
+places = {"cuts": "cuts/cuts.*", "target_codes": "*/target_codes/codes.*"}
+files = {name: sorted(map(str, folder.glob(place))) for name, place in places.items()}
+cuts = list(CutSet.from_shar(fields=files))
+for first in range(0, len(cuts), 2):
+    some = cuts[first : first + 2]
+    batch = dataset[CutSet.from_cuts(some)]
+    for cut, codes, length in zip(some, batch["audio_codes"], batch["audio_codes_lens"]):
+        codes = codes[:, :length].short().contiguous().numpy()
+        print(cut.id, *codes.shape, hashlib.sha256(codes.tobytes()).hexdigest())
+"""
+# What NeMo's module imports and we have not, in versions that go together.
+NEMO = (
+    "nemo-toolkit==3.0.0", "lightning==2.4.0", "pytorch-lightning==2.4.0",
+    "nv-one-logger-core==2.3.1", "nv-one-logger-training-telemetry==2.3.1",
+    "nv-one-logger-pytorch-lightning-integration==2.3.1", "lightning-utilities", "torchmetrics",
+    "hydra-core", "omegaconf", "antlr4-python3-runtime==4.9.3", "wrapt", "sentencepiece",
+    "braceexpand", "editdistance", "inflect", "typeguard", "overrides", "strenum", "toml",
+    "pynini", "nemo-text-processing", "attrdict", "einops", "onnx", "ml-dtypes", "ruamel.yaml",
+    "fiddle", "jiwer", "marshmallow", "text-unidecode", "kaldiio", "librosa", "lazy-loader",
+    "numba", "nltk", "pydub", "kaldialign", "wandb",
+)  # fmt: skip
 
 
 def make_run(folder: Path, num_shards: int, clips_each: int) -> Path:
@@ -183,6 +222,32 @@ def prove_omnivoice(folder: Path, run: Path, package: str) -> str:
     return f"OmniVoice's WebDatasetReader read {len(expected)} samples: equal"
 
 
+def install_nemo(folder: Path) -> str:
+    """A folder with NeMo and what its module imports; torch, lhotse and transformers are ours."""
+    target = str(folder / "nemo")
+    command = ["pip", "install", "-q", "--no-deps", "--target", target, *NEMO]
+    subprocess.run([sys.executable, "-m", *command], check=True)
+    return target
+
+
+def prove_nemo(folder: Path, run: Path, package: str) -> str:
+    """Read an export by the dataset that NeMo trains Magpie on."""
+    destination = folder / "for-nemo"
+    options = ["--to", "shar", "--nemo", "--dataset-name", "emilia"]
+    subprocess.run(export_command(run, destination, *options), check=True)
+    read = subprocess.run(
+        [sys.executable, "-c", READ_NEMO, str(destination / "train")],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": package},
+    )
+    expected = hashes_of(run)
+    if [line for line in read.stdout.splitlines() if line.count(" ") == 3] != expected:
+        sys.exit("NeMo reads other samples than the run has")
+    return f"NeMo's MagpieTTSLhotseDataset read {len(expected)} samples: equal"
+
+
 def install_megatron(folder: Path) -> str:
     """A folder with Megatron's package alone; reading its files needs no more than torch."""
     target = str(folder / "megatron")
@@ -219,6 +284,7 @@ def main() -> None:
     parser.add_argument("--mds-python", help="that has mosaicml-streaming; default: install it")
     parser.add_argument("--megatron", help="a folder with megatron-core; default: install it")
     parser.add_argument("--omnivoice", help="a folder with omnivoice, pydub; default: install it")
+    parser.add_argument("--nemo", help="a folder with the packages of NEMO; default: install them")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 16))
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xytok-prove-") as name:
@@ -231,6 +297,8 @@ def main() -> None:
             print(prove_megatron(folder, few, package), flush=True)
             package = wanted.omnivoice or install_omnivoice(folder)
             print(prove_omnivoice(folder, few, package), flush=True)
+            package = wanted.nemo or install_nemo(folder)
+            print(prove_nemo(folder, few, package), flush=True)
         print(f"seed of the kills: {wanted.seed}; {os.cpu_count()} cores")
         print("| export | kills | result |\n|---|---|---|")
         for line in prove_kills(folder, few, wanted.kills, wanted.seed):
