@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, UsageError, list_lines
 from pipeline.export.contract import Format, Limits
 from pipeline.export.record import SplitCounts
-from pipeline.export.samples import SampleRules, ids_of
+from pipeline.export.samples import SampleRules, ids_of, shards_of
 from pipeline.export.selection import LEFT_OUT, Chooser
 from pipeline.export.source import ExportedRun, Group, PartReader
 
@@ -178,6 +178,7 @@ class Planner:
         known = self.reader.columns().names
         columns = {*self.chooser.columns(known), "num_frames", "duration", "key", "text", *further}
         columns |= {"speaker"} if self.rules.pair_reference else set()
+        columns |= {"shard"} if self.run.is_merged else set()
         columns |= {"language"} if self.cluster_by == "language" else set()
         names = [name for name in known if name in columns]
         for group in self.reader.groups():
@@ -216,8 +217,7 @@ class Planner:
                 count.with_reference += sum(n for name, n in speakers.items() if name and n > 1)
 
     def _id_hashes(self, table: Any, group: Group, chosen: NDArray[np.intp]) -> NDArray[np.uint64]:
-        keys = table["key"].take(pa.array(chosen)).to_pylist()
-        names = ids_of(self.rules, self.run, group, keys)
+        names = ids_of(self.rules, self.run, group, table.take(pa.array(chosen)))
         found = (xxhash.xxh64_intdigest(name.encode()) for name in names)
         return np.fromiter(found, np.uint64, len(names))
 
@@ -237,10 +237,11 @@ class Planner:
         """Look at the ids themselves: two names may share a hash of 64 bits."""
         shards: dict[str, list[str]] = {}
         for group, table, fate in self._chosen(plan.same_audio):
-            keys = table["key"].filter(pa.array(fate >= 0)).to_pylist()
-            for name in ids_of(self.rules, self.run, group, keys):
+            rows = table.filter(pa.array(fate >= 0))
+            names = ids_of(self.rules, self.run, group, rows)
+            for name, shard in zip(names, shards_of(self.run, group, rows), strict=True):
                 if xxhash.xxh64_intdigest(name.encode()) in twice:
-                    shards.setdefault(name, []).append(self.run.parts[group.part].shard)
+                    shards.setdefault(name, []).append(shard)
         lines = [f"`{n}` in {' and '.join(s)}" for n, s in sorted(shards.items()) if len(s) > 1]
         if lines:
             raise UsageError(

@@ -6,12 +6,14 @@ the first. It is found before samples are shuffled or cut into shards, and depen
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.corpus.shard import stem_of
 from pipeline.export.contract import Codes, Reference, Sample
 from pipeline.export.source import ExportedRun, Group, PartReader
 
@@ -41,16 +43,30 @@ class SampleRules:
     names_files: bool = False
 
 
-def ids_of(rules: SampleRules, run: ExportedRun, group: Group, keys: Sequence[str]) -> list[str]:
-    """What the clips with these keys are called in the export."""
+def ids_of(rules: SampleRules, run: ExportedRun, group: Group, table: Any) -> list[str]:
+    """What the clips of some rows of a group are called in the export."""
+    keys: list[str] = table["key"].to_pylist()
     if rules.names_files:
         keys = [_without_dots(key) if "." in key else key for key in keys]
     if rules.duplicate_keys == "refuse":
-        return list(keys)
-    stem = run.parts[group.part].path.removeprefix("tokens/").removesuffix(".parquet")
+        return keys
+    stems = shards_of(run, group, table)
+    return [f"{_prefix(stem)}-{key}" for stem, key in zip(stems, keys, strict=True)]
+
+
+def shards_of(run: ExportedRun, group: Group, table: Any) -> list[str]:
+    """The shard of each row: a path, or the whole address in what was merged."""
+    if run.is_merged:
+        addresses: list[str] = table["shard"].to_pylist()
+        return [stem_of(each) for each in addresses]
+    path = run.parts[group.part].path
+    return [path.removeprefix("tokens/").removesuffix(".parquet")] * len(table)
+
+
+@lru_cache(maxsize=64)
+def _prefix(stem: str) -> str:
     # A dot would end the key of a WebDataset member.
-    prefix = stem.replace("/", "_").replace(".", "_")
-    return [f"{prefix}-{key}" for key in keys]
+    return stem.rpartition("://")[2].strip("/").replace("/", "_").replace(".", "_")
 
 
 def _without_dots(key: str) -> str:
@@ -62,9 +78,9 @@ def read_chosen(
     reader: PartReader, run: ExportedRun, group: Group, rows: NDArray[Any], rules: SampleRules
 ) -> Any:
     """The chosen rows of a group as a table, from which `samples_of` makes samples."""
-    names = dict.fromkeys((*_COLUMNS, *rules.columns))
+    names = dict.fromkeys((*_COLUMNS, *rules.columns, *(("shard",) if run.is_merged else ())))
     table: Any = reader.read(group, list(names)).take(pa.array(rows))
-    ids = ids_of(rules, run, group, table["key"].to_pylist())
+    ids = ids_of(rules, run, group, table)
     table = table.set_column(table.schema.get_field_index("key"), "key", pa.array(ids, pa.string()))
     first = run.parts[group.part].first_row + group.first_row
     table = table.append_column(ROW, pa.array(rows + first, pa.int64()))

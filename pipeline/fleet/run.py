@@ -299,8 +299,10 @@ def _check_reject_rate(summary: RunSummary, allowed: float, *, is_over: bool) ->
         reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
         if summary.rejects_before:
             reasons.append(f"{summary.rejects_before} of shards done before")
+        filtered = summary.filtered + summary.filtered_before
+        left = f" ({filtered} filtered ones left out)" if filtered else ""
         raise RejectRateError(
-            f"{rate:.1%} of the clips so far are rejects ({', '.join(reasons)}); at most "
+            f"{rate:.1%} of the clips so far{left} are rejects ({', '.join(reasons)}); at most "
             f"{allowed:.1%} are allowed; look at `rejects/` in the output, then mend the input or "
             "pass a higher `--max-reject-rate`"
         )

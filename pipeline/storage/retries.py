@@ -95,10 +95,16 @@ _UNREACHABLE = _Signs(
 _FINAL: tuple[tuple[type[InputError | RefusedError], str, str, _Signs], ...] = (
     (
         NotFoundError,
+        "met a file where a folder has to be",
+        "expected a folder; name another path",
+        _Signs(types=frozenset({"NotADirectoryError"})),
+    ),
+    (
+        NotFoundError,
         "found nothing there",
         "expected an existing file and bucket; check the path and its protocol",
         _Signs(
-            types=frozenset({"FileNotFoundError", "NotADirectoryError", "ResourceNotFoundError"}),
+            types=frozenset({"FileNotFoundError", "ResourceNotFoundError"}),
             statuses=frozenset({404, 410}),
             codes=frozenset({"NoSuchBucket", "NoSuchKey"}),
         ),

@@ -87,7 +87,8 @@ def test_few_measured_shards_are_too_few_and_some_are_told() -> None:
     found = judge(audit_of([*one, *two, *silent]), codes_only=True)
     assert (found.verdict, found.exit_code) == ("cannot judge", 1)
     assert headline(found).answer == "Cannot judge these codes"
-    assert "0 of 10 sampled clips were encoded again, 10 unreadable (c)" in headline(found).reason
+    reason = headline(found).reason
+    assert "0 of 10 sampled clips were encoded again, 10 unreadable; 8 are needed (c)" in reason
     assert [shard.verdict for shard in found.shards] == ["ok", "ok", "cannot judge"]
 
 

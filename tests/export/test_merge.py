@@ -89,6 +89,16 @@ def test_clips_of_one_key_in_two_shards_both_stay(tmp_path: Path) -> None:
     keys = [str(key) for table in tables for key in table["key"].to_pylist()]
     assert sorted(keys) == sorted(row["key"] for row in rows_of(run))
     assert keys.count("EN_a_0000") == 2
+    # What was merged still tells them apart by their shards.
+    with pytest.raises(UsageError, match=r"`EN_a_0000` in .*/EN/a and .*/EN/twin"):
+        export(tmp_path / "merged", tmp_path / "no", "webdataset")
+    made = tmp_path / "named"
+    export(tmp_path / "merged", made, "parquet", duplicate_keys="prefix")
+    ids = [
+        key for file in made.rglob("*.parquet") for key in pq.read_table(file)["key"].to_pylist()
+    ]
+    assert len(ids) == len(set(ids)) == len(keys)
+    assert sum(str(each).endswith("_EN_twin-EN_a_0000") for each in ids) == 1
 
 
 def test_what_cannot_be_is_refused(run: Path, tmp_path: Path) -> None:

@@ -236,7 +236,8 @@ def _margins_lost_of(clip: ClipFinding) -> bool:
 def _doubts(clips: Sequence[ClipFinding], rows: int, thresholds: Thresholds) -> tuple[str, ...]:
     """Why too few codes were compared; a shard that was seen whole is always enough."""
     compared = sum(clip.drift is not None for clip in clips)
-    if compared >= min(thresholds.min_clips, rows):
+    needed = min(thresholds.min_clips, rows)
+    if compared >= needed:
         return ()
     reasons: dict[str, int] = {}
     for clip in clips:
@@ -244,7 +245,9 @@ def _doubts(clips: Sequence[ClipFinding], rows: int, thresholds: Thresholds) -> 
             if clip.drift is None and what in clip.reasons:
                 reasons[clip.reasons[what]] = reasons.get(clip.reasons[what], 0) + 1
     why = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
-    return (f"{compared} of {len(clips)} sampled clips were encoded again{why}",)
+    return (
+        f"{compared} of {len(clips)} sampled clips were encoded again{why}; {needed} are needed",
+    )
 
 
 def _judge_run(shards: Sequence[Sequence[ClipFinding]], thresholds: Thresholds) -> CodesJudgement:
