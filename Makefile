@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO_OUT := demo-out
-# Test files by two processes: many tests wait for Ray, for storage, or for processes to start.
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+# Test files by two processes: many tests wait for Ray, for storage, or for processes to start. One
+# thread each for torch and BLAS: four on two cores wait for each other. Tests that need two set them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check bench gpu-report system-packages wheel clean
