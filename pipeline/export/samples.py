@@ -50,17 +50,20 @@ def ids_of(rules: SampleRules, run: ExportedRun, group: Group, table: Any) -> li
         keys = [_without_dots(key) if "." in key else key for key in keys]
     if rules.duplicate_keys == "refuse":
         return keys
-    stems = shards_of(run, group, table)
+    if run.is_merged:
+        stems = [stem_of(shard) for shard in shards_of(run, group, table)]
+    else:
+        path = run.parts[group.part].path
+        stems = [path.removeprefix("tokens/").removesuffix(".parquet")] * len(keys)
     return [f"{_prefix(stem)}-{key}" for stem, key in zip(stems, keys, strict=True)]
 
 
 def shards_of(run: ExportedRun, group: Group, table: Any) -> list[str]:
-    """The shard of each row: a path, or the whole address in what was merged."""
+    """The shard of each row: its path, or its whole address in what was merged."""
     if run.is_merged:
         addresses: list[str] = table["shard"].to_pylist()
-        return [stem_of(each) for each in addresses]
-    path = run.parts[group.part].path
-    return [path.removeprefix("tokens/").removesuffix(".parquet")] * len(table)
+        return addresses
+    return [run.parts[group.part].shard] * len(table)
 
 
 @lru_cache(maxsize=64)

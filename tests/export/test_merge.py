@@ -90,7 +90,7 @@ def test_clips_of_one_key_in_two_shards_both_stay(tmp_path: Path) -> None:
     assert sorted(keys) == sorted(row["key"] for row in rows_of(run))
     assert keys.count("EN_a_0000") == 2
     # What was merged still tells them apart by their shards.
-    with pytest.raises(UsageError, match=r"`EN_a_0000` in .*/EN/a and .*/EN/twin"):
+    with pytest.raises(UsageError, match=r"`EN_a_0000` in .*/EN/a.tar and .*/EN/twin.tar"):
         export(tmp_path / "merged", tmp_path / "no", "webdataset")
     made = tmp_path / "named"
     export(tmp_path / "merged", made, "parquet", duplicate_keys="prefix")
