@@ -37,7 +37,8 @@ class SampleOptions:
         pair_reference: give each clip another clip of its speaker as a prompt, from the same row
             group; a clip that is alone has none.
         keep_text_spaces: leave white space around texts, which Emilia's have in front.
-        duplicate_keys: `refuse` keys that name two clips, or `prefix` all with their shard's path.
+        duplicate_keys: `refuse` keys that name two clips, or `prefix` all with their shard's path
+            (its whole address in what was merged).
         shuffle: mix the clips of all shards by this seed; needs disk for all codes.
         samples_per_shard: clips of an output file; default: the format's.
         max_bytes: begin a new output file at about this size, e.g. `512M`; default: the format's.
