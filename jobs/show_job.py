@@ -39,7 +39,9 @@ def show(
     storage = open_storage(storage_options)
     found = find_row(run, key, storage, shard)
     row = found.row | ({"dropped": found.dropped} if found.dropped else {})
-    print(json.dumps(row, indent=None, default=str))
+    # What people read first: codes are long.
+    row = dict(sorted(row.items(), key=lambda item: item[0] in ("codes", "side")))
+    print(json.dumps(row, ensure_ascii=False, default=str))
     if original:
         content = read_original(run, found, storage)
         path = original if original.suffix else original.with_suffix(original_suffix(content))
