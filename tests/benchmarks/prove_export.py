@@ -196,12 +196,23 @@ def hashes_of(run: Path) -> list[str]:
     return found
 
 
-def install_omnivoice(folder: Path) -> str:
-    """A folder with OmniVoice's package and the one that it imports and we have not."""
-    target = str(folder / "omnivoice")
-    command = ["pip", "install", "-q", "--no-deps", "--target", target, "omnivoice", "pydub"]
+def install(target: Path, *packages: str) -> str:
+    """A folder with packages alone, without what they ask for: the rest is ours."""
+    command = ["pip", "install", "-q", "--no-deps", "--target", str(target), *packages]
     subprocess.run([sys.executable, "-m", *command], check=True)
-    return target
+    return str(target)
+
+
+def lines_read(script: str, place: Path, package: str) -> list[str]:
+    """What a reader of `package` prints of an export."""
+    read = subprocess.run(
+        [sys.executable, "-c", script, str(place)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": package},
+    )
+    return read.stdout.splitlines()
 
 
 def prove_omnivoice(folder: Path, run: Path, package: str) -> str:
@@ -209,25 +220,10 @@ def prove_omnivoice(folder: Path, run: Path, package: str) -> str:
     destination = folder / "for-omnivoice"
     options = ["--to", "omnivoice", "--samples-per-shard", "300"]
     subprocess.run(export_command(run, destination, *options), check=True)
-    read = subprocess.run(
-        [sys.executable, "-c", READ_OMNIVOICE, str(destination / "data.json")],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": package},
-    )
     expected = hashes_of(run)
-    if read.stdout.splitlines() != expected:
+    if lines_read(READ_OMNIVOICE, destination / "data.json", package) != expected:
         sys.exit("OmniVoice reads other samples than the run has")
     return f"OmniVoice's WebDatasetReader read {len(expected)} samples: equal"
-
-
-def install_nemo(folder: Path) -> str:
-    """A folder with NeMo and what its module imports; torch, lhotse and transformers are ours."""
-    target = str(folder / "nemo")
-    command = ["pip", "install", "-q", "--no-deps", "--target", target, *NEMO]
-    subprocess.run([sys.executable, "-m", *command], check=True)
-    return target
 
 
 def prove_nemo(folder: Path, run: Path, package: str) -> str:
@@ -235,42 +231,22 @@ def prove_nemo(folder: Path, run: Path, package: str) -> str:
     destination = folder / "for-nemo"
     options = ["--to", "shar", "--nemo", "--dataset-name", "emilia"]
     subprocess.run(export_command(run, destination, *options), check=True)
-    read = subprocess.run(
-        [sys.executable, "-c", READ_NEMO, str(destination / "train")],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": package},
-    )
     expected = hashes_of(run)
-    if [line for line in read.stdout.splitlines() if line.count(" ") == 3] != expected:
+    read = lines_read(READ_NEMO, destination / "train", package)
+    if [line for line in read if line.count(" ") == 3] != expected:  # NeMo greets there too
         sys.exit("NeMo reads other samples than the run has")
     return f"NeMo's MagpieTTSLhotseDataset read {len(expected)} samples: equal"
-
-
-def install_megatron(folder: Path) -> str:
-    """A folder with Megatron's package alone; reading its files needs no more than torch."""
-    target = str(folder / "megatron")
-    command = ["pip", "install", "-q", "--no-deps", "--target", target, "megatron-core"]
-    subprocess.run([sys.executable, "-m", *command], check=True)
-    return target
 
 
 def prove_megatron(folder: Path, run: Path, package: str) -> str:
     """Read an export by Megatron's own reader."""
     subprocess.run(export_command(run, folder / "ids", "--to", "megatron"), check=True)
-    read = subprocess.run(
-        [sys.executable, "-c", READ_MEGATRON, str(folder / "ids/train/codes_00000_text_document")],
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": package},
-    )
     expected = []
     for row in rows_of(run):
         ids = np.array(row["codes"]).T + 1024 * np.arange(8)
         expected.append(" ".join(map(str, ids.reshape(-1))))
-    if read.stdout.splitlines() != expected:
+    place = folder / "ids/train/codes_00000_text_document"
+    if lines_read(READ_MEGATRON, place, package) != expected:
         sys.exit("Megatron reads other ids than the run has")
     return f"Megatron's IndexedDataset read {len(expected)} documents: equal"
 
@@ -293,11 +269,11 @@ def main() -> None:
         if wanted.kills:
             python = wanted.mds_python or install_streaming(folder)
             print(prove_mds(folder, few, python), flush=True)
-            package = wanted.megatron or install_megatron(folder)
+            package = wanted.megatron or install(folder / "megatron", "megatron-core")
             print(prove_megatron(folder, few, package), flush=True)
-            package = wanted.omnivoice or install_omnivoice(folder)
+            package = wanted.omnivoice or install(folder / "omnivoice", "omnivoice", "pydub")
             print(prove_omnivoice(folder, few, package), flush=True)
-            package = wanted.nemo or install_nemo(folder)
+            package = wanted.nemo or install(folder / "nemo", *NEMO)
             print(prove_nemo(folder, few, package), flush=True)
         print(f"seed of the kills: {wanted.seed}; {os.cpu_count()} cores")
         print("| export | kills | result |\n|---|---|---|")
