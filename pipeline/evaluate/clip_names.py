@@ -5,18 +5,10 @@ Keys alone are not enough: many corpora number the clips of every tar anew.
 
 from pipeline.audit.findings import ClipFinding
 
-# Shard and key.
-Place = tuple[str, str]
-
-
-def place_of(clip: ClipFinding) -> Place:
-    """The clip."""
-    return clip.shard, clip.key
-
 
 def name_of(clip: ClipFinding) -> str:
-    """The clip as one text."""
-    return "/".join(place_of(clip))
+    """The clip: its shard and its key."""
+    return f"{clip.shard}/{clip.key}"
 
 
 def speaker_of(clip: ClipFinding) -> str:

@@ -23,7 +23,7 @@ from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
 from pipeline.errors import InputError, UsageError
-from pipeline.evaluate.clip_names import Place, place_of
+from pipeline.evaluate.clip_names import name_of
 from pipeline.evaluate.probe.clips import SpokenClip, check_apart, read_clips
 from pipeline.evaluate.probe.inputs import ProbeInput, codec_input, table_input
 from pipeline.evaluate.probe.plan import ProbePlan
@@ -162,11 +162,13 @@ def _measure_codec(request: EvaluateRequest, name: str, recogniser: Recogniser |
     )
 
 
-def _some_sounds(clips: Sequence[ClipFinding], play: Playback) -> dict[Place, ClipAudio]:
+def _some_sounds(clips: Sequence[ClipFinding], play: Playback) -> dict[str, ClipAudio]:
     """The sounds of a few clips, the same ones of every codec that takes them."""
-    order = sorted(clips, key=lambda clip: xxhash.xxh64_intdigest(repr(place_of(clip)).encode()))
-    found = {place_of(clip): play(clip) for clip in order[:_MOST_SOUNDS]}
-    return {place: sounds for place, sounds in found.items() if sounds is not None}
+    order = sorted(
+        clips, key=lambda clip: xxhash.xxh64_intdigest(repr((clip.shard, clip.key)).encode())
+    )
+    found = {name_of(clip): play(clip) for clip in order[:_MOST_SOUNDS]}
+    return {name: sounds for name, sounds in found.items() if sounds is not None}
 
 
 def _measure_run(request: EvaluateRequest, output: str) -> System:
@@ -206,7 +208,7 @@ def _probe(
 
 def _with_common_clips(systems: Sequence[System]) -> Evaluation:
     heard = [system for system in systems if system.clips]
-    measured, left_out = _in_all([{place_of(clip) for clip in system.clips} for system in heard])
+    measured, left_out = _in_all([{name_of(clip) for clip in system.clips} for system in heard])
     probed = [system.probe for system in systems if system.probe]
     tested, untested = _in_all([{each.key for each in found.transcripts} for found in probed])
     if (heard and not measured) or (probed and not tested):
@@ -214,15 +216,14 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
             "The systems have no clip in common; expected that all take some of the clips of "
             "`--data`. Look at the rejects of the runs below `--output` with `xytok status`"
         )
-    names = {"/".join(place) for place in measured}
     kept = tuple(
         replace(
             system,
-            clips=tuple(clip for clip in system.clips if place_of(clip) in measured),
+            clips=tuple(clip for clip in system.clips if name_of(clip) in measured),
             heard=replace(
                 system.heard,
-                reconstructions=_only(system.heard.reconstructions, names),
-                originals=_only(system.heard.originals, names),
+                reconstructions=_only(system.heard.reconstructions, measured),
+                originals=_only(system.heard.originals, measured),
             ),
             probe=replace(system.probe, transcripts=_only(system.probe.transcripts, tested))
             if system.probe

@@ -8,7 +8,7 @@ from pipeline.audit.report.sounds import Side
 from pipeline.audit.report.wording import plural
 from pipeline.audit.report.worst_clips import ClipCard, clip_card
 from pipeline.evaluate.circles import Axis, Circle, CirclePlot, circle_plot
-from pipeline.evaluate.clip_names import place_of
+from pipeline.evaluate.clip_names import name_of
 from pipeline.evaluate.published import PUBLISHED
 from pipeline.evaluate.system import SOUND, Evaluation, System
 from pipeline.evaluate.table import COLUMNS, note_lines, shown_columns, speed_in_words
@@ -63,13 +63,13 @@ def _plots(systems: Sequence[System], meaning: str | None) -> Iterator[CirclePlo
 
 def _clips(evaluation: Evaluation) -> list[ClipCard]:
     heard = [system for system in evaluation.systems if system.sounds]
-    places = set.intersection(*(set(system.sounds) for system in heard)) if heard else set()
-    clips = [clip for clip in evaluation.clips if place_of(clip) in places][:_NUM_CLIPS]
+    names = set.intersection(*(set(system.sounds) for system in heard)) if heard else set()
+    clips = [clip for clip in evaluation.clips if name_of(clip) in names][:_NUM_CLIPS]
     return [clip_card(clip, "picked by chance", _sides(clip, heard)) for clip in clips]
 
 
 def _sides(clip: ClipFinding, heard: Sequence[System]) -> list[Side]:
-    found = {system.name: system.sounds[place_of(clip)] for system in heard}
+    found = {system.name: system.sounds[name_of(clip)] for system in heard}
     first = found[heard[0].name]
     return [
         Side("Original", first.original, first.rate_hz),

@@ -7,7 +7,7 @@ from typing import Self
 
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.judge.inference import Interval
-from pipeline.evaluate.clip_names import Place, speaker_of
+from pipeline.evaluate.clip_names import speaker_of
 from pipeline.evaluate.intervals import mean_by_speaker
 from pipeline.evaluate.probe.result import ProbeResult
 from pipeline.evaluate.recognised import Heard
@@ -25,7 +25,7 @@ class System:
 
     Attributes:
         clips: what the audit measured; empty for a run, of which there are only codes.
-        sounds: of some clips, by their places, to be played.
+        sounds: of some clips, by their names, to be played.
         heard: what the recogniser heard; the originals are with the first codec.
         figures: every figure of the table that was measured, with bounds by speakers.
     """
@@ -36,7 +36,7 @@ class System:
     shape: CodesShape
     sim_model: str = ""
     clips: tuple[ClipFinding, ...] = ()
-    sounds: Mapping[Place, ClipAudio] = field(default_factory=dict)
+    sounds: Mapping[str, ClipAudio] = field(default_factory=dict)
     heard: Heard = field(default_factory=Heard)
     speed: Speed | None = None
     probe: ProbeResult | None = None

@@ -1,5 +1,7 @@
 """The layout of a pack of one shape: where clips lie is known to tensors only, in one tile."""
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,3 +32,6 @@ class BlockLayout(Layout):
             steps, self._blocks, conv.weight, conv.bias
         )
         return convolved
+
+    def _at(self, _place: Tensor, _up: int, _down: int) -> Self:
+        raise NotImplementedError  # the programs know their rates themselves

@@ -6,7 +6,7 @@ As in `pack_program.py`, no operation is a clip's. Everything is in float32.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from xy_codec.engine.pack_memory import Arrays, PackMemory, Shapes
 from xy_codec.errors import ConfigError
 from xy_codec.xy.config import FRAME_TOKENS
 from xy_codec.xy.packed_model import PackedDecoder
-from xy_codec.xy.vocoder import InverseSTFT, SpectrumHead, spectrum_of
+from xy_codec.xy.vocoder import SpectrumHead, spectrum_of
 
 # Steps a frame where the model works: frames, tokens, features.
 _RATES = (1, FRAME_TOKENS, 2 * FRAME_TOKENS)
@@ -101,9 +101,6 @@ class CodedLayout(BlockLayout):
         """The same clips at the next lower rate."""
         return self._others[self._number - 1]
 
-    def _at(self, _place: Tensor, _up: int, _down: int) -> Self:
-        raise NotImplementedError
-
 
 def lay_out_coded(pack: CodedTensors) -> Sequence[CodedLayout]:
     """The layouts of frames, tokens and features."""
@@ -127,8 +124,7 @@ class DecodeProgram(nn.Module):
         self.decoder = decoder
         for number, book in enumerate(decoder.quantizer.codebooks()):
             self.register_buffer(f"entries{number}", F.pad(book.codebook, (0, 0, 0, 1)))
-        self.istft: InverseSTFT = cast(SpectrumHead, decoder.head).istft
-        istft = self.istft
+        self.istft = istft = cast(SpectrumHead, decoder.head).istft
         if istft.n_fft % istft.hop_length or istft.hop_length % 2:
             raise ConfigError(
                 f"The vocoder has spectra of {istft.n_fft} samples, {istft.hop_length} apart; "

@@ -52,9 +52,6 @@ class MappedLayout(BlockLayout):
         """Encoding asks there for what is stepwise only."""
         return self
 
-    def _at(self, _place: Tensor, _up: int, _down: int) -> Self:
-        raise NotImplementedError
-
 
 class PackQuantizer(nn.Module):
     """`ResidualQuantizer` in fewer operations: what is the same for all entries is left out."""

@@ -96,7 +96,7 @@ def content_changes(
     own = columns if len(heard) == len(columns.clips) else ClipColumns(heard)
     references: References = baseline or own
     other = _other_models(findings, baseline)
-    tested = _Tested(columns, references)
+    tested = _Standings(columns, references)
     shards = _shard_changes(tested, other, thresholds)
     members = by_shard(findings.clips)
     for shard, of_codes in code_changes(findings.tokens, members).items():
@@ -110,7 +110,7 @@ def content_changes(
     return _corrected(ContentChanges(shards, found), thresholds)
 
 
-class _Tested:
+class _Standings:
     """The clips of an audit beside their references; every metric is ranked once a group."""
 
     def __init__(self, columns: ClipColumns, references: References) -> None:
@@ -202,7 +202,7 @@ def _other_models(findings: AuditFindings, baseline: Baseline | None) -> dict[st
 
 
 def _shard_changes(
-    tested: _Tested, other: Mapping[str, str], thresholds: Thresholds
+    tested: _Standings, other: Mapping[str, str], thresholds: Thresholds
 ) -> dict[str, Changes]:
     shards: dict[str, Changes] = {}
     for metric in METRICS:
@@ -213,7 +213,7 @@ def _shard_changes(
             if metric.name in other:
                 change = replace(change, unjudged=other[metric.name])
             elif judges:
-                change = _tested(change, shard, metric, tested, thresholds)
+                change = _change_of_shard(change, shard, metric, tested, thresholds)
             shards.setdefault(shard, {})[metric.name] = change
     for shard, changes in shards.items():
         together, count = tested.together(shard)
@@ -221,8 +221,8 @@ def _shard_changes(
     return dict(sorted(shards.items()))
 
 
-def _tested(
-    change: Change, shard: str, metric: Metric, tested: _Tested, thresholds: Thresholds
+def _change_of_shard(
+    change: Change, shard: str, metric: Metric, tested: _Standings, thresholds: Thresholds
 ) -> Change:
     standing, count = tested.standing(shard, metric.name)
     if standing is None:
@@ -265,7 +265,7 @@ def _all_metrics(
 
 
 def _group_changes(
-    tested: _Tested,
+    tested: _Standings,
     rows: Rows,
     is_judged: bool,
     other: Mapping[str, str],
