@@ -32,7 +32,7 @@ from pipeline.export.destination import LEASE_FOLDER, Destination
 from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner
 from pipeline.export.record import ExportRecord, SplitCounts
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
-from pipeline.export.selection import Chooser, Selection
+from pipeline.export.selection import Chooser, Selection, check_where
 from pipeline.export.shuffle import Spool, shuffled_places
 from pipeline.export.source import ExportedRun, PartReader, open_exported_run
 from pipeline.fleet.lease import Lease, hold_lease
@@ -151,7 +151,7 @@ class Exporter:
         if where:
             light = [n for n in self.reader.columns().names if n not in ("codes", "side")]
             tables = (self.reader.read(group, light) for group in self.reader.groups())
-            self.chooser.check_fields(where, tables)
+            check_where(where, tables)
         return Planner(
             self.run,
             self.reader,
@@ -348,6 +348,10 @@ def _export_alone(
     destination = exporter.destination
     destination.claim(exporter.identity)
     _warn_of_empty_splits(exporter, plan)
+    if unfit := plan.left_out["where_other_type"]:
+        logger.warning(
+            "%d clips are left out by `--where`: %s", unfit, exporter.chooser.unfit_types()
+        )
     done = destination.finished_shards()
     if exporter.request.is_reordered:
         shards = _write_reordered(exporter, plan, done)

@@ -30,10 +30,12 @@ from pipeline.fleet import lease
 from pipeline.output import parquet_file
 from pipeline.read.dataset import open_dataset
 from pipeline.storage.client import Storage
+from tests.support.audit_run import make_run
 from tests.support.export_case import hash_of
 from tests.support.export_format import TabSeparated
 from tests.support.export_run import CLIPS_EACH, export, files_in, rows_of
 from tests.support.s3_server import S3Server
+from tests.support.shard_maker import pair, write_shard
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -198,6 +200,23 @@ def test_a_misspelt_field_is_refused_with_the_nearest_and_leaves_nothing(
     with pytest.raises(UsageError, match=r"`dnsmo` .expected `dnsmos`"):
         export(run, tmp_path / "out", "jsonl", selection=Selection(where="dnsmo > 3"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_number_in_quotes_is_refused_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"`dnsmos` with text, and all 24 values .* are numbers"):
+        export(run, tmp_path / "out", "jsonl", selection=Selection(where="dnsmos > '3'"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_another_type_than_the_filter_has_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = [*pair("odd", snr="3,1"), *pair("good", seed=1, snr=4), *pair("low", seed=2, snr=2)]
+    write_shard(tmp_path / "in/a.tar", members)
+    run = make_run(tmp_path / "run", str(tmp_path / "in"), root=str(tmp_path))
+    record = export(run, tmp_path / "out", "jsonl", selection=Selection(where="snr > 3"))
+    assert (record.clips, record.left_out) == (1, {"where": 1, "where_other_type": 1})
+    assert "1 clips are left out by `--where`: `snr` is compared with numbers" in caplog.text
 
 
 def keep_file(path: Path, rows: list[tuple[str, int, str, bool]], sha256: str = "") -> Path:
