@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from jobs.exit_codes import FAILED
+from jobs.interrupts import WORKERS, waiting_for
 from jobs.logs import RESULT, Log, LogOptions
 from jobs.options import Device, Run, StorageOptions, flags, open_storage
 from jobs.run_options import check_engine
@@ -66,7 +67,7 @@ def retry(
     if request is None:
         print("retried   no reject with these reasons is left")
         return 0
-    with closing(open_engine(engine, wanted, ray)) as workers:
+    with closing(open_engine(engine, wanted, ray)) as workers, waiting_for(WORKERS):
         summary = run_tokenize(request, workers)
     for line in summary.lines():
         RESULT.debug(line)

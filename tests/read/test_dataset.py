@@ -58,7 +58,9 @@ def test_a_type_that_no_clip_has_is_refused(output: Path, where: str) -> None:
 
 
 def test_a_condition_of_another_type_than_its_column_is_refused(output: Path) -> None:
-    with pytest.raises(UsageError, match="expected values of their columns' types: `dnsmos` double"):
+    with pytest.raises(
+        UsageError, match="expected values of their columns' types: `dnsmos` double"
+    ):
         list(open_dataset(str(output), where=(("dnsmos", ">", "3"),)))
 
 
