@@ -91,7 +91,7 @@ class BenchOptions:
         from pipeline.bench.suite import BenchPlan
 
         return BenchPlan(
-            request=replace(self.codec, precision=self.precisions[0]),
+            request=replace(self.codec.named(), precision=self.precisions[0]),
             precisions=self.precisions,
             seconds=self.seconds,
             storage=open_storage(self.storage_options),

@@ -25,8 +25,9 @@ def decode(
     from xy_codec.errors import CodesError
 
     sources = list_files(files, (".npz",))
-    loaded = codec.open()
+    request = codec.named()
     targets = target_paths(sources, output, ".wav")
+    loaded = request.load()
     num_bad = 0
     for source, target in targets.items():
         try:

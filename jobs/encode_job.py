@@ -29,8 +29,9 @@ def encode(
     Results lie in the output as the files lie below the folders that were given.
     """
     sources = list_files(files, _SUFFIXES)
-    loaded = codec.open()
+    request = codec.named()
     targets = target_paths(sources, output, ".npz")
+    loaded = request.load()
     bad: list[Path] = []
     done = 0
     for source, encoded in loaded.encode_stream(_waveforms(sources, loaded.shape, bad)):

@@ -61,6 +61,7 @@ def retry(
         config=codec_config,
         device=device,
     )
+    wanted.check(may_be_elsewhere=engine == "ray")
     reasons = [word.strip() for word in reason.split(",") if word.strip()]
     tuning = Tuning(decode_threads=decode_threads)
     request = retry_request(run, reasons, wanted, changes, storage, tuning, quiet=log.quiet)

@@ -33,7 +33,7 @@ def show(
     log: Log = LogOptions(),
 ) -> int:
     """Print the row as JSON, and write the files asked for."""
-    from pipeline.errors import InputError
+    from pipeline.errors import InputError, UsageError
     from pipeline.inspect.show import find_row, original_suffix, read_original
 
     storage = open_storage(storage_options)
@@ -45,6 +45,11 @@ def show(
     if original:
         content = read_original(run, found, storage)
         path = original if original.suffix else original.with_suffix(original_suffix(content))
+        if wav and wav.resolve() == path.resolve():
+            raise UsageError(
+                f"`--wav {wav}` and `--original {original}` name the same file; expected two, as "
+                "the second would overwrite the first; name another one"
+            )
         path.write_bytes(content)
         print(f"original: `{path}`, {len(content)} bytes", file=sys.stderr)
     if wav:

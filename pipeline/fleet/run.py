@@ -87,6 +87,7 @@ def run_tokenize(
     for url in (request.output, *(request.codec.urls() if request.codec else ())):
         check_no_secret(url)
     output = normalise(request.output)
+    engine.check_codec()
     # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
     rules = request.rules
     shards: Sequence[Shard] = request.shards or list_shards(

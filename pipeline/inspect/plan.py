@@ -157,14 +157,13 @@ def check_codec(codec: CodecRequest) -> bool:
 
     Raises where it is there and is no codec, or cannot be as asked. Nothing is loaded or fetched.
     """
-    from xy_codec.catalogue import Wish, find_codec
+    from xy_codec.catalogue import find_codec
     from xy_codec.fake import FAKES
     from xy_codec.weights.source import bundled_names
 
-    wish = Wish(codec.precision, compiled=codec.compiled, options=codec.chosen_options())
+    codec.check(may_be_elsewhere=True)
     if codec.source in bundled_names() or Path(codec.source).exists():
         family, place = find_codec(codec.source, codec.config)
-        family.check(wish)
         family.weight_files(place)
         return True
     return codec.source in FAKES
@@ -189,8 +188,8 @@ def make_plan(
     these options would refuse the output.
     """
     output = normalise(output)
-    shards = list_shards(inputs, storage, rules.root, rules.clips_per_list)[:max_shards]
     is_local = check_codec(codec)
+    shards = list_shards(inputs, storage, rules.root, rules.clips_per_list)[:max_shards]
     run = _run_of(output, storage, codec, rules, is_local=is_local)
     manifests = list_manifests(storage, output) if run else []
     if not manifests:

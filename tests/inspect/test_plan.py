@@ -244,7 +244,7 @@ def test_the_size_is_that_of_the_codec_and_its_depth(tmp_path: Path) -> None:
     [
         (
             ["xy-nano", "--codec-option", "dpth=3"],
-            "`dpth` is unknown, expected one of compile_cache, depth, overlap",
+            "`dpth` is unknown, expected `depth`",
         ),
         (["xy-nano", "--codec-option", "depth=3", "--codec-option", "depth=4"], "given twice"),
         (["empty"], "holds no checkpoint"),
