@@ -84,7 +84,7 @@ class Chooser:
         self._where = parse_where(selection.where) if selection.where else None
         self._check = WhereCheck(selection.where) if selection.where else None
         self._expression = selection.where
-        self._keep = KeptRows(storage, selection.keep) if selection.keep else None
+        self._keep = KeptRows(storage, selection.keep, run.parts) if selection.keep else None
         self._has_splits = len(self._shares) > 1
 
     def columns(self, known: list[str]) -> list[str]:

@@ -154,6 +154,8 @@ class CodesDataset:
             with_frames=self.batch_frames is not None,
         )
         pieces = finder.find(self.sources)
+        if keep is not None:
+            keep.refuse_strangers(keep.asked)
         plan = Plan(
             pieces,
             self.weights,

@@ -245,8 +245,25 @@ def test_only_rows_that_the_keep_list_keeps_are_exported(run: Path, tmp_path: Pa
 
 def test_a_keep_list_of_another_run_is_refused(run: Path, tmp_path: Path) -> None:
     keep = keep_file(tmp_path / "keep.parquet", [("EN/a.tar", 1, "EN_a_0009", True)])
-    with pytest.raises(InputError, match=r"key `EN_a_0009` in row 1 of `EN/a.tar`, .* `EN_a_0001`"):
+    with pytest.raises(
+        UsageError,
+        match=r"another run: it has the key `EN_a_0009` in row 1 of `EN/a.tar`, .* `EN_a_0001`",
+    ):
         export(run, tmp_path / "out", "jsonl", selection=Selection(keep=str(keep)))
+
+
+def test_a_keep_list_of_other_shards_is_refused(run: Path, tmp_path: Path) -> None:
+    keep = keep_file(
+        tmp_path / "keep.parquet", [("DE/x.tar", 0, "k", True), ("DE/y.tar", 0, "k", True)]
+    )
+    said = (
+        r"belongs to another run: it names none of this one's shards, but `DE/x.tar` and 1 others"
+    )
+    with pytest.raises(UsageError, match=said):
+        export(run, tmp_path / "out", "jsonl", selection=Selection(keep=str(keep)))
+    with pytest.raises(UsageError, match=said):
+        list(open_dataset(run, keep=keep))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_keep_list_of_other_codes_of_the_run_is_refused(run: Path, tmp_path: Path) -> None:
@@ -255,10 +272,10 @@ def test_a_keep_list_of_other_codes_of_the_run_is_refused(run: Path, tmp_path: P
     right = keep_file(tmp_path / "1", rows, hashlib.sha256(part.read_bytes()).hexdigest())
     assert keys_of(run, tmp_path / "out", selection=Selection(keep=str(right))) == ["EN_a_0000"]
     other = keep_file(tmp_path / "2", rows, "0" * 64)
-    with pytest.raises(InputError, match=r"is of other codes of `EN/a\.tar`"):
+    with pytest.raises(UsageError, match=r"another run: it is of other codes of `EN/a\.tar`"):
         export(run, tmp_path / "refused", "jsonl", selection=Selection(keep=str(other)))
     assert [row.key for row in open_dataset(run, keep=right)] == ["EN_a_0000"]
-    with pytest.raises(InputError, match=r"is of other codes of `EN/a\.tar`"):
+    with pytest.raises(UsageError, match=r"another run: it is of other codes of `EN/a\.tar`"):
         list(open_dataset(run, keep=other))
 
 
