@@ -14,8 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.corpus.audio_list import list_etag, read_list
-from pipeline.corpus.list_sources import changed_files
+from pipeline.corpus.audio_list import changed_files, list_etag, read_list
 from pipeline.corpus.listing import look_up
 from pipeline.corpus.shard import (
     LIST_SUFFIX,
