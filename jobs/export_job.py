@@ -132,13 +132,15 @@ def run_with_progress(request: "ExportRequest", engine: str, *, quiet: bool) -> 
 
 def print_record(request: "ExportRequest", record: "ExportRecord") -> None:
     """Say what came out of an export."""
+    from pipeline.export.splits import split_words
+
     print(
         f"exported  {record.clips} clips, {record.seconds / 3600:.2f} h: {record.size_bytes} bytes "
         f"in {len(record.files)} files; layout {record.layout}"
     )
     if len(record.splits) > 1:
-        counts = (f"{name} {each.clips}" for name, each in record.splits.items())
-        print(f"splits    {', '.join(counts)}")
+        clips = {name: each.clips for name, each in record.splits.items()}
+        print(f"splits    {split_words(request.selection.splits(), clips)}")
     if record.left_out:
         reasons = (f"{count} {reason}" for reason, count in record.left_out.items())
         print(f"left out  {', '.join(reasons)}")

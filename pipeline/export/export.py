@@ -35,6 +35,7 @@ from pipeline.export.samples import SampleRules, read_chosen, samples_of
 from pipeline.export.selection import Chooser, Selection, check_where
 from pipeline.export.shuffle import Spool, shuffled_places
 from pipeline.export.source import ExportedRun, PartReader, open_exported_run
+from pipeline.export.splits import check_splits
 from pipeline.fleet.lease import Lease, hold_lease
 from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
@@ -134,7 +135,7 @@ class Exporter:
             "parts_sha256": self.run.parts_sha256,
             "options": asdict(replace(request.options, tokenizer=None)),
             "tokenizer_sha256": tokenizer and hashlib.sha256(tokenizer).hexdigest(),
-            "selection": asdict(replace(selection, keep=keep)),
+            "selection": selection.identity(keep),
             "columns": list(self.rules.columns),
             "codebooks": self.rules.num_codebooks,
             "shuffle": request.shuffle,
@@ -152,7 +153,7 @@ class Exporter:
             light = [n for n in self.reader.columns().names if n not in ("codes", "side")]
             tables = (self.reader.read(group, light) for group in self.reader.groups())
             check_where(where, tables)
-        return Planner(
+        plan = Planner(
             self.run,
             self.reader,
             self.chooser,
@@ -163,6 +164,13 @@ class Exporter:
             is_shuffled=self.request.shuffle is not None,
             cluster_by=self.request.cluster_by,
         ).plan()
+        clips = {name: plan.clips_in(number) for number, name in enumerate(self.splits)}
+        selection = self.request.selection
+        check_splits(
+            *(selection.splits(), clips, len(plan.speakers)),
+            may_be_empty=selection.allow_empty_split,
+        )
+        return plan
 
     def _format(self) -> Format:
         request = self.request
@@ -347,7 +355,6 @@ def _export_alone(
 ) -> ExportRecord:
     destination = exporter.destination
     destination.claim(exporter.identity)
-    _warn_of_empty_splits(exporter, plan)
     if unfit := plan.left_out["where_other_type"]:
         logger.warning(
             "%d clips are left out by `--where`: %s", unfit, exporter.chooser.unfit_types()
@@ -368,16 +375,6 @@ def _export_alone(
     lease.may_go_on()
     destination.finish(record)
     return record
-
-
-def _warn_of_empty_splits(exporter: Exporter, plan: Plan) -> None:
-    empty = [name for n, name in enumerate(exporter.splits) if n not in plan.counts]
-    if empty:
-        logger.warning(
-            "No clip is in the split %s: a speaker is in one split only, and there are few of "
-            "them; expected some; give it a larger share in `--split`",
-            " and ".join(f"`{name}`" for name in empty),
-        )
 
 
 def _write_planned(

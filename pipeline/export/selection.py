@@ -4,7 +4,7 @@ Only `--dedup` looks at more than one row; what it drops is found by `plan.py` a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,12 +46,20 @@ class Selection:
         keep: only rows that the keep list of an audit keeps, a Parquet file.
         dedup: of clips with equal bytes of audio only the first.
         split: shares by speaker, such as `train=0.99,dev=0.01`; each becomes a folder.
+        allow_empty_split: go on where a split gets no clip, because there are few speakers.
     """
 
     where: str | None = None
     keep: str | None = None
     dedup: bool = False
     split: str | None = None
+    allow_empty_split: bool = False
+
+    def identity(self, keep_sha256: str | None) -> dict[str, Any]:
+        """What the exported clips depend on."""
+        chosen = asdict(replace(self, keep=keep_sha256))
+        del chosen["allow_empty_split"]
+        return chosen
 
     def splits(self) -> dict[str, float]:
         """The names and shares of the splits; a single one where none are asked for."""

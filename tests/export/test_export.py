@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -301,6 +302,28 @@ def test_splits_never_share_a_speaker(run: Path, tmp_path: Path) -> None:
     assert speakers["train"] | speakers["dev"] == {"S0", "S1", "S2", "S3"}
     assert not speakers["train"] & speakers["dev"]
     assert sum(split.clips for split in record.splits.values()) == 3 * CLIPS_EACH
+
+
+def test_a_split_without_a_clip_is_refused_unless_allowed(run: Path, tmp_path: Path) -> None:
+    split = "train=0.999,dev=0.001"
+    with pytest.raises(UsageError, match=r"leaves `dev` without a clip: .* have 4 speakers"):
+        export(run, tmp_path / "out", "jsonl", selection=Selection(split=split))
+    assert not (tmp_path / "out").exists()
+    allowed = Selection(split=split, allow_empty_split=True)
+    record = export(run, tmp_path / "out", "jsonl", selection=allowed)
+    assert record.splits["dev"].clips == 0
+    assert "allow_empty_split" not in record.request["selection"]
+
+
+def test_the_shares_that_splits_got_are_told_beside_those_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["export", str(run), str(tmp_path / "out"), "--to", "parquet", "--split"]
+    assert cli.run([*words, "train=0.6,dev=0.4"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"splits    train \d+ \(\d\d\.0%, asked 60\.0%\), dev \d+", said)
+    assert "more than a quarter of their shares" in caplog.text
+    assert "by the hash of their names, and the clips have 4 speakers" in caplog.text
 
 
 @pytest.mark.parametrize("split", ["train=1,train=0", "train=0.5,dev=0.4", "train", "a/b=1", "=1"])
