@@ -28,7 +28,7 @@ from pipeline.export.contract import (
     ShardFiles,
     Target,
 )
-from pipeline.export.destination import LEASE_FOLDER, Destination
+from pipeline.export.destination import LEASE_FOLDER, Destination, check_same_export
 from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner
 from pipeline.export.record import ExportRecord, SplitCounts
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
@@ -37,7 +37,6 @@ from pipeline.export.shuffle import Spool, shuffled_places
 from pipeline.export.source import ExportedRun, PartReader, open_exported_run
 from pipeline.export.splits import check_splits
 from pipeline.fleet.lease import Lease, hold_lease
-from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise, redact
@@ -133,6 +132,7 @@ class Exporter:
             "run": self.run.record.identity8,
             "parts": len(self.run.parts),
             "parts_sha256": self.run.parts_sha256,
+            "dropped": self.run.dropped.num_clips,
             "options": asdict(replace(request.options, tokenizer=None)),
             "tokenizer_sha256": tokenizer and hashlib.sha256(tokenizer).hexdigest(),
             "selection": selection.identity(keep),
@@ -341,8 +341,7 @@ def _ended(exporter: Exporter) -> ExportRecord | None:
     """The record of the same export that ended; raises where another export has the folder."""
     ended = exporter.destination.read_record()
     if ended is not None:
-        url = redact(exporter.destination.url)
-        check_same_identity(url, ended.request, exporter.identity)
+        check_same_export(exporter.destination.url, ended.request, exporter.identity)
     return ended
 
 

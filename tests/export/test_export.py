@@ -184,7 +184,7 @@ def test_a_run_that_grew_is_refused_until_its_export_has_another_folder(
     manifest.rename(tmp_path / "later")
     assert export(grown, tmp_path / "out", "jsonl").clips == 2 * (CLIPS_EACH - 1)
     (tmp_path / "later").rename(manifest)
-    with pytest.raises(IdentityError, match="parts: output has `2`, this run has `3`"):
+    with pytest.raises(IdentityError, match="it had 2 finished shards, and has 3"):
         export(grown, tmp_path / "out", "jsonl")
 
 

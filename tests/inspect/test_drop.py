@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from pipeline.errors import OutputError, UsageError
+from pipeline.errors import IdentityError, OutputError, UsageError
 from pipeline.inspect.card import make_card
 from pipeline.inspect.drop import drop_clips, undo_drop
 from pipeline.inspect.show import find_row
@@ -73,8 +73,16 @@ def test_an_export_that_began_before_the_drop_is_not_gone_on_with(
 ) -> None:
     export(run, tmp_path / "out", "jsonl")
     drop_clips(str(run), BAD, "music", STORAGE)
-    with pytest.raises((UsageError, OutputError), match="parts_sha256"):
+    said = r"clips were dropped, .* since then \(0 were out, 3 are\); .*another folder"
+    with pytest.raises(IdentityError, match=said):
         export(run, tmp_path / "out", "jsonl")
+    undo_drop(str(run), 1, STORAGE)
+    export(run, tmp_path / "out", "jsonl")
+    drop_clips(str(run), BAD, "music", STORAGE)
+    export(run, tmp_path / "without", "jsonl")
+    undo_drop(str(run), 1, STORAGE)
+    with pytest.raises(IdentityError, match=r"`xytok drop --undo`, since then \(3 were out, 0 are"):
+        export(run, tmp_path / "without", "jsonl")
 
 
 def test_the_tools_say_what_is_dropped(
