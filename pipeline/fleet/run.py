@@ -23,7 +23,7 @@ from pipeline.errors import DamageError, InputError, NotFoundError, RejectRateEr
 from pipeline.fleet.drain import end_on_sigterm
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.job_id import current_job
-from pipeline.fleet.lease import Lease, hold_lease
+from pipeline.fleet.lease import Lease, hold_lease, newest_lease
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.progress_event import ProgressEvents
@@ -97,6 +97,8 @@ def run_tokenize(
     shards = [each for each in shards if not each.url.startswith(f"{output}/")]
     shards = shards[: request.max_shards]
     logger.info("Reading what the output `%s` holds already", redact(output))
+    lease_before = newest_lease(request.storage, output)
+    is_alone = lease_before is None or lease_before.is_over
     manifests = list_manifests(request.storage, output)
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
@@ -107,9 +109,10 @@ def run_tokenize(
         end_on_sigterm(),
         hold_lease(request.storage, output, wait=request.wait_for_output) as lease,
     ):
-        # Another run may have done some shards, or all, until the lease was taken.
-        manifests = list_manifests(request.storage, output)
-        finished = _summary_if_finished(request, output, shards, manifests)
+        if not is_alone or lease.followed != lease_before:
+            # Another run may have done some shards, or all, until the lease was taken.
+            manifests = list_manifests(request.storage, output)
+            finished = _summary_if_finished(request, output, shards, manifests)
         return finished or _run_alone(request, engine, output, shards, manifests, lease, watch)
 
 
