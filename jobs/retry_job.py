@@ -13,6 +13,7 @@ from jobs.options import Device, Run, StorageOptions, flags, open_storage
 from jobs.run_options import check_engine
 from pipeline.corpus.rules import RuleChanges
 from pipeline.fleet.ray.options import RayOptions
+from pipeline.plural import plural
 
 _Changes = Annotated[RuleChanges, flags("Rules that differ from the run's")]
 _RAY = Annotated[RayOptions, flags("Ray", "load_minutes")]
@@ -74,7 +75,7 @@ def retry(
         RESULT.debug(line)
     if not log.quiet:
         print("\n".join(summary.lines()))
-    print(f"retried   {summary.codes} rejects became codes, in {request.output}")
+    print(f"retried   {plural(summary.codes, 'reject')} became codes, in {request.output}")
     if summary.codes or summary.failed:
         check_finished(summary, allow_damaged=True)
     return 0 if summary.codes else FAILED

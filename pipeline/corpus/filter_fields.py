@@ -13,6 +13,7 @@ from pipeline.corpus.sampling import fields_of_clip, first_clips
 from pipeline.corpus.shard import Shard
 from pipeline.corpus.where_check import WhereCheck
 from pipeline.errors import InputError, RefusedError
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 
 # More than one, because in a corpus of several sources a field may be missing in all clips of one.
@@ -30,7 +31,7 @@ def check_filter_fields(rules: ReadRules, shards: Sequence[Shard], storage: Stor
         num_shards += 1
         for fields in _first_fields(shard, storage, rules):
             check.look_at(fields)
-    check.refuse_misfits("shards", f" of {num_shards} shards")
+    check.refuse_misfits("shards", f" of {plural(num_shards, 'shard')}")
 
 
 def _first_fields(shard: Shard, storage: Storage, rules: ReadRules) -> Iterator[Mapping[str, Any]]:

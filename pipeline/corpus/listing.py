@@ -30,6 +30,7 @@ from pipeline.corpus.shard import (
     cuts_of,
 )
 from pipeline.errors import InputError, NotFoundError, UsageError, list_lines
+from pipeline.plural import plural
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import (
     check_no_secret,
@@ -70,7 +71,7 @@ def list_shards(
     root_path = mirror_path(root) if root else ""
     is_below_root = not root
     patterns = list(expand_inputs(inputs, storage))
-    logger.info("Listing %d inputs", len(patterns))
+    logger.info("Listing %s", plural(len(patterns), "input"))
     for pattern, files in _list_patterns(patterns, storage):
         whole, others = _sorted_out(files, pattern)
         if not whole and not others:
@@ -96,12 +97,13 @@ def list_shards(
     shards = sorted(found.values(), key=lambda shard: shard.path)
     if not is_below_root:
         raise UsageError(
-            f"`--root {redact(root)}` is above none of the {len(shards)} shards, whose paths begin "
+            f"`--root {redact(root)}` is above none of {plural(len(shards), 'shard')}, whose "
+            "paths begin "
             f"like `{shards[0].path}`; expected a leading path of the inputs, relative where they "
             "are; correct it or leave it out"
         )
     _check_distinct(shards)
-    logger.info("Found %d shards", len(shards))
+    logger.info("Found %s", plural(len(shards), "shard"))
     return shards
 
 
@@ -234,9 +236,9 @@ def _files_below(folder: str, storage: Storage) -> list[StoredFile]:
         links += further
     if skipped:
         logger.warning(
-            "`%s` and %d more links below `%s` are not followed, because they lead to folders that "
+            "`%s` and %s below `%s` are not followed, because they lead to folders that "
             "are read as well",
-            *(skipped[0], len(skipped) - 1, folder),
+            *(skipped[0], plural(len(skipped) - 1, "more link"), folder),
         )
     return sorted(files, key=lambda file: file.url)
 
@@ -288,10 +290,10 @@ def _sorted_out(
             left_out = [name for name in rest if is_audio(name) or name.endswith(SHARD_SUFFIXES)]
             if left_out:
                 logger.warning(
-                    "`%s` and %d more files behind `%s` are left out, because there are `%s` files "
+                    "`%s` and %s behind `%s` are left out, because there are `%s` files "
                     "as well; name them by a pattern of their own",
                     left_out[0],
-                    len(left_out) - 1,
+                    plural(len(left_out) - 1, "more file"),
                     redact(pattern),
                     suffixes[0],
                 )

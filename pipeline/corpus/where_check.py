@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.corpus.where import WORDS, fields_of, value_of
 from pipeline.errors import UsageError
+from pipeline.plural import plural
 
 _NUMBER, _TEXT, _LIST, _OBJECT = "numbers", "text", "lists", "objects"
 _MOST_SHOWN = 40
@@ -135,7 +136,7 @@ class WhereCheck:
         """
         if not self._num_clips:
             return
-        looked_at = f"{self._num_clips} clips{shards}"
+        looked_at = f"{plural(self._num_clips, 'clip')}{shards}"
         if self._unseen:
             self._refuse_unknown(looked_at, others)
         faults = [

@@ -38,6 +38,7 @@ from pipeline.export.source import ExportedRun, PartReader, open_exported_run
 from pipeline.export.splits import check_splits
 from pipeline.fleet.lease import Lease, hold_lease
 from pipeline.output.manifest import WrittenFile
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise, redact
 from pipeline.storage.streams import file_sha256
@@ -356,7 +357,9 @@ def _export_alone(
     destination.claim(exporter.identity)
     if unfit := plan.left_out["where_other_type"]:
         logger.warning(
-            "%d clips are left out by `--where`: %s", unfit, exporter.chooser.unfit_types()
+            "%s left out by `--where`: %s",
+            plural(unfit, "clip is", "clips are"),
+            exporter.chooser.unfit_types(),
         )
     done = destination.finished_shards()
     if exporter.request.is_reordered:
@@ -465,7 +468,8 @@ def _check_whole(exporter: Exporter, plan: Plan, by_split: Mapping[int, list[Sha
     if written != expected:
         url = redact(exporter.destination.url)
         raise OutputError(
-            f"`{url}` has records of {sum(written.values())} clips, {plan.clips} were to be "
+            f"`{url}` has records of {plural(sum(written.values()), 'clip')}, {plan.clips} were "
+            "to be "
             "exported; expected all, and no other command that works in this folder; run the same "
             "command again"
         )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.export.source import Group, SourcePart
+from pipeline.plural import plural
 from pipeline.read.keep_list import KeepList
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
@@ -48,7 +49,8 @@ class KeptRows:
         if len(outside):
             raise UsageError(
                 f"`--keep {redact(self._url)}` belongs to another run: it has row {outside[0]} of "
-                f"`{part.shard}`, whose part has {part.rows} rows; expected a list of this run; "
+                f"`{part.shard}`, whose part has {plural(part.rows, 'row')}; expected a list of "
+                "this run; "
                 "audit it again"
             )
         self._keep = np.full(part.rows, UNLISTED, np.int8)

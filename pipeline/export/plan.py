@@ -23,6 +23,7 @@ from pipeline.export.samples import SampleRules, ids_of, shards_of
 from pipeline.export.selection import LEFT_OUT, Chooser
 from pipeline.export.source import ExportedRun, Group, PartReader
 from pipeline.export.splits import MOST_COUNTED
+from pipeline.plural import plural
 
 ClusterBy = Literal["language", "length"]
 _NONE = np.zeros(0, np.int64)
@@ -255,7 +256,8 @@ class Planner:
         lines = [f"`{n}` in {' and '.join(s)}" for n, s in sorted(shards.items()) if len(s) > 1]
         if lines:
             raise UsageError(
-                f"{len(lines)} keys name several clips:\n{list_lines(lines, _MOST_SHOWN)}\n"
+                f"{plural(len(lines), 'key names', 'keys name')} several "
+                f"clips:\n{list_lines(lines, _MOST_SHOWN)}\n"
                 f"expected unique ids, because `--to {self.format.name}` finds clips by them; "
                 "pass `--duplicate-keys prefix`, which puts the path of its shard before every "
                 "key, or export the corpora apart with `--where`"

@@ -195,7 +195,7 @@ class RunSummary:
         stages = self.stages()
         table = ", ".join(f"{s.name} {s.busy_seconds:.1f} s / {s.threads}" for s in stages)
         lines = [
-            f"clips     {self.codes} codes, {self.rejects.total()} rejects, "
+            f"clips     {self.codes:,} codes, {plural(self.rejects.total(), 'reject')}, "
             f"{self.filtered} filtered" + (f" ({reasons})" if reasons else ""),
             f"speech    {self.source_seconds / 3600:.3f} h in {self.wall_seconds:.1f} s, "
             f"{self.real_time_factor:,.0f} x real time",
@@ -203,7 +203,8 @@ class RunSummary:
         ]
         if self.ended_early:
             lines.append(
-                f"short     {self.ended_early} clips are shorter than their header or JSON says: "
+                f"short     {plural(self.ended_early, 'clip is', 'clips are')} shorter than "
+                "their header or JSON says: "
                 "filter them by `duration` and `json_duration`, or pass `--reject-short`"
             )
         if self.other_type:

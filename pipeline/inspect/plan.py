@@ -21,6 +21,7 @@ from pipeline.inspect.run_speed import speed_so_far
 from pipeline.output.manifest import list_manifests
 from pipeline.output.part_size import codes_bytes_per_second
 from pipeline.output.run_record import RUN_RECORD, RunRecord, read_run_record
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 from pipeline.worker.codec_request import CodecRequest
@@ -69,15 +70,17 @@ class Plan:
         return 1 - self.hours / (self.longest_hours * self.workers) if self.longest_hours else 0.0
 
     def _speech_line(self) -> str:
+        clips = plural(round(self.clips), "clip")
         if self.clips and not self.hours:
-            return f"speech    of unknown length: {self.clips:,.0f} clips that tell no duration"
-        return f"speech    about {self.hours:,.2f} h in {self.clips:,.0f} clips are left"
+            return f"speech    of unknown length: {clips} without a duration"
+        return f"speech    about {self.hours:,.2f} h in {clips} left"
 
     def _time_lines(self) -> list[str]:
         if not self.hours:
             return []
         tail = (
-            f"tail      {self.idle_share:.0%} of the time of {self.workers} workers is idle at the "
+            f"tail      {self.idle_share:.0%} of the time of {plural(self.workers, 'worker')} is "
+            "idle at the "
             f"end; the largest shard has {self.largest_hours:,.2f} h"
         )
         if self.speed is None:
@@ -88,7 +91,7 @@ class Plan:
         idle_hours = max(0.0, wall_hours * self.workers - work_hours)
         lines = [
             f"speed     {self.speed.times_realtime:,.1f} x real time a worker, {self.speed.source}",
-            f"time      {wall_hours * 60:,.1f} minutes on {_workers(self.workers)}, "
+            f"time      {wall_hours * 60:,.1f} minutes on {plural(self.workers, 'worker')}, "
             f"{work_hours:,.2f} worker-hours of work; the start of workers comes on top",
         ]
         if self.workers > 1:
@@ -127,10 +130,6 @@ class Plan:
             self._output_line(),
             *(f"changed   {url} was replaced; needs `--redo-changed`" for url in self.changed),
         ]
-
-
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count:,} workers"
 
 
 def shape_of(codec: CodecRequest) -> CodesShape | None:
@@ -220,7 +219,9 @@ def make_plan(
 
 def _speed_of_run(storage: Storage, output: str) -> Speed | None:
     found = speed_so_far(storage, output)
-    return found and Speed(found[0], f"as in the {found[1]} shards that this run has done")
+    return found and Speed(
+        found[0], f"as in the {plural(found[1], 'shard')} that this run has done"
+    )
 
 
 def longest_hours(shards: Sequence[Shard], hours: Sequence[float], workers: int) -> float:

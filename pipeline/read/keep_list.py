@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError, UsageError
+from pipeline.plural import plural
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
@@ -90,7 +91,8 @@ class KeepList:
         if listed and listed.isdisjoint(shards):
             raise UsageError(
                 f"The keep list `{redact(self._url)}` belongs to another run: it names none of "
-                f"this one's shards, but `{redact(min(listed))}` and {len(listed) - 1} others; "
+                f"this one's shards, but `{redact(min(listed))}` and "
+                f"{plural(len(listed) - 1, 'other')}; "
                 f"{_EXPECTED}"
             )
 

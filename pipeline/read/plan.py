@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.corpus.where_check import WhereCheck
 from pipeline.errors import InputError, UsageError
+from pipeline.plural import plural
 from pipeline.read.part_reader import codec_of, open_part, reading_part
 from pipeline.read.row_filter import RowFilter
 from pipeline.storage.client import Storage
@@ -75,7 +76,7 @@ class PieceFinder:
         if check is not None:
             check.refuse_misfits("clips")
             if check.num_unfit:
-                logger.warning("In %d clips %s", check.num_unfit, check.unfit_types())
+                logger.warning("In %s %s", plural(check.num_unfit, "clip"), check.unfit_types())
         return [[piece for url in parts for piece in pieces[url]] for parts in sources]
 
     def _look_at(self, url: str, check: WhereCheck | None) -> tuple[str | None, list[Piece]]:

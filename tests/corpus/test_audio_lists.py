@@ -196,7 +196,7 @@ def test_links_to_folders_are_followed_each_folder_once(
     for source in ("corpus", "corpus/**/*.wav"):
         (shard,) = listed(tmp_path / source)
         assert [clip.key for clip in read_list(shard.listed)] == keys
-        assert f"corpus/latest` and 1 more links below `{tmp_path}/corpus` are not" in caplog.text
+        assert f"corpus/latest` and 1 more link below `{tmp_path}/corpus` are not" in caplog.text
         caplog.clear()
     (shard,) = listed(tmp_path / "corpus/*/*/*.wav")
     assert [clip.key for clip in read_list(shard.listed)] == ["linked/deep/take"]
@@ -500,7 +500,7 @@ def test_metadata_of_a_folder_of_audio_as_datasets_reads_it(
         "s1/take.1": ("text 1", None, '{"mood":1}'),
         "s1/take.3": ("text 3", None, '{"mood":3}'),
     }
-    assert "1 files of audio are not in the metadata" in caplog.text
+    assert "1 file of audio is not in the metadata" in caplog.text
     (folder / "s0/take.2.flac").unlink()
     result = run(listed(folder), tmp_path / "other")
     assert result.reasons == {"s0/take.2": "missing_audio"}

@@ -217,7 +217,7 @@ def test_rows_of_another_type_than_the_filter_has_are_counted(
     run = make_run(tmp_path / "run", str(tmp_path / "in"), root=str(tmp_path))
     record = export(run, tmp_path / "out", "jsonl", selection=Selection(where="snr > 3"))
     assert (record.clips, record.left_out) == (1, {"where": 1, "where_other_type": 1})
-    assert "1 clips are left out by `--where`: `snr` is compared with numbers" in caplog.text
+    assert "1 clip is left out by `--where`: `snr` is compared with numbers" in caplog.text
 
 
 def keep_file(path: Path, rows: list[tuple[str, int, str, bool]], sha256: str = "") -> Path:

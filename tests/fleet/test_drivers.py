@@ -18,6 +18,7 @@ from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.lease import STALE_SECONDS
 from pipeline.output.events import read_events
 from pipeline.output.manifest import list_manifests
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
@@ -142,7 +143,9 @@ def test_a_stopped_driver_finishes_what_it_holds_and_resumes_to_the_same_bytes(
     num_done = len(list_manifests(Storage(), str(tmp_path)))
     assert code == 143
     assert 1 < num_done < NUM_SHARDS
-    said = f"Stopped by SIGTERM with {num_done} shards done and {NUM_SHARDS - num_done} left"
+    said = (
+        f"Stopped by SIGTERM with {plural(num_done, 'shard')} done and {NUM_SHARDS - num_done} left"
+    )
     assert said in errors
     assert "Traceback" not in errors
     assert cli.run(command(inputs, tmp_path)) == 0

@@ -171,7 +171,7 @@ def test_a_damaged_shard_is_an_error_that_can_be_allowed(tmp_path: Path) -> None
     write_shard(tmp_path / "in/a.tar", pairs(4))
     content = (tmp_path / "in/a.tar").read_bytes()
     (tmp_path / "in/a.tar").write_bytes(content[: len(content) * 3 // 4])
-    with pytest.raises(xytok.PipelineError, match="1 shards are damaged"):
+    with pytest.raises(xytok.PipelineError, match="1 shard is damaged"):
         xytok.tokenize(tmp_path / "in", tmp_path / "out", codec="fake", engine="inline")
     run = xytok.tokenize(
         tmp_path / "in", tmp_path / "out", codec="fake", engine="inline", allow_damaged=True

@@ -137,7 +137,7 @@ def test_a_key_of_two_shards_wants_its_shard(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "in/EN/a.tar", twin)
     words = ["tokenize", str(tmp_path / "in"), str(run), "--codec", "fake", "--root"]
     assert cli.run([*words, str(tmp_path / "in"), "--engine", "inline", "--quiet"]) == 0
-    with pytest.raises(UsageError, match=r"1 keys are in several parts:\n.*EN/a.*EN/twin"):
+    with pytest.raises(UsageError, match=r"1 key is in several parts:\n.*EN/a.*EN/twin"):
         drop_clips(str(run), BAD[:1], "twice", STORAGE)
     drop_clips(str(run), BAD[:1], "twice", STORAGE, shard="twin")
     assert keys_read(open_dataset(run)).count(BAD[0]) == 1

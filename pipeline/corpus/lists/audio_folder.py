@@ -14,6 +14,7 @@ from pipeline.corpus.lists.manifest import read_manifest
 from pipeline.corpus.lists.wished_clip import Mirror, cut_into_lists, is_audio, key_of
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.shard import Shard
+from pipeline.plural import plural
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import join, redact
 
@@ -56,7 +57,11 @@ def lists_of_files(
         listed = ListedFile(name, file.size_bytes, file.etag)
         kinds.setdefault(stem, {}).setdefault(kind, []).append(listed)
     if others:
-        logger.info("%d files below `%s` are neither audio, JSON nor text", others, redact(folder))
+        logger.info(
+            "Below `%s` %s neither audio, JSON nor text",
+            redact(folder),
+            plural(others, "file is", "files are"),
+        )
     clips = [clip for stem in sorted(kinds) for clip in _clips_of(stem, kinds[stem], broken_links)]
     if fields:
         clips = list(_with_fields(clips, fields, are_all=are_all))
@@ -104,7 +109,10 @@ def _with_fields(
         yield clip if known is None else replace(clip, fields=known)
     silent = len(there - fields.keys())
     if silent:
-        logger.warning("%d files of audio are not in the metadata of their folder", silent)
+        logger.warning(
+            "%s not in the metadata of their folder",
+            plural(silent, "file of audio is", "files of audio are"),
+        )
 
 
 def _clips_of(
