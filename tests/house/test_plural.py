@@ -1,4 +1,4 @@
-"""Counts are written with their nouns as people write them, wherever the command line prints one."""
+"""Counts are written with their nouns as people write them, wherever a verb prints one."""
 
 import re
 
