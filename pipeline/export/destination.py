@@ -130,8 +130,8 @@ def _what_changed(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> str
         return f"it had {plural(parts, 'finished shard')}, and has {now:,}"
     if out != out_now:
         return (
-            f"clips were dropped, or brought back by `xytok drop --undo`, since then ({out:,} were "
-            f"out, {out_now:,} are)"
+            "clips were dropped, or brought back by `xytok drop --undo`, since then (left out: "
+            f"{out:,} then, {out_now:,} now)"
         )
     return "shards were done again since then, or other clips were dropped"
 

@@ -71,7 +71,9 @@ def test_a_folder_becomes_lists_of_files_with_their_texts(folder: Path, tmp_path
     ]
 
 
-def test_a_text_without_audio_is_a_reject_that_says_so(folder: Path) -> None:
+def test_a_text_without_audio_is_a_reject_that_says_so(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (folder / "README.txt").write_text("About this corpus.")
     (folder / "s0/gone.txt").write_text("text")
     (folder / "s0/gone.json").write_text("{}")
@@ -89,6 +91,7 @@ def test_a_text_without_audio_is_a_reject_that_says_so(folder: Path) -> None:
             "name",
         ),
     ]
+    assert "2 texts or JSONs have no audio of the same name: a reject" in caplog.text
 
 
 def test_the_number_of_a_line_leads_back_to_its_file(folder: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_an_export_that_began_before_the_drop_is_not_gone_on_with(
 ) -> None:
     export(run, tmp_path / "out", "jsonl")
     drop_clips(str(run), BAD, "music", STORAGE)
-    said = r"clips were dropped, .* since then \(0 were out, 3 are\); .*another folder"
+    said = r"clips were dropped, .* since then \(left out: 0 then, 3 now\); .*another folder"
     with pytest.raises(IdentityError, match=said):
         export(run, tmp_path / "out", "jsonl")
     undo_drop(str(run), 1, STORAGE)
@@ -81,7 +81,9 @@ def test_an_export_that_began_before_the_drop_is_not_gone_on_with(
     drop_clips(str(run), BAD, "music", STORAGE)
     export(run, tmp_path / "without", "jsonl")
     undo_drop(str(run), 1, STORAGE)
-    with pytest.raises(IdentityError, match=r"`xytok drop --undo`, since then \(3 were out, 0 are"):
+    with pytest.raises(
+        IdentityError, match=r"`xytok drop --undo`, since then \(left out: 3 then, 0"
+    ):
         export(run, tmp_path / "without", "jsonl")
 
 

@@ -63,6 +63,12 @@ def lists_of_files(
             plural(others, "file is", "files are"),
         )
     clips = [clip for stem in sorted(kinds) for clip in _clips_of(stem, kinds[stem], broken_links)]
+    lonely = sum("audio" not in kinds[stem] for stem in kinds)
+    if lonely:
+        logger.warning(
+            "Below `%s` %s no audio of the same name: a reject `missing_audio` each",
+            *(redact(folder), plural(lonely, "text or JSON has", "texts or JSONs have")),
+        )
     if fields:
         clips = list(_with_fields(clips, fields, are_all=are_all))
     return cut_into_lists(clips, join(folder, ""), mirror, clips_per_list)
