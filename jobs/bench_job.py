@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from jobs.codec_files import FileCodec
 from jobs.logs import Log, LogOptions
 from jobs.options import Json, StorageOptions, flags, open_storage
+from pipeline.plural import plural
 from pipeline.worker.codec_request import Precision
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class BenchOptions:
         from pipeline.bench.suite import BenchPlan
 
         return BenchPlan(
-            request=replace(self.codec, precision=self.precisions[0]),
+            request=replace(self.codec.named(), precision=self.precisions[0]),
             precisions=self.precisions,
             seconds=self.seconds,
             storage=open_storage(self.storage_options),
@@ -214,7 +215,8 @@ def _cost_lines(report: "BenchReport", options: CostOptions) -> Iterator[str]:
     cost = estimate_cost(corpus, speeds)
     origin = "assumed" if options.speed else f"measured here ({report.machine.device})"
     yield (
-        f"{corpus.name} on {options.workers} workers at {speeds.encode:,.1f} × real time, {origin}:"
+        f"{corpus.name} on {plural(options.workers, 'worker')} at {speeds.encode:,.1f} × real "
+        f"time, {origin}:"
     )
     yield (
         f"  {cost.device_hours:,.1f} worker hours, {cost.wall_hours:,.2f} h of wall time "

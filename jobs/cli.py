@@ -8,12 +8,14 @@ import importlib.metadata
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
 from jobs.exit_codes import DRAINED, FAILED, HELP, WRONG_USAGE, exit_code_of, message_of
+from jobs.interrupts import end_on_interrupt
 from jobs.logs import LogOptions
 from jobs.run_config import apply_config
 
@@ -226,6 +228,7 @@ def main() -> NoReturn:
     """Entry point of the `xytok` command."""
     # Else Python would end at once and leave temporary files; runs that drain have a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(DRAINED))
+    end_on_interrupt()
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
@@ -233,4 +236,7 @@ def main() -> NoReturn:
         # `xytok codecs | head` reads no further; Python would flush stdout once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
+    if any(each.name.startswith("xytok-") for each in threading.enumerate()):
+        # A thread still computes; Python's end would abort the process under it.
+        os._exit(code)
     sys.exit(code)

@@ -1,6 +1,7 @@
 """What `encode`, `decode` and `show` share: the codec, files to read, and files to write."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.worker.codec_request import CodecRequest
 
 if TYPE_CHECKING:
-    from xy_codec.contract import Codec, Waveform
+    from xy_codec.contract import Waveform
 
 Files = Annotated[tuple[str, ...], Parameter(help="files, or folders of them.")]
 Folder = Annotated[Path, Output, Parameter(help="the folder for the results.")]
@@ -22,18 +23,20 @@ _TRIAL_CODEC = "xy-nano"
 
 @dataclass(frozen=True, slots=True)
 class FileCodec(CodecRequest):
-    """The codec of `encode` and `decode`, which may be left out for a trial."""
+    """The codec of `encode`, `decode` and `bench`, which may be left out for a trial."""
 
-    source: str = _TRIAL_CODEC
+    source: Annotated[str, Parameter(show_default=lambda _: _TRIAL_CODEC)] = ""
 
-    def open(self) -> "Codec":
-        """Load the codec, and say so when it is the one for trials."""
-        if self.source == _TRIAL_CODEC:
+    def named(self) -> CodecRequest:
+        """The codec, after a look whether it can be meant; says so where none was named."""
+        if not self.source:
             tell(
                 f"codec: `{_TRIAL_CODEC}`, a small one for trials; name a released checkpoint "
                 "with `--codec`"
             )
-        return self.load()
+        chosen = replace(self, source=self.source or _TRIAL_CODEC)
+        chosen.check()
+        return chosen
 
 
 def list_files(paths: Iterable[str], suffixes: tuple[str, ...]) -> dict[Path, Path]:

@@ -1,12 +1,17 @@
 """`xytok codecs`: the releases of every codec, with rates, codebooks, options and licence."""
 
 import json as json_text
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from jobs.logs import Log, LogOptions
 from jobs.options import Json
 from xy_codec.catalogue import Family, Release, families
 
+_HOW = (
+    "`hf download {} --local-dir codec`, then `--codec codec/FILE`, with `--codec-config "
+    "codec/FILE.yaml` where several lie there."
+)
 _HEAD = ("--codec", "Hz in → out", "frames/s", "codebooks", "bit/s", "licence of weights", "note")
 
 
@@ -24,6 +29,9 @@ def codecs(*, json: Json = False, log: Log = LogOptions()) -> int:
             f"{', '.join(family.option_names) or 'none'}"
         )
         _print_table([_HEAD, *map(_row, family.releases)])
+        for source, count in Counter(each.source for each in family.releases).items():
+            if count > 1:
+                print(f"  Of the {count} in `{source}` a file picks one: {_HOW.format(source)}")
         print()
     print("A local folder or file of one of these, as it was published, is a `--codec` too.")
     return 0

@@ -14,6 +14,7 @@ from pipeline.audit.sample.sampling import SamplePlan
 
 if TYPE_CHECKING:
     from pipeline.audit.judge.comparison import Comparison
+    from pipeline.worker.codec_request import CodecRequest
 
 
 def compare(
@@ -30,6 +31,14 @@ def compare(
     codec_b: Annotated[
         str | None, Parameter(group="Measuring", help="that of B; default: as `--codec`.")
     ] = None,
+    codec_option: Annotated[
+        tuple[str, ...],
+        Parameter(help="with `--inputs`: an option of both checkpoints, NAME=VALUE (repeatable)."),
+    ] = (),
+    codec_option_b: Annotated[
+        tuple[str, ...],
+        Parameter(help="those of B; default: as `--codec-option`. A and B may be one checkpoint."),
+    ] = (),
     output: Annotated[str, Output, Parameter(help="the page to write.")] = "compare.html",
     engine: Engine = "inline",
     json: Json = False,
@@ -52,10 +61,23 @@ def compare(
                 )
             config, device = measuring.codec_config, measuring.device
             precision = measuring.precision or "exact"
-            codecs = [CodecRequest(each, config, precision, device) for each in labels]
+            both = (codec_option, codec_option_b or codec_option)
+            codecs = [
+                CodecRequest(source, config, precision, device, options)
+                for source, options in zip((a, b), both, strict=True)
+            ]
+            for each in codecs:
+                each.check()
+            if codec_option_b:
+                labels = (_with_options(codecs[0]), _with_options(codecs[1]))
             tried_a, tried_b = trial_runs(codecs, inputs, folder, sample.per_shard)
             outputs = (tried_a, tried_b)
-            sources = labels
+            sources = (a, b)
+        elif codec_option or codec_option_b:
+            raise UsageError(
+                "`--codec-option` goes with `--inputs` alone: a run's codes were made with the "
+                "options in its `run.json`; expected checkpoints as A and B; leave it out"
+            )
         request = measuring.request(outputs[0], sample, quiet=log.quiet)
         measured = compare_runs(request, outputs, labels, sources, measure_with(engine))
         page = render_comparison(measured.comparison, measured.sides)
@@ -63,6 +85,10 @@ def compare(
     found = measured.comparison
     print(json_text.dumps(_differences(found), indent=1) if json else _line(found, output))
     return 0
+
+
+def _with_options(codec: "CodecRequest") -> str:
+    return " ".join((codec.source, *codec.options))
 
 
 def _differences(comparison: "Comparison") -> dict[str, object]:

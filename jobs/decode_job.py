@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from jobs.codec_files import FileCodec, Files, Folder, list_files, target_paths, write_wav
 from jobs.logs import Log, LogOptions, tell
 from jobs.options import flags
+from pipeline.plural import plural
 
 if TYPE_CHECKING:
     from xy_codec.contract import CodecIdentity, Encoded
@@ -25,8 +26,9 @@ def decode(
     from xy_codec.errors import CodesError
 
     sources = list_files(files, (".npz",))
-    loaded = codec.open()
+    request = codec.named()
     targets = target_paths(sources, output, ".wav")
+    loaded = request.load()
     num_bad = 0
     for source, target in targets.items():
         try:
@@ -39,7 +41,7 @@ def decode(
         # Values beyond ±1 do occur; 16-bit files saturate there, as the reference's do.
         write_wav(target, waveform.clip(-1.0, 1.0), loaded.shape.output_rate_hz)
         print(f"{target}  {len(waveform) / loaded.shape.output_rate_hz:.2f} s")
-    tell(f"decoded {len(sources) - num_bad} of {len(sources)} files")
+    tell(f"decoded {len(sources) - num_bad} of {plural(len(sources), 'file')}")
     return 1 if num_bad else 0
 
 

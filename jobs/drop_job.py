@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from jobs.logs import Log, LogOptions
 from jobs.options import Run, StorageOptions, open_storage
+from pipeline.plural import plural
 
 
 def drop(
@@ -35,20 +36,24 @@ def drop(
         )
     if undo is not None:
         back = undo_drop(run, undo, storage)
-        print(f"brought back  {len(back.rows)} clips of list {back.number}")
+        print(f"brought back  {plural(len(back.rows), 'clip')} of list {back.number}")
     elif keys is not None:
         named = read_keys(_text(keys[1:])) if keys.startswith("@") else keys.split(",")
         result = drop_clips(run, named, reason, storage, shard)
         print(
-            f"dropped   {result.num_clips} clips{f', {result.path}' if result.path else ''}; "
-            f"{result.num_before} were out before"
+            "dropped   "
+            f"{plural(result.num_clips, 'clip')}{f', {result.path}' if result.path else ''}; "
+            f"{plural(result.num_before, 'was', 'were')} out before"
         )
     else:
         lists = dropped_lists(run, storage)
         if not lists:
             print("dropped   nothing")
         for each in lists:
-            print(f"list      {each.number}: {len(each.rows)} clips, {each.rows[0]['reason']}")
+            print(
+                f"list      {each.number}: {plural(len(each.rows), 'clip')}, "
+                f"{each.rows[0]['reason']}"
+            )
     return 0
 
 

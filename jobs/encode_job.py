@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from jobs.codec_files import FileCodec, Files, Folder, list_files, target_paths
 from jobs.logs import Log, LogOptions, tell
 from jobs.options import flags
+from pipeline.plural import plural
 
 if TYPE_CHECKING:
     from xy_codec.codes_shape import CodesShape
@@ -29,15 +30,16 @@ def encode(
     Results lie in the output as the files lie below the folders that were given.
     """
     sources = list_files(files, _SUFFIXES)
-    loaded = codec.open()
+    request = codec.named()
     targets = target_paths(sources, output, ".npz")
+    loaded = request.load()
     bad: list[Path] = []
     done = 0
     for source, encoded in loaded.encode_stream(_waveforms(sources, loaded.shape, bad)):
         _write(targets[source], encoded, loaded.identity)
         print(f"{targets[source]}  {encoded.codes.shape[1]} frames")
         done += 1
-    tell(f"encoded {done} of {len(sources)} files with {loaded.identity.name}")
+    tell(f"encoded {done} of {plural(len(sources), 'file')} with {loaded.identity.name}")
     return 1 if bad else 0
 
 

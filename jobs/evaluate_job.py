@@ -117,6 +117,8 @@ def evaluate(
         storage=storage,
         quiet=log.quiet,
     )
+    for each in request.codecs.values():
+        each.check()
     found = measure(request)
     record = json_text.dumps(as_json(found), indent=1, ensure_ascii=False)
     page = join(output, "evaluation.html")

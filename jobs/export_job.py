@@ -13,6 +13,7 @@ from jobs.options import Run, StorageOptions, flags, open_storage
 from pipeline.corpus.rules import Size
 from pipeline.export.contract import FormatOptions
 from pipeline.export.selection import Selection
+from pipeline.plural import plural
 
 if TYPE_CHECKING:
     from pipeline.export.export import ExportRequest
@@ -132,21 +133,24 @@ def run_with_progress(request: "ExportRequest", engine: str, *, quiet: bool) -> 
 
 def print_record(request: "ExportRequest", record: "ExportRecord") -> None:
     """Say what came out of an export."""
+    from pipeline.export.splits import split_words
+
     print(
-        f"exported  {record.clips} clips, {record.seconds / 3600:.2f} h: {record.size_bytes} bytes "
-        f"in {len(record.files)} files; layout {record.layout}"
+        f"exported  {plural(record.clips, 'clip')}, {record.seconds / 3600:.2f} h: "
+        f"{record.size_bytes} bytes "
+        f"in {plural(len(record.files), 'file')}; layout {record.layout}"
     )
     if len(record.splits) > 1:
-        counts = (f"{name} {each.clips}" for name, each in record.splits.items())
-        print(f"splits    {', '.join(counts)}")
+        clips = {name: each.clips for name, each in record.splits.items()}
+        print(f"splits    {split_words(request.selection.splits(), clips)}")
     if record.left_out:
         reasons = (f"{count} {reason}" for reason, count in record.left_out.items())
         print(f"left out  {', '.join(reasons)}")
     if request.pair_reference:
         paired = sum(each.with_reference for each in record.splits.values())
-        print(f"pairs     {paired} of {record.clips} clips have a reference")
+        print(f"pairs     {paired} of {plural(record.clips, 'clip has', 'clips have')} a reference")
     for name, count in record.facts.items():
-        print(f"{name:9} {count} clips")
+        print(f"{name:9} {plural(count, 'clip')}")
     if record.trainer_ram_bytes:
         print(
             f"memory    the trainer loads all codes at its start: about "

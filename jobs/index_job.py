@@ -6,6 +6,7 @@ from cyclopts import Parameter
 
 from jobs.logs import Log, LogOptions
 from jobs.options import Run, StorageOptions, open_storage
+from pipeline.plural import plural
 
 if TYPE_CHECKING:
     from pipeline.storage.client import Storage
@@ -42,8 +43,8 @@ def index(
             storage, output, names, rebuild=rebuild, show=lambda done: show(done, "")
         )
     print(
-        f"index     {made.shards} shards in {INDEX}, {made.size_bytes} bytes; "
-        f"{made.read} manifests were read"
+        f"index     {plural(made.shards, 'shard')} in {INDEX}, {made.size_bytes} bytes; "
+        f"{plural(made.read, 'manifest was', 'manifests were')} read"
     )
     if clips:
         _write_clips(output, storage, len(names), quiet=log.quiet)
@@ -57,7 +58,8 @@ def _write_clips(output: str, storage: "Storage", num_parts: int, *, quiet: bool
     with show_progress(num_parts, " parts", quiet=quiet) as show:
         made = write_clips(storage, output, lambda done: show(done, ""))
     print(
-        f"clips     {made.clips} clips, {made.hours:.3f} h, {made.speakers} speakers, "
+        f"clips     {plural(made.clips, 'clip')}, {made.hours:.3f} h, "
+        f"{plural(made.speakers, 'speaker')}, "
         f"{made.languages} languages in {CLIPS}, {made.size_bytes} bytes; {made.same_audio} have "
         f"the audio of an earlier one, {made.dropped} are dropped"
     )

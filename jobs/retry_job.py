@@ -7,11 +7,13 @@ from cyclopts import Parameter
 from pydantic import Field
 
 from jobs.exit_codes import FAILED
+from jobs.interrupts import WORKERS, waiting_for
 from jobs.logs import RESULT, Log, LogOptions
 from jobs.options import Device, Run, StorageOptions, flags, open_storage
 from jobs.run_options import check_engine
 from pipeline.corpus.rules import RuleChanges
 from pipeline.fleet.ray.options import RayOptions
+from pipeline.plural import plural
 
 _Changes = Annotated[RuleChanges, flags("Rules that differ from the run's")]
 _RAY = Annotated[RayOptions, flags("Ray", "load_minutes")]
@@ -60,19 +62,20 @@ def retry(
         config=codec_config,
         device=device,
     )
+    wanted.check(may_be_elsewhere=engine == "ray")
     reasons = [word.strip() for word in reason.split(",") if word.strip()]
     tuning = Tuning(decode_threads=decode_threads)
     request = retry_request(run, reasons, wanted, changes, storage, tuning, quiet=log.quiet)
     if request is None:
         print("retried   no reject with these reasons is left")
         return 0
-    with closing(open_engine(engine, wanted, ray)) as workers:
+    with closing(open_engine(engine, wanted, ray)) as workers, waiting_for(WORKERS):
         summary = run_tokenize(request, workers)
     for line in summary.lines():
         RESULT.debug(line)
     if not log.quiet:
         print("\n".join(summary.lines()))
-    print(f"retried   {summary.codes} rejects became codes, in {request.output}")
+    print(f"retried   {plural(summary.codes, 'reject')} became codes, in {request.output}")
     if summary.codes or summary.failed:
         check_finished(summary, allow_damaged=True)
     return 0 if summary.codes else FAILED

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from jobs.logs import Log, LogOptions, tell
 from jobs.options import Json, Metrics, Processes, SimModel
 from pipeline.errors import UsageError
+from pipeline.plural import plural
 
 if TYPE_CHECKING:
     from pipeline.audit.metrics.score_pool import Pair
@@ -110,7 +111,8 @@ def match_files(original: Path, reconstruction: Path) -> list[FilePair]:
     if alone or not left:
         shown = ", ".join(alone[:5]) or "no audio at all"
         raise UsageError(
-            f"{len(alone)} files have no partner ({shown}); expected the same names in "
+            f"{plural(len(alone), 'file has', 'files have')} no partner ({shown}); expected the "
+            "same names in "
             f"`{original}` and `{reconstruction}`. Add or remove what is alone."
         )
     return [FilePair(name, left[name], right[name]) for name in sorted(left)]

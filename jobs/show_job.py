@@ -33,9 +33,18 @@ def show(
     log: Log = LogOptions(),
 ) -> int:
     """Print the row as JSON, and write the files asked for."""
-    from pipeline.errors import InputError
+    from pipeline.errors import InputError, UsageError
     from pipeline.inspect.show import find_row, original_suffix, read_original
 
+    def check_apart(path: Path) -> None:
+        if wav and wav.resolve() == path.resolve():
+            raise UsageError(
+                f"`--wav {wav}` and `--original {original}` name the same file; expected two, as "
+                "the second would overwrite the first; name another one"
+            )
+
+    if original:
+        check_apart(original)
     storage = open_storage(storage_options)
     found = find_row(run, key, storage, shard)
     row = found.row | ({"dropped": found.dropped} if found.dropped else {})
@@ -45,6 +54,7 @@ def show(
     if original:
         content = read_original(run, found, storage)
         path = original if original.suffix else original.with_suffix(original_suffix(content))
+        check_apart(path)
         path.write_bytes(content)
         print(f"original: `{path}`, {len(content)} bytes", file=sys.stderr)
     if wav:

@@ -42,6 +42,7 @@ def submit(
         )
     for url in (*inputs, output, *options.codec.urls()):
         check_no_secret(url)
+    options.codec.check(may_be_elsewhere=True)
     for url in (*inputs, output):
         check_means_the_same_elsewhere(url.removeprefix("@"))
     if options.engine == "inline":

@@ -2,6 +2,7 @@
 
 import json as json_text
 
+from jobs.interrupts import WORKERS, waiting_for
 from jobs.logs import RESULT, Log, LogOptions
 from jobs.options import Json, open_storage
 from jobs.run_options import Options, check_engine
@@ -34,7 +35,8 @@ def tokenize(options: Options, *, json: Json = False, log: Log = LogOptions()) -
     engine = open_engine(options.engine, options.codec, options.ray)
     with webhook:
         try:
-            summary = run_tokenize(request, engine, webhook.show)
+            with waiting_for(WORKERS):
+                summary = run_tokenize(request, engine, webhook.show)
         finally:
             engine.close()
         webhook.take(summary)

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from xy_codec.catalogue import Wish, find_codec
+from xy_codec.catalogue import Wish, families, find_codec
 from xy_codec.contract import Codec, Option
+from xy_codec.errors import CheckpointError, CodecNotFoundError, ConfigError
 from xy_codec.fake import FAKES, load_fake
-from xy_codec.weights.source import files_sha256
+from xy_codec.nearest_name import closest
+from xy_codec.weights.source import bundled_names, check_protocol, files_sha256, is_repository
 
 
 def load_codec(
@@ -43,11 +45,58 @@ def load_codec(
     >>> codes.shape
     (8, 146)
     """
+    source, config = str(source), None if config is None else str(config)
     wish = Wish(precision, device, compiled, options)
-    if str(source) in FAKES:
-        return load_fake(str(source), wish)
-    family, place = find_codec(str(source), None if config is None else str(config), files_at)
+    if files_at is None:
+        check_codec(source, config, wish)
+    if source in FAKES:
+        return load_fake(source, wish)
+    try:
+        family, place = find_codec(source, config, files_at)
+    except CheckpointError as error:
+        close = release_like(source)
+        if close is None:
+            raise
+        raise CheckpointError(f"{error} The release most like it is `{close}`.") from error
     return family.load(place, wish)
+
+
+def check_codec(source: str, config: str | None, wish: Wish) -> None:
+    """Refuse names, options and a precision that cannot be meant; fetches and loads nothing."""
+    for place in (source, config or ""):
+        if "://" in place:
+            check_protocol(place)
+    if config and "://" not in config and not Path(config).exists():
+        raise ConfigError(
+            f"Configuration `{config}` does not exist; expected the YAML of the codec `{source}`. "
+            "Correct the path."
+        )
+    if source in FAKES:
+        load_fake(source, wish)
+    elif "://" in source:
+        return
+    elif source in bundled_names() or Path(source).exists():
+        family, _ = find_codec(source, config if config and "://" not in config else None)
+        family.check(wish)
+    elif is_repository(source):
+        for family in families():
+            if any(release.source == source for release in family.releases):
+                family.check(wish)
+    else:
+        close = closest(source.lower(), {*bundled_names(), *FAKES})
+        raise CodecNotFoundError(
+            f"Codec `{source}` was not found; expected {f'`{close}`, ' if close else ''}a file or "
+            "folder that is there, a URL such as `s3://bucket/codec/`, a Hugging Face repository "
+            f"such as `fdugyt/XY_Tokenizer`, or one of the bundled names {bundled_names()}. Check "
+            "the spelling; `xytok codecs` lists the releases."
+        )
+
+
+def release_like(source: str) -> str | None:
+    """The release that a repository is most like, where it is none itself."""
+    released = {release.source for family in families() for release in family.releases}
+    is_one = source in released or not is_repository(source)
+    return None if is_one else closest(source, released)
 
 
 def checkpoint_sha256(source: str) -> str:

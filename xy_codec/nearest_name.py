@@ -8,15 +8,21 @@ _FEW = 20
 _ALIKE = 0.75
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is much like an unknown one; None where there is none."""
+    # Dashes in front, which all flags have, make no two names alike.
+    bare = {each.lstrip("-"): each for each in sorted(known)}
+    close = difflib.get_close_matches(name.lstrip("-"), bare, n=1, cutoff=_ALIKE)
+    return bare[close[0]] if close else None
+
+
 def nearest(name: str, known: Iterable[str], unlisted: Iterable[str] = ()) -> str:
     """What to write instead of an unknown name: the one most like it, else all, if they are few.
 
     A name of `unlisted` is only written where it is the one most like it.
     """
-    # Dashes in front, which all flags have, make no two names alike.
-    bare = {each.lstrip("-"): each for each in sorted({*known, *unlisted})}
-    close = difflib.get_close_matches(name.lstrip("-"), bare, n=1, cutoff=_ALIKE)
-    if close:
-        return f"`{bare[close[0]]}`"
     names = sorted(known)
+    close = closest(name, {*names, *unlisted})
+    if close is not None:
+        return f"`{close}`"
     return f"one of {', '.join(names)}" if len(names) <= _FEW else "a known one"

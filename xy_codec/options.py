@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from xy_codec.errors import ConfigError
+from xy_codec.nearest_name import nearest
 
 Kind = TypeVar("Kind")
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -49,7 +50,7 @@ def read_options(kind: type[Kind], given: Mapping[str, object], codec: str) -> K
     for name, value in given.items():
         wanted = [each for each in typing.get_args(hints.get(name)) or [hints.get(name)] if each]
         if name not in hints:
-            expected = f"one of {', '.join(names)}" if names else "no option at all"
+            expected = nearest(name, names) if names else "no option at all"
             faults.append(f"`{name}` is unknown, expected {expected}")
         elif isinstance(value, float) and not math.isfinite(value):
             faults.append(f"`{name}` is {value}, expected a finite number")

@@ -10,6 +10,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import PipelineError
 from pipeline.output.identity import build_identity
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.worker.settings import Tuning, WorkerSettings
 from pipeline.worker.stage_times import StageTime
@@ -57,8 +58,9 @@ def run_trial(
     if len(manifests) < len(shards) or done < seen:
         errors = {outcome.fault.message for outcome in outcomes if outcome.fault}
         raise PipelineError(
-            f"A trial run made codes of {done} of {seen} clips in {len(manifests)} of "
-            f"{len(shards)} shards {errors or ''}; expected all of them; run `xytok doctor`"
+            f"A trial run made codes of {done} of {plural(seen, 'clip')} in {len(manifests)} of "
+            f"{plural(len(shards), 'shard')} {errors or ''}; expected all of them; run `xytok "
+            "doctor`"
         )
     seconds = sum(manifest.source_seconds for manifest in manifests)
     return TrialRun(seconds, done, wall, cpu, tuple(worker.stage_times()))

@@ -1,20 +1,23 @@
 """A list of audio files as it stands in a shard: which file, which span of it, what is known of it.
 
-`list_sources.py` makes lists, `list_clips.py` reads them. A list is lines of JSON; the number of a
-line is the place of its clip. The list of a finished shard lies in the output, below `lists/`.
+`lists/` makes lists, `list_clips.py` reads them. A list is lines of JSON; the number of a line is
+the place of its clip. The list of a finished shard lies in the output, below `lists/`.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.corpus.metadata import clean_text
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.shard import Shard
+from pipeline.storage.client import StoredFile
 from pipeline.storage.location import is_local, join, local_path
 
+# Gives the files with these URLs; None where there is none.
+LookUp = Callable[[Sequence[str]], Mapping[str, StoredFile | None]]
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -106,3 +109,16 @@ def files_of(clips: Iterable[ListedClip]) -> list[ListedFile]:
     """Every file that the clips name, each once."""
     files = (each for clip in clips for each in (clip.audio, clip.json, clip.text) if each)
     return list(dict.fromkeys(files))
+
+
+def changed_files(clips: Sequence[ListedClip], url: str, look_up: LookUp) -> list[str]:
+    """The URLs of files of a list that are not what they were; `url` is that of the list."""
+    files = files_of(clips)
+    found = look_up([locate(file.path, url) for file in files])
+    return [
+        now
+        for file in files
+        for now in (locate(file.path, url),)
+        if (there := found[now]) is None
+        or (there.size_bytes, there.etag) != (file.size_bytes, file.etag)
+    ]

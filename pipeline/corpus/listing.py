@@ -1,7 +1,7 @@
 """Lists the shards that inputs name: `@lists`, brace ranges, globs, folders and plain names.
 
 Runs, plans and audits call `list_shards`. It reads listings, `@lists` and manifests, never a shard.
-Audio files that are not in tars or Parquet become lists (`list_sources.py`).
+Audio files that are not in tars or Parquet become lists (`lists/`).
 """
 
 import logging
@@ -16,15 +16,10 @@ from pathlib import Path
 
 from fsspec.utils import glob_translate
 
-from pipeline.corpus.list_sources import (
-    KALDI_LIST,
-    MANIFEST_SUFFIXES,
-    Mirror,
-    is_audio,
-    lists_of_files,
-    lists_of_kaldi,
-    lists_of_manifest,
-)
+from pipeline.corpus.lists.audio_folder import METADATA, lists_of_files
+from pipeline.corpus.lists.kaldi_folder import KALDI_LIST, lists_of_kaldi
+from pipeline.corpus.lists.manifest import MANIFEST_SUFFIXES, lists_of_manifest
+from pipeline.corpus.lists.wished_clip import Mirror, is_audio
 from pipeline.corpus.rules import CLIPS_PER_LIST
 from pipeline.corpus.shard import (
     PARQUET_SUFFIX,
@@ -35,6 +30,7 @@ from pipeline.corpus.shard import (
     cuts_of,
 )
 from pipeline.errors import InputError, NotFoundError, UsageError, list_lines
+from pipeline.plural import plural
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import (
     check_no_secret,
@@ -75,7 +71,7 @@ def list_shards(
     root_path = mirror_path(root) if root else ""
     is_below_root = not root
     patterns = list(expand_inputs(inputs, storage))
-    logger.info("Listing %d inputs", len(patterns))
+    logger.info("Listing %s", plural(len(patterns), "input"))
     for pattern, files in _list_patterns(patterns, storage):
         whole, others = _sorted_out(files, pattern)
         if not whole and not others:
@@ -101,12 +97,13 @@ def list_shards(
     shards = sorted(found.values(), key=lambda shard: shard.path)
     if not is_below_root:
         raise UsageError(
-            f"`--root {redact(root)}` is above none of the {len(shards)} shards, whose paths begin "
+            f"`--root {redact(root)}` is above none of {plural(len(shards), 'shard')}, whose "
+            "paths begin "
             f"like `{shards[0].path}`; expected a leading path of the inputs, relative where they "
             "are; correct it or leave it out"
         )
     _check_distinct(shards)
-    logger.info("Found %d shards", len(shards))
+    logger.info("Found %s", plural(len(shards), "shard"))
     return shards
 
 
@@ -239,9 +236,9 @@ def _files_below(folder: str, storage: Storage) -> list[StoredFile]:
         links += further
     if skipped:
         logger.warning(
-            "`%s` and %d more links below `%s` are not followed, because they lead to folders that "
+            "`%s` and %s below `%s` are not followed, because they lead to folders that "
             "are read as well",
-            *(skipped[0], len(skipped) - 1, folder),
+            *(skipped[0], plural(len(skipped) - 1, "more link"), folder),
         )
     return sorted(files, key=lambda file: file.url)
 
@@ -293,10 +290,10 @@ def _sorted_out(
             left_out = [name for name in rest if is_audio(name) or name.endswith(SHARD_SUFFIXES)]
             if left_out:
                 logger.warning(
-                    "`%s` and %d more files behind `%s` are left out, because there are `%s` files "
+                    "`%s` and %s behind `%s` are left out, because there are `%s` files "
                     "as well; name them by a pattern of their own",
                     left_out[0],
-                    len(left_out) - 1,
+                    plural(len(left_out) - 1, "more file"),
                     redact(pattern),
                     suffixes[0],
                 )
@@ -309,11 +306,12 @@ def _sorted_out(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What becomes lists: a manifest, a Kaldi folder, or files below a folder."""
+    """What becomes lists: a manifest, a Kaldi folder, or files below a folder, all or some."""
 
     pattern: str
     url: str
     files: Sequence[StoredFile] = ()
+    are_all: bool = False
 
     def lists(self, storage: Storage, mirror: Mirror, clips_per_list: int) -> list[Shard]:
         """The lists of the clips; raises a UsageError for a manifest that cannot be read."""
@@ -327,7 +325,9 @@ class _Source:
     def _lists(self, storage: Storage, mirror: Mirror, clips_per_list: int) -> list[Shard]:
         find = partial(look_up, storage=storage)
         if self.files:
-            return lists_of_files(self.files, self.url, storage, mirror, clips_per_list)
+            return lists_of_files(
+                *(self.files, self.url, storage, mirror, clips_per_list), are_all=self.are_all
+            )
         if self.url.endswith(MANIFEST_SUFFIXES):
             return lists_of_manifest(self.url, storage, find, mirror, clips_per_list)
         return lists_of_kaldi(self.url, storage, find, mirror, clips_per_list)
@@ -346,12 +346,12 @@ def _sources(loose: Sequence[tuple[str, list[StoredFile]]], storage: Storage) ->
             parts = pattern.split("/")
             first = next(n for n, part in enumerate(parts) if _MAGIC.search(part))
             folder = normalise("/".join(parts[:first]) or ("/" if pattern[0] == "/" else "."))
-            yield _Source(pattern, folder, [*files, *_texts_beside(files, storage)])
+            yield _Source(pattern, folder, [*files, *_texts_beside(files, storage, folder)])
         elif _is_file_name(pattern):
             # What was asked for by its name has the name as it was typed.
             single += [(pattern, replace(file, url=normalise(file.url))) for file in files]
         else:
-            yield _Source(pattern, normalise(pattern), files)
+            yield _Source(pattern, normalise(pattern), files, are_all=True)
     by_bucket: dict[str, list[tuple[str, StoredFile]]] = {}
     for pattern, file in single:
         bucket = "/".join(file.url.split("/")[:3]) if "://" in file.url else ""
@@ -361,21 +361,26 @@ def _sources(loose: Sequence[tuple[str, list[StoredFile]]], storage: Storage) ->
         folders = [normalise(file.url).split("/")[:-1] for file in files]
         shared = takewhile(lambda part: len(set(part)) == 1, zip(*folders, strict=False))
         folder = "/".join(part[0] for part in shared)
-        yield _Source(found[0][0], folder, [*files, *_texts_beside(files, storage)])
+        yield _Source(found[0][0], folder, [*files, *_texts_beside(files, storage, folder)])
 
 
-def _texts_beside(files: Sequence[StoredFile], storage: Storage) -> list[StoredFile]:
-    """JSON and text of the same names as audio files that were named one by one."""
+def _texts_beside(files: Sequence[StoredFile], storage: Storage, above: str) -> list[StoredFile]:
+    """JSON and text of the same names as audio files that were named by a pattern or one by one.
+
+    With them comes what describes the files of their folders, or of that above all.
+    """
     stems = {file.url.rpartition(".")[0] for file in files if is_audio(file.url)}
     known = {file.url for file in files}
-    folders = sorted({file.url.rpartition("/")[0] for file in files})
+    folders = sorted({above, *(file.url.rpartition("/")[0] for file in files)})
     return [
         file
         for folder in folders
         for file in storage.glob_files(f"{_escaped(folder)}/*")
-        if file.url.endswith((".json", ".txt"))
-        and file.url.rpartition(".")[0] in stems
-        and file.url not in known
+        if file.url not in known
+        and (
+            file.url.rpartition("/")[2] in METADATA
+            or (file.url.endswith((".json", ".txt")) and file.url.rpartition(".")[0] in stems)
+        )
     ]
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.corpus.list_sources import cut_fields, read_manifest
+from pipeline.corpus.lists.lhotse_cuts import cut_fields
+from pipeline.corpus.lists.manifest import read_manifest
 from pipeline.corpus.pairing import FoundClip, PairingEvent, RejectedMember
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.rules import ReadRules

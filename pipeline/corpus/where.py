@@ -2,12 +2,13 @@
 
 Names are fields of the JSON, with dots for nested ones. There are comparisons, `in`, `and`, `or`,
 `not`, numbers, strings and lists, and nothing else. A missing field is `null`; a comparison of
-types that do not fit is false. Runs, exports and the reader of codes have this one dialect.
+types that do not fit is false, and `where_check.py` tells of it. Runs, exports and the reader of
+codes have this one dialect.
 """
 
 import ast
 import operator
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.errors import UsageError
@@ -58,47 +59,6 @@ def fields_of(text: str) -> list[str]:
     optional: set[str] = set()
     collect(tree)
     return [name for name in dict.fromkeys(needed) if name not in optional]
-
-
-def refuse_unknown(
-    where: str,
-    known: Collection[str],
-    looked_at: str,
-    others: str,
-    columns: Collection[str] = (),
-) -> None:
-    """Raise where a filter names fields that none of the clips that were looked at has.
-
-    Args:
-        looked_at: how many these were, such as `7 clips`.
-        others: what else may have the fields, such as `shards`.
-        columns: more names that may have been meant, whether clips have values there or not.
-    """
-    missing = [name for name in fields_of(where) if name not in known]
-    if missing:
-        named = {*known, *columns} - set(missing)
-        faults = [f"`{name}` (expected {_nearest(name, named)})" for name in missing]
-        raise UsageError(
-            f"`--where '{where}'` names fields that none of the first {looked_at} has: "
-            f"{', '.join(faults)}; correct them, or, where other {others} have `{missing[0]}`, "
-            f"write `{missing[0]} != null and …`"
-        )
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    try:
-        from xy_codec.nearest_name import nearest
-    except ImportError:  # it needs numpy, which reading codes does not
-        return f"one of {', '.join(sorted(known))}"
-    return nearest(name, known)
-
-
-def names_of(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The names of all fields, dotted where they are nested."""
-    for name, value in fields.items():
-        yield prefix + name
-        if isinstance(value, Mapping):
-            yield from names_of(value, f"{prefix}{name}.")
 
 
 def _is_null(node: ast.expr) -> bool:
@@ -160,15 +120,18 @@ def _compile_field(node: ast.expr, text: str) -> _Value:
     if not names and node.id in WORDS:
         word = WORDS[node.id]
         return lambda _: word
-    path = [node.id, *reversed(names)]
+    path = ".".join([node.id, *reversed(names)])
+    return lambda fields: value_of(fields, path)
 
-    def look_up(fields: Mapping[str, Any]) -> Any:
-        value: Any = fields
-        for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        return value
 
-    return look_up
+def value_of(fields: Mapping[str, Any], name: str) -> Any:
+    """The value of a field, dotted where it is nested; None where there is none."""
+    if "." not in name:
+        return fields.get(name)
+    value: Any = fields
+    for each in name.split("."):
+        value = value.get(each) if isinstance(value, Mapping) else None
+    return value
 
 
 def _refusal(text: str, reason: str) -> UsageError:

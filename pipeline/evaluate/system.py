@@ -13,6 +13,7 @@ from pipeline.evaluate.probe.result import ProbeResult
 from pipeline.evaluate.recognised import Heard
 from pipeline.evaluate.speed import Speed
 from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
+from pipeline.plural import plural
 from xy_codec.codes_shape import CodesShape
 
 # The figures of sound in the table, as the audit names them.
@@ -75,7 +76,9 @@ class System:
             )
             if given:
                 reason = given.most_common(1)[0][0]
-                found[name] = f"{len(lacking)} of {len(self.clips)} clips, mostly `{reason}`"
+                found[name] = (
+                    f"{len(lacking)} of {plural(len(self.clips), 'clip')}, mostly `{reason}`"
+                )
         return found
 
 

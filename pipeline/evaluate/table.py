@@ -8,6 +8,7 @@ from pipeline.audit.report.wording import number
 from pipeline.evaluate.clip_names import speaker_of
 from pipeline.evaluate.system import Evaluation, System
 from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
+from pipeline.plural import plural
 
 _LONGEST_NAME = 36
 
@@ -92,14 +93,16 @@ def note_lines(evaluation: Evaluation) -> list[str]:
         speakers = {speaker_of(clip) for clip in heard.clips}
         minutes = sum(clip.duration for clip in heard.clips) / 60
         notes.append(
-            f"sound: {len(heard.clips)} clips of {len(speakers)} speakers, {minutes:.1f} minutes, "
+            f"sound: {plural(len(heard.clips), 'clip')} of {plural(len(speakers), 'speaker')}, "
+            f"{minutes:.1f} minutes, "
             f"the same of every codec ({evaluation.left_out} left out); SIM is from "
             f"{heard.sim_model or 'no model'}; bounds are of 95 %, by speakers"
         )
     probed = next((system.probe for system in evaluation.systems if system.probe), None)
     if probed:
         notes.append(
-            f"probe: learned {probed.learned_clips} clips in {probed.plan.steps:,} steps of "
+            f"probe: learned {plural(probed.learned_clips, 'clip')} in {probed.plan.steps:,} "
+            "steps of "
             f"{probed.plan.batch_clips}, {probed.plan.hidden} units, highest learning rate "
             f"{probed.plan.learning_rate:g}; tested on {len(probed.transcripts)} "
             f"({evaluation.untested} left out)"

@@ -15,11 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import NotFoundError, OutputError
+from pipeline.errors import IdentityError, NotFoundError, OutputError
 from pipeline.export.contract import Shard, ShardFiles
 from pipeline.export.record import EXPORT_RECORD, ExportRecord, parse_record
 from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.local_write import is_temporary
 from pipeline.storage.location import is_local, join, normalise, redact
@@ -27,6 +28,8 @@ from pipeline.storage.location import is_local, join, normalise, redact
 _STATE = "_export"
 LEASE_FOLDER = f"{_STATE}/lease"
 _REQUEST = f"{_STATE}/request.json"
+# What of a request tells which clips the run had.
+_CLIPS = ("parts", "parts_sha256", "dropped")
 _RECORD = re.compile(r"(?P<split>\d+)-(?P<number>\d+)\.json\Z")
 
 
@@ -60,8 +63,7 @@ class Destination:
         """Note what is exported here; raise where the folder holds another export."""
         url = join(self.url, _REQUEST)
         if not self.storage.create_exclusive(url, _json(request)):
-            existing = _parsed(url, self.storage.read_bytes(url))
-            check_same_identity(redact(self.url), existing, request)
+            check_same_export(self.url, _parsed(url, self.storage.read_bytes(url)), request)
 
     def finished_shards(self) -> set[tuple[int, int]]:
         """Split and number of the shards that are done."""
@@ -106,6 +108,32 @@ class Destination:
             for folder in (LEASE_FOLDER, _STATE):
                 with suppress(FileNotFoundError):
                     Path(join(self.url, folder)).rmdir()
+
+
+def check_same_export(url: str, existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise where a folder holds another export: of other clips, or with other settings."""
+    one, other = ({k: v for k, v in each.items() if k not in _CLIPS} for each in (existing, wanted))
+    if one == other and existing["parts_sha256"] != wanted["parts_sha256"]:
+        raise IdentityError(
+            f"`{redact(url)}` holds an export of other clips than the run has now: "
+            f"{_what_changed(existing, wanted)}; expected the same to go on with; export into "
+            "another folder, or empty this one"
+        )
+    check_same_identity(redact(url), {**existing, "dropped": 0}, {**wanted, "dropped": 0})
+
+
+def _what_changed(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    (parts, now), (out, out_now) = (
+        (existing.get(name, 0), wanted.get(name, 0)) for name in ("parts", "dropped")
+    )
+    if parts != now:
+        return f"it had {plural(parts, 'finished shard')}, and has {now:,}"
+    if out != out_now:
+        return (
+            "clips were dropped, or brought back by `xytok drop --undo`, since then (left out: "
+            f"{out:,} then, {out_now:,} now)"
+        )
+    return "shards were done again since then, or other clips were dropped"
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -28,16 +28,17 @@ from pipeline.export.contract import (
     ShardFiles,
     Target,
 )
-from pipeline.export.destination import LEASE_FOLDER, Destination
+from pipeline.export.destination import LEASE_FOLDER, Destination, check_same_export
 from pipeline.export.plan import ClusterBy, Cutter, Plan, PlannedShard, Planner
 from pipeline.export.record import ExportRecord, SplitCounts
 from pipeline.export.samples import SampleRules, read_chosen, samples_of
-from pipeline.export.selection import Chooser, Selection
+from pipeline.export.selection import Chooser, Selection, check_where
 from pipeline.export.shuffle import Spool, shuffled_places
 from pipeline.export.source import ExportedRun, PartReader, open_exported_run
+from pipeline.export.splits import check_splits
 from pipeline.fleet.lease import Lease, hold_lease
-from pipeline.output.identity import check_same_identity
 from pipeline.output.manifest import WrittenFile
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise, redact
 from pipeline.storage.streams import file_sha256
@@ -132,9 +133,10 @@ class Exporter:
             "run": self.run.record.identity8,
             "parts": len(self.run.parts),
             "parts_sha256": self.run.parts_sha256,
+            "dropped": self.run.dropped.num_clips,
             "options": asdict(replace(request.options, tokenizer=None)),
             "tokenizer_sha256": tokenizer and hashlib.sha256(tokenizer).hexdigest(),
-            "selection": asdict(replace(selection, keep=keep)),
+            "selection": selection.identity(keep),
             "columns": list(self.rules.columns),
             "codebooks": self.rules.num_codebooks,
             "shuffle": request.shuffle,
@@ -151,8 +153,8 @@ class Exporter:
         if where:
             light = [n for n in self.reader.columns().names if n not in ("codes", "side")]
             tables = (self.reader.read(group, light) for group in self.reader.groups())
-            self.chooser.check_fields(where, tables)
-        return Planner(
+            check_where(where, tables)
+        plan = Planner(
             self.run,
             self.reader,
             self.chooser,
@@ -163,6 +165,13 @@ class Exporter:
             is_shuffled=self.request.shuffle is not None,
             cluster_by=self.request.cluster_by,
         ).plan()
+        clips = {name: plan.clips_in(number) for number, name in enumerate(self.splits)}
+        selection = self.request.selection
+        check_splits(
+            *(selection.splits(), clips, len(plan.speakers)),
+            may_be_empty=selection.allow_empty_split,
+        )
+        return plan
 
     def _format(self) -> Format:
         request = self.request
@@ -333,8 +342,7 @@ def _ended(exporter: Exporter) -> ExportRecord | None:
     """The record of the same export that ended; raises where another export has the folder."""
     ended = exporter.destination.read_record()
     if ended is not None:
-        url = redact(exporter.destination.url)
-        check_same_identity(url, ended.request, exporter.identity)
+        check_same_export(exporter.destination.url, ended.request, exporter.identity)
     return ended
 
 
@@ -347,7 +355,12 @@ def _export_alone(
 ) -> ExportRecord:
     destination = exporter.destination
     destination.claim(exporter.identity)
-    _warn_of_empty_splits(exporter, plan)
+    if unfit := plan.left_out["where_other_type"]:
+        logger.warning(
+            "%s left out by `--where`: %s",
+            plural(unfit, "clip is", "clips are"),
+            exporter.chooser.unfit_types(),
+        )
     done = destination.finished_shards()
     if exporter.request.is_reordered:
         shards = _write_reordered(exporter, plan, done)
@@ -364,16 +377,6 @@ def _export_alone(
     lease.may_go_on()
     destination.finish(record)
     return record
-
-
-def _warn_of_empty_splits(exporter: Exporter, plan: Plan) -> None:
-    empty = [name for n, name in enumerate(exporter.splits) if n not in plan.counts]
-    if empty:
-        logger.warning(
-            "No clip is in the split %s: a speaker is in one split only, and there are few of "
-            "them; expected some; give it a larger share in `--split`",
-            " and ".join(f"`{name}`" for name in empty),
-        )
 
 
 def _write_planned(
@@ -465,7 +468,8 @@ def _check_whole(exporter: Exporter, plan: Plan, by_split: Mapping[int, list[Sha
     if written != expected:
         url = redact(exporter.destination.url)
         raise OutputError(
-            f"`{url}` has records of {sum(written.values())} clips, {plan.clips} were to be "
+            f"`{url}` has records of {plural(sum(written.values()), 'clip')}, {plan.clips} were "
+            "to be "
             "exported; expected all, and no other command that works in this folder; run the same "
             "command again"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.errors import RefusedError, StorageError, UsageError
 from pipeline.export.record import EXPORT_RECORD, ExportRecord
 from pipeline.inspect.card import size_category
+from pipeline.plural import plural
 from pipeline.storage.location import is_local, join, normalise, redact
 
 _CARD = """
@@ -73,7 +74,7 @@ def push_to_hub(
         done = api.create_commit(
             repository,
             [*files, CommitOperationAdd("README.md", card)],
-            commit_message=f"Export {record.clips} clips",
+            commit_message=f"Export {plural(record.clips, 'clip')}",
             repo_type="dataset",
         )
     except HFValidationError as error:
@@ -117,7 +118,7 @@ def make_card(record: ExportRecord, repository: str, *, licence: str, title: str
         num_codebooks=record.num_codebooks,
         sizes=" or ".join(f"{size:,}" for size in sizes),
         rate_hz=record.frame_rate_hz,
-        splits=", ".join(f"{name} {split.clips:,} clips" for name, split in filled.items()),
+        splits=", ".join(f"{name} {plural(split.clips, 'clip')}" for name, split in filled.items()),
         first=next(iter(filled)),
     )
     return str(DatasetCard(f"---\n{header.to_yaml()}\n---\n{body}"))

@@ -22,6 +22,8 @@ from pipeline.export.record import SplitCounts
 from pipeline.export.samples import SampleRules, ids_of, shards_of
 from pipeline.export.selection import LEFT_OUT, Chooser
 from pipeline.export.source import ExportedRun, Group, PartReader
+from pipeline.export.splits import MOST_COUNTED
+from pipeline.plural import plural
 
 ClusterBy = Literal["language", "length"]
 _NONE = np.zeros(0, np.int64)
@@ -43,6 +45,7 @@ class PlannedShard:
 class Plan:
     """What will be exported.
 
+    `speakers` are some of those of the clips, where splits go by them.
     `same_audio` are the rows that `--dedup` drops, over all parts. With `--cluster-by`, `rows` are
     all exported rows and `places` where each comes.
     """
@@ -55,6 +58,11 @@ class Plan:
     counts: dict[int, SplitCounts] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     size_bytes: int = 0
+    speakers: set[str] = field(default_factory=set)
+
+    def clips_in(self, split: int) -> int:
+        """How many samples a split has."""
+        return self.counts[split].clips if split in self.counts else 0
 
     @property
     def clips(self) -> int:
@@ -205,6 +213,9 @@ class Planner:
         return np.array([self.format.sample_bytes(*each) for each in both], np.int64)
 
     def _count(self, plan: Plan, table: Any, fate: NDArray[np.int16]) -> None:
+        if "speaker" in table.column_names and len(plan.speakers) < MOST_COUNTED:
+            chosen = table.filter(pa.array(fate >= 0)).select(("speaker", "key")).to_pylist()
+            plan.speakers.update(row["speaker"] or row["key"] for row in chosen)
         frames, seconds = table["num_frames"].to_numpy(), table["duration"].to_numpy()
         for split in set(fate[fate >= 0].tolist()):
             rows = fate == split
@@ -245,7 +256,8 @@ class Planner:
         lines = [f"`{n}` in {' and '.join(s)}" for n, s in sorted(shards.items()) if len(s) > 1]
         if lines:
             raise UsageError(
-                f"{len(lines)} keys name several clips:\n{list_lines(lines, _MOST_SHOWN)}\n"
+                f"{plural(len(lines), 'key names', 'keys name')} several "
+                f"clips:\n{list_lines(lines, _MOST_SHOWN)}\n"
                 f"expected unique ids, because `--to {self.format.name}` finds clips by them; "
                 "pass `--duplicate-keys prefix`, which puts the path of its shard before every "
                 "key, or export the corpora apart with `--where`"

@@ -4,14 +4,15 @@ Only `--dedup` looks at more than one row; what it drops is found by `plan.py` a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from pipeline.corpus.where import fields_of, names_of, parse_where, refuse_unknown
+from pipeline.corpus.where import parse_where
+from pipeline.corpus.where_check import WhereCheck
 from pipeline.errors import UsageError
 from pipeline.export.keep_list import UNLISTED, KeptRows
 from pipeline.export.source import ExportedRun, Group
@@ -27,8 +28,9 @@ LEFT_OUT = {
     -5: "not_in_keep_list",
     -6: "same_audio",
     -7: "dropped",
+    -8: "where_other_type",
 }
-_NO_FRAMES, _NO_TEXT, _WHERE, _NOT_KEPT, _NOT_LISTED, SAME_AUDIO, _DROPPED = LEFT_OUT
+_NO_FRAMES, _NO_TEXT, _WHERE, _NOT_KEPT, _NOT_LISTED, SAME_AUDIO, _DROPPED, _OTHER_TYPE = LEFT_OUT
 ONLY_SPLIT = "train"
 _HASH_RANGE = 1 << 64
 # Row groups whose fields are looked at before an unknown field of `--where` is refused.
@@ -44,12 +46,20 @@ class Selection:
         keep: only rows that the keep list of an audit keeps, a Parquet file.
         dedup: of clips with equal bytes of audio only the first.
         split: shares by speaker, such as `train=0.99,dev=0.01`; each becomes a folder.
+        allow_empty_split: go on where a split gets no clip, because there are few speakers.
     """
 
     where: str | None = None
     keep: str | None = None
     dedup: bool = False
     split: str | None = None
+    allow_empty_split: bool = False
+
+    def identity(self, keep_sha256: str | None) -> dict[str, Any]:
+        """What the exported clips depend on."""
+        chosen = asdict(replace(self, keep=keep_sha256))
+        del chosen["allow_empty_split"]
+        return chosen
 
     def splits(self) -> dict[str, float]:
         """The names and shares of the splits; a single one where none are asked for."""
@@ -80,9 +90,9 @@ class Chooser:
         self._needs_text = needs_text
         self._shares = selection.splits()
         self._where = parse_where(selection.where) if selection.where else None
-        self._fields = fields_of(selection.where) if selection.where else []
+        self._check = WhereCheck(selection.where) if selection.where else None
         self._expression = selection.where
-        self._keep = KeptRows(storage, selection.keep) if selection.keep else None
+        self._keep = KeptRows(storage, selection.keep, run.parts) if selection.keep else None
         self._has_splits = len(self._shares) > 1
 
     def columns(self, known: list[str]) -> list[str]:
@@ -108,9 +118,11 @@ class Chooser:
             keep = self._keep.of_group(part, group, table["key"].to_pylist())
             fate[keep == 0] = _NOT_KEPT
             fate[keep == UNLISTED] = _NOT_LISTED
-        if self._where:
-            fits = np.fromiter(map(self._where, rows_of(table)), np.bool_, table.num_rows)
-            fate[~fits] = _WHERE
+        if self._where and self._check:
+            for place, fields in enumerate(rows_of(table)):
+                has_types = self._check.look_at(fields)
+                if not self._where(fields):
+                    fate[place] = _WHERE if has_types else _OTHER_TYPE
         if self._needs_text:
             texts = table["text"].to_pylist()
             empty = np.fromiter((not (t and t.strip()) for t in texts), np.bool_, len(texts))
@@ -132,14 +144,17 @@ class Chooser:
         places = [xxhash.xxh64_intdigest(name.encode()) / _HASH_RANGE for name in names]
         return np.searchsorted(bounds, places, side="right").astype(np.int16)
 
-    def check_fields(self, where: str, tables: Iterator[Any]) -> None:
-        """Raise when no row that was looked at has a field that the filter names."""
-        known: set[str] = set()
-        num_rows = 0
-        for _, table in zip(range(_GROUPS_TO_LOOK_AT), tables, strict=False):
-            num_rows += table.num_rows
-            for fields in rows_of(table):
-                known.update(names_of(fields))
-            if all(name in known for name in self._fields):
-                return
-        refuse_unknown(where, known, f"{num_rows} clips", "clips")
+    def unfit_types(self) -> str:
+        """Why rows are left out as `where_other_type`, of all that were looked at."""
+        return self._check.unfit_types() if self._check else ""
+
+
+def check_where(where: str, tables: Iterator[Any]) -> None:
+    """Raise when no row of a few row groups has what the filter compares."""
+    check = WhereCheck(where)
+    for _, table in zip(range(_GROUPS_TO_LOOK_AT), tables, strict=False):
+        for fields in rows_of(table):
+            check.look_at(fields)
+        if check.is_sure:
+            return
+    check.refuse_misfits("clips")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import DrainedError
+from pipeline.plural import plural
 
 logger = logging.getLogger(__name__)
 # How long workers may finish what they have in hand; spot machines differ in their notice.
@@ -47,8 +48,8 @@ class Drain:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._seconds
             logger.warning(
-                "Stopping on SIGTERM: waiting up to %g s for %d shards in hand",
-                *(self._seconds, num_in_hand),
+                "Stopping on SIGTERM: waiting up to %g s for %s in hand",
+                *(self._seconds, plural(num_in_hand, "shard")),
             )
         return not num_in_hand or time.monotonic() > self._deadline
 
@@ -81,6 +82,7 @@ def end_on_sigterm() -> Iterator[None]:
 def drained(num_done: int, num_left: int) -> DrainedError:
     """The error that ends a drained run; exit codes tell it from a failure."""
     return DrainedError(
-        f"Stopped by SIGTERM with {num_done} shards done and {num_left} left; expected to run to "
+        f"Stopped by SIGTERM with {plural(num_done, 'shard')} done and {num_left} left; expected "
+        "to run to "
         "the end; the same command resumes"
     )

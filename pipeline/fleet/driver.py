@@ -26,6 +26,7 @@ from pipeline.fleet.quarantine import Loss, QuarantinePolicy, Verdict
 from pipeline.fleet.ray.options import RayOptions
 from pipeline.fleet.scheduler import Scheduler
 from pipeline.fleet.worker_count import FleetSize, NodeSize, check_fits, fleet_size
+from pipeline.plural import plural
 from pipeline.worker.fault import Fault, Owner
 from pipeline.worker.settings import WorkerSettings
 from pipeline.worker.writer import ShardOutcome
@@ -300,7 +301,7 @@ class Driver:
         target = max(1, min(size.num_workers, scheduler.num_left))
         missing = target - self._pool.num_members
         if missing > 0:
-            logger.info("Starting %d more workers, %d in all", missing, target)
+            logger.info("Starting %s, %d in all", plural(missing, "more worker"), target)
             self._grow(size, missing)
         if missing < 0:
             self._pool.retire_pending(-missing)

@@ -29,6 +29,10 @@ from xy_codec.contract import Codec, CodecIdentity
 class Engine(Protocol):
     """Runs workers, in this process or on a cluster."""
 
+    def check_codec(self) -> None:
+        """Refuse a codec that cannot be meant; the first thing of a run, before it lists shards."""
+        ...
+
     def stage_codec(self, output: str, storage: Storage) -> None:
         """Put what all workers load where all reach it; comes before `identity`."""
         ...
@@ -84,6 +88,10 @@ class InlineEngine:
         self.identity()
         assert self._pool.codec is not None, "the driver waits until it is loaded"
         return self._pool.codec
+
+    def check_codec(self) -> None:
+        """Refuse a codec that cannot be meant, as far as its names tell."""
+        self._request.check()
 
     def stage_codec(self, output: str, storage: Storage) -> None:
         """Nothing: the one worker is in this process."""

@@ -93,6 +93,20 @@ class _Seen:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class LeaseFile:
+    """The file of a lease; while the newest is the same and over, no other driver works."""
+
+    number: int
+    content: bytes
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its holder gave it back, or is seen to have ended on this machine."""
+        holder = _holder_in(self.content)
+        return bool(holder is None or _fields(self.content).get("is_released") or holder.is_dead())
+
+
 class Lease:
     """One driver's view of the lease of an output."""
 
@@ -118,6 +132,8 @@ class Lease:
         self.is_rival_alive = False
         # Whether it was taken from a driver that may still be at work, out of reach.
         self.is_from_silent = False
+        # What the lease before this one was, if there was one.
+        self.followed: LeaseFile | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -139,6 +155,7 @@ class Lease:
         If not, `rival` has it, and `is_rival_alive` says whether it was seen to renew.
         """
         number = self._highest_number()
+        self.followed = None
         return (number == 0 or self._is_free(number)) and self._create(number + 1)
 
     def renew(self) -> None:
@@ -186,6 +203,7 @@ class Lease:
         content = self._read(number)
         if content is None:
             return False  # a higher number was just created
+        self.followed = LeaseFile(number, content)
         rival = self.rival = _holder_in(content)
         if _fields(content).get("is_released") or (
             rival and (rival.is_dead() or rival.nonce == self._holder.nonce)
@@ -233,20 +251,23 @@ class Lease:
         return _url(self._folder, number)
 
 
+def newest_lease(storage: Storage, output: str) -> LeaseFile | None:
+    """The newest lease of an output as its file is now; None where no driver ever worked there."""
+    folder = join(output, LEASE)
+    number = max(_numbers(storage, folder), default=0)
+    try:
+        return LeaseFile(number, storage.read_bytes(_url(folder, number))) if number else None
+    except NotFoundError:
+        return newest_lease(storage, output)  # a higher number was just created
+
+
 def read_holder(storage: Storage, output: str) -> Holder | None:
     """Who holds the lease of an output, as its file says; it may have died a minute ago.
 
     None when the lease was given back, or when its holder is seen to have ended on this machine.
     """
-    folder = join(output, LEASE)
-    number = max(_numbers(storage, folder), default=0)
-    try:
-        content = storage.read_bytes(_url(folder, number)) if number else None
-    except NotFoundError:
-        return read_holder(storage, output)  # a higher number was just created
-    holder = _holder_in(content)
-    is_over = holder is None or _fields(content).get("is_released") or holder.is_dead()
-    return None if is_over else holder
+    newest = newest_lease(storage, output)
+    return None if newest is None or newest.is_over else _holder_in(newest.content)
 
 
 def _numbers(storage: Storage, folder: str) -> list[int]:

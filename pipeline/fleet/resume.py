@@ -15,6 +15,7 @@ from pipeline.output.identity import RunIdentity, build_identity, check_same_ide
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import FinishedShard, ManifestName
 from pipeline.output.run_record import RunRecord, check_same_format, read_run_record
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 from pipeline.worker.codec_request import CodecRequest
@@ -95,7 +96,8 @@ def admit_changed(
         changed = [redact(shard.url) for shard in backlog.changed]
         changed += [f"{name.stem}: a list that is no more" for name in gone]
         raise InputError(
-            f"{len(changed)} shards were replaced since `{redact(output)}` was made from "
+            f"{plural(len(changed), 'shard was', 'shards were')} replaced since "
+            f"`{redact(output)}` was made from "
             f"them:\n{list_lines(changed)}\nexpected the same size and etag as before; put the "
             "old files back, or pass `--redo-changed` to tokenize the new ones"
         )

@@ -27,6 +27,7 @@ from pipeline.output.manifest import list_manifests
 from pipeline.output.rejects import earlier_retries, rejects_left
 from pipeline.output.retries import outer_of, retry_numbers, retry_url
 from pipeline.output.run_record import RunRecord, read_run_record
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 from pipeline.worker.codec_request import CodecRequest
@@ -177,7 +178,8 @@ def _check_same(shards: Sequence[Shard], storage: Storage) -> None:
             changed.append(f"`{redact(shard.url)}` {'is gone' if now is None else 'was replaced'}")
     if changed:
         raise InputError(
-            f"{len(changed)} shards with rejects are not as they were read:\n"
+            f"{plural(len(changed), 'shard with rejects is', 'shards with rejects are')} not as "
+            "they were read:\n"
             f"{list_lines(changed)}\nexpected the same files; put them back, or run the command of "
             "the output again with `--redo-changed`"
         )

@@ -23,7 +23,7 @@ from pipeline.errors import DamageError, InputError, NotFoundError, RejectRateEr
 from pipeline.fleet.drain import end_on_sigterm
 from pipeline.fleet.engine import Engine
 from pipeline.fleet.job_id import current_job
-from pipeline.fleet.lease import Lease, hold_lease
+from pipeline.fleet.lease import Lease, hold_lease, newest_lease
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.progress import show_run
 from pipeline.fleet.progress_event import ProgressEvents
@@ -40,6 +40,7 @@ from pipeline.output.index import update_index
 from pipeline.output.manifest import ManifestName, list_manifests
 from pipeline.output.retries import outer_of
 from pipeline.output.run_record import claim_output, read_run_record
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import check_no_secret, normalise, redact
 from pipeline.storage.retries import describe
@@ -87,6 +88,7 @@ def run_tokenize(
     for url in (request.output, *(request.codec.urls() if request.codec else ())):
         check_no_secret(url)
     output = normalise(request.output)
+    engine.check_codec()
     # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
     rules = request.rules
     shards: Sequence[Shard] = request.shards or list_shards(
@@ -96,6 +98,8 @@ def run_tokenize(
     shards = [each for each in shards if not each.url.startswith(f"{output}/")]
     shards = shards[: request.max_shards]
     logger.info("Reading what the output `%s` holds already", redact(output))
+    lease_before = newest_lease(request.storage, output)
+    is_alone = lease_before is None or lease_before.is_over
     manifests = list_manifests(request.storage, output)
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:
@@ -106,9 +110,10 @@ def run_tokenize(
         end_on_sigterm(),
         hold_lease(request.storage, output, wait=request.wait_for_output) as lease,
     ):
-        # Another run may have done some shards, or all, until the lease was taken.
-        manifests = list_manifests(request.storage, output)
-        finished = _summary_if_finished(request, output, shards, manifests)
+        if not is_alone or lease.followed != lease_before:
+            # Another run may have done some shards, or all, until the lease was taken.
+            manifests = list_manifests(request.storage, output)
+            finished = _summary_if_finished(request, output, shards, manifests)
         return finished or _run_alone(request, engine, output, shards, manifests, lease, watch)
 
 
@@ -139,7 +144,9 @@ def _run_alone(
     claim_output(request.storage, output, identity, notes, tuning, may_replace=not is_bound)
     backlog = find_backlog(shards, manifests, identity.identity8, are_all=request.has_all_shards)
     left = admit_changed(backlog, request.storage, output, redo_changed=request.redo_changed)
-    logger.info("%d of %d shards are done, %d are left", len(backlog.done), len(shards), len(left))
+    logger.info(
+        "%d of %s done, %d left", len(backlog.done), plural(len(shards), "shard"), len(left)
+    )
     summary = RunSummary(
         shards_total=len(shards),
         shards_skipped=len(backlog.done),
@@ -164,7 +171,7 @@ def _run_alone(
         _work(request, outcomes, summary, events, watch)
     update_index(request.storage, output)
     if backlog.done:
-        logger.info("Reading how the %d shards of earlier runs ended", len(backlog.done))
+        logger.info("Reading how %s of earlier runs ended", plural(len(backlog.done), "shard"))
     before = read_finished_shards(request.storage, output, identity.identity8, backlog.done)
     summary.recall(before)
     _check_reject_rate(summary, request.max_reject_rate, is_over=True)
@@ -221,21 +228,21 @@ def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
     """Raise when shards failed, nothing became codes, or shards are damaged: the exit code."""
     if summary.failed:
         raise InputError(
-            f"{len(summary.failed)} of {summary.shards_total} shards failed:\n"
+            f"{len(summary.failed)} of {plural(summary.shards_total, 'shard')} failed:\n"
             + list_lines([f"{url}: {error}" for url, error in summary.failed])
             + "\nexpected all to finish; run the same command again to try only them"
         )
     why_no_codes = summary.why_no_codes()
     if why_no_codes:
         raise InputError(
-            f"The output holds no codes: of the clips of {summary.shards_total} shards "
+            f"The output holds no codes: of the clips of {plural(summary.shards_total, 'shard')} "
             f"{why_no_codes}; expected codes of some; look at `rejects/` in the output, and "
             "compare `--where` with the JSON of a clip"
         )
     if summary.damaged and not allow_damaged:
         raise DamageError(
-            f"{len(summary.damaged)} shards are damaged:\n"
-            + list_lines([f"{url}: {holes} holes" for url, holes in summary.damaged])
+            f"{plural(len(summary.damaged), 'shard is', 'shards are')} damaged:\n"
+            + list_lines([f"{url}: {plural(holes, 'hole')}" for url, holes in summary.damaged])
             + "\nwhat could be read is in their parts, the holes are in their manifests; expected "
             "whole tars; replace them and pass `--redo-changed`, or pass `--allow-damaged`"
         )
@@ -298,7 +305,7 @@ def _check_reject_rate(summary: RunSummary, allowed: float, *, is_over: bool) ->
     if rate > allowed:
         reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
         if summary.rejects_before:
-            reasons.append(f"{summary.rejects_before} of shards done before")
+            reasons.append(f"{summary.rejects_before:,} of shards done before")
         filtered = summary.filtered + summary.filtered_before
         left = f" ({filtered} filtered ones left out)" if filtered else ""
         raise RejectRateError(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.output.manifest import FinishedShard
+from pipeline.plural import plural
 from pipeline.storage.location import redact
 from pipeline.worker.stage_times import StageTime
 from pipeline.worker.writer import ShardOutcome
@@ -36,6 +37,7 @@ class RunSummary:
     codes: int = 0
     filtered: int = 0
     ended_early: int = 0
+    other_type: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     source_seconds: float = 0.0
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -69,6 +71,7 @@ class RunSummary:
         self.filtered += manifest.filtered
         self.rejects.update(manifest.rejects_by_reason)
         self.ended_early += manifest.ended_early
+        self.other_type += manifest.other_type
         self.source_seconds += manifest.source_seconds
         self._note_damage(FinishedShard.of_manifest(manifest))
 
@@ -158,6 +161,7 @@ class RunSummary:
             "filtered": self.filtered,
             "rejects": dict(sorted(self.rejects.items())),
             "ended_early": self.ended_early,
+            "other_type": self.other_type,
             "hours": round(self.source_seconds / 3600, 6),
             "wall_seconds": round(self.wall_seconds, 3),
             "real_time_factor": round(self.real_time_factor, 2),
@@ -191,7 +195,7 @@ class RunSummary:
         stages = self.stages()
         table = ", ".join(f"{s.name} {s.busy_seconds:.1f} s / {s.threads}" for s in stages)
         lines = [
-            f"clips     {self.codes} codes, {self.rejects.total()} rejects, "
+            f"clips     {self.codes:,} codes, {plural(self.rejects.total(), 'reject')}, "
             f"{self.filtered} filtered" + (f" ({reasons})" if reasons else ""),
             f"speech    {self.source_seconds / 3600:.3f} h in {self.wall_seconds:.1f} s, "
             f"{self.real_time_factor:,.0f} x real time",
@@ -199,8 +203,14 @@ class RunSummary:
         ]
         if self.ended_early:
             lines.append(
-                f"short     {self.ended_early} clips are shorter than their header or JSON says: "
+                f"short     {plural(self.ended_early, 'clip is', 'clips are')} shorter than "
+                "their header or JSON says: "
                 "filter them by `duration` and `json_duration`, or pass `--reject-short`"
+            )
+        if self.other_type:
+            lines.append(
+                f"filter    {plural(self.other_type, 'filtered clip')} had a value of another "
+                "type than `--where` compares it with, such as text in place of a number"
             )
         if self.times_out_of_memory:
             lines.append(

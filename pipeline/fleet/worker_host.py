@@ -19,8 +19,9 @@ from pipeline.worker.worker import ShardWorker
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import Codec
 
-# Threads that do not end in this time are left behind; they are daemons.
-_JOIN_SECONDS = 20.0
+# Threads that do not end in this time are left behind; they are daemons. The codec may have a pack
+# in hand for many seconds, whose codes nobody needs any more.
+_JOIN_SECONDS = 2.0
 
 
 class WorkerHost:

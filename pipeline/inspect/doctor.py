@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.errors import PipelineError
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 from xy_codec.contract import Waveform
@@ -164,7 +165,7 @@ def check_storage(url: str, storage: Storage, write: bool) -> Check:
     """Whether a folder can be listed and, with `write`, written; the file written is removed."""
     try:
         listed = len(storage.list_files(url))
-        found = f"`{redact(url)}`: {listed:,} files listed"
+        found = f"`{redact(url)}`: {plural(listed, 'file')} listed"
         if not listed and not write:
             advice = "right for a new output, which `--write` tries; an input is misspelt or empty"
             return Check("storage", "note", f"{found}; no such folder or an empty one", advice)

@@ -16,6 +16,7 @@ from pipeline.output.dropped import DroppedList, read_dropped, read_lists, remov
 from pipeline.output.index import read_shards
 from pipeline.output.retries import finished_in
 from pipeline.output.run_record import read_run_record
+from pipeline.plural import plural
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
@@ -125,7 +126,8 @@ def _refuse_unclear(
     missing = [f"`{key}`" for key in wanted if key not in places]
     if missing:
         raise UsageError(
-            f"{len(missing)} of {len(wanted)} keys are in no part of `{redact(output)}`"
+            f"{len(missing)} of {plural(len(wanted), 'key is', 'keys are')} in no part of "
+            f"`{redact(output)}`"
             f"{f' with `{shard}` in its path' if shard else ''}:\n"
             f"{list_lines(missing)}\nexpected keys as in the column `key`; nothing was dropped; "
             "leave these out"
@@ -137,6 +139,7 @@ def _refuse_unclear(
     ]
     if unclear:
         raise UsageError(
-            f"{len(unclear)} keys are in several parts:\n{list_lines(unclear)}\nexpected each in "
+            f"{plural(len(unclear), 'key is', 'keys are')} in several "
+            f"parts:\n{list_lines(unclear)}\nexpected each in "
             "one; nothing was dropped; name the part with `--shard`, a piece of its path"
         )

@@ -10,6 +10,7 @@ from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.progress import facts_of
 from pipeline.fleet.progress_event import PROGRESS, read_progress
 from pipeline.output.events import read_events
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
 
@@ -39,8 +40,9 @@ class LiveStatus:
         progress = self.progress
         lines = [
             self.summary(),
-            f"{progress.workers} workers, {progress.shards_in_hand} shards in hand, "
-            f"{progress.shards_failed} failed, {progress.nodes_aside} nodes set aside",
+            f"{plural(progress.workers, 'worker')}, {plural(progress.shards_in_hand, 'shard')} "
+            "in hand, "
+            f"{progress.shards_failed} failed, {plural(progress.nodes_aside, 'node')} set aside",
         ]
         workers = sorted(progress.lines, key=lambda line: -line.idle_seconds)
         lines += [
@@ -50,7 +52,7 @@ class LiveStatus:
             for line in workers[:most]
         ]
         if len(workers) > most:
-            lines.append(f"and {len(workers) - most} more workers")
+            lines.append(f"and {plural(len(workers) - most, 'more worker')}")
         return lines
 
     def _age(self) -> str:

@@ -21,6 +21,7 @@ from pipeline.inspect.run_speed import speed_so_far
 from pipeline.output.manifest import list_manifests
 from pipeline.output.part_size import codes_bytes_per_second
 from pipeline.output.run_record import RUN_RECORD, RunRecord, read_run_record
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 from pipeline.worker.codec_request import CodecRequest
@@ -69,15 +70,17 @@ class Plan:
         return 1 - self.hours / (self.longest_hours * self.workers) if self.longest_hours else 0.0
 
     def _speech_line(self) -> str:
+        clips = plural(round(self.clips), "clip")
         if self.clips and not self.hours:
-            return f"speech    of unknown length: {self.clips:,.0f} clips that tell no duration"
-        return f"speech    about {self.hours:,.2f} h in {self.clips:,.0f} clips are left"
+            return f"speech    of unknown length: {clips} without a duration"
+        return f"speech    about {self.hours:,.2f} h in {clips} left"
 
     def _time_lines(self) -> list[str]:
         if not self.hours:
             return []
         tail = (
-            f"tail      {self.idle_share:.0%} of the time of {self.workers} workers is idle at the "
+            f"tail      {self.idle_share:.0%} of the time of {plural(self.workers, 'worker')} is "
+            "idle at the "
             f"end; the largest shard has {self.largest_hours:,.2f} h"
         )
         if self.speed is None:
@@ -88,7 +91,7 @@ class Plan:
         idle_hours = max(0.0, wall_hours * self.workers - work_hours)
         lines = [
             f"speed     {self.speed.times_realtime:,.1f} x real time a worker, {self.speed.source}",
-            f"time      {wall_hours * 60:,.1f} minutes on {_workers(self.workers)}, "
+            f"time      {wall_hours * 60:,.1f} minutes on {plural(self.workers, 'worker')}, "
             f"{work_hours:,.2f} worker-hours of work; the start of workers comes on top",
         ]
         if self.workers > 1:
@@ -129,10 +132,6 @@ class Plan:
         ]
 
 
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count:,} workers"
-
-
 def shape_of(codec: CodecRequest) -> CodesShape | None:
     """The shape of the codes of a codec that is known by name; its weights are not fetched.
 
@@ -157,14 +156,13 @@ def check_codec(codec: CodecRequest) -> bool:
 
     Raises where it is there and is no codec, or cannot be as asked. Nothing is loaded or fetched.
     """
-    from xy_codec.catalogue import Wish, find_codec
+    from xy_codec.catalogue import find_codec
     from xy_codec.fake import FAKES
     from xy_codec.weights.source import bundled_names
 
-    wish = Wish(codec.precision, compiled=codec.compiled, options=codec.chosen_options())
+    codec.check(may_be_elsewhere=True)
     if codec.source in bundled_names() or Path(codec.source).exists():
         family, place = find_codec(codec.source, codec.config)
-        family.check(wish)
         family.weight_files(place)
         return True
     return codec.source in FAKES
@@ -189,8 +187,8 @@ def make_plan(
     these options would refuse the output.
     """
     output = normalise(output)
-    shards = list_shards(inputs, storage, rules.root, rules.clips_per_list)[:max_shards]
     is_local = check_codec(codec)
+    shards = list_shards(inputs, storage, rules.root, rules.clips_per_list)[:max_shards]
     run = _run_of(output, storage, codec, rules, is_local=is_local)
     manifests = list_manifests(storage, output) if run else []
     if not manifests:
@@ -221,7 +219,9 @@ def make_plan(
 
 def _speed_of_run(storage: Storage, output: str) -> Speed | None:
     found = speed_so_far(storage, output)
-    return found and Speed(found[0], f"as in the {found[1]} shards that this run has done")
+    return found and Speed(
+        found[0], f"as in the {plural(found[1], 'shard')} that this run has done"
+    )
 
 
 def longest_hours(shards: Sequence[Shard], hours: Sequence[float], workers: int) -> float:

@@ -17,6 +17,7 @@ from pipeline.output.index import read_shards
 from pipeline.output.manifest import ManifestName, list_manifests
 from pipeline.output.retries import finished_in
 from pipeline.output.run_record import read_run_record
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
 
@@ -61,7 +62,7 @@ class RunStatus:
             f"run       {self.identity8}, codec {self.codec}",
             f"shards    {self.done} done, {left} left, {len(self.failed)} failed, "
             f"{len(self.damaged)} damaged",
-            f"clips     {self.codes} codes, {sum(self.rejects.values())} rejects, "
+            f"clips     {self.codes:,} codes, {plural(sum(self.rejects.values()), 'reject')}, "
             f"{self.filtered} filtered, {self.hours:.3f} h of speech",
         ]
         lines += [

@@ -14,8 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.corpus.audio_list import list_etag, read_list
-from pipeline.corpus.list_sources import changed_files
+from pipeline.corpus.audio_list import changed_files, list_etag, read_list
 from pipeline.corpus.listing import look_up
 from pipeline.corpus.shard import (
     LIST_SUFFIX,
@@ -42,6 +41,7 @@ from pipeline.output.manifest import (
 from pipeline.output.parquet_layout import IDENTITY_KEY
 from pipeline.output.retries import RETRIES, finished_in
 from pipeline.output.run_record import RunRecord, read_run_record
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.local_write import is_temporary
 from pipeline.storage.location import join, normalise, redact
@@ -85,7 +85,7 @@ class Verification:
         """The findings as lines of text."""
         kept = [path for path in self.leftovers if path not in self.removed]
         return [
-            f"checked   {self.checked} shards, {len(self.faults)} faults, "
+            f"checked   {plural(self.checked, 'shard')}, {plural(len(self.faults), 'fault')}, "
             f"{len(self.leftovers)} leftovers, {len(self.removed)} removed",
             *(f"fault     {fault.path}: {fault.problem}" for fault in self.faults),
             *(f"leftover  {path}" for path in kept),
@@ -272,7 +272,7 @@ class _Check:
     def _footer(self, file: WrittenFile, content: bytes) -> Iterator[Fault]:
         metadata: Any = pq.read_metadata(io.BytesIO(content))
         if metadata.num_rows != file.rows:
-            yield Fault(file.path, f"has {metadata.num_rows} rows, not {file.rows}")
+            yield Fault(file.path, f"has {plural(metadata.num_rows, 'row')}, not {file.rows}")
         identity = (metadata.metadata or {}).get(IDENTITY_KEY, b"")
         digest = hashlib.sha256(identity).hexdigest()[:8]
         if digest != self.record.identity8:

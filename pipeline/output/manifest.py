@@ -72,7 +72,8 @@ class LanguageCount:
 class Manifest:
     """What went into one finished shard and what came out; equal runs write equal bytes.
 
-    `ended_early` counts rows whose audio is shorter than its header or JSON says; it is written
+    `ended_early` counts rows whose audio is shorter than its header or JSON says, `other_type`
+    filtered clips with a value of another type than `--where` compares it with; both are written
     where there are some. `key_range` holds the smallest and the largest key of the part. It and
     `languages` are None where an older version wrote the manifest; `key_range` also where the part
     has no rows.
@@ -97,6 +98,7 @@ class Manifest:
     holes: tuple[Hole, ...] = ()
     limited: bool = False
     ended_early: int = 0
+    other_type: int = 0
     key_range: tuple[str, str] | None = None
     languages: tuple[LanguageCount, ...] | None = None
 
@@ -117,8 +119,9 @@ class Manifest:
     def to_json(self) -> bytes:
         """The manifest as bytes, the same for the same content."""
         values = asdict(self)
-        if not self.ended_early:
-            del values["ended_early"]
+        for name in ("ended_early", "other_type"):
+            if not values[name]:
+                del values[name]
         return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 

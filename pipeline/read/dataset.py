@@ -17,6 +17,7 @@ from pipeline.errors import NotFoundError, UsageError
 from pipeline.output.dropped import DROPPED, read_dropped
 from pipeline.output.manifest import read_named_manifests
 from pipeline.output.retries import finished_in
+from pipeline.plural import plural
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.keep_list import KeepList
 from pipeline.read.part_reader import CodesRow, PartReader
@@ -154,6 +155,8 @@ class CodesDataset:
             with_frames=self.batch_frames is not None,
         )
         pieces = finder.find(self.sources)
+        if keep is not None:
+            keep.refuse_strangers(keep.asked)
         plan = Plan(
             pieces,
             self.weights,
@@ -165,7 +168,8 @@ class CodesDataset:
         clips = sum(piece.count for found in pieces for piece in found)
         if clips and not plan.clips_per_rank:
             raise UsageError(
-                f"{clips} clips for {self.world_size} ranks leave some without data; expected at "
+                f"{plural(clips, 'clip')} for {self.world_size} ranks leave some without data; "
+                "expected at "
                 "least one clip a rank; use fewer ranks, or `repeat=True`"
             )
         return plan

@@ -6,19 +6,24 @@ an audit has the SHA-256 of each part, and is refused for other codes than those
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import InputError, UsageError
+from pipeline.plural import plural
 from pipeline.read.part_reader import open_part, reading_part
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 
 _SHARD = "shard"
 _SHA256 = "part_sha256"
+_EXPECTED = (
+    "expected the `keep.parquet` of an audit of this output, as a list goes by the SHA-256 of its "
+    "parts; pass that one, or audit the output again"
+)
 
 
 class KeepList:
@@ -49,6 +54,8 @@ class KeepList:
                 self._groups.setdefault(name, []).append(number)
         # Row groups of several shards are read once and kept.
         self._mixed = self._read(mixed) if mixed else None
+        # The names of the shards that were asked for.
+        self.asked: set[str] = set()
 
     def of_shard(self, names: Sequence[str], part_sha256: Callable[[], str]) -> Any:
         """The rows of a shard that goes by any of these names, as a table of the columns.
@@ -56,6 +63,7 @@ class KeepList:
         `part_sha256` gives the hash of its part, and is asked only where the list has hashes.
         """
         with self._lock:
+            self.asked.update(names)
             tables = [self._read([n for name in names for n in self._groups.get(name, ())])]
         if self._mixed is not None:
             wanted = pc.is_in(self._mixed[_SHARD], pa.array(names))
@@ -69,10 +77,23 @@ class KeepList:
         listed = set(table[_SHA256].to_pylist())
         if listed != {part_sha256}:
             shown = ", ".join(sorted(f"`{each[:12]}…`" for each in listed))
-            raise InputError(
-                f"The keep list `{redact(self._url)}` is of other codes of `{shard}`: it names a "
-                f"part with the SHA-256 {shown}, this one has `{part_sha256[:12]}…`; expected a "
-                "list of these parts; audit the output again, or pass the list that belongs to it"
+            raise UsageError(
+                f"The keep list `{redact(self._url)}` belongs to another run: it is of other codes "
+                f"of `{shard}`, a part with the SHA-256 {shown}, and this one has "
+                f"`{part_sha256[:12]}…`; {_EXPECTED}"
+            )
+
+    def refuse_strangers(self, shards: Collection[str]) -> None:
+        """Raise where the list names none of these shards, those of a run."""
+        listed = set(self._groups)
+        if self._mixed is not None:
+            listed.update(self._mixed[_SHARD].to_pylist())
+        if listed and listed.isdisjoint(shards):
+            raise UsageError(
+                f"The keep list `{redact(self._url)}` belongs to another run: it names none of "
+                f"this one's shards, but `{redact(min(listed))}` and "
+                f"{plural(len(listed) - 1, 'other')}; "
+                f"{_EXPECTED}"
             )
 
     def _only_shard(self, number: int) -> str | None:

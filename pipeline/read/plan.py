@@ -7,23 +7,26 @@ shuffled; its clips come from as many row groups as lie in its length. Windows o
 the same size on every rank, whatever the number of loader workers that read them.
 """
 
+import logging
 import random
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from typing import Any
 
-from pipeline.corpus.where import names_of, refuse_unknown
+from pipeline.corpus.where_check import WhereCheck
 from pipeline.errors import InputError, UsageError
+from pipeline.plural import plural
 from pipeline.read.part_reader import codec_of, open_part, reading_part
-from pipeline.read.row_filter import RowFilter, rows_of
+from pipeline.read.row_filter import RowFilter
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 
+logger = logging.getLogger(__name__)
 _FRAMES = "num_frames"
 _READERS = 16
 
@@ -37,31 +40,6 @@ class Piece:
     count: int
     rows: "array[int] | None"
     frames: "array[int] | None"
-
-
-@dataclass(slots=True)
-class FieldsSeen:
-    """Which fields that an expression names were in no row so far.
-
-    Threads share it: each only takes names from `missing` and adds others to `known`.
-    """
-
-    missing: set[str]
-    known: set[str] = field(default_factory=set)
-    columns: set[str] = field(default_factory=set)
-    num_rows: int = 0
-
-    def look_at(self, table: Any, columns: Sequence[str]) -> None:
-        """Look at more rows, while a field is missing; `columns` are all of their part."""
-        if not self.missing:
-            return
-        self.columns.update(columns)
-        self.num_rows += table.num_rows
-        for fields in rows_of(table):
-            self.known.update(names_of(fields))
-            if self.missing <= self.known:
-                break
-        self.missing -= self.known
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,37 +64,39 @@ class PieceFinder:
         """The pieces of each source, in the order of its parts."""
         urls = [url for parts in sources for url in parts]
         pieces: dict[str, list[Piece]] = {}
-        fields = FieldsSeen(self.row_filter.needed())
+        where = self.row_filter.where
+        check = WhereCheck(where) if isinstance(where, str) else None
         reference = None
         with ThreadPoolExecutor(_READERS) as pool:
-            look_at = partial(self._look_at, fields=fields)
+            look_at = partial(self._look_at, check=check)
             for url, (codec, found) in zip(urls, pool.map(look_at, urls), strict=True):
                 reference = reference if pieces else codec
                 self._check_codec(url, codec, reference)
                 pieces[url] = found
-        if fields.missing and fields.num_rows and isinstance(self.row_filter.where, str):
-            looked_at = f"{fields.num_rows} clips"
-            where = self.row_filter.where
-            refuse_unknown(where, fields.known, looked_at, "clips", fields.columns)
+        if check is not None:
+            check.refuse_misfits("clips")
+            if check.num_unfit:
+                logger.warning("In %s %s", plural(check.num_unfit, "clip"), check.unfit_types())
         return [[piece for url in parts for piece in pieces[url]] for parts in sources]
 
-    def _look_at(self, url: str, fields: "FieldsSeen") -> tuple[str | None, list[Piece]]:
+    def _look_at(self, url: str, check: WhereCheck | None) -> tuple[str | None, list[Piece]]:
         """The codec that made a part, and its pieces."""
         with open_part(self.storage, url) as file:
-            return codec_of(file, with_depth=self.with_depth), self._pieces(url, file, fields)
+            return codec_of(file, with_depth=self.with_depth), self._pieces(url, file, check)
 
-    def _pieces(self, url: str, file: Any, fields: "FieldsSeen") -> list[Piece]:
+    def _pieces(self, url: str, file: Any, check: WhereCheck | None) -> list[Piece]:
         looked_at = self._looked_at(url, file.schema_arrow.names)
         is_open = self.row_filter.is_open(url)
         if is_open and not self.with_frames:
             counts = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
             return [Piece(url, n, rows, None, None) for n, rows in enumerate(counts) if rows]
+        if check is not None:
+            check.note_columns(file.schema_arrow.names)
         kept = self.row_filter.kept_rows(file, url)
         pieces, first_row = [], 0
         for number in range(file.num_row_groups):
             table = self._read(url, file, number, looked_at)
-            fields.look_at(table, file.schema_arrow.names)
-            rows = None if is_open else self.row_filter.rows(table, url, kept, first_row)
+            rows = None if is_open else self.row_filter.rows(table, url, kept, first_row, check)
             piece = self._piece(url, number, table, rows)
             pieces += [piece] if piece.count else []
             first_row += table.num_rows

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.where import WORDS, fields_of, parse_where
-from pipeline.errors import InputError
+from pipeline.corpus.where import WORDS, parse_where
+from pipeline.corpus.where_check import WhereCheck
+from pipeline.errors import InputError, UsageError
 from pipeline.output.parquet_layout import PROVENANCE_KEY
 from pipeline.output.retries import prefix_of_part
 from pipeline.read.keep_list import KeepList
@@ -69,10 +71,6 @@ class RowFilter:
             names += (column for column, _, _ in self.where)
         return list(dict.fromkeys(names))
 
-    def needed(self) -> set[str]:
-        """The fields that an expression names, and that some row should have."""
-        return set(fields_of(self.where)) if isinstance(self.where, str) else set()
-
     def kept_rows(self, file: Any, url: str) -> Container[int] | None:
         """The rows of a part that the keep list keeps; None without a list."""
         if self.keep is None:
@@ -84,18 +82,37 @@ class RowFilter:
         return set(listed.filter(listed["keep"])["row"].to_pylist())
 
     def rows(
-        self, table: Any, url: str, kept: Container[int] | None, first_row: int
+        self,
+        table: Any,
+        url: str,
+        kept: Container[int] | None,
+        first_row: int,
+        check: WhereCheck | None,
     ) -> "array[int]":
-        """The numbers, within the row group, of the rows that fit; `table` has `columns`."""
+        """The numbers, within the row group, of the rows that fit; `table` has `columns`.
+
+        `check` looks at every row where `where` is an expression.
+        """
         count = table.num_rows
         fits: Sequence[int] = range(count)
         if isinstance(self.where, str):
-            predicate = parse_where(self.where)
-            fits = [row for row, fields in enumerate(rows_of(table)) if predicate(fields)]
+            predicate, fits = parse_where(self.where), []
+            for row, fields in enumerate(rows_of(table)):
+                if check is not None:
+                    check.look_at(fields)
+                if predicate(fields):
+                    fits.append(row)
         elif self.where:
             numbered = table.append_column("", [list(range(count))])
             conditions: list[Any] = list(self.where)
-            found = numbered.filter(pq.filters_to_expression(conditions))
+            try:
+                found = numbered.filter(pq.filters_to_expression(conditions))
+            except (pa.ArrowNotImplementedError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                types = ", ".join(f"`{n}` {table.schema.field(n).type}" for n, _, _ in conditions)
+                raise UsageError(
+                    f"The conditions {conditions} cannot be compared ({error}); expected values of "
+                    f"their columns' types: {types}; write numbers without quotes and texts in them"
+                ) from error
             fits = found.column("").to_pylist()
         if kept is not None:
             fits = [row for row in fits if first_row + row in kept]

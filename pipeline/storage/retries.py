@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,8 +31,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _failed_tries = 0  # of this process
 _reached: set[str] = set()  # the servers that this process has reached
+_told: set[str] = set()  # those of which it was told that they are slow
 # Shorter trouble is logged at level INFO.
 _WARN_AFTER_SECONDS = 3.0
+# A server that never answered before is waited for in silence so long.
+_TELL_AFTER_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,8 @@ def with_retries(
     while True:
         attempt += 1
         try:
-            result = action()
+            with _told_when_slow(server, what):
+                result = action()
         except PipelineError:
             raise
         except Exception as error:
@@ -210,6 +215,31 @@ def with_retries(
             if server:
                 _reached.add(server)
             return result
+
+
+@contextmanager
+def _told_when_slow(server: str | None, what: str) -> Iterator[None]:
+    """Say once a server, where nothing came from it yet, that its first answer takes long."""
+    if server is None or server in _reached:
+        yield
+        return
+    timer = threading.Timer(_TELL_AFTER_SECONDS, _tell_slow, (server, what))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _tell_slow(server: str, what: str) -> None:
+    if server not in _told:
+        _told.add(server)
+        logger.info(
+            "%s still waits for a first answer after %g s: for credentials, which may be asked "
+            "for in several places, or for the network",
+            *(what, _TELL_AFTER_SECONDS),
+        )
 
 
 def call_within(action: Callable[[], T], seconds: float) -> T:

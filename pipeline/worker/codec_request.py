@@ -109,6 +109,25 @@ class CodecRequest:
             chosen[name] = parsed
         return chosen
 
+    def check(self, *, may_be_elsewhere: bool = False) -> None:
+        """Refuse names and options that cannot be meant, before anything is listed or started.
+
+        `may_be_elsewhere` says that an absolute path may be one of other machines.
+        """
+        from xy_codec.catalogue import Wish
+        from xy_codec.loading import check_codec, release_like
+
+        wish = Wish(self.precision, self.device, self.compiled, self.chosen_options())
+        if may_be_elsewhere and self.source.startswith("/"):
+            return
+        check_codec(self.source, self.config, wish)
+        close = release_like(self.source)
+        if close is not None:
+            logger.warning(
+                "`%s` is no release that xytok knows; the one most like it is `%s`",
+                *(self.source, close),
+            )
+
     def load(self) -> "Codec":
         """Load the codec in this process."""
         logger.info("Loading the codec `%s`, precision `%s`", redact(self.source), self.precision)

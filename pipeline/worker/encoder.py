@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pipeline.corpus.reject_reasons import Reason, Stage
 from pipeline.worker.decode_threads import DecodePool, ReadyClip
+from pipeline.worker.memory_limit import StoppedError
 from pipeline.worker.settings import Tuning
 from pipeline.worker.stage_times import StageClock, ThreadClock
 from pipeline.worker.torch_threads import set_torch_threads
@@ -38,8 +39,13 @@ class ClipEncoder:
         self._flush_after = tuning.flush_after_seconds
         self._inside: dict[int, ReadyClip] = {}
         self._next_tag = 0
-        self._is_over = False
+        self._is_over = self._is_stopped = False
         self.clock = StageClock("encode")
+
+    def stop(self) -> None:
+        """End after the pack in hand; clips that are ready and those the codec holds are left."""
+        self._is_stopped = True
+        self._ready.put(None)
 
     def run_thread(self) -> None:
         """The body of the encoding thread."""
@@ -69,5 +75,7 @@ class ClipEncoder:
                 ready = self._ready.get(timeout=self._flush_after if self._inside else None)
         except queue.Empty:
             return None
+        if self._is_stopped:
+            raise StoppedError
         self._is_over = ready is None
         return ready

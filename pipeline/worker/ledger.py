@@ -24,6 +24,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.corpus.tar_reader import Hole
 from pipeline.corpus.where import Predicate, parse_where
+from pipeline.corpus.where_check import WhereCheck
 from pipeline.output.manifest import LanguageCount, Manifest, WrittenFile
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow
@@ -49,6 +50,7 @@ class OpenClip:
     json_fault: str | None = None
     text_fault: str | None = None
     is_filtered: bool = False
+    has_other_type: bool = False
     audio_xxh64: int = 0
     num_samples: int = 0
     sample_rate: int = 0
@@ -102,7 +104,7 @@ class ShardLedger:
         self.members = 0
         self.limited = False
         self.codes = self.filtered = self.clips_seen = 0
-        self.frames = self.samples = self.ended_early = 0
+        self.frames = self.samples = self.ended_early = self.other_type = 0
         self.source_seconds = 0.0
         self._key_range: tuple[str, str] | None = None
         self._languages: dict[str | None, _Language] = {}
@@ -111,6 +113,7 @@ class ShardLedger:
         self._rejects_by_reason: Counter[str] = Counter()
         self._rules = rules
         self._where: Predicate | None = parse_where(rules.where) if rules.where else None
+        self._where_check = WhereCheck(rules.where) if rules.where else None
         self._emit = emit
         self._lock = threading.Lock()
         self._open: deque[OpenClip] = deque()
@@ -229,6 +232,7 @@ class ShardLedger:
             holes=self.holes,
             limited=self.limited,
             ended_early=self.ended_early,
+            other_type=self.other_type,
             key_range=self._key_range,
             languages=tuple(
                 LanguageCount(name, found.clips, round(found.seconds, 6), len(found.speakers))
@@ -259,6 +263,8 @@ class ShardLedger:
     def _filter(self, clip: OpenClip, fields: Mapping[str, Any]) -> None:
         is_unfit = self._where is not None and not self._where(fields)
         clip.is_filtered = is_unfit or self._is_left_out(clip.key)
+        has_types = self._where_check is None or self._where_check.look_at(fields)
+        clip.has_other_type = is_unfit and not has_types
 
     def _is_left_out(self, key: str) -> bool:
         return self.only is not None and key not in self.only
@@ -307,6 +313,7 @@ class ShardLedger:
             self._encoded_seconds -= clip.num_samples / clip.sample_rate
         if clip.is_filtered:
             self.filtered += 1
+            self.other_type += clip.has_other_type
         elif clip.reject is not None:
             self._add_reject(clip.reject)
         else:

@@ -27,7 +27,7 @@ from pipeline.worker.writer import ShardOutcome, ShardWriter
 from xy_codec.contract import Codec
 
 logger = logging.getLogger(__name__)
-# Threads that do not end in this time are left behind; they are daemons.
+# Threads that do not end in this time, all together, are left behind; they are daemons.
 _JOIN_SECONDS = 10.0
 # How often a run asks whether it is over.
 _ASK_SECONDS = 0.5
@@ -93,10 +93,11 @@ class ShardWorker:
             if isinstance(shards, ShardFeed):
                 shards.close()
             pool.tasks.put(None)
-            ready.put(None)
+            encoder.stop()
             writer.stop()
+            deadline = time.monotonic() + _JOIN_SECONDS
             for thread in (*threads, writer_thread):
-                thread.join(_JOIN_SECONDS)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def stage_times(self) -> list[StageTime]:
         """Busy seconds of each stage in the current run, or in the last one."""

@@ -87,3 +87,18 @@ def test_runs_over_other_shards_have_nothing_to_compare(fake_run, tmp_path, caps
 def test_a_checkpoint_for_a_checkpoint_is_refused(capsys):
     assert compare("fake", "xy-nano", "--inputs", SHARD, "--codec", "fake") == 2
     assert "`--codec` and `--inputs`" in capsys.readouterr().err
+
+
+def test_one_checkpoint_is_compared_under_two_options(tmp_path, capsys):
+    words = ("--inputs", SHARD, "--per-shard", "4", "--output", str(tmp_path / "page.html"))
+    options = ("--codec-option", "depth=8", "--codec-option-b", "depth=2")
+    assert compare("fake", "fake", *words, "--json", *options) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["a"], found["b"]) == ("fake depth=8", "fake depth=2")
+    assert compare("fake", "fake", *words, "--codec-option", "dept=8") == 2
+    assert "expected `depth`" in capsys.readouterr().err
+
+
+def test_options_of_a_codec_are_refused_for_runs(fake_run, capsys):
+    assert compare(fake_run, fake_run, "--codec-option", "depth=2") == 2
+    assert "goes with `--inputs` alone" in capsys.readouterr().err

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.corpus.audio_list import Span, read_list
+from pipeline.corpus.audio_list import Span, changed_files, read_list
 from pipeline.corpus.audio_span import SpanFault, cut_span
 from pipeline.corpus.clip_source import audio_reader, open_clips
-from pipeline.corpus.list_sources import changed_files
 from pipeline.corpus.listing import list_shards, look_up
 from pipeline.corpus.reject_reasons import Reason
 from pipeline.corpus.rules import ReadRules
@@ -70,6 +69,29 @@ def test_a_folder_becomes_lists_of_files_with_their_texts(folder: Path, tmp_path
         ("lonely", "missing_audio"),
         ("s0/take.0", "duplicate_key"),
     ]
+
+
+def test_a_text_without_audio_is_a_reject_that_says_so(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "README.txt").write_text("About this corpus.")
+    (folder / "s0/gone.txt").write_text("text")
+    (folder / "s0/gone.json").write_text("{}")
+    rejects = [clip for clip in read_list(listed(folder)[0].listed) if clip.reason]
+    assert [(clip.key, clip.reason, clip.detail) for clip in rejects] == [
+        (
+            "README",
+            Reason.MISSING_AUDIO,
+            "`README.txt`: a text without an audio file of the same name",
+        ),
+        (
+            "s0/gone",
+            Reason.MISSING_AUDIO,
+            "`s0/gone.json` and `s0/gone.txt`: JSON and a text without an audio file of the same "
+            "name",
+        ),
+    ]
+    assert "2 texts or JSONs have no audio of the same name: a reject" in caplog.text
 
 
 def test_the_number_of_a_line_leads_back_to_its_file(folder: Path, tmp_path: Path) -> None:
@@ -177,7 +199,7 @@ def test_links_to_folders_are_followed_each_folder_once(
     for source in ("corpus", "corpus/**/*.wav"):
         (shard,) = listed(tmp_path / source)
         assert [clip.key for clip in read_list(shard.listed)] == keys
-        assert f"corpus/latest` and 1 more links below `{tmp_path}/corpus` are not" in caplog.text
+        assert f"corpus/latest` and 1 more link below `{tmp_path}/corpus` are not" in caplog.text
         caplog.clear()
     (shard,) = listed(tmp_path / "corpus/*/*/*.wav")
     assert [clip.key for clip in read_list(shard.listed)] == ["linked/deep/take"]
@@ -426,6 +448,41 @@ def test_times_that_no_clip_can_have_are_refused(tmp_path: Path, times: str, mes
     assert f"line 1: {message}" in str(caught.value)
 
 
+@pytest.mark.parametrize("at", ["s0", "."])
+def test_a_pattern_and_single_names_take_the_metadata_of_their_folder(
+    folder: Path, at: str
+) -> None:
+    for file in folder.rglob("*.json"):
+        file.unlink()
+    rows = ["file_name,snr", *(f"{'s0/' if at == '.' else ''}take.{n}.wav,{n}" for n in (0, 6))]
+    (folder / at / "metadata.csv").write_text("\n".join(rows))
+    inputs = [[folder / "s*/*.[wf]*"]]
+    if at == "s0":
+        inputs += [[folder / "s0/take.0.wav"], [folder / "s0/*.wav"]]
+    for names in inputs:
+        clips = read_list(listed(*names)[0].listed)
+        assert not [clip.detail for clip in clips if clip.reason]
+        assert {"snr": 0} in [clip.fields for clip in clips]
+
+
+@pytest.mark.parametrize(("column", "other"), [("dnsmos", "high"), ("snr", "2.5"), ("snr", "4")])
+def test_decimal_commas_in_columns_of_numbers_are_refused_by_line(
+    folder: Path, column: str, other: str
+) -> None:
+    lines = [f"path\ttext\t{column}", f"s0/take.0.wav\t1,5\t{other}", "s1/take.3.wav\tx\t-3,1"]
+    (folder / "a.tsv").write_text("\n".join(lines))
+    with pytest.raises(UsageError) as caught:
+        listed(folder / "a.tsv")
+    assert f'line 3: `{column}` is "-3,1"; expected a number, as -3.1' in str(caught.value)
+    assert "line 2" not in str(caught.value)
+
+
+def test_texts_with_commas_stay_texts_where_no_line_has_a_number(folder: Path) -> None:
+    (folder / "a.csv").write_text('path,tags\ns0/take.0.wav,"1,2"\ns1/take.3.wav,"3,4"\n')
+    (shard,) = listed(folder / "a.csv")
+    assert [clip.fields["tags"] for clip in read_list(shard.listed)] == ["1,2", "3,4"]
+
+
 def test_metadata_of_a_folder_of_audio_as_datasets_reads_it(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -446,7 +503,7 @@ def test_metadata_of_a_folder_of_audio_as_datasets_reads_it(
         "s1/take.1": ("text 1", None, '{"mood":1}'),
         "s1/take.3": ("text 3", None, '{"mood":3}'),
     }
-    assert "1 files of audio are not in the metadata" in caplog.text
+    assert "1 file of audio is not in the metadata" in caplog.text
     (folder / "s0/take.2.flac").unlink()
     result = run(listed(folder), tmp_path / "other")
     assert result.reasons == {"s0/take.2": "missing_audio"}

@@ -130,7 +130,7 @@ def test_a_codec_without_a_lookup_gets_tables_and_one_with_it_none():
 
 def test_clips_to_learn_and_to_test_on_are_kept_apart():
     clips = spoken(4, 1)
-    with pytest.raises(InputError, match=r"1 clips of `--data` are in .* the first is `2`"):
+    with pytest.raises(InputError, match=r"1 clip of `--data` is in .* the first is `2`"):
         check_apart(clips, [clips[2], *spoken(2, 5)])
     with pytest.raises(InputError, match="no clip with a text"):
         check_apart([], clips)

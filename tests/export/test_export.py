@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -30,10 +31,12 @@ from pipeline.fleet import lease
 from pipeline.output import parquet_file
 from pipeline.read.dataset import open_dataset
 from pipeline.storage.client import Storage
+from tests.support.audit_run import make_run
 from tests.support.export_case import hash_of
 from tests.support.export_format import TabSeparated
 from tests.support.export_run import CLIPS_EACH, export, files_in, rows_of
 from tests.support.s3_server import S3Server
+from tests.support.shard_maker import pair, write_shard
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -181,7 +184,7 @@ def test_a_run_that_grew_is_refused_until_its_export_has_another_folder(
     manifest.rename(tmp_path / "later")
     assert export(grown, tmp_path / "out", "jsonl").clips == 2 * (CLIPS_EACH - 1)
     (tmp_path / "later").rename(manifest)
-    with pytest.raises(IdentityError, match="parts: output has `2`, this run has `3`"):
+    with pytest.raises(IdentityError, match="it had 2 finished shards, and has 3"):
         export(grown, tmp_path / "out", "jsonl")
 
 
@@ -198,6 +201,23 @@ def test_a_misspelt_field_is_refused_with_the_nearest_and_leaves_nothing(
     with pytest.raises(UsageError, match=r"`dnsmo` .expected `dnsmos`"):
         export(run, tmp_path / "out", "jsonl", selection=Selection(where="dnsmo > 3"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_number_in_quotes_is_refused_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"`dnsmos` with text, and all 24 values .* are numbers"):
+        export(run, tmp_path / "out", "jsonl", selection=Selection(where="dnsmos > '3'"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_of_another_type_than_the_filter_has_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = [*pair("odd", snr="3,1"), *pair("good", seed=1, snr=4), *pair("low", seed=2, snr=2)]
+    write_shard(tmp_path / "in/a.tar", members)
+    run = make_run(tmp_path / "run", str(tmp_path / "in"), root=str(tmp_path))
+    record = export(run, tmp_path / "out", "jsonl", selection=Selection(where="snr > 3"))
+    assert (record.clips, record.left_out) == (1, {"where": 1, "where_other_type": 1})
+    assert "1 clip is left out by `--where`: `snr` is compared with numbers" in caplog.text
 
 
 def keep_file(path: Path, rows: list[tuple[str, int, str, bool]], sha256: str = "") -> Path:
@@ -226,8 +246,25 @@ def test_only_rows_that_the_keep_list_keeps_are_exported(run: Path, tmp_path: Pa
 
 def test_a_keep_list_of_another_run_is_refused(run: Path, tmp_path: Path) -> None:
     keep = keep_file(tmp_path / "keep.parquet", [("EN/a.tar", 1, "EN_a_0009", True)])
-    with pytest.raises(InputError, match=r"key `EN_a_0009` in row 1 of `EN/a.tar`, .* `EN_a_0001`"):
+    with pytest.raises(
+        UsageError,
+        match=r"another run: it has the key `EN_a_0009` in row 1 of `EN/a.tar`, .* `EN_a_0001`",
+    ):
         export(run, tmp_path / "out", "jsonl", selection=Selection(keep=str(keep)))
+
+
+def test_a_keep_list_of_other_shards_is_refused(run: Path, tmp_path: Path) -> None:
+    keep = keep_file(
+        tmp_path / "keep.parquet", [("DE/x.tar", 0, "k", True), ("DE/y.tar", 0, "k", True)]
+    )
+    said = (
+        r"belongs to another run: it names none of this one's shards, but `DE/x.tar` and 1 others"
+    )
+    with pytest.raises(UsageError, match=said):
+        export(run, tmp_path / "out", "jsonl", selection=Selection(keep=str(keep)))
+    with pytest.raises(UsageError, match=said):
+        list(open_dataset(run, keep=keep))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_keep_list_of_other_codes_of_the_run_is_refused(run: Path, tmp_path: Path) -> None:
@@ -236,10 +273,10 @@ def test_a_keep_list_of_other_codes_of_the_run_is_refused(run: Path, tmp_path: P
     right = keep_file(tmp_path / "1", rows, hashlib.sha256(part.read_bytes()).hexdigest())
     assert keys_of(run, tmp_path / "out", selection=Selection(keep=str(right))) == ["EN_a_0000"]
     other = keep_file(tmp_path / "2", rows, "0" * 64)
-    with pytest.raises(InputError, match=r"is of other codes of `EN/a\.tar`"):
+    with pytest.raises(UsageError, match=r"another run: it is of other codes of `EN/a\.tar`"):
         export(run, tmp_path / "refused", "jsonl", selection=Selection(keep=str(other)))
     assert [row.key for row in open_dataset(run, keep=right)] == ["EN_a_0000"]
-    with pytest.raises(InputError, match=r"is of other codes of `EN/a\.tar`"):
+    with pytest.raises(UsageError, match=r"another run: it is of other codes of `EN/a\.tar`"):
         list(open_dataset(run, keep=other))
 
 
@@ -265,6 +302,28 @@ def test_splits_never_share_a_speaker(run: Path, tmp_path: Path) -> None:
     assert speakers["train"] | speakers["dev"] == {"S0", "S1", "S2", "S3"}
     assert not speakers["train"] & speakers["dev"]
     assert sum(split.clips for split in record.splits.values()) == 3 * CLIPS_EACH
+
+
+def test_a_split_without_a_clip_is_refused_unless_allowed(run: Path, tmp_path: Path) -> None:
+    split = "train=0.999,dev=0.001"
+    with pytest.raises(UsageError, match=r"leaves `dev` without a clip: .* have 4 speakers"):
+        export(run, tmp_path / "out", "jsonl", selection=Selection(split=split))
+    assert not (tmp_path / "out").exists()
+    allowed = Selection(split=split, allow_empty_split=True)
+    record = export(run, tmp_path / "out", "jsonl", selection=allowed)
+    assert record.splits["dev"].clips == 0
+    assert "allow_empty_split" not in record.request["selection"]
+
+
+def test_the_shares_that_splits_got_are_told_beside_those_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ["export", str(run), str(tmp_path / "out"), "--to", "parquet", "--split"]
+    assert cli.run([*words, "train=0.6,dev=0.4"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"splits    train \d+ \(\d\d\.0%, asked 60\.0%\), dev \d+", said)
+    assert "more than a quarter of their shares" in caplog.text
+    assert "by the hash of their names, and the clips have 4 speakers" in caplog.text
 
 
 @pytest.mark.parametrize("split", ["train=1,train=0", "train=0.5,dev=0.4", "train", "a/b=1", "=1"])

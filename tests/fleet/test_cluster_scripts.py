@@ -250,7 +250,7 @@ def test_a_ray_job_counts_damaged_shards_as_done_and_lost_ones_as_failed(tmp_pat
             words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
         )
     assert (done["cut"].returncode, done["lost"].returncode) == (0, 1)
-    assert "a.tar: 1 holes" in done["cut"].stderr
+    assert "a.tar: 1 hole" in done["cut"].stderr
 
 
 def test_a_ray_job_that_is_stopped_waits_until_xytok_has_drained(tmp_path):

@@ -18,6 +18,7 @@ from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.lease import STALE_SECONDS
 from pipeline.output.events import read_events
 from pipeline.output.manifest import list_manifests
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
@@ -50,6 +51,33 @@ lease.RENEW_SECONDS, lease.SURE_SECONDS, lease.STALE_SECONDS = 0.3, 1.5, 2.0
 """
 # Leases that are renewed as often, and do not go stale on a busy machine.
 PATIENT_LEASE = "from pipeline.fleet import lease; lease.RENEW_SECONDS = 0.3"
+# A codec that takes half a second a clip, while all clips of a shard are ready.
+QUEUED = """
+import time
+from jobs import cli
+from xy_codec.fake import FakeCodec
+encode = FakeCodec.encode_stream
+def slowly(clips):
+    for clip in clips:
+        print("encoding", flush=True)
+        time.sleep(0.5)
+        yield clip
+FakeCodec.encode_stream = lambda self, clips: encode(self, slowly(clips))
+cli.main()
+"""
+# A codec that never comes back.
+NEVER_DONE = """
+import time
+from jobs import cli
+from pipeline.fleet import worker_host
+from xy_codec.fake import FakeCodec
+def hang(self, clips):
+    next(clips)
+    print("encoding", flush=True)
+    time.sleep(600)
+FakeCodec.encode_stream = hang
+cli.main()
+"""
 LOADS_FOR_EVER = """
 import sys, time
 from jobs import cli
@@ -115,7 +143,9 @@ def test_a_stopped_driver_finishes_what_it_holds_and_resumes_to_the_same_bytes(
     num_done = len(list_manifests(Storage(), str(tmp_path)))
     assert code == 143
     assert 1 < num_done < NUM_SHARDS
-    said = f"Stopped by SIGTERM with {num_done} shards done and {NUM_SHARDS - num_done} left"
+    said = (
+        f"Stopped by SIGTERM with {plural(num_done, 'shard')} done and {NUM_SHARDS - num_done} left"
+    )
     assert said in errors
     assert "Traceback" not in errors
     assert cli.run(command(inputs, tmp_path)) == 0
@@ -215,3 +245,53 @@ def test_a_driver_that_is_stopped_while_it_loads_gives_the_output_back(
     assert code == {signal.SIGTERM: 143, signal.SIGINT: 130}[sign]
     assert "the same command resumes" in errors
     assert '"is_released": true' in (tmp_path / "lease/1.json").read_text()
+
+
+def start_encoding(script: str, inputs: Path, output: Path) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-c", script, *command(inputs, output)]
+    driver = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == b"encoding\n"
+    return driver
+
+
+def test_ctrl_c_says_so_at_once_and_waits_for_no_clip_that_is_queued(
+    inputs: Path, tmp_path: Path
+) -> None:
+    driver = start_encoding(QUEUED, inputs, tmp_path)
+    time.sleep(1)
+    driver.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    assert driver.stderr is not None
+    assert driver.stderr.readline() == b"\n"
+    said = driver.stderr.readline().decode()
+    assert time.monotonic() - sent < 5
+    assert said.startswith("Ending on Ctrl-C; waiting for workers to stop; they leave shards")
+    assert said.endswith("once more ends at once\n")
+    output, errors = (text.decode() for text in driver.communicate(timeout=300))
+    assert driver.returncode == 130
+    assert errors.strip() == "xytok tokenize: interrupted; the same command resumes"
+    # Sixty clips are queued; that of the moment and perhaps the next one are begun.
+    assert output.count("encoding") <= 2
+
+
+def test_ctrl_c_waits_for_no_pack_that_the_codec_has_in_hand(inputs: Path, tmp_path: Path) -> None:
+    driver = start_encoding(NEVER_DONE, inputs, tmp_path)
+    driver.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    code, errors = ended(driver)
+    assert code == 130
+    assert "interrupted; the same command resumes" in errors
+    assert "terminate called" not in errors
+    assert '"is_released": true' in (tmp_path / "lease/1.json").read_text()
+    assert time.monotonic() - sent < 9
+
+
+def test_a_second_ctrl_c_ends_at_once(inputs: Path, tmp_path: Path) -> None:
+    script = NEVER_DONE.replace("def hang", "worker_host._JOIN_SECONDS = 600\ndef hang")
+    driver = start_encoding(script, inputs, tmp_path)
+    driver.send_signal(signal.SIGINT)
+    assert driver.stderr is not None
+    assert driver.stderr.readline() + driver.stderr.readline()
+    driver.send_signal(signal.SIGINT)
+    assert ended(driver) == (130, "")

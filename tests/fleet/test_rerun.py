@@ -68,7 +68,7 @@ def test_a_rerun_exits_like_the_run_that_met_the_damage(corpus: Path) -> None:
     assert tokenize(corpus) == 3
     done = again(corpus)
     assert done.returncode == 3
-    assert "s1.tar: 1 holes" in done.stderr
+    assert "s1.tar: 1 hole" in done.stderr
     assert "nothing is left: all 3 were done before, 1 damaged" in done.stdout
     assert again(corpus, "--allow-damaged").returncode == 0
 
@@ -81,7 +81,7 @@ def test_without_an_index_manifests_tell_the_damage(
     (corpus / "out" / INDEX).unlink()
     capsys.readouterr()
     assert tokenize(corpus) == 3
-    assert "s1.tar: 1 holes" in capsys.readouterr().err
+    assert "s1.tar: 1 hole" in capsys.readouterr().err
 
 
 def test_a_damaged_shard_that_was_replaced_and_redone_is_forgotten(corpus: Path) -> None:
@@ -100,7 +100,7 @@ def test_earlier_damage_counts_when_more_is_done(
     write_shard(corpus / "in/s9.tar", pairs(2, prefix="s9-"))
     capsys.readouterr()
     assert tokenize(corpus) == 3
-    assert "s1.tar: 1 holes" in capsys.readouterr().err
+    assert "s1.tar: 1 hole" in capsys.readouterr().err
 
 
 def test_a_shard_that_failed_is_tried_again_until_it_is_done(corpus: Path) -> None:

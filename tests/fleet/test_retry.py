@@ -222,7 +222,7 @@ def test_what_cannot_be_retried_is_said(output: Path, made: Path) -> None:
     tar, aside = made / "in/a.tar", made / "in/aside"
     tar.rename(aside)
     try:
-        with pytest.raises(InputError, match=r"1 shards with rejects .*\n.*a\.tar` is gone"):
+        with pytest.raises(InputError, match=r"1 shard with rejects .*\n.*a\.tar` is gone"):
             planned(output, "too_long")
     finally:
         aside.rename(tar)

@@ -315,6 +315,28 @@ def test_a_field_that_only_some_clips_have_may_be_filtered_by(corpus: Path) -> N
     assert tokenize(corpus / "in", corpus / "out2", "--where", "snr.dB != null or dnsmos > 3") == 0
 
 
+def test_a_field_of_another_type_than_the_filter_has_is_named_before_work(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("tokenize", "plan"):
+        words = [verb, str(corpus / "in"), str(corpus / "out"), *INLINE, "--where", "dnsmos > '3'"]
+        assert cli.run(words) == 2
+        said = "compares `dnsmos` with text, and all 12 values of the first 12 clips of 3 shards"
+        assert f"{said} are numbers, such as `3.3`" in capsys.readouterr().err
+    assert not (corpus / "out").exists()
+
+
+def test_clips_of_another_type_than_the_filter_has_are_counted(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(corpus / "in/s9.tar", pair("odd", dnsmos="3,1"))
+    words = ("tokenize", corpus / "in", corpus / "out", *INLINE, "--where", "dnsmos > 3")
+    assert cli.run(list(map(str, words))) == 0
+    assert "filter    1 filtered clip had a value of another type" in capsys.readouterr().out
+    manifests = [json.loads(path.read_text()) for path in corpus.glob("out/manifests/**/*.json")]
+    assert sorted(each.get("other_type", 0) for each in manifests) == [0, 0, 0, 1]
+
+
 def test_a_filter_that_kept_clips_before_is_not_blamed(
     corpus: Path,
 ) -> None:

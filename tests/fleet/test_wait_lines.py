@@ -38,14 +38,14 @@ def test_a_run_says_what_it_waits_for(tmp_path: Path, caplog: pytest.LogCaptureF
         run_tokenize(request, InlineEngine(codec))
     first = beginnings(caplog, tmp_path)
     assert first[:5] == [
-        "Listing 1 inputs",
+        "Listing 1 input",
         "Found 2 shards",
         "Reading what the output `/out` holds already",
         "Loading the codec `xy-nano`, precision `exact`",
         first[4],
     ]
     assert first[4].startswith("Reading the checkpoint `")
-    assert first[5] == "0 of 2 shards are done, 2 are left"
+    assert first[5] == "0 of 2 shards done, 2 left"
 
 
 def test_loading_shows_no_secret_of_a_url(caplog: pytest.LogCaptureFixture) -> None:

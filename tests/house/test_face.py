@@ -84,6 +84,17 @@ def test_importing_it_costs_less_than_50_ms_and_no_library() -> None:
     assert min(costs) < 0.05
 
 
+def test_help_shows_everything_and_imports_neither_torch_nor_ray() -> None:
+    code = (
+        "import pydoc, sys, xytok; said = pydoc.render_doc(xytok);"
+        "print('set_epoch' in said, 'torch' in sys.modules, 'ray' in sys.modules)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert out.stdout.split() == ["True", "False", "False"]
+
+
 def test_every_name_is_there_and_a_wrong_one_is_refused() -> None:
     assert dir(xytok) == sorted(xytok.__all__)
     assert all(getattr(xytok, name) is not None for name in xytok.__all__)
@@ -160,7 +171,7 @@ def test_a_damaged_shard_is_an_error_that_can_be_allowed(tmp_path: Path) -> None
     write_shard(tmp_path / "in/a.tar", pairs(4))
     content = (tmp_path / "in/a.tar").read_bytes()
     (tmp_path / "in/a.tar").write_bytes(content[: len(content) * 3 // 4])
-    with pytest.raises(xytok.PipelineError, match="1 shards are damaged"):
+    with pytest.raises(xytok.PipelineError, match="1 shard is damaged"):
         xytok.tokenize(tmp_path / "in", tmp_path / "out", codec="fake", engine="inline")
     run = xytok.tokenize(
         tmp_path / "in", tmp_path / "out", codec="fake", engine="inline", allow_damaged=True

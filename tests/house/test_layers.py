@@ -27,8 +27,8 @@ FORBIDDEN = {
 # The folders and files of a package, lowest first: each may import those before it.
 ROOMS = {
     "pipeline": (
-        "errors", "storage", "corpus", "output", "worker", "fleet", "read", "inspect", "export",
-        "audit", "training", "bench", "evaluate",
+        "errors", "plural", "storage", "corpus", "output", "worker", "fleet", "read", "inspect",
+        "export", "audit", "training", "bench", "evaluate",
     ),
     "xy_codec": (
         "mkl_mode", "errors", "nearest_name", "validation", "codes_shape", "inputs", "options",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs import cli
-from pipeline.errors import OutputError, UsageError
+from pipeline.errors import IdentityError, OutputError, UsageError
 from pipeline.inspect.card import make_card
 from pipeline.inspect.drop import drop_clips, undo_drop
 from pipeline.inspect.show import find_row
@@ -73,8 +73,18 @@ def test_an_export_that_began_before_the_drop_is_not_gone_on_with(
 ) -> None:
     export(run, tmp_path / "out", "jsonl")
     drop_clips(str(run), BAD, "music", STORAGE)
-    with pytest.raises((UsageError, OutputError), match="parts_sha256"):
+    said = r"clips were dropped, .* since then \(left out: 0 then, 3 now\); .*another folder"
+    with pytest.raises(IdentityError, match=said):
         export(run, tmp_path / "out", "jsonl")
+    undo_drop(str(run), 1, STORAGE)
+    export(run, tmp_path / "out", "jsonl")
+    drop_clips(str(run), BAD, "music", STORAGE)
+    export(run, tmp_path / "without", "jsonl")
+    undo_drop(str(run), 1, STORAGE)
+    with pytest.raises(
+        IdentityError, match=r"`xytok drop --undo`, since then \(left out: 3 then, 0"
+    ):
+        export(run, tmp_path / "without", "jsonl")
 
 
 def test_the_tools_say_what_is_dropped(
@@ -129,7 +139,7 @@ def test_a_key_of_two_shards_wants_its_shard(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "in/EN/a.tar", twin)
     words = ["tokenize", str(tmp_path / "in"), str(run), "--codec", "fake", "--root"]
     assert cli.run([*words, str(tmp_path / "in"), "--engine", "inline", "--quiet"]) == 0
-    with pytest.raises(UsageError, match=r"1 keys are in several parts:\n.*EN/a.*EN/twin"):
+    with pytest.raises(UsageError, match=r"1 key is in several parts:\n.*EN/a.*EN/twin"):
         drop_clips(str(run), BAD[:1], "twice", STORAGE)
     drop_clips(str(run), BAD[:1], "twice", STORAGE, shard="twin")
     assert keys_read(open_dataset(run)).count(BAD[0]) == 1

@@ -90,7 +90,7 @@ def test_watching_shows_what_is_in_hand_and_ends_with_the_run(
     first, second, worker = live.lines(5)
     assert "0/1 shards, 0.00 h, " in first
     assert re.search(r"told \d s ago", first)
-    assert second == "1 workers, 1 shards in hand, 0 failed, 0 nodes set aside"
+    assert second == "1 worker, 1 shard in hand, 0 failed, 0 nodes set aside"
     assert worker.split()[0] == "worker-0"
     assert "a.tar" in worker
     assert "10 clips" in worker

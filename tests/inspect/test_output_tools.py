@@ -120,7 +120,7 @@ def test_a_root_above_no_shard_is_refused_and_its_spelling_is_free(
     ):
         monkeypatch.chdir(tmp_path)
         assert [shard.path for shard in list_shards([inputs], STORAGE, root)] == ["EN/a.tar"]
-    with pytest.raises(UsageError, match=r"`--root nowhere` is above none of the 1 shards"):
+    with pytest.raises(UsageError, match=r"`--root nowhere` is above none of 1 shard"):
         list_shards(["in"], STORAGE, "nowhere")
 
 

@@ -175,7 +175,7 @@ def test_a_given_speed_wins_over_the_run_s_own_and_that_over_bench(tmp_path: Pat
     assert "unknown" in speed_line("--codec-option", "depth=4")
     assert cli.run(["tokenize", *words, "--engine", "inline", "--quiet"]) == 0
     write_shard(tmp_path / "in" / "b.tar", pairs(3))
-    assert speed_line().endswith("as in the 1 shards that this run has done")
+    assert speed_line().endswith("as in the 1 shard that this run has done")
     assert speed_line("--speed", "55").endswith("55.0 x real time a worker, as `--speed` says")
 
 
@@ -202,7 +202,7 @@ def shard_done(worker: str, time: float, seconds: float, speech: float) -> dict[
 def test_clips_that_tell_no_duration_make_no_hours_of_zero(tmp_path: Path) -> None:
     write_shard(tmp_path / "in" / "a.tar", [("a.m4a", b"x" * 99), ("b.m4a", b"y" * 99)])
     plan = plan_of(tmp_path, speed=SPEED)
-    assert line_of(plan, "speech") == "of unknown length: 2 clips that tell no duration"
+    assert line_of(plan, "speech") == "of unknown length: 2 clips without a duration"
     assert not line_of(plan, "time")
 
 
@@ -244,7 +244,7 @@ def test_the_size_is_that_of_the_codec_and_its_depth(tmp_path: Path) -> None:
     [
         (
             ["xy-nano", "--codec-option", "dpth=3"],
-            "`dpth` is unknown, expected one of compile_cache, depth, overlap",
+            "`dpth` is unknown, expected `depth`",
         ),
         (["xy-nano", "--codec-option", "depth=3", "--codec-option", "depth=4"], "given twice"),
         (["empty"], "holds no checkpoint"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -86,6 +87,30 @@ def test_with_an_index_no_tool_asks_for_each_shard(
     assert not [each for each in asked if "/requests/out/manifests/" in each]
     assert len(asked) < SHARDS, asked
     assert answer == without
+
+
+def test_a_run_lists_the_manifests_of_an_output_once_before_it_works(watched: Watched) -> None:
+    codec, output = CodecRequest("fake"), "s3://requests/new"
+
+    def run(storage: Storage) -> object:
+        request = RunRequest(
+            ("s3://requests/in",),
+            output,
+            ReadRules(),
+            storage,
+            Tuning(1),
+            max_shards=1,
+            quiet=True,
+            codec=codec,
+        )
+        return run_tokenize(request, InlineEngine(codec)).done
+
+    done, asked = watched.requests_of(run)
+    assert done == 1
+    before = list(takewhile(lambda each: "PUT /requests/new/tokens" not in each, asked))
+    # Of a folder that is empty s3fs also asks whether it is there, with one key at most.
+    listings = [each for each in before if "new%2Fmanifests" in each and "max-keys" not in each]
+    assert len(listings) == 1
 
 
 def test_an_index_is_one_request_to_read_and_one_to_write(watched: Watched) -> None:

@@ -26,6 +26,15 @@ def test_every_release_is_listed_with_its_rates(capsys: pytest.CaptureFixture[st
             assert release.licence in row
 
 
+def test_releases_of_one_name_come_with_the_way_to_pick_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run(["codecs"]) == 0
+    printed = capsys.readouterr().out
+    assert "Of the 2 in `qiangchunyu/SecoustiCodec` a file picks one: `hf download" in printed
+    assert printed.count("a file picks one") == 2
+
+
 def test_the_json_has_every_release_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["codecs", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

@@ -55,6 +55,19 @@ def test_folders_are_kept_so_that_one_name_may_be_in_two(audio: Path, tmp_path: 
     assert run([*words, "--codec", "fake"]) == 2
 
 
+def test_names_are_looked_at_before_the_codec_is_loaded(
+    audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (audio / "more").mkdir()
+    (audio / "more/a.wav").write_bytes((audio / "a.wav").read_bytes())
+    monkeypatch.setattr("pipeline.worker.codec_request.CodecRequest.load", None)
+    words = ["encode", str(audio / "a.wav"), str(audio / "more/a.wav"), "-o", str(tmp_path / "out")]
+    assert run([*words, "--codec", "xy-nano"]) == 2
+    said = capsys.readouterr().err
+    assert "would both write" in said
+    assert "for trials" not in said
+
+
 def test_a_bad_file_is_named_and_the_rest_is_encoded(
     audio: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "message"),
     [
         ("tokenize in/EN other --codec nosuch --engine inline", "Codec `nosuch` was not found"),
+        ("tokenize nowhere other --codec xy-nanoo", "`xy-nanoo` was not found; expected `xy-nano`"),
+        ("tokenize nowhere other --codec fake --codec-option dept=4", "expected `depth`"),
+        ("tokenize nowhere other --codec kyutai/mimi --codec-option dept=4", "expected `depth`"),
+        ("tokenize nowhere other --codec kyutai/mimi --precision fast", "expected exact"),
+        ("tokenize nowhere other --codec gss://b/codec", "protocol `gss`; expected `gs`"),
+        (
+            "tokenize nowhere other --codec xy-nano --codec-config no.yaml",
+            "`no.yaml` does not exist",
+        ),
+        ("plan nowhere other --codec xy-nanoo", "expected `xy-nano`"),
+        ("retry out --reason too_long --codec fakee", "expected `fake`"),
+        ("encode nofile.wav -o new --codec xy-nanoo", "`nofile.wav` does not exist"),
+        ("evaluate --codec fake --codec xy-nanoo --data nowhere -o new", "expected `xy-nano`"),
+        ("submit nowhere other --codec xy-nanoo --cluster http://x:1", "expected `xy-nano`"),
+        ("export out new --to jsonll", "expected `jsonl`"),
         ("tokenize @nolist new --codec fake", "`nolist` found nothing there"),
         ("tokenize odd.json new --codec fake", "line 1 is no JSON"),
         ("tokenize in/EN text --codec fake --engine inline", "name another path"),
@@ -33,6 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("audit out --shard nosuch", "no finished shard that fits `--shard`"),
         ("show nowhere key", "holds no parts"),
         ("show out nosuch", "No row has the key `nosuch`"),
+        ("show out nosuch --wav a.wav --original ./a.wav", "name the same file"),
+        ("show out EN_a_0000 --wav a.mp3 --original a", "name the same file"),
         ("drop nowhere --keys a --reason b", "holds no run"),
         ("retry nowhere --reason too_long", "holds no run"),
         ("merge nowhere new", "holds no run"),
@@ -59,3 +76,21 @@ def test_wrong_usage_is_exit_code_2(
     assert message in capsys.readouterr().err
     assert code == 2
     assert not (folder / "new").exists()
+
+
+def test_a_misspelt_codec_is_refused_before_anything_is_listed_or_started(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert cli.run(["tokenize", "in/EN", "new", "--codec", "xy-nanoo"]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("xytok tokenize: Codec `xy-nanoo` was not found; expected `xy-nano`, ")
+    assert not (folder / "new").exists()
+
+
+def test_a_repository_that_is_much_like_a_release_is_doubted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    assert cli.run(["plan", "nowhere", "new", "--codec", "fdugyt/XY_Tokenzer"]) == 2
+    assert "the one most like it is `fdugyt/XY_Tokenizer`" in capsys.readouterr().err

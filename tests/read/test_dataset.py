@@ -51,6 +51,28 @@ def all_keys(output: Path) -> list[str]:
     return sorted(str(key) for table in tables for key in table.column("key").to_pylist())
 
 
+@pytest.mark.parametrize("where", ["dnsmos > '3'", "speaker == 0", "language in [1]"])
+def test_a_type_that_no_clip_has_is_refused(output: Path, where: str) -> None:
+    with pytest.raises(UsageError, match=r"and all 42 values of the first 42 clips are"):
+        list(open_dataset(str(output), where=where))
+
+
+def test_a_condition_of_another_type_than_its_column_is_refused(output: Path) -> None:
+    with pytest.raises(
+        UsageError, match="expected values of their columns' types: `dnsmos` double"
+    ):
+        list(open_dataset(str(output), where=(("dnsmos", ">", "3"),)))
+
+
+def test_workers_that_are_spawned_read_it_and_torch_knows_its_class(output: Path) -> None:
+    dataset = TorchCodes(open_dataset(str(output)))
+    assert isinstance(dataset, torch.utils.data.IterableDataset)
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn"
+    )
+    assert [sample["key"] for sample in loader] == keys_of(dataset.dataset)
+
+
 def test_codes_are_those_of_the_part(output: Path) -> None:
     dataset = open_dataset(str(output), columns=("dnsmos",))
     rows = [row for part in dataset.parts for row in pq.read_table(part).to_pylist()]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import UsageError
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.dataset import CodesDataset, Position, open_dataset
 from pipeline.read.part_reader import CodesRow
@@ -210,7 +210,10 @@ def test_a_keep_list_of_other_codes_is_refused(output: Path, tmp_path: Path) -> 
         columns = {"shard": ["0.tar"], "row": [5], "keep": [True], "part_sha256": [sha256]}
         pq.write_table(pa.table(columns), tmp_path / name)
     assert keys(open_dataset(output, keep=tmp_path / "right")) == ["0-5"]
-    with pytest.raises(InputError, match=r"other codes of `0\.tar`: .* `000000000000…`, this one"):
+    with pytest.raises(
+        UsageError,
+        match=r"another run: it is of other codes of `0\.tar`: .* `000000000000…`, this one",
+    ):
         keys(open_dataset(output, keep=tmp_path / "wrong"))
 
 

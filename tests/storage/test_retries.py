@@ -336,3 +336,27 @@ def test_a_server_that_has_answered_and_is_away_is_an_outage(
 def test_a_worker_takes_what_it_never_reached_for_an_outage() -> None:
     policy = Storage(policy=replace(FAST, first_contact_seconds=0.0)).after_first_contact().policy
     assert with_retries(failing(2, refused()), "reading `x`", policy, "test://worker") == "done"
+
+
+def test_a_first_answer_that_takes_long_is_told_of_once_a_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("pipeline.storage.retries._TELL_AFTER_SECONDS", 0.05)
+    caplog.set_level("INFO", logger="pipeline")
+    server = "slow://of-this-test"
+    threads = [
+        threading.Thread(target=with_retries, args=(slowly, "listing `slow://b`", FAST, server))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with_retries(slowly, "listing `slow://c`", FAST, server)
+    with_retries(slowly, "listing `/local`", FAST, None)
+    (said,) = caplog.messages
+    assert said.startswith("listing `slow://b` still waits for a first answer after 0.05 s")
+
+
+def slowly() -> None:
+    time.sleep(0.4)

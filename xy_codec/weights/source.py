@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from xy_codec.errors import CheckpointError, CodecNotFoundError, ConfigError
+from xy_codec.nearest_name import nearest
 
 BUNDLED = Path(__file__).parents[1] / "checkpoints"
 _WEIGHTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -75,6 +76,21 @@ def is_repository(source: str) -> bool:
     """Whether `source` names a repository of Hugging Face: nothing here has that name."""
     is_here = source in bundled_names() or Path(source).exists()
     return not is_here and not source.startswith(".") and bool(_REPO_ID.match(source))
+
+
+def check_protocol(url: str) -> None:
+    """Refuse a URL of a protocol that nothing here speaks."""
+    from fsspec.registry import available_protocols
+
+    protocol = url.partition("://")[0]
+    known = available_protocols()
+    # Protocols may be chained, as in `simplecache::s3`.
+    unknown = [each for each in protocol.split("::") if each not in known]
+    if unknown:
+        raise CodecNotFoundError(
+            f"Codec `{_without_secrets(url, url)}` is at a URL of the protocol `{unknown[0]}`; "
+            f"expected {nearest(unknown[0], known)}. Correct it."
+        )
 
 
 def find_files(place: CodecPlace) -> CodecFiles:
@@ -142,9 +158,7 @@ def _locate(source: str) -> Path:
     if Path(source).exists():
         return Path(source)
     raise CodecNotFoundError(
-        f"Codec `{source}` was not found; expected a file or folder, a URL such as "
-        "`s3://bucket/codec/`, a Hugging Face repository such as `fdugyt/XY_Tokenizer`, or one of "
-        f"the bundled names {bundled_names()}. Check the spelling."
+        f"Codec `{source}` was not found; expected a file or folder that is there. Check the path."
     )
 
 

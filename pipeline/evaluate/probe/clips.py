@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.audit.audited_run import AuditedRun
 from pipeline.audit.metrics.text_errors import normal
 from pipeline.errors import InputError
+from pipeline.plural import plural
 from pipeline.read.dataset import CodesDataset
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise
@@ -83,7 +84,8 @@ def check_apart(train: Sequence[SpokenClip], test: Sequence[SpokenClip]) -> None
     shared = [clip.key.rpartition("@")[0] for clip in test if clip.audio in learned]
     if shared:
         raise InputError(
-            f"{len(shared)} clips of `--data` are in `--probe-data` too, the first is "
+            f"{plural(len(shared), 'clip of `--data` is', 'clips of `--data` are')} in "
+            "`--probe-data` too, the first is "
             f"`{shared[0]}`; expected none, or the probe is tested on what it learned. Name "
             "other shards"
         )

@@ -22,6 +22,7 @@ from pipeline.evaluate.probe.clips import SpokenClip
 from pipeline.evaluate.probe.inputs import ProbeInput
 from pipeline.evaluate.probe.model import BLANK, Alphabet, ProbeModel
 from pipeline.evaluate.probe.plan import ProbePlan
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 
 # Clips of about one length lie together in a batch: they are sorted within so many batches.
@@ -58,7 +59,8 @@ class ProbeTraining:
         self.clips = [clip for clip in clips if self._has_room(clip, repeats)]
         if not self.clips:
             raise UsageError(
-                f"None of {len(clips)} clips has a step for every character of its text; expected "
+                f"None of {plural(len(clips), 'clip')} has a step for every character of its "
+                "text; expected "
                 "transcripts of what is said. Check the texts, or raise `lowest_rate_hz`"
             )
         self.device = torch.device(device)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, WorkerError
 from pipeline.fleet.worker_count import NodeSize
 
 logger = logging.getLogger(__name__)
@@ -43,13 +43,19 @@ def connect(address: str | None) -> bool:
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel("ERROR")
     # Ray's default niceness of 15 would give every other process of the machine precedence.
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's own spelling
-    with _same_sigterm():
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE_BYTES,
-            logging_level=logging.ERROR,
-        )
+    try:
+        with _same_sigterm():
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                logging_level=logging.ERROR,
+            )
+    except Exception as error:  # Ray has no class of its own for this
+        raise WorkerError(
+            f"Ray did not start on this machine ({error}); expected it to; run the same command "
+            "again when the machine is less busy, or pass `--engine inline`"
+        ) from error
     return True
 
 

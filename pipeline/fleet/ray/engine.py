@@ -42,11 +42,15 @@ class RayEngine:
     def __init__(
         self, request: CodecRequest, options: RayOptions, policy: QuarantinePolicy | None = None
     ) -> None:
-        self._options = options
+        self._request, self._options = request, options
         self._pool = RayPool(request, options.load_minutes)
         self._driver = Driver(self._pool, options, breaker_for(options.outage_minutes), policy)
         self._drain = Drain(options.drain_seconds)
         self._is_connected = False
+
+    def check_codec(self) -> None:
+        """Refuse a codec that cannot be meant; paths of a cluster only its machines can judge."""
+        self._request.check(may_be_elsewhere=ray_cluster.is_named(self._options.cluster))
 
     def stage_codec(self, output: str, storage: Storage) -> None:
         """Copy a codec from the hub into the output, where other machines are to load it."""

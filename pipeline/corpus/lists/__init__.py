@@ -1,0 +1,1 @@
+"""Lists of audio files, made of folders, manifests and what other tools lay out."""

@@ -1,0 +1,39 @@
+"""Counts are written with their nouns as people write them, wherever a verb prints one."""
+
+import re
+
+import pytest
+
+from pipeline.plural import plural
+from tests.support.places import ROOT
+
+# `{count} shards` in a string, or `%d shards` in a log line: wrong where there is one.
+_COUNT = r"(?:\{[\w.]*(?:len|num|count|total)[\w.()\[\]]*(?::,)?\}|%d)"
+_BARE = re.compile(rf"{_COUNT} (?:shards|clips|holes|keys|files)\b")
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "said"),
+    [
+        (0, ("clip",), "0 clips"),
+        (1, ("clip",), "1 clip"),
+        (2_000, ("hole",), "2,000 holes"),
+        (1, ("shard is", "shards are"), "1 shard is"),
+        (2, ("shard is", "shards are"), "2 shards are"),
+    ],
+)
+def test_a_count_has_the_noun_that_goes_with_it(
+    count: int, words: tuple[str, ...], said: str
+) -> None:
+    assert plural(count, *words) == said
+
+
+def test_no_verb_prints_a_count_beside_a_bare_noun() -> None:
+    files = [*ROOT.glob("jobs/*.py"), *ROOT.glob("pipeline/*/*.py")]
+    looked_at = [each for each in files if "audit" not in str(each.relative_to(ROOT))]
+    wrong = [
+        f"{file.relative_to(ROOT)}: {found}"
+        for file in looked_at
+        for found in _BARE.findall(file.read_text())
+    ]
+    assert not wrong
