@@ -7,14 +7,14 @@ stuck ones lie apart on either side, and where frames are out of order, the one 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.audit.findings import CODE_BITS, ORDER_BITS, ClipFinding, TokenReport
-from pipeline.audit.judge.inference import MIN_SHARDS, Interval, Sample, Spread, predict
+from pipeline.audit.judge.inference import Interval, Sample, Spread, Values, predict
 from pipeline.audit.judge.judgement import Change
 
 Counts = NDArray[np.float64]
@@ -53,13 +53,14 @@ def _entry_bits(report: TokenReport, others: Counts) -> float:
 
 
 def _saved_bits(own: NDArray[np.integer], others: Counts) -> float:
-    saved = _bits(others.sum(axis=0)) - np.stack([_bits(row) for row in others])
+    saved = _bits(others.sum(axis=0)) - _bits(others)
     return float((own * saved).sum() / max(int(own.sum()), 1))
 
 
 def _bits(counts: Counts) -> Counts:
-    """What each entry costs under a model of counts."""
-    return np.asarray(-np.log2((counts + _UNSEEN) / (counts + _UNSEEN).sum()), dtype=np.float64)
+    """What each entry costs under a model of counts, `[..., entries]`."""
+    seen = counts + _UNSEEN
+    return np.asarray(np.log2(seen.sum(axis=-1, keepdims=True)) - np.log2(seen), dtype=np.float64)
 
 
 def code_changes(
@@ -67,36 +68,38 @@ def code_changes(
 ) -> dict[str, dict[str, Change]]:
     """The bits of every shard against those of other shards of its language."""
     bits = code_bits(reports)
-    languages = {shard: _language(clips.get(shard, ())) for shard in bits}
-    return {
-        shard: {
-            name: _change(
-                name,
-                value,
-                [
-                    bits[each][name]
-                    for each in bits
-                    if each != shard and languages[each] == languages[shard]
-                ],
-            )
-            for name, value in own.items()
-        }
-        for shard, own in bits.items()
-    }
+    languages: dict[str | None, list[str]] = {}
+    for shard in bits:
+        languages.setdefault(_language(clips.get(shard, ())), []).append(shard)
+    found: dict[str, dict[str, Change]] = {shard: {} for shard in bits}
+    for shards in languages.values():
+        for name in (CODE_BITS, ORDER_BITS):
+            values = np.array([bits[shard][name] for shard in shards])
+            for shard, value, spread in zip(shards, values, _without_each(values), strict=True):
+                found[shard][name] = _change(name, float(value), spread)
+    return found
 
 
-def _change(name: str, own: float, others: Sequence[float]) -> Change:
+def _without_each(values: Values) -> Iterator[Spread]:
+    """How the others lie, one value left out after the other."""
+    count = len(values) - 1
+    apart = values - values.mean()
+    means = -apart / max(count, 1)
+    squares = np.maximum(np.square(apart).sum() - apart**2 - count * means**2, 0.0)
+    for mean, square in zip(values.mean() + means, squares / max(count - 1, 1), strict=True):
+        yield Spread(count, float(mean), float(square), 0.0, 0.0)
+
+
+def _change(name: str, own: float, spread: Spread) -> Change:
     mean = Interval(own, -inf, inf, 1)
-    if len(others) < MIN_SHARDS:
+    if not spread.is_known:
         return Change(name, mean, unjudged="fewer than 3 shards to compare with")
-    known = np.array(others)
-    spread = Spread(len(known), float(known.mean()), float(known.var(ddof=1)), 0.0, 0.0)
     found = predict([(Sample(own, 0.0, 1, 1.0), spread)])
     return Change(
         name,
         mean,
         reference_mean=spread.mean,
-        num_reference_shards=len(known),
+        num_reference_shards=spread.num_shards,
         difference=found.interval(1),
         worse_by=abs(found.difference),
         p_value=min(1.0, 2 * min(found.p_higher, found.p_lower)),
