@@ -106,8 +106,13 @@ def _expected_flip_rate(request: AuditRequest, run: AuditedRun) -> tuple[float, 
 
 
 def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
-    """The run of a request, and the codec that made it, checked against each other."""
+    """The run of a request, and the codec that made it."""
     run = open_run(request.storage, request.output, request.only)
+    return run, load_codec_of(request, run)
+
+
+def load_codec_of(request: AuditRequest, run: AuditedRun) -> Codec:
+    """The codec that made a run, checked against its record."""
     wanted = codec_request(request, run)
     try:
         codec = wanted.load()
@@ -119,7 +124,7 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
             f"expected its checkpoint to re-encode with. Pass `--codec SOURCE`. ({error})"
         ) from error
     check_checkpoint(codec.identity, run.codec, run.output)
-    return run, codec
+    return codec
 
 
 def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:

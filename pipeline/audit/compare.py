@@ -6,7 +6,8 @@ Two checkpoints become two small runs first, so that there is one way to measure
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.audit.audit import AuditRequest, Measure, open_audit, run_audit
+from pipeline.audit.audit import AuditRequest, Measure, load_codec_of, run_audit
+from pipeline.audit.audited_run import open_run
 from pipeline.audit.judge.comparison import ClipPair, Comparison, compare
 from pipeline.audit.report.sounds import Playback, Side
 from pipeline.corpus.rules import ReadRules
@@ -50,11 +51,16 @@ def compare_runs(
     Args:
         codecs: what decodes either side; None finds the codec by the name in its `run.json`.
     """
+    # Codes are compared with the originals only: which codec made them is the question.
+    sides = [
+        replace(request, output=output, codec=source, reencode=False)
+        for output, source in zip(outputs, codecs, strict=True)
+    ]
+    # Both are opened before either is measured, so that a wrong path is told at once.
+    runs = [open_run(side.storage, side.output, side.only) for side in sides]
     findings, players = [], []
-    for output, label, source in zip(outputs, labels, codecs, strict=True):
-        # Codes are compared with the originals only: which codec made them is the question.
-        side = replace(request, output=output, codec=source, reencode=False)
-        run, codec = open_audit(side)
+    for side, run, label in zip(sides, runs, labels, strict=True):
+        codec = load_codec_of(side, run)
         measured = run_audit(side, run, codec, measure)
         findings.append(replace(measured, output=label))
         players.append(Playback(run, codec, side.storage, side.source_map))

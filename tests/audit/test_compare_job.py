@@ -87,3 +87,15 @@ def test_runs_over_other_shards_have_nothing_to_compare(fake_run, tmp_path, caps
 def test_a_checkpoint_for_a_checkpoint_is_refused(capsys):
     assert compare("fake", "xy-nano", "--inputs", SHARD, "--codec", "fake") == 2
     assert "`--codec` and `--inputs`" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_there_is_told_before_the_other_is_measured(
+    fake_run, tmp_path, capsys, monkeypatch
+):
+    def measured(*_):
+        raise AssertionError("measured a run though the other is missing")
+
+    monkeypatch.setattr("pipeline.audit.compare.run_audit", measured)
+    for sides in ((fake_run, tmp_path / "nothing"), (tmp_path / "nothing", fake_run)):
+        assert compare(*sides, "--output", str(tmp_path / "page.html")) == 2
+        assert str(tmp_path / "nothing") in capsys.readouterr().err

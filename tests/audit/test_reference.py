@@ -17,7 +17,8 @@ def test_a_shard_left_out_leaves_what_a_run_without_it_has() -> None:
         rest = ClipColumns(clip for clip in clips if clip.shard != shard)
         for metric in ("stoi", "log_mel_distance_db"):
             means, others = (each.shard_means(metric, WHOLE, plain=True) for each in (whole, rest))
-            assert means and others
+            assert means
+            assert others
             found, wanted = means.spread(without=shard), others.spread()
             assert found.num_shards == wanted.num_shards == 5
             for name in ("mean", "variance", "within", "sampling", "repeated"):

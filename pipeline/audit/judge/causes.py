@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.audit.findings import SIDE_ROUNDING, ClipFinding, Drift
 from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.judgement import Fault
+from pipeline.errors import plural
 
 _EXPLAINED = {
     "gain": "gain",
@@ -163,7 +164,8 @@ def _described(cause: str, drifts: Sequence[Drift], num_compared: int) -> Fault:
     name = _fault_name(cause, drifts, len(drifts) / num_compared)
     rate = 100 * float(np.mean([flip_rate(drift) for drift in drifts]))
     evidence = (
-        f"{len(drifts)} of {num_compared} re-encoded clips differ, in {rate:.3g} % of their codes"
+        f"{len(drifts)} of {plural(num_compared, 're-encoded clip')} with other codes, "
+        f"{rate:.3g} % of them"
     )
     detail = _detail(name, drifts)
     return fault(name, f"{evidence}; {detail}" if detail else evidence, len(drifts))
@@ -175,9 +177,7 @@ def _detail(name: str, drifts: Sequence[Drift]) -> str:
         return "constant: codebook " + ", ".join(str(book + 1) for book in sorted(books))
     if name == "shifted offset":
         shift, _ = Counter(drift.best_shift_frames for drift in drifts).most_common(1)[0]
-        return (
-            f"{abs(shift)} frame{'s' if abs(shift) > 1 else ''} {'late' if shift > 0 else 'early'}"
-        )
+        return f"{plural(abs(shift), 'frame')} {'late' if shift > 0 else 'early'}"
     if name == "other side values":
         errors = [drift.side_error for drift in drifts]
         if not all(map(math.isfinite, errors)):

@@ -9,6 +9,7 @@ from pipeline.audit.findings import TokenReport
 from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.judgement import Fault
 from pipeline.audit.judge.thresholds import DUPLICATE_SHARE, STUCK_SHARE
+from pipeline.errors import plural
 
 # A codebook that spends this share of a shard's frames on one entry says nothing any more.
 _ZEROED_SHARE = 0.99
@@ -35,7 +36,7 @@ def token_faults(report: TokenReport, usual: NDArray[np.float64]) -> tuple[Fault
         found.append(
             fault(
                 "stuck frames",
-                f"{report.stuck_rows:,} of {report.rows:,} rows repeat one frame"
+                f"{report.stuck_rows:,} of {plural(report.rows, 'row')} with one frame repeated"
                 + _example(report, "stuck"),
                 report.stuck_rows,
             )
@@ -45,9 +46,9 @@ def token_faults(report: TokenReport, usual: NDArray[np.float64]) -> tuple[Fault
     )
     if duplicates / rows > DUPLICATE_SHARE:
         evidence = (
-            f"{report.duplicate_audio_rows:,} rows repeat audio, {report.duplicate_code_rows:,} "
-            f"repeat codes{_twin(report)}, {report.duplicate_key_rows:,} repeat a key, "
-            f"of {report.rows:,}"
+            f"of {plural(report.rows, 'row')} {report.duplicate_audio_rows:,} with the audio of "
+            f"another, {report.duplicate_code_rows:,} with its codes{_twin(report)}, "
+            f"{report.duplicate_key_rows:,} with its key"
         )
         found.append(fault("duplicate clips", evidence, duplicates))
     return tuple(found)
@@ -58,7 +59,7 @@ def _row_faults(report: TokenReport) -> list[Fault]:
     promised = report.manifest_rows
     problems = list(report.problems)
     if promised is not None and promised != report.rows:
-        evidence = f"{report.rows:,} rows in the part, {promised:,} in the manifest"
+        evidence = f"{plural(report.rows, 'row')} in the part, {promised:,} in the manifest"
         why = "; ".join([evidence, *problems])
         found.append(fault("missing rows", why, abs(promised - report.rows)))
     elif problems:
@@ -66,13 +67,15 @@ def _row_faults(report: TokenReport) -> list[Fault]:
     bad = report.bad_shape_rows + report.out_of_range_rows
     if bad:
         evidence = (
-            f"{report.bad_shape_rows:,} rows of wrong shape, "
+            f"{plural(report.bad_shape_rows, 'row')} of wrong shape, "
             f"{report.out_of_range_rows:,} with codes out of range"
             + _example(report, "bad_shape", "out_of_range")
         )
         found.append(fault("damaged codes", evidence, bad))
     if report.bad_length_rows:
-        evidence = f"{report.bad_length_rows:,} rows whose frames do not fit their samples"
+        evidence = (
+            f"{plural(report.bad_length_rows, 'row')} with frames that do not fit the samples"
+        )
         evidence += _example(report, "bad_length")
         found.append(fault("wrong length", evidence, report.bad_length_rows))
     return found
@@ -96,8 +99,8 @@ def _source_faults(report: TokenReport) -> list[Fault]:
         return []
     such = f", the first is `{source.first_missing}`" if source.first_missing else ""
     evidence = (
-        f"{source.missing_clips:,} of {source.clips:,} clips of the tar are neither rows nor "
-        f"rejects nor filtered{such}"
+        f"{source.missing_clips:,} of {plural(source.clips or 0, 'clip')} of the tar without row "
+        f"or reject, and not filtered{such}"
     )
     return [fault("missing rows", evidence, source.missing_clips)]
 

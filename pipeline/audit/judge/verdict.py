@@ -38,6 +38,7 @@ from pipeline.audit.judge.token_faults import token_faults, usual_top_shares
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band
+from pipeline.errors import plural
 
 _MOVED = 0.01
 # What is judged of codes without decoding them.
@@ -124,7 +125,7 @@ def _content_doubts(
     )
     if untested:
         return (f"sound: {untested.most_common(1)[0][0]}",)
-    return (f"sound: no metric that judges was measured on {len(clips)} sampled clips",)
+    return (f"sound: no metric that judges was measured on {plural(len(clips), 'sampled clip')}",)
 
 
 def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tuple[str, ...]:
@@ -217,7 +218,7 @@ def _silence(clips: Sequence[ClipFinding]) -> Fault | None:
     # One silent clip in ten is ordinary; the lower bound keeps small samples from crying wolf.
     if not silent or share_interval(silent, len(known)).low <= SILENT_CLIPS:
         return None
-    return fault("silence", f"{silent} of {len(known)} sampled clips are silent", silent)
+    return fault("silence", f"{silent} of {plural(len(known), 'sampled clip')} silent", silent)
 
 
 def _shard_verdict(

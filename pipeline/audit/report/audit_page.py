@@ -37,7 +37,6 @@ from pipeline.audit.report.wording import (
     headline,
     next_steps,
     number,
-    plural,
     shard_list,
     worst_first,
 )
@@ -48,6 +47,7 @@ from pipeline.audit.report.worst_clips import (
     score_facts,
     worst_clips,
 )
+from pipeline.errors import plural
 from xy_codec.xy.released import VARIANTS
 
 _NUM_CLIPS = 8
@@ -138,7 +138,7 @@ def _tiles(findings: AuditFindings, judgement: Judgement) -> Iterator[Tile]:
     yield Tile(
         "Shards ok",
         f"{judgement.count('ok'):,} of {len(judgement.shards):,}",
-        f"{rows:,} rows, all checked" if rows else "rows were not checked",
+        f"{plural(rows, 'row')}, all checked" if rows else "rows were not checked",
     )
     yield _codes_tile(findings, judgement)
     for name in _TILES:
@@ -161,7 +161,7 @@ def _codes_tile(findings: AuditFindings, judgement: Judgement) -> Tile:
         share = f"{100 * sum(rates) / len(rates):.2f} %"
         return Tile("Codes that differ", share, f"up to {100 * allowed:.2f} % is no drift here")
     figure = f"{equal:,} of {compared:,}" if compared else "–"
-    return Tile("Clips with equal codes", figure, f"{len(findings.clips):,} clips sampled")
+    return Tile("Clips with equal codes", figure, f"{plural(len(findings.clips), 'clip')} sampled")
 
 
 def _is_told(shard: ShardVerdict) -> bool:

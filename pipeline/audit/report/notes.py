@@ -10,7 +10,8 @@ from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.reference import FEW_SHARDS, WHOLE
 from pipeline.audit.metrics.text_errors import normal
-from pipeline.audit.report.wording import plural, shard_list
+from pipeline.audit.report.wording import shard_list
+from pipeline.errors import plural
 
 # The text of an original with more errors in its characters may be another's.
 _OTHER_TEXT = 0.5

@@ -31,7 +31,7 @@ from pipeline.corpus.shard import (
     stem_of,
 )
 from pipeline.corpus.tar_reader import TarMember
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, plural
 from pipeline.output.manifest import Manifest
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join
@@ -107,8 +107,8 @@ def list_source(
         found[expected.take(place, audio)].append(place[0])
     missing = found["missing"]
     changes = [
-        *_counted(expected.left(), "of part and rejects are not in the tar at their place"),
-        *_counted(found["changed"], "of the tar have other audio than was tokenized"),
+        *_counted(expected.left(), "of part and rejects not in the tar at their place"),
+        *_counted(found["changed"], "of the tar with other audio than was tokenized"),
     ]
     return replace(
         known,
@@ -121,7 +121,7 @@ def list_source(
 
 
 def _counted(keys: list[str], what: str) -> list[str]:
-    return [f"{len(keys):,} clips {what}, the first is `{keys[0]}`"] if keys else []
+    return [f"{plural(len(keys), 'clip')} {what}, the first is `{keys[0]}`"] if keys else []
 
 
 def _expected(storage: Storage, output: str, manifest: Manifest, part: PartFile) -> _Expected:
