@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.audit.codes.part_file import NUM_CLASSES, CodeBatch
 from pipeline.audit.findings import CODE_BITS, ORDER_BITS, TokenReport
-from pipeline.audit.judge.code_model import code_bits, code_changes
+from pipeline.audit.judge.tokens import code_bits, code_changes
 from pipeline.audit.judge.verdict import judge
-from pipeline.audit.tokens.code_batch import NUM_CLASSES, CodeBatch
 from tests.support.audit_simulation import audit_of, clean_tokens, clip, pool
 from xy_codec.codes_shape import CodesShape
 from xy_codec.fake import FAKES

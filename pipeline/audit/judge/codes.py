@@ -2,7 +2,7 @@
 
 Codes that differ are decoded beside fresh ones: the paired differences of SIM and STOI of a shard,
 and PESQ of a run, are held against margins. Codes that belong to other audio have drifted, however
-they sound; `causes.py` tells which those are.
+they sound; `faults.py` tells which those are.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,7 @@ import numpy as np
 from scipy import stats
 
 from pipeline.audit.findings import LABELS, SIDE_ROUNDING, AuditFindings, ClipFinding, Drift
-from pipeline.audit.judge.causes import cause_of, drift_faults, flip_rate
-from pipeline.audit.judge.faults import fault
+from pipeline.audit.judge.faults import cause_of, drift_faults, fault, flip_rate
 from pipeline.audit.judge.inference import (
     MIN_SHARDS,
     Estimate,
@@ -286,7 +285,7 @@ def _doubts(clips: Sequence[ClipFinding], rows: int, thresholds: Thresholds) -> 
 
 def _judge_run(shards: Sequence[Sequence[ClipFinding]], thresholds: Thresholds) -> CodesJudgement:
     """The paired differences over shards, each shard one value; PESQ without its tails."""
-    drawn = [found for clips in shards if (found := _drawn(clips))]
+    drawn = [some for clips in shards if (some := _drawn(clips))]
     together = [clip for each in drawn for clip in each]
     if not together:
         return CodesJudgement("cannot judge")

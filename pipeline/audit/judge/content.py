@@ -24,7 +24,6 @@ from pipeline.audit.findings import (
     Metric,
 )
 from pipeline.audit.judge.baseline import Baseline
-from pipeline.audit.judge.code_model import code_changes
 from pipeline.audit.judge.inference import (
     Interval,
     Prediction,
@@ -51,6 +50,7 @@ from pipeline.audit.judge.thresholds import (
     Thresholds,
 )
 from pipeline.audit.judge.together import normal_scores
+from pipeline.audit.judge.tokens import code_changes
 from pipeline.errors import plural
 
 Changes = dict[str, Change]

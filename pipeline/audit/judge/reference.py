@@ -206,7 +206,7 @@ class ClipColumns:
         # NumPy takes `None` for NaN.
         values = np.array([scores(clip.scores) for clip in self.clips], np.float64)
         columns = np.ascontiguousarray(values.reshape(-1, len(METRIC_NAMES)).T)
-        self._columns = dict(zip(METRIC_NAMES, columns, strict=True))
+        self._columns: dict[str, Values] = dict(zip(METRIC_NAMES, columns, strict=True))
 
     def rows(self, clips: Iterable[ClipFinding]) -> Rows:
         """Where clips are in the columns."""

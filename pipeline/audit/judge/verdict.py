@@ -13,10 +13,9 @@ from pipeline.audit.findings import (
     TokenReport,
 )
 from pipeline.audit.judge.baseline import Baseline
-from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.codes import CodesJudgement, allowed_flip_rate, judge_codes
 from pipeline.audit.judge.content import Changes, content_changes
-from pipeline.audit.judge.faults import fault
+from pipeline.audit.judge.faults import fault, flip_rates
 from pipeline.audit.judge.inference import (
     share_interval,
     unseen_share,
@@ -34,7 +33,7 @@ from pipeline.audit.judge.judgement import (
 )
 from pipeline.audit.judge.reference import by_shard
 from pipeline.audit.judge.thresholds import SILENT_CLIPS, SILENT_SHARE, Thresholds
-from pipeline.audit.judge.token_faults import token_faults, usual_top_shares
+from pipeline.audit.judge.tokens import token_faults, usual_top_shares
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band

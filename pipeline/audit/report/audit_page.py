@@ -16,10 +16,18 @@ from pipeline.audit.findings import (
     total_counts,
 )
 from pipeline.audit.judge.baseline import Baseline
-from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.codes import allowed_flip_rate
+from pipeline.audit.judge.faults import flip_rates
 from pipeline.audit.judge.judgement import Change, Judgement, PairedChange, ShardVerdict
 from pipeline.audit.judge.reference import finite_values
+from pipeline.audit.report.clip_cards import (
+    ClipCard,
+    FactLine,
+    Side,
+    clip_card,
+    score_facts,
+    worst_clips,
+)
 from pipeline.audit.report.notes import asides, cost_words
 from pipeline.audit.report.page import Tile, render_page
 from pipeline.audit.report.plots import (
@@ -31,7 +39,6 @@ from pipeline.audit.report.plots import (
     shard_strip,
     usage_curve,
 )
-from pipeline.audit.report.sounds import Side
 from pipeline.audit.report.wording import (
     MEANINGS,
     headline,
@@ -39,13 +46,6 @@ from pipeline.audit.report.wording import (
     number,
     shard_list,
     worst_first,
-)
-from pipeline.audit.report.worst_clips import (
-    ClipCard,
-    FactLine,
-    clip_card,
-    score_facts,
-    worst_clips,
 )
 from pipeline.errors import plural
 from xy_codec.xy.released import VARIANTS

@@ -12,9 +12,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.audit.codes.part_file import (
+    DAMAGED,
+    NUM_CLASSES,
+    Integers,
+    PartFile,
+    no_counts,
+    read_codes,
+)
 from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
-from pipeline.audit.sample.part_file import DAMAGED, PartFile
-from pipeline.audit.tokens.code_batch import NUM_CLASSES, Integers, no_counts, read_codes
 from pipeline.errors import plural
 from pipeline.output.manifest import Manifest
 from xy_codec.codes_shape import CodesShape
