@@ -9,6 +9,7 @@ from jobs.measuring_options import Measuring, MeasuringOptions
 from jobs.options import Engine, Json, Output, Run, flags
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.errors import plural
 
 if TYPE_CHECKING:
     from pipeline.audit.audit import Measure
@@ -65,6 +66,12 @@ def audit(
     from pipeline.audit.report.notes import baseline_doubts
 
     drops = check_drop(drop)
+    if sample.fraction is None and sample.per_shard < thresholds.min_clips:
+        tell(
+            f"`--per-shard {sample.per_shard}` is below `--min-clips {thresholds.min_clips}`: "
+            f"shards with more than {plural(sample.per_shard, 'row')} cannot be judged. Raise "
+            "`--per-shard`, or lower `--min-clips`"
+        )
     request = measuring.request(run, sample, list_sources=list_sources, quiet=log.quiet)
     made = audit_output(
         request,
@@ -107,8 +114,8 @@ def _lines(made: "Audit") -> list[str]:
     lines += asides(findings, judgement)
     rows = sum(report.rows for report in findings.tokens)
     lines.append(
-        f"{len(findings.clips)} clips sampled, {rows:,} rows checked, {len(findings.tokens)} "
-        f"shards, {findings.seconds:.0f} s"
+        f"{plural(len(findings.clips), 'clip')} sampled, {plural(rows, 'row')} checked, "
+        f"{plural(len(findings.tokens), 'shard')}, {findings.seconds:.0f} s"
     )
     if cost := cost_words(findings):
         lines.append(cost)

@@ -13,7 +13,7 @@ from jobs.options import Engine, Json, Output, flags, open_storage
 from pipeline.audit.sample.sampling import SamplePlan
 
 if TYPE_CHECKING:
-    from pipeline.audit.judge.comparison import Comparison
+    from pipeline.audit.compare import Comparison
     from pipeline.worker.codec_request import CodecRequest
 
 

@@ -8,32 +8,122 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pipeline.audit.audited_run import AuditedRun, open_run
-from pipeline.audit.drift.shard_audit import ShardAudit
+from pipeline.audit.codes.shard_audit import ShardAudit, ShardAuditSettings
+from pipeline.audit.codes.token_checks import with_duplicates
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings, measure_shards
-from pipeline.audit.metrics.recogniser import load_recogniser
+from pipeline.audit.metrics.heard_text import load_recogniser
 from pipeline.audit.metrics.score_pool import ScorePool
 from pipeline.audit.metrics.scores import USUAL_GROUPS, metric_versions
 from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL, device_speaker_model
 from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
-from pipeline.audit.sample.shard_source import ShardAuditSettings
-from pipeline.audit.tokens.token_checks import with_duplicates
+from pipeline.corpus.decode import RESAMPLER
 from pipeline.corpus.rules import ReadRules
-from pipeline.errors import UsageError
+from pipeline.corpus.shard import STEM_SUFFIXES
+from pipeline.errors import InputError, UsageError
 from pipeline.fleet.progress import show_progress
 from pipeline.fleet.ray.cluster import results_as_ready
-from pipeline.output.manifest import Manifest
+from pipeline.inspect.status import num_left
+from pipeline.output.dropped import Dropped, read_dropped
+from pipeline.output.identity import decoder_of
+from pipeline.output.manifest import Manifest, list_manifests, read_named_manifests
+from pipeline.output.run_record import read_run_record
 from pipeline.storage.client import Storage
+from pipeline.storage.location import join, normalise
 from pipeline.worker.codec_request import CodecRequest, Precision, check_checkpoint
 from pipeline.worker.staged_codec import find_staged
+from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Codec
 from xy_codec.errors import CheckpointError
 
+# Beside these, codes may differ in rounding only, and the recorded flip rate is the yardstick.
+_PLATFORM = ("precision", "pack_geometry", "attention", "platform", "libraries")
 # A task loads codec and metrics once; so many shards make that cheap and still spread well.
 _SHARDS_PER_TASK = 16
 _CORES_PER_TASK = 4
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedRun:
+    """One output folder as it was when the audit began; only finished shards count.
+
+    Attributes:
+        notes: what the run recorded beside its identity.
+        unfinished_shards: None where only some shards were asked for.
+    """
+
+    output: str
+    identity: Mapping[str, Any]
+    notes: Mapping[str, Any]
+    manifests: tuple[Manifest, ...]
+    unfinished_shards: int | None
+    dropped: Dropped = field(default_factory=Dropped)
+
+    @property
+    def codec(self) -> Mapping[str, Any]:
+        """The identity of the codec that made the codes."""
+        return dict(self.identity["codec"])
+
+    @property
+    def shape(self) -> CodesShape:
+        """What its codes look like."""
+        return CodesShape.of(self.codec)
+
+    @property
+    def expected_flip_rate(self) -> tuple[float, ...] | None:
+        """How many codes of each codebook differ from those of `exact`, as the run measured."""
+        rate = self.notes.get("flip_rate")
+        return tuple(float(value) for value in rate) if rate else None
+
+    def same_platform(self, codec: Codec) -> bool:
+        """Whether re-encoding here must give the very same codes."""
+        ours = codec.identity.to_dict()
+        # Format 1 recorded fewer of these.
+        same = all(self.codec.get(name, ours[name]) == ours[name] for name in _PLATFORM)
+        tools = (self.identity.get("resampler"), self.identity.get("decoder"))
+        decoder = decoder_of(ReadRules.of_reading(self.identity))
+        return same and tools == (RESAMPLER, decoder)
+
+
+def open_run(storage: Storage, output: str, only: Sequence[str] = ()) -> AuditedRun:
+    """Read the record and the manifests of an output.
+
+    Args:
+        only: parts of shard paths; with some, only shards that have one of them in their path.
+    """
+    output = normalise(output)
+    record = read_run_record(storage, output)
+
+    def is_wanted(shard: str) -> bool:
+        return not only or any(word in shard for word in only)
+
+    names = [
+        name
+        for name in list_manifests(storage, output)
+        # A stem is a path without its suffix; the manifest has the path itself.
+        if name.identity8 == record.identity8
+        and any(is_wanted(f"{name.stem}{suffix}") for suffix in STEM_SUFFIXES)
+    ]
+    read = read_named_manifests(storage, output, names)
+    manifests = {manifest.shard: manifest for manifest in read if is_wanted(manifest.shard)}
+    if not manifests:
+        raise (UsageError if only else InputError)(
+            f"Output `{output}` has no finished shard{' that fits `--shard`' if only else ''}; "
+            "expected at least one manifest of its run. Wait for one, or look at `xytok status`."
+        )
+    finished = {manifest.part.path for manifest in manifests.values()}
+    parts = storage.list_files(join(output, "tokens"))
+    waiting = sum(part.url.removeprefix(output).lstrip("/") not in finished for part in parts)
+    return AuditedRun(
+        output=output,
+        identity=record.identity,
+        notes=record.provenance,
+        manifests=tuple(manifests[shard] for shard in sorted(manifests)),
+        # A run that is still going, or was ended, has begun no part for most of what is left.
+        unfinished_shards=None if only else max(waiting, num_left(storage, output, len(manifests))),
+        dropped=read_dropped(storage, output),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +196,13 @@ def _expected_flip_rate(request: AuditRequest, run: AuditedRun) -> tuple[float, 
 
 
 def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
-    """The run of a request, and the codec that made it, checked against each other."""
+    """The run of a request, and the codec that made it."""
     run = open_run(request.storage, request.output, request.only)
+    return run, load_codec_of(request, run)
+
+
+def load_codec_of(request: AuditRequest, run: AuditedRun) -> Codec:
+    """The codec that made a run, checked against its record."""
     wanted = codec_request(request, run)
     try:
         codec = wanted.load()
@@ -119,7 +214,7 @@ def open_audit(request: AuditRequest) -> tuple[AuditedRun, Codec]:
             f"expected its checkpoint to re-encode with. Pass `--codec SOURCE`. ({error})"
         ) from error
     check_checkpoint(codec.identity, run.codec, run.output)
-    return run, codec
+    return codec
 
 
 def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:

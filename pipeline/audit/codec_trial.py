@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.audit.drift.reencode import side_error
+from pipeline.audit.codes.reencode import side_error
 from pipeline.audit.metrics.stoi_and_pesq import RATE_HZ, stoi
 from pipeline.inspect.doctor import Check, guarded
 from pipeline.worker.codec_request import CodecRequest

@@ -1,21 +1,197 @@
-"""Measures both sides of a comparison: two runs as they are, or two checkpoints on the same shards.
+"""Two runs or two checkpoints on the same clips, measured and compared by metrics, B minus A.
 
 Two checkpoints become two small runs first, so that there is one way to measure and to listen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from pipeline.audit.audit import AuditRequest, Measure, open_audit, run_audit
-from pipeline.audit.judge.comparison import ClipPair, Comparison, compare
-from pipeline.audit.report.sounds import Playback, Side
+import numpy as np
+
+from pipeline.audit.audit import AuditRequest, Measure, load_codec_of, open_run, run_audit
+from pipeline.audit.findings import METRICS, AuditFindings, ClipFinding
+from pipeline.audit.judge.inference import (
+    MIN_SHARDS,
+    Estimate,
+    Interval,
+    Values,
+    clustered_mean,
+    holm,
+)
+from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.report.clip_cards import Playback, Side
 from pipeline.corpus.rules import ReadRules
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UsageError
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
+
+Winner = Literal["A", "B", "equivalent", "unclear", "not judged"]
+# On the same clips a third of what matters between shards is already plain.
+_MARGIN_SHARE = 1 / 3
+# The level of each of the two one-sided tests of equivalence.
+_EQUIVALENCE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPair:
+    """The same clip on both sides."""
+
+    a: ClipFinding
+    b: ClipFinding
+
+    def difference(self, metric: str) -> float | None:
+        """B minus A; None where either side has no figure."""
+        left, right = getattr(self.a.scores, metric), getattr(self.b.scores, metric)
+        return None if left is None or right is None else float(right - left)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricComparison:
+    """One metric on both sides, and which side is better beyond chance and by what matters.
+
+    `gain` is how much better B is, clip by clip: for a metric that is best at zero, how much nearer
+    it is. It is what is tested and what is held against `margin`. `difference` is B minus A.
+    """
+
+    metric: str
+    mean_a: Interval
+    mean_b: Interval
+    difference: Interval
+    gain: Interval
+    margin: float | None
+    p_value: float
+    adjusted_p: float
+    winner: Winner
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything two sides have in common."""
+
+    label_a: str
+    label_b: str
+    sim_model: str
+    pairs: tuple[ClipPair, ...]
+    metrics: Mapping[str, MetricComparison]
+    only_a: int
+    only_b: int
+    thresholds: Thresholds
+
+    @property
+    def too_few(self) -> bool:
+        """Whether fewer clips were paired than a verdict needs."""
+        return len(self.pairs) < self.thresholds.min_clips
+
+    @property
+    def winners(self) -> tuple[tuple[str, Winner], ...]:
+        """Metrics where one side is better, with that side."""
+        return tuple(
+            (name, result.winner)
+            for name, result in self.metrics.items()
+            if result.winner in ("A", "B")
+        )
+
+    @property
+    def unclear(self) -> tuple[str, ...]:
+        """Metrics in which neither a difference nor its absence was shown."""
+        found = self.metrics.items()
+        return tuple(name for name, result in found if result.winner == "unclear")
+
+    @property
+    def num_shards(self) -> int:
+        """The shards that the pairs are from."""
+        return len({pair.a.shard for pair in self.pairs})
+
+
+def compare(a: AuditFindings, b: AuditFindings, thresholds: Thresholds | None = None) -> Comparison:
+    """Pair the clips both sides have by shard and key, and test every metric's difference."""
+    thresholds = thresholds or Thresholds()
+    if a.sim_model != b.sim_model:
+        raise UsageError(
+            f"SIM of `{a.output}` is from `{a.sim_model}`, of `{b.output}` from `{b.sim_model}`; "
+            "scores of different models are never compared. Measure both with one `--sim-model`"
+        )
+    left = {(clip.shard, clip.key): clip for clip in a.clips}
+    right = {(clip.shard, clip.key): clip for clip in b.clips}
+    pairs = tuple(ClipPair(left[place], right[place]) for place in left if place in right)
+    return Comparison(
+        label_a=a.output,
+        label_b=b.output,
+        sim_model=a.sim_model,
+        pairs=pairs,
+        metrics=_compared(pairs, thresholds),
+        only_a=len(left) - len(pairs),
+        only_b=len(right) - len(pairs),
+        thresholds=thresholds,
+    )
+
+
+def paired_values(pairs: Sequence[ClipPair], metric: str) -> tuple[Values, Values]:
+    """One metric of A and of B over the clips where both have it."""
+    have = [pair for pair in pairs if pair.difference(metric) is not None]
+    left = np.array([getattr(pair.a.scores, metric) for pair in have], dtype=np.float64)
+    right = np.array([getattr(pair.b.scores, metric) for pair in have], dtype=np.float64)
+    return left, right
+
+
+def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, MetricComparison]:
+    found: dict[str, MetricComparison] = {}
+    gains: dict[str, Estimate] = {}
+    for metric in METRICS:
+        known = [pair for pair in pairs if pair.difference(metric.name) is not None]
+        if not known:
+            continue
+        left, right = paired_values(known, metric.name)
+        sizes = metric.size(left), metric.size(right)
+        levels = _clusters(known)
+        sign = 1.0 if metric.better == "higher" else -1.0
+        gain = gains[metric.name] = clustered_mean(sign * (sizes[1] - sizes[0]), *levels)
+        minimum = thresholds.minimum_effect(metric.name)
+        judged = minimum is not None and metric.better != "neutral"
+        found[metric.name] = MetricComparison(
+            metric=metric.name,
+            mean_a=clustered_mean(left, *levels).interval,
+            mean_b=clustered_mean(right, *levels).interval,
+            difference=clustered_mean(right - left, *levels).interval,
+            gain=gain.interval,
+            margin=minimum * _MARGIN_SHARE if minimum is not None and judged else None,
+            p_value=gain.p_value,
+            adjusted_p=1.0,
+            winner="not judged",
+        )
+    judged_names = [name for name, result in found.items() if result.margin is not None]
+    adjusted = holm(np.array([found[name].p_value for name in judged_names]))
+    for name, corrected in zip(judged_names, adjusted, strict=True):
+        result = replace(found[name], adjusted_p=float(corrected))
+        found[name] = replace(result, winner=_winner(result, gains[name], thresholds))
+    return found
+
+
+def _clusters(pairs: Sequence[ClipPair]) -> list[list[str]]:
+    """The clusters of clips by level: shards, and speakers in them where these are known.
+
+    Of one or two shards all is said for those only, whose clips chance drew one by one.
+    """
+    shards = [pair.a.shard for pair in pairs]
+    if len(set(shards)) >= MIN_SHARDS:
+        speakers = [f"{pair.a.shard}\n{pair.a.speaker or ''}" for pair in pairs]
+        return [shards, speakers]
+    return [[f"{pair.a.shard}\n{pair.a.key}" for pair in pairs]]
+
+
+def _winner(result: MetricComparison, estimate: Estimate, thresholds: Thresholds) -> Winner:
+    margin, gain = result.margin or 0.0, result.gain
+    if abs(gain.estimate) >= margin and result.adjusted_p <= thresholds.false_alarms:
+        return "B" if gain.estimate > 0 else "A"
+    if not gain.is_known:
+        return "unclear"
+    # The interval of two one-sided tests is narrower than the one of 95 %.
+    half = estimate.half_width(_EQUIVALENCE)
+    return "equivalent" if abs(gain.estimate) + half <= margin else "unclear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +226,16 @@ def compare_runs(
     Args:
         codecs: what decodes either side; None finds the codec by the name in its `run.json`.
     """
+    # Codes are compared with the originals only: which codec made them is the question.
+    sides = [
+        replace(request, output=output, codec=source, reencode=False)
+        for output, source in zip(outputs, codecs, strict=True)
+    ]
+    # Both are opened before either is measured, so that a wrong path is told at once.
+    runs = [open_run(side.storage, side.output, side.only) for side in sides]
     findings, players = [], []
-    for output, label, source in zip(outputs, labels, codecs, strict=True):
-        # Codes are compared with the originals only: which codec made them is the question.
-        side = replace(request, output=output, codec=source, reencode=False)
-        run, codec = open_audit(side)
+    for side, run, label in zip(sides, runs, labels, strict=True):
+        codec = load_codec_of(side, run)
         measured = run_audit(side, run, codec, measure)
         findings.append(replace(measured, output=label))
         players.append(Playback(run, codec, side.storage, side.source_map))

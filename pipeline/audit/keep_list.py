@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.audit.findings import METRIC_NAMES, AuditFindings, ClipFinding, TokenReport
-from pipeline.audit.judge.causes import flip_rate
+from pipeline.audit.judge.faults import flip_rate
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
 from pipeline.audit.judge.reference import by_shard
 from pipeline.errors import PipelineError, UsageError

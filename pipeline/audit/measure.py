@@ -11,15 +11,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
-from pipeline.audit.drift.shard_audit import ClipMaterial, ShardAudit, ShardMaterial
+from pipeline.audit.codes.shard_audit import (
+    ClipMaterial,
+    ShardAudit,
+    ShardAuditSettings,
+    ShardMaterial,
+    ShardSource,
+    read_shard,
+)
+from pipeline.audit.codes.token_checks import CheckedPart
 from pipeline.audit.findings import CLIP_FACTS, TEXT_METRICS, ClipFinding, Scores
+from pipeline.audit.metrics.heard_text import text_scores
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.score_pool import Pair, ScorePool
 from pipeline.audit.metrics.scores import PairScores
 from pipeline.audit.metrics.speaker_similarity import SpeakerModel, similarities
-from pipeline.audit.metrics.text_errors import text_scores
-from pipeline.audit.sample.shard_source import ShardAuditSettings, ShardSource, read_shard
-from pipeline.audit.tokens.token_checks import CheckedPart
 from pipeline.output.manifest import Manifest
 from xy_codec.contract import Waveform
 

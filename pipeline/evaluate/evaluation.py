@@ -12,13 +12,12 @@ from typing import TypeVar
 
 import xxhash
 
-from pipeline.audit.audit import AuditRequest, open_audit, run_audit
-from pipeline.audit.audited_run import open_run
+from pipeline.audit.audit import AuditRequest, open_audit, open_run, run_audit
 from pipeline.audit.compare import trial_run
 from pipeline.audit.findings import ClipAudio, ClipFinding
-from pipeline.audit.metrics.recogniser import Recogniser, load_recogniser
+from pipeline.audit.metrics.heard_text import Recogniser, load_recogniser
 from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL
-from pipeline.audit.report.sounds import Playback
+from pipeline.audit.report.clip_cards import Playback
 from pipeline.audit.sample.originals import SourceMap
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards

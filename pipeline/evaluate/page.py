@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from pipeline.audit.findings import ClipFinding
+from pipeline.audit.report.clip_cards import ClipCard, Side, clip_card
 from pipeline.audit.report.page import render_page
-from pipeline.audit.report.sounds import Side
-from pipeline.audit.report.wording import plural
-from pipeline.audit.report.worst_clips import ClipCard, clip_card
+from pipeline.errors import plural
 from pipeline.evaluate.circles import Axis, Circle, CirclePlot, circle_plot
 from pipeline.evaluate.clip_names import name_of
 from pipeline.evaluate.published import PUBLISHED

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.audit.findings import ClipFinding
-from pipeline.audit.metrics.recogniser import Recogniser
-from pipeline.audit.metrics.text_errors import normal
-from pipeline.audit.report.sounds import Playback
+from pipeline.audit.metrics.heard_text import Recogniser, normal
+from pipeline.audit.report.clip_cards import Playback
 from pipeline.evaluate.clip_names import name_of, speaker_of
 from pipeline.evaluate.transcripts import Transcript
 from xy_codec.contract import Waveform

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pipeline.audit.judge.inference import Interval
 from pipeline.audit.report.wording import number
+from pipeline.errors import plural
 from pipeline.evaluate.clip_names import speaker_of
 from pipeline.evaluate.system import Evaluation, System
 from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
@@ -101,8 +102,8 @@ def note_lines(evaluation: Evaluation) -> list[str]:
     probed = next((system.probe for system in evaluation.systems if system.probe), None)
     if probed:
         notes.append(
-            f"probe: learned {plural(probed.learned_clips, 'clip')} in {probed.plan.steps:,} "
-            "steps of "
+            f"probe: learned {plural(probed.learned_clips, 'clip')} in "
+            f"{plural(probed.plan.steps, 'step')} of "
             f"{probed.plan.batch_clips}, {probed.plan.hidden} units, highest learning rate "
             f"{probed.plan.learning_rate:g}; tested on {len(probed.transcripts)} "
             f"({evaluation.untested} left out)"
@@ -111,8 +112,14 @@ def note_lines(evaluation: Evaluation) -> list[str]:
     if listener:
         wer, cer = (rate(listener.originals) for rate in (word_error_rate, character_error_rate))
         notes.append(
-            f"heard: by {listener.model} in {len(listener.originals)} reconstructions, against "
-            f"the texts; in their originals WER {number(wer.estimate)}, CER {number(cer.estimate)}"
+            f"heard: by {listener.model} in {plural(len(listener.originals), 'reconstruction')}, "
+            f"against the texts; in their originals WER {number(wer.estimate)}, "
+            f"CER {number(cer.estimate)}"
+        )
+    if any(not each.is_known for one in evaluation.systems for each in one.figures.values()):
+        notes.append(
+            "bounds unknown: how much speakers differ is not known from fewer than three of them, "
+            "nor where one has nearly all clips or words"
         )
     labels = {column.name: column.label for column in COLUMNS}
     for system in evaluation.systems:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.audit.judge.inference import Interval
-from pipeline.audit.metrics.text_errors import Errors, character_errors, word_errors
+from pipeline.audit.metrics.heard_text import Errors, character_errors, word_errors
 from pipeline.evaluate.intervals import ratio_by_speaker
 
 

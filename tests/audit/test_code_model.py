@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.audit.codes.part_file import NUM_CLASSES, CodeBatch
 from pipeline.audit.findings import CODE_BITS, ORDER_BITS, TokenReport
-from pipeline.audit.judge.code_model import code_bits, code_changes
+from pipeline.audit.judge.tokens import code_bits, code_changes
 from pipeline.audit.judge.verdict import judge
-from pipeline.audit.tokens.code_batch import NUM_CLASSES, CodeBatch
 from tests.support.audit_simulation import audit_of, clean_tokens, clip, pool
 from xy_codec.codes_shape import CodesShape
 from xy_codec.fake import FAKES
@@ -105,3 +105,15 @@ def test_shards_are_compared_with_those_of_their_language() -> None:
     found = code_changes(reports, clips)
     assert found["s00"][CODE_BITS].num_reference_shards == 3
     assert found["s05"][CODE_BITS].unjudged == "fewer than 3 shards to compare with"
+
+
+def test_a_shard_is_held_against_mean_and_spread_of_all_others() -> None:
+    reports = shards(FAULTS["stuck"][0], count=7)
+    bits = code_bits(reports)
+    for shard, changes in code_changes(reports, {}).items():
+        for name in (CODE_BITS, ORDER_BITS):
+            others = np.array([bits[each][name] for each in bits if each != shard])
+            tested = changes[name].tested
+            assert tested is not None
+            assert changes[name].reference_mean == pytest.approx(others.mean(), abs=1e-9)
+            assert tested.between == pytest.approx(others.std(ddof=1), rel=1e-6)

@@ -160,3 +160,20 @@ def test_many_equivalent_shards_are_not_called_drifted() -> None:
     states = [each.codes_state for each in judged(clips).shards]
     assert states.count("drifted") == 0
     assert states.count("equivalent") >= 190
+
+
+def test_clips_of_rare_strata_count_for_as_many_as_they_stand_for() -> None:
+    def rare(number: int) -> Scores:
+        return heard(-0.05 if number < 10 else 0.0, 0.0, 0.0)
+
+    def weighted(of_rare: float) -> Judgement:
+        clips = shard("a", 4, rare)
+        weights = [of_rare if number < 10 else 2 - of_rare for number in range(20)]
+        return judged([replace(c, weight=w) for c, w in zip(clips, weights, strict=True)])
+
+    few, most = weighted(0.1), weighted(1.9)
+    assert few.codes_state == "equivalent"
+    assert few.shards[0].paired["sim"].difference.estimate == pytest.approx(-0.0025)
+    assert few.paired["sim"].difference.estimate == pytest.approx(-0.0025)
+    assert most.codes_state == "drifted"
+    assert most.shards[0].paired["sim"].difference.estimate == pytest.approx(-0.0475)

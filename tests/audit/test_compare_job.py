@@ -102,3 +102,15 @@ def test_one_checkpoint_is_compared_under_two_options(tmp_path, capsys):
 def test_options_of_a_codec_are_refused_for_runs(fake_run, capsys):
     assert compare(fake_run, fake_run, "--codec-option", "depth=2") == 2
     assert "goes with `--inputs` alone" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_there_is_told_before_the_other_is_measured(
+    fake_run, tmp_path, capsys, monkeypatch
+):
+    def measured(*_):
+        raise AssertionError("measured a run though the other is missing")
+
+    monkeypatch.setattr("pipeline.audit.compare.run_audit", measured)
+    for sides in ((fake_run, tmp_path / "nothing"), (tmp_path / "nothing", fake_run)):
+        assert compare(*sides, "--output", str(tmp_path / "page.html")) == 2
+        assert str(tmp_path / "nothing") in capsys.readouterr().err

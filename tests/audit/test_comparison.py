@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pipeline.audit.compare import Comparison, compare
 from pipeline.audit.findings import AuditFindings, ClipFinding
-from pipeline.audit.judge.comparison import Comparison, compare
 from pipeline.audit.report.compare_page import compare_headline
 from tests.support.audit_simulation import audit_of, clean_shard, pool
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +27,19 @@ from tests.support.audit_run import (
     copy_run,
     make_run,
 )
-from tests.support.audit_simulation import audit_of, clean_shard, clip, pool
-from tests.support.places import SPEECH
+from tests.support.audit_simulation import (
+    audit_of,
+    clean_shard,
+    clean_tokens,
+    clip,
+    pool,
+    with_drift,
+)
+from tests.support.places import ROOT, SPEECH
 from tests.support.shard_maker import float_wav, pair, pairs, tar_bytes, write_shard
 
 Change = Callable[[Scores], Scores]
+FILES_WITH_WORDS = ("summary.json", "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +97,7 @@ def test_few_measured_shards_are_too_few_and_some_are_told() -> None:
     assert (found.verdict, found.exit_code) == ("cannot judge", 1)
     assert headline(found).answer == "Cannot judge these codes"
     reason = headline(found).reason
-    assert "0 of 10 sampled clips were encoded again, 10 unreadable; 8 are needed (c)" in reason
+    assert "0 of 10 sampled clips encoded again, 10 unreadable; 8 needed (c)" in reason
     assert [shard.verdict for shard in found.shards] == ["ok", "ok", "cannot judge"]
 
 
@@ -280,3 +289,115 @@ def test_a_stuck_row_is_heard_though_chance_did_not_draw_it(run: Path) -> None:
     assert report.flagged == {"stuck": (5,)}
     (shard,) = (each for each in judge(found, codes_only=True).shards if FIRST in each.shard)
     assert "stuck frames" in [fault.name for fault in shard.faults]
+
+
+def unread(clips: list[ClipFinding]) -> list[ClipFinding]:
+    return [replace(each, drift=None, reasons={"original": "unreadable"}) for each in clips]
+
+
+def unheard(clips: list[ClipFinding]) -> list[ClipFinding]:
+    """Clips with one code that differs, and no sound of either side."""
+    return [
+        with_drift(each, differing_codes=(1,) + (0,) * 7, differing_frames=1, paired=Scores())
+        for each in clips
+    ]
+
+
+def six_shards(change: Change = lambda scores: scores) -> list[ClipFinding]:
+    return [each for n in range(6) for each in shard_of(f"s{n}", n, change)]
+
+
+def only_sim(scores: Scores) -> Scores:
+    return Scores(sim=scores.sim)
+
+
+# What README.md says beside "cannot judge", a judgement that ends so, and its own words.
+REASONS: dict[str, tuple[Callable[[], Judgement], str]] = {
+    "originals cannot be read": (lambda: judged(unread(six_shards())), "10 unreadable"),
+    "is not installed": (
+        lambda: judged([replace(c, reasons={"sim": "not_installed"}) for c in six_shards()]),
+        "SIM cannot be measured: the package is not installed",
+    ),
+    "no clip was sampled": (
+        lambda: judge(audit_of([], [clean_tokens("a", rows=0)])),
+        "no part has a row",
+    ),
+    "fewer clips of a shard than `--min-clips`": (
+        lambda: judge(audit_of(shard_of("a", 1)[:5], [clean_tokens("a")]), codes_only=True),
+        "5 of 5 sampled clips encoded again; 8 needed",
+    ),
+    "codes differ, and SIM and STOI were not measured": (
+        lambda: judged(unheard(six_shards())),
+        "neither SIM nor STOI was measured",
+    ),
+    "fewer than three shards of a language": (
+        lambda: judged(shard_of("a", 1)),
+        "fewer than 3 shards of language `en` to compare with",
+    ),
+    "another speaker model": (
+        lambda: judged(six_shards(only_sim), replace(baseline_of(12), sim_model="other")),
+        "the baseline has another speaker model",
+    ),
+    "no metric that judges was measured": (
+        lambda: judged(six_shards(lambda _: Scores())),
+        "no metric that judges was measured",
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_reason_to_judge_nothing_is_told_and_in_the_readme(reason: str) -> None:
+    make, words = REASONS[reason]
+    found = make()
+    assert (found.verdict, found.exit_code) == ("cannot judge", 1)
+    assert words in " ".join([*found.doubts, *(d for s in found.shards for d in s.doubts)])
+    assert reason in reasons_of_readme()
+
+
+def test_the_readme_lists_no_other_reasons() -> None:
+    assert reasons_of_readme().count("\n- ") == len(REASONS)
+
+
+def reasons_of_readme() -> str:
+    text = (ROOT / "README.md").read_text()
+    return text.partition('or "cannot judge", for one of these reasons:')[2].partition("\n\n`--")[0]
+
+
+def test_a_baseline_that_is_not_there_is_wrong_usage_before_anything_is_measured(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["audit", str(run), "--metrics", "stoi", "--quiet", "--output", str(tmp_path / "a")]
+    other = tmp_path / "other.json"
+    other.write_text("[1]")
+    for path in (tmp_path / "nothing.json", other, tmp_path):
+        assert xytok([*words, "--baseline", str(path)]) == 2
+        told = capsys.readouterr().err
+        assert f"`--baseline {path}` cannot be used" in told
+        assert "make one with `xytok audit --save-baseline`" in told.lower()
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_sample_too_small_to_judge_is_told_at_the_start(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["audit", str(run), "--metrics", "acoustics", "--processes", "0", "--device", "cpu"]
+    words += ["--quiet", "--codes-only", "--output", str(tmp_path)]
+    assert xytok([*words, "--per-shard", "4"]) == 1
+    assert "`--per-shard 4` is below `--min-clips 8`" in capsys.readouterr().err
+    assert xytok([*words, "--per-shard", "4", "--min-clips", "4"]) == 0
+    assert "--min-clips" not in capsys.readouterr().err
+
+
+def test_one_of_anything_is_not_told_as_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(1))
+    run = make_run(tmp_path / "out", str(tmp_path / "in"), root=str(tmp_path / "in"))
+    words = ["audit", str(run), "--metrics", "acoustics", "--processes", "0", "--device", "cpu"]
+    xytok([*words, "--quiet", "--output", str(tmp_path / "report")])
+    out = capsys.readouterr().out
+    assert "1 clip sampled, 1 row checked, 1 shard, " in out
+    texts = (out, *((tmp_path / "report" / name).read_text() for name in FILES_WITH_WORDS))
+    assert not [
+        found for text in texts for found in re.findall(r"\b1 (?!is )[a-z-]+s\b.{20}", text)
+    ]

@@ -152,7 +152,7 @@ def test_one_value_of_a_metric_judges_nothing() -> None:
     clips[0] = replace(clips[0], scores=replace(clips[0].scores, stoi=0.1))
     found = judged(clips, baseline_of(12))
     assert found.verdict == "ok"
-    assert found.shards[0].changes["stoi"].unjudged == "1 values, fewer than 8"
+    assert found.shards[0].changes["stoi"].unjudged == "1 value, fewer than 8"
 
 
 def test_far_below_a_small_baseline_is_no_finding_without_the_test() -> None:

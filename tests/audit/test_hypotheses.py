@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audit.drift.hypotheses import codes_of_another, explain
+from pipeline.audit.codes.reencode import codes_of_another, explain
 from pipeline.audit.sample.originals import Original
 from tests.support.audit_simulation import sampled_clip
 from tests.support.places import SPEECH

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import run as xytok
-from pipeline.audit.metrics.recogniser import Recogniser, load_recogniser
-from pipeline.audit.metrics.text_errors import normal, word_errors
+from pipeline.audit.metrics.heard_text import Recogniser, load_recogniser, normal, word_errors
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.errors import UsageError
 from tests.support.audit_run import ENGLISH, audit_run, make_run

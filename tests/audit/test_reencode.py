@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.audit.drift.reencode import agreement, compare_codes
+from pipeline.audit.codes.reencode import agreement, compare_codes
 
 
 def make_codes(frames: int = 100, seed: int = 0) -> np.ndarray:

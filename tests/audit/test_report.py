@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pipeline.audit.audit_output import summarize
+from pipeline.audit.compare import compare
 from pipeline.audit.judge.baseline import load_baseline, make_baseline, save_baseline
-from pipeline.audit.judge.comparison import compare
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.report.audit_page import render_report
 from pipeline.audit.report.compare_page import compare_headline, render_comparison
 from pipeline.audit.report.notes import cost_words
-from pipeline.audit.report.summary import summarize
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
 from tests.support.audit_page import HOSTILE, SCRIPT, findings, page, tags, texts
 from tests.support.audit_planting import clean_baseline
@@ -170,7 +170,7 @@ def test_a_file_that_is_no_baseline_is_refused_by_name(
 ) -> None:
     path = tmp_path_factory.mktemp("baseline") / "other.json"
     path.write_text("{}")
-    with pytest.raises(InputError, match=r"other\.json"):
+    with pytest.raises(UsageError, match=r"other\.json"):
         load_baseline(Storage(), str(path))
 
 

@@ -114,8 +114,8 @@ def test_planted_changes_of_codes_are_named(run, change, fault):
 
 def test_gain_before_the_codec_is_named(run):
     from pipeline.audit.audit import AuditRequest, open_audit
+    from pipeline.audit.codes.part_file import PartFile
     from pipeline.audit.sample.originals import OriginalReader
-    from pipeline.audit.sample.part_file import PartFile
     from pipeline.audit.sample.sampling import sampled_clips
     from pipeline.corpus.rules import ReadRules
     from pipeline.storage.client import Storage

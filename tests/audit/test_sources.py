@@ -61,7 +61,7 @@ def test_rows_that_even_the_manifest_does_not_miss_are_found_in_the_tar(run):
     change_part(run, lambda table: table.slice(2), "a.tar", codes=left, clips_seen=left)
     assert faults(audit(run, list_sources=False)) == {}
     assert faults(audit(run)) == {
-        "missing rows": "2 of 12 clips of the tar are neither rows nor rejects nor filtered, "
+        "missing rows": "2 of 12 clips of the tar without row or reject, and not filtered, "
         "the first is `clip0000`"
     }
 
@@ -70,7 +70,7 @@ def test_rows_the_tar_does_not_have_are_named(run, tar):
     replace_tar(tar, clips(NUM_CLIPS - 1))
     evidence = faults(audit(run))["changed source"]
     assert "bytes now" in evidence
-    assert "1 clips of part and rejects are not in the tar at their place" in evidence
+    assert "1 clip of part and rejects not in the tar at their place" in evidence
 
 
 def test_a_replaced_tar_is_named_without_listing(run, tar):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audit.metrics.text_errors import (
+from pipeline.audit.metrics.heard_text import (
     character_errors,
     edits,
     normal,

@@ -5,10 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline.audit.codes.part_file import PartFile, read_codes
+from pipeline.audit.codes.token_checks import check_part, with_duplicates
 from pipeline.audit.findings import entropy_bits
-from pipeline.audit.sample.part_file import PartFile
-from pipeline.audit.tokens.code_batch import read_codes
-from pipeline.audit.tokens.token_checks import check_part, with_duplicates
 from pipeline.corpus.metadata import Metadata
 from pipeline.corpus.shard import Shard
 from pipeline.output.manifest import Manifest, WrittenFile

@@ -19,16 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audit.audit import AuditRequest, measure_here, open_audit, run_audit
-from pipeline.audit.audited_run import AuditedRun
+from pipeline.audit.audit import AuditedRun, AuditRequest, measure_here, open_audit, run_audit
+from pipeline.audit.codes.part_file import PartFile
+from pipeline.audit.codes.token_checks import check_part
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings
 from pipeline.audit.metrics.score_pool import Pair, ScorePool
 from pipeline.audit.metrics.scores import GROUPS, score_pair
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
-from pipeline.audit.sample.part_file import PartFile
 from pipeline.audit.sample.sampling import SamplePlan
-from pipeline.audit.tokens.token_checks import check_part
 from pipeline.output.manifest import Manifest, WrittenFile
 from tests.benchmarks.spent_time import family_cpu_seconds
 from tests.support.audit_run import make_run

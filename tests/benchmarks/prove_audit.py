@@ -8,7 +8,7 @@ that is worse by standard deviations of a shard's mean, in every metric or in so
 combinations of those shards as they are. Prints the tables of RESULTS.md.
 
 `--quick` takes a hundredth of the draws. `--state FILE` keeps what was drawn, and goes on from it.
-`--only WORD` draws one table: real, power or alarms.
+`--only WORD` draws one table: real, power or alarms. `--processes N` draws in so many.
 """
 
 import argparse
@@ -69,7 +69,8 @@ RUNS: Mapping[str, Run] = {
     "normal shards": clustered_run,
     "shards lopsided as clips": partial(clustered_run, lopsided=True),
     "1 to 20 speakers a shard": run_of_speakers,
-    "equal means, real shapes": partial(real_run, shaped=True),
+    "equal means, real shapes": partial(real_run, about="mean"),
+    "equal middles, real shapes": partial(real_run, about="middle"),
 }
 
 
@@ -166,7 +167,11 @@ def alarm_rows(draws: Draws) -> Iterator[str]:
         for icc in (0.2, 0.5, 0.0)
         for shards, runs in ((40, 1000), (300, 200), (10, 1000), (3, 1000))
     ]
-    cells += [(Draw(0.0, shards, "equal means, real shapes"), 1000) for shards in (10, 40)]
+    cells += [
+        (Draw(0.0, shards, f"equal {centre}, real shapes"), 1000)
+        for centre in ("means", "middles")
+        for shards in (10, 40)
+    ]
     cells += [(Draw(icc, 5, known=10), 1000) for icc in ICCS]
     cells += [
         (Draw(icc, shards, "1 to 20 speakers a shard"), 1000)
@@ -240,9 +245,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--state", type=Path)
     parser.add_argument("--only", default="")
+    parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     tables = {"real": real_rows, "power": power_rows, "alarms": alarm_rows}
-    with ProcessPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(args.processes) as pool:
         draws = Draws(pool, args.state, 0.01 if args.quick else 1.0)
         for name, rows in tables.items():
             if args.only in name:

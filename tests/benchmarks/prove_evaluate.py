@@ -26,10 +26,10 @@ import yaml
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from pipeline.audit.audited_run import open_run
+from pipeline.audit.audit import open_run
 from pipeline.audit.compare import trial_run
 from pipeline.audit.judge.inference import Interval
-from pipeline.audit.metrics.text_errors import character_errors, normal
+from pipeline.audit.metrics.heard_text import character_errors, normal
 from pipeline.evaluate.intervals import ratio_difference
 from pipeline.evaluate.probe.clips import SpokenClip, read_clips
 from pipeline.evaluate.probe.inputs import ProbeInput, codec_input

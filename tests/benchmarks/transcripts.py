@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.audit.metrics.text_errors import edits
+from pipeline.audit.metrics.heard_text import edits
 
 Transcribe = Callable[[npt.NDArray[np.float32]], str]
 

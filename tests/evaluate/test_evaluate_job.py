@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.cli import run as xytok
-from pipeline.audit.metrics.text_errors import character_errors
+from pipeline.audit.metrics.heard_text import character_errors
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.evaluate.published import PUBLISHED
 from tests.support.audit_page import tags

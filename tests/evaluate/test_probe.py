@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.audit.audited_run import open_run
+from pipeline.audit.audit import open_run
 from pipeline.audit.compare import trial_run
 from pipeline.errors import InputError, UsageError
 from pipeline.evaluate.probe.clips import SpokenClip, check_apart, read_clips

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.audit.findings import ClipAudio, ClipFinding
-from pipeline.audit.metrics.recogniser import Recogniser
-from pipeline.audit.report.sounds import Playback
+from pipeline.audit.metrics.heard_text import Recogniser
+from pipeline.audit.report.clip_cards import Playback
 from pipeline.evaluate.recognised import recognise
 from tests.support.audit_simulation import clean_shard, pool
 from xy_codec.contract import Waveform

@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader
 import xytok
 from jobs import cli
 from pipeline.audit.audit import AuditRequest, open_audit, run_audit
+from pipeline.audit.audit_output import summarize
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.report.audit_page import render_report
-from pipeline.audit.report.sounds import Playback
-from pipeline.audit.report.summary import summarize
+from pipeline.audit.report.clip_cards import Playback
 from pipeline.bench.codec_speed import GridPlan, measure_grid
 from pipeline.corpus.decode import ClipBounds, DecodedClip, decode_clip
 from tests.support.audit_run import audit_run, change_part, copy_run

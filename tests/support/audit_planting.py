@@ -8,8 +8,7 @@ from functools import cache
 import numpy as np
 import soundfile
 
-from pipeline.audit.drift.hypotheses import explained
-from pipeline.audit.drift.reencode import compare_codes
+from pipeline.audit.codes.reencode import compare_codes, explained
 from pipeline.audit.findings import ClipFinding, Scores, TokenReport
 from pipeline.audit.judge.baseline import Baseline, make_baseline
 from pipeline.audit.judge.judgement import ShardVerdict

@@ -8,7 +8,7 @@ import csv
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from xy_codec.contract import Encoded
 
 POOLS = GOLDEN / "audit"
 NUM_CODEBOOKS, CODEBOOK_SIZE = 8, 1024
+Centre = Literal["mean", "middle"]
 
 
 @cache
@@ -234,22 +235,23 @@ def real_scores(
     *,
     moved: Collection[str] | None = None,
     voices: Sequence[int] | None = None,
-    shaped: bool | None = None,
+    about: Centre | None = None,
 ) -> list[Scores]:
     """Scores of one shard, as `clustered_scores`, out of whole real shards.
 
     What the shard has of its own is that of one real shard, and its clips lie apart as those of
     another do, so both have the tails that they have; with an `icc` of 0 nothing is the shard's,
-    and each clip is of any shard, unless `shaped` asks for shards that scatter as real ones about
-    equal means. `voices` names the speaker of each clip; then
-    it is each speaker that has something of its own.
+    and each clip is of any shard. `about` asks for shards that scatter as real ones about equal
+    means, or about equal means of all clips but the lowest and the highest. `voices` names the
+    speaker of each clip; then it is each speaker that has something of its own.
     """
     real = real_shards()
     speakers = np.zeros(num_clips, np.int64) if voices is None else np.asarray(voices)
     own = real.own[rng.integers(0, len(real.own), speakers.max() + 1)][speakers]
     clips_of = rng.integers(0, len(real.apart))
-    is_shaped = icc > 0 if shaped is None else shaped
-    apart = real.apart[clips_of] if is_shaped else np.concatenate(real.apart)
+    apart = real.apart[clips_of] if icc > 0 or about else np.concatenate(real.apart)
+    if about == "middle":
+        apart = apart - np.sort(apart, axis=0)[1:-1].mean(axis=0)
     apart = apart[rng.integers(0, len(apart), num_clips)]
     moves = np.zeros(len(real.names))
     if shift:
@@ -261,13 +263,13 @@ def real_scores(
 
 
 def real_run(
-    num_shards: int, icc: float, rng: np.random.Generator, *, shaped: bool | None = None
+    num_shards: int, icc: float, rng: np.random.Generator, *, about: Centre | None = None
 ) -> list[ClipFinding]:
     """The clips of a clean run out of whole real shards."""
     return [
         clip(f"shard-{number:05d}", row, scores)
         for number in range(num_shards)
-        for row, scores in enumerate(real_scores(20, icc, rng, shaped=shaped))
+        for row, scores in enumerate(real_scores(20, icc, rng, about=about))
     ]
 
 

@@ -18,7 +18,7 @@ from pipeline.audit.judge.reference import (
     pick_group,
 )
 from pipeline.audit.judge.together import Combination
-from pipeline.errors import InputError, PipelineError
+from pipeline.errors import InputError, UsageError
 from pipeline.storage.client import Storage
 
 FORMAT = "xytok audit baseline 3"
@@ -166,10 +166,10 @@ def load_baseline(storage: Storage, url: str) -> Baseline:
             sampling=content["sampling"],
             versions=content["versions"],
         )
-    except (PipelineError, OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"Baseline `{url}` cannot be read ({error}). "
-            f"Expected a file of format `{FORMAT}`; make one with `xytok audit --save-baseline`"
+    except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"`--baseline {url}` cannot be used ({error}); expected a file of format `{FORMAT}`. "
+            "Make one with `xytok audit --save-baseline`, or leave the option out"
         ) from error
 
 

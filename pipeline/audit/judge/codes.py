@@ -2,22 +2,24 @@
 
 Codes that differ are decoded beside fresh ones: the paired differences of SIM and STOI of a shard,
 and PESQ of a run, are held against margins. Codes that belong to other audio have drifted, however
-they sound; `causes.py` tells which those are.
+they sound; `faults.py` tells which those are.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import sqrt
 
 import numpy as np
 from scipy import stats
 
 from pipeline.audit.findings import LABELS, SIDE_ROUNDING, AuditFindings, ClipFinding, Drift
-from pipeline.audit.judge.causes import cause_of, drift_faults, flip_rate
-from pipeline.audit.judge.faults import fault
+from pipeline.audit.judge.faults import cause_of, drift_faults, fault, flip_rate
 from pipeline.audit.judge.inference import (
     MIN_SHARDS,
     Estimate,
+    Sample,
     Values,
+    effective_number,
     holm,
     mean_interval,
     quantile_above,
@@ -25,6 +27,7 @@ from pipeline.audit.judge.inference import (
 from pipeline.audit.judge.judgement import CodesState, Fault, PairedChange
 from pipeline.audit.judge.reference import by_shard
 from pipeline.audit.judge.thresholds import DRIFT_MARGINS, Thresholds
+from pipeline.errors import plural
 
 # PESQ jumps from clip to clip, so it is judged over the whole run only, and without its tails.
 _OF_SHARDS, _OF_RUNS = ("sim", "stoi"), ("sim", "stoi", "pesq_wb")
@@ -79,46 +82,75 @@ def judge_codes(
     return judged, _judge_run([clips for _, clips in shards], thresholds)
 
 
-def _drawn(clips: Sequence[ClipFinding]) -> list[Drift]:
-    return [clip.drift for clip in clips if clip.drawn and clip.drift is not None]
+def _drawn(clips: Sequence[ClipFinding]) -> list[ClipFinding]:
+    return [clip for clip in clips if clip.drawn and clip.drift is not None]
 
 
-def _differences(drifts: Sequence[Drift], metric: str) -> tuple[Values, int]:
-    """Stored minus fresh of every clip, 0 where codes are equal; and how many have no figure."""
-    found = [0.0 if each.equal else getattr(each.paired, metric) for each in drifts]
-    values = np.array([value for value in found if value is not None], dtype=np.float64)
-    return values[np.isfinite(values)], len(found) - int(np.isfinite(values).sum())
+@dataclass(frozen=True, slots=True)
+class _Differences:
+    """Stored minus fresh of every clip that has a figure, 0 where codes are equal.
+
+    `weights` are those of the sample: by `--stratify` clips of rare strata stand for fewer.
+    """
+
+    values: Values
+    weights: Values
+    unmeasured: int
+
+    @classmethod
+    def of(cls, clips: Sequence[ClipFinding], metric: str) -> "_Differences":
+        """One metric of clips that were compared."""
+        drifts = [clip.drift for clip in clips if clip.drift is not None]
+        found = [0.0 if each.equal else getattr(each.paired, metric) for each in drifts]
+        values = np.array(found, dtype=np.float64)  # NumPy takes `None` for NaN.
+        known = np.isfinite(values)
+        weights = np.array([clip.weight for clip in clips], dtype=np.float64)
+        return cls(values[known], weights[known], int((~known).sum()))
+
+    def estimate(self) -> Estimate:
+        """The mean of what was drawn clip by clip."""
+        count = len(self.values)
+        mean = float(np.average(self.values, weights=self.weights))
+        squares = float(np.average((self.values - mean) ** 2, weights=self.weights))
+        variance = squares * count / max(count - 1, 1)
+        return Sample(mean, variance, count, effective_number(self.weights)).estimate
+
+    def mean(self, trimmed: float) -> float:
+        """The mean without clips of a share of the weight at either end."""
+        order = np.argsort(self.values, kind="stable")
+        values, weights = self.values[order], self.weights[order]
+        most = trimmed * weights.sum() * (1 + 1e-9)
+        kept = (np.cumsum(weights) > most) & (np.cumsum(weights[::-1])[::-1] > most)
+        return float(np.average(values[kept], weights=weights[kept]))
 
 
-def _paired(drifts: Sequence[Drift], metrics: Sequence[str]) -> dict[str, PairedChange]:
+def _differing(clips: Sequence[ClipFinding]) -> int:
+    return sum(clip.drift is not None and not clip.drift.equal for clip in clips)
+
+
+def _paired(clips: Sequence[ClipFinding], metrics: Sequence[str]) -> dict[str, PairedChange]:
     """The paired differences of a shard whose codes are not all equal."""
-    if all(drift.equal for drift in drifts):
-        return {}
+    differing = _differing(clips)
     changes = {}
-    for metric in metrics:
-        values, unmeasured = _differences(drifts, metric)
-        measured = sum(not drift.equal for drift in drifts) - unmeasured
-        if measured and len(values) > 1:
-            error = float(values.std(ddof=1)) / np.sqrt(len(values))
-            freedom = len(values) - 1
-            changes[metric] = _change(metric, values.mean(), error, freedom, values, unmeasured)
+    for metric in metrics if differing else ():
+        found = _Differences.of(clips, metric)
+        if differing > found.unmeasured and len(found.values) > 1:
+            changes[metric] = _change(metric, found.estimate(), found.unmeasured)
     return changes
 
 
-def _change(
-    metric: str, mean: float, error: float, freedom: int, values: Values, unmeasured: int
-) -> PairedChange:
+def _change(metric: str, found: Estimate, unmeasured: int) -> PairedChange:
     margin = DRIFT_MARGINS[metric]
-    half = quantile_above(_EQUIVALENCE, freedom) * error
-    lost = -margin - float(mean)
-    p_value = float(stats.t.sf(lost / error, freedom)) if error else float(lost <= 0)
-    few = unmeasured > _MOST_UNMEASURED * (len(values) + unmeasured)
-    inside = abs(mean) + half <= margin and not few
+    half = quantile_above(_EQUIVALENCE, found.freedom) * found.error
+    lost = -margin - found.value
+    p_value = float(stats.t.sf(lost / found.error, found.freedom)) if found.error else lost <= 0
+    few = unmeasured > _MOST_UNMEASURED * (found.num_values + unmeasured)
+    inside = abs(found.value) + half <= margin and not few
     return PairedChange(
         metric=metric,
-        difference=replace(mean_interval(values), estimate=float(mean)),
-        p_value=p_value,
-        adjusted_p=p_value,
+        difference=found.interval,
+        p_value=float(p_value),
+        adjusted_p=float(p_value),
         margin=margin,
         unmeasured=unmeasured,
         state="equivalent" if inside else "cannot judge",
@@ -165,7 +197,8 @@ def _judge_shard(
 
 def _open_words(change: PairedChange) -> str:
     return (
-        f"codes differ, and {LABELS[change.metric]} of {change.difference.num_values} clips does "
+        f"codes differ, and {LABELS[change.metric]} of "
+        f"{plural(change.difference.num_values, 'clip')} does "
         f"not show that they sound alike within {change.margin:g}"
     )
 
@@ -246,36 +279,24 @@ def _doubts(clips: Sequence[ClipFinding], rows: int, thresholds: Thresholds) -> 
                 reasons[clip.reasons[what]] = reasons.get(clip.reasons[what], 0) + 1
     why = "".join(f", {count} {reason}" for reason, count in sorted(reasons.items()))
     return (
-        f"{compared} of {len(clips)} sampled clips were encoded again{why}; {needed} are needed",
+        f"{compared} of {plural(len(clips), 'sampled clip')} encoded again{why}; {needed} needed",
     )
 
 
 def _judge_run(shards: Sequence[Sequence[ClipFinding]], thresholds: Thresholds) -> CodesJudgement:
     """The paired differences over shards, each shard one value; PESQ without its tails."""
-    drifts = [found for clips in shards if (found := _drawn(clips))]
-    together = [drift for each in drifts for drift in each]
+    drawn = [some for clips in shards if (some := _drawn(clips))]
+    together = [clip for each in drawn for clip in each]
     if not together:
         return CodesJudgement("cannot judge")
-    if all(drift.equal for drift in together):
+    if not _differing(together):
         return CodesJudgement("equal")
     changes = {}
     for metric in _OF_RUNS:
-        known = [_differences(each, metric) for each in drifts]
-        values = np.concatenate([each for each, _ in known])
-        unmeasured = sum(count for _, count in known)
-        if len(values) < 2 or unmeasured >= sum(not drift.equal for drift in together):
-            continue
-        means = np.array([_mean(each, metric) for each, _ in known if len(each)])
-        if len(means) >= MIN_SHARDS:
-            error, freedom = float(means.std(ddof=1)) / np.sqrt(len(means)), len(means) - 1
-            mean = float(means.mean())
-            interval = Estimate(mean, error, freedom, len(values)).interval
-        else:
-            # Of so few shards the clips stand for these shards only.
-            error = float(values.std(ddof=1)) / np.sqrt(len(values))
-            freedom, interval, mean = len(values) - 1, mean_interval(values), _mean(values, metric)
-        change = _change(metric, mean, error, freedom, values, unmeasured)
-        changes[metric] = replace(change, difference=replace(interval, estimate=mean))
+        found = _Differences.of(together, metric)
+        if len(found.values) >= 2 and found.unmeasured < _differing(together):
+            estimate = _over_shards(drawn, metric) or _over_clips(found, metric)
+            changes[metric] = _change(metric, estimate, found.unmeasured)
     changes = _corrected({"run": changes}, thresholds.false_alarms)["run"]
     doubts = tuple(_open_words(each) for each in changes.values() if each.state == "cannot judge")
     states = {each.state for each in changes.values()}
@@ -284,6 +305,18 @@ def _judge_run(shards: Sequence[Sequence[ClipFinding]], thresholds: Thresholds) 
     return CodesJudgement(state, doubts=doubts, paired=changes)
 
 
-def _mean(values: Values, metric: str) -> float:
-    share = _TRIMMED.get(metric, 0.0)
-    return float(stats.trim_mean(values, share)) if share else float(values.mean())
+def _over_shards(shards: Sequence[Sequence[ClipFinding]], metric: str) -> Estimate | None:
+    """The mean over shards, each one value; None of so few that their spread is not known."""
+    each = [_Differences.of(clips, metric) for clips in shards]
+    known = [found for found in each if len(found.values)]
+    if len(known) < MIN_SHARDS:
+        return None
+    means = np.array([found.mean(_TRIMMED.get(metric, 0.0)) for found in known])
+    error = float(means.std(ddof=1)) / sqrt(len(means))
+    num_clips = sum(len(found.values) for found in known)
+    return Estimate(float(means.mean()), error, len(means) - 1, num_clips)
+
+
+def _over_clips(found: _Differences, metric: str) -> Estimate:
+    """Of so few shards the clips stand for these shards only."""
+    return replace(found.estimate(), value=found.mean(_TRIMMED.get(metric, 0.0)))

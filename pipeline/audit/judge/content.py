@@ -24,7 +24,6 @@ from pipeline.audit.findings import (
     Metric,
 )
 from pipeline.audit.judge.baseline import Baseline
-from pipeline.audit.judge.code_model import code_changes
 from pipeline.audit.judge.inference import (
     Interval,
     Prediction,
@@ -51,6 +50,8 @@ from pipeline.audit.judge.thresholds import (
     Thresholds,
 )
 from pipeline.audit.judge.together import normal_scores
+from pipeline.audit.judge.tokens import code_changes
+from pipeline.errors import plural
 
 Changes = dict[str, Change]
 # The share of the chance of a false alarm that goes to the scores of all metrics together; noise in
@@ -230,7 +231,9 @@ def _change_of_shard(
         of = f" of language `{language}`" if language else ""
         return replace(change, unjudged=f"fewer than 3 shards{of} to compare with")
     if count < thresholds.min_clips:
-        return replace(change, unjudged=f"{count} values, fewer than {thresholds.min_clips}")
+        return replace(
+            change, unjudged=f"{plural(count, 'value')}, fewer than {thresholds.min_clips}"
+        )
     return _compared(change, standing, metric, count)
 
 
@@ -246,7 +249,9 @@ def _all_metrics(
             change, unjudged="fewer than two metrics, or fewer than 3 shards that have them"
         )
     if num_clips < thresholds.min_clips:
-        return replace(change, unjudged=f"{num_clips} values, fewer than {thresholds.min_clips}")
+        return replace(
+            change, unjudged=f"{plural(num_clips, 'value')}, fewer than {thresholds.min_clips}"
+        )
     if found.between <= 0:
         return replace(change, unjudged="all shards of the reference are the same")
     scaled = Prediction(

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.findings import METRICS, TOGETHER, ClipFinding
+from pipeline.audit.findings import METRIC_NAMES, TOGETHER, ClipFinding
 from pipeline.audit.judge.inference import MIN_SHARDS, Sample, Spread, Values
 from pipeline.audit.judge.together import (
     Combination,
@@ -77,93 +78,73 @@ def pick_group(group: Group, num_shards: Callable[[Group], int]) -> Group | None
 
 @dataclass(frozen=True, slots=True)
 class ShardMeans:
-    """Mean, variance and number of one metric's values in each shard that has some."""
+    """How one metric's shard means lie: of all shards, and of all but one.
 
-    place: Mapping[str, int]
-    # Of every shard with enough clips: one, mean - centre, its square, the variance, the sampling
-    # error, what repeated speakers add; and their sums. One shard is left out by taking its share
-    # away.
-    centre: float
-    terms: Values
-    totals: Values
+    Attributes:
+        others: of each shard that has a value, how the others lie.
+    """
+
+    whole: Spread
+    others: Mapping[str, Spread]
 
     @classmethod
-    def of(
-        cls, shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
-    ) -> "ShardMeans":
-        """Out of the values of clips, their shards, whose voices they are and their weights."""
-        names, means, variances, counts, effective, repeated = _moments(
-            shards, voices, weights, values
-        )
-        place = {str(name): number for number, name in enumerate(names)}
-        centre = float(means.mean())
-        terms = _terms(means - centre, variances, counts, effective, repeated)
-        return cls(place, centre, terms, terms.sum(axis=1))
-
-    def num_shards(self, without: str | None = None) -> int:
-        """The shards with enough clips, one left out."""
-        at = self.place.get(without) if without is not None else None
-        return round(float(self.totals[0] - (self.terms[0, at] if at is not None else 0.0)))
+    def of(cls, found: "_Moments") -> "ShardMeans":
+        """Out of the moments of all shards that have a value."""
+        centre = float(found.means.mean())
+        terms = _terms(found, centre)
+        totals = terms.sum(axis=1, keepdims=True)
+        (whole,) = _spreads(totals, centre)
+        return cls(whole, dict(zip(found.names, _spreads(totals - terms, centre), strict=True)))
 
     def spread(self, without: str | None = None) -> Spread:
         """How the shard means lie, one shard left out."""
-        totals = self.totals
-        at = self.place.get(without) if without is not None else None
-        if at is not None:
-            totals = totals - self.terms[:, at]
-        count = round(float(totals[0]))
-        if not count:
-            return Spread(0, 0.0, 0.0, 0.0, 0.0)
-        offset, squares, *others = (float(total) for total in totals[1:] / count)
-        scatter = max(0.0, squares - offset**2)
-        variance = scatter * count / (count - 1) if count > 1 else 0.0
-        return Spread(count, self.centre + offset, variance, *others)
+        return self.whole if without is None else self.others.get(without, self.whole)
+
+    def num_shards(self, without: str | None = None) -> int:
+        """The shards with enough clips, one left out."""
+        return self.spread(without).num_shards
 
 
-def _terms(
-    offsets: Values,
-    variances: Values,
-    counts: NDArray[np.int64],
-    effective: Values,
-    repeated: Values,
-) -> Values:
-    """What each shard adds to the totals, `[6, shards]`; nothing where it has too few clips."""
-    used = (counts >= _MIN_CLIPS).astype(np.float64)
-    return used * np.stack(
-        [np.ones(len(counts)), offsets, offsets**2, variances, variances / effective, repeated]
-    )
+def _spreads(totals: Values, centre: float) -> list[Spread]:
+    """What sums over shards say, `[6, sums]`, each of which may leave a shard out."""
+    counts = np.rint(totals[0])
+    offsets, squares, within, sampling, repeated = totals[1:] / np.maximum(counts, 1)
+    scatter = np.maximum(squares - offsets**2, 0.0)
+    variances = np.where(counts > 1, scatter * counts / np.maximum(counts - 1, 1), 0.0)
+    columns = (counts.astype(np.int64), centre + offsets, variances, within, sampling, repeated)
+    return [
+        Spread(*row) if row[0] else Spread(0, 0.0, 0.0, 0.0, 0.0)
+        for row in zip(*(each.tolist() for each in columns), strict=True)
+    ]
 
 
-def shard_samples(
-    shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
-) -> dict[str, Sample]:
-    """What is tested of every shard that has a value."""
-    known = np.isfinite(values)
-    if not known.any():
-        return {}
-    names, *moments = _moments(shards[known], voices[known], weights[known], values[known])
-    rows = zip(*(each.tolist() for each in moments), strict=True)
-    return {str(name): Sample(*row) for name, row in zip(names, rows, strict=True)}
+def _terms(found: "_Moments", centre: float) -> Values:
+    """What each shard adds to sums, `[6, shards]`; nothing where it has too few clips.
+
+    One, mean - centre, its square, the variance, the sampling error, what repeated speakers add.
+    One shard is left out by taking its share away.
+    """
+    offsets, sampling = found.means - centre, found.variances / found.effective
+    rows = (np.ones(len(offsets)), offsets, offsets**2, found.variances, sampling, found.repeated)
+    return (found.counts >= _MIN_CLIPS).astype(np.float64) * np.stack(rows)
 
 
-def _moments(
-    shards: NDArray[np.str_], voices: NDArray[np.int64], weights: Values, values: Values
-) -> tuple[NDArray[np.str_], Values, Values, NDArray[np.int64], Values, Values]:
-    """Names of shards, and of each the fields of a `Sample`."""
-    names, index = np.unique(shards, return_inverse=True)
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """The fields of a `Sample`, as arrays over the shards that have a value."""
 
-    def sums(of: Values) -> Values:
-        return np.bincount(index, of, len(names)).astype(np.float64)
+    names: list[str]
+    means: Values
+    variances: Values
+    counts: NDArray[np.int64]
+    effective: Values
+    repeated: Values
 
-    counts, total = np.bincount(index, minlength=len(names)), sums(weights)
-    means = sums(weights * values) / total
-    squares = sums(weights * (values - means[index]) ** 2) / total
-    variances = squares * counts / np.maximum(counts - 1, 1)
-    effective = total**2 / sums(weights**2)
-    _, first, places = np.unique(voices, return_index=True, return_inverse=True)
-    spoken = np.bincount(places, weights=weights)
-    heard = np.bincount(index[first], weights=spoken**2, minlength=len(names))
-    return names, means, variances, counts, effective, heard / total**2 - 1 / effective
+    def samples(self) -> dict[str, Sample]:
+        """One for each shard."""
+        arrays = (self.means, self.variances, self.counts, self.effective, self.repeated)
+        rows = zip(*(each.tolist() for each in arrays), strict=True)
+        return {name: Sample(*row) for name, row in zip(self.names, rows, strict=True)}
 
 
 def by_shard(clips: Iterable[ClipFinding]) -> dict[str, list[ClipFinding]]:
@@ -176,8 +157,7 @@ def by_shard(clips: Iterable[ClipFinding]) -> dict[str, list[ClipFinding]]:
 
 def metric_column(clips: Sequence[ClipFinding], metric: str) -> Values:
     """One metric over clips as an array; NaN where it is missing."""
-    found = [getattr(clip.scores, metric) for clip in clips]
-    return np.array([np.nan if value is None else value for value in found], np.float64)
+    return np.array([getattr(clip.scores, metric) for clip in clips], np.float64)
 
 
 def finite_values(clips: Sequence[ClipFinding], metric: str) -> Values:
@@ -196,10 +176,12 @@ class ClipColumns:
     def __init__(self, clips: Iterable[ClipFinding]) -> None:
         # In a stated order: sums of floating-point numbers depend on it.
         self.clips = sorted(clips, key=lambda clip: (clip.shard, clip.row))
-        self.shards = np.array([clip.shard for clip in self.clips], dtype=np.str_)
-        names = [(clip.shard, clip.speaker or "") for clip in self.clips]
-        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        self.speakers = np.array([numbers[name] for name in names], dtype=np.int64)
+        names, shards = np.unique([clip.shard for clip in self.clips], return_inverse=True)
+        self._shard_names: list[str] = names.tolist()
+        self.shards = shards.astype(np.int64)
+        speakers = [(clip.shard, clip.speaker or "") for clip in self.clips]
+        numbers = {speaker: number for number, speaker in enumerate(dict.fromkeys(speakers))}
+        self.speakers = np.array([numbers[speaker] for speaker in speakers], dtype=np.int64)
         # A clip of an unknown speaker counts as a voice of its own.
         is_known = np.array([bool(clip.speaker) for clip in self.clips], dtype=np.bool_)
         self._voices = np.where(is_known, self.speakers, -1 - np.arange(len(self.clips)))
@@ -220,7 +202,11 @@ class ClipColumns:
                 if group != WHOLE:
                     members.setdefault(group, []).append(number)
         self._members = {group: np.array(found, np.int64) for group, found in members.items()}
-        self._columns = {each.name: metric_column(self.clips, each.name) for each in METRICS}
+        scores = attrgetter(*METRIC_NAMES)
+        # NumPy takes `None` for NaN.
+        values = np.array([scores(clip.scores) for clip in self.clips], np.float64)
+        columns = np.ascontiguousarray(values.reshape(-1, len(METRIC_NAMES)).T)
+        self._columns: dict[str, Values] = dict(zip(METRIC_NAMES, columns, strict=True))
 
     def rows(self, clips: Iterable[ClipFinding]) -> Rows:
         """Where clips are in the columns."""
@@ -238,7 +224,7 @@ class ClipColumns:
             return []
         shards = self.shards[rows]
         starts = np.flatnonzero(shards[1:] != shards[:-1]) + 1
-        return [(str(self.shards[part[0]]), part) for part in np.split(rows, starts)]
+        return [(self._shard_names[self.shards[part[0]]], part) for part in np.split(rows, starts)]
 
     def groups_of(self, rows: Rows) -> tuple[Group, ...]:
         """The corpora and languages of some clips, in order."""
@@ -251,7 +237,28 @@ class ClipColumns:
     def samples(self, values: Values, rows: Rows | None = None) -> dict[str, Sample]:
         """What is tested of the values of some clips, or of all, by shard."""
         rows = self.all_rows if rows is None else rows
-        return shard_samples(self.shards[rows], self._voices[rows], self.weights[rows], values)
+        known = np.isfinite(values)
+        return self._moments(rows[known], values[known]).samples() if known.any() else {}
+
+    def _moments(self, rows: Rows, values: Values) -> _Moments:
+        """What is known of the shards of some clips by a value of each."""
+        shards, index = np.unique(self.shards[rows], return_inverse=True)
+        weights = self.weights[rows]
+
+        def sums(of: Values) -> Values:
+            return np.bincount(index, of, len(shards)).astype(np.float64)
+
+        counts, total = np.bincount(index, minlength=len(shards)), sums(weights)
+        means = sums(weights * values) / total
+        squares = sums(weights * (values - means[index]) ** 2) / total
+        variances = squares * counts / np.maximum(counts - 1, 1)
+        effective = total**2 / sums(weights**2)
+        _, first, places = np.unique(self._voices[rows], return_index=True, return_inverse=True)
+        spoken = np.bincount(places, weights=weights)
+        heard = np.bincount(index[first], weights=spoken**2, minlength=len(shards))
+        names = [self._shard_names[number] for number in shards.tolist()]
+        repeated = heard / total**2 - 1 / effective
+        return _Moments(names, means, variances, counts, effective, repeated)
 
     def members(self, group: Group) -> Rows:
         """The rows of a group's clips."""
@@ -342,6 +349,4 @@ class ClipColumns:
         members, values = members[known], values[known]
         if not plain and metric != TOGETHER:
             values = normal_scores(values, self._quantiles(metric, group))
-        return ShardMeans.of(
-            self.shards[members], self._voices[members], self.weights[members], values
-        )
+        return ShardMeans.of(self._moments(members, values))

@@ -82,7 +82,9 @@ class Combination:
         return np.where(np.any(missing, axis=0), np.nan, np.sum(parts, axis=0))
 
 
-def combine(columns: Mapping[str, Values], shards: NDArray[np.str_]) -> Combination | None:
+def combine(
+    columns: Mapping[str, Values], shards: NDArray[np.int64] | NDArray[np.str_]
+) -> Combination | None:
     """The combination that best tells a shard that is as much worse in every metric.
 
     Its weights come from how metrics of clips go together within shards, which says nothing of

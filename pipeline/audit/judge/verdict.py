@@ -13,10 +13,9 @@ from pipeline.audit.findings import (
     TokenReport,
 )
 from pipeline.audit.judge.baseline import Baseline
-from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.codes import CodesJudgement, allowed_flip_rate, judge_codes
 from pipeline.audit.judge.content import Changes, content_changes
-from pipeline.audit.judge.faults import fault
+from pipeline.audit.judge.faults import fault, flip_rates
 from pipeline.audit.judge.inference import (
     share_interval,
     unseen_share,
@@ -34,10 +33,11 @@ from pipeline.audit.judge.judgement import (
 )
 from pipeline.audit.judge.reference import by_shard
 from pipeline.audit.judge.thresholds import SILENT_CLIPS, SILENT_SHARE, Thresholds
-from pipeline.audit.judge.token_faults import token_faults, usual_top_shares
+from pipeline.audit.judge.tokens import token_faults, usual_top_shares
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band
+from pipeline.errors import plural
 
 _MOVED = 0.01
 # What is judged of codes without decoding them.
@@ -124,7 +124,7 @@ def _content_doubts(
     )
     if untested:
         return (f"sound: {untested.most_common(1)[0][0]}",)
-    return (f"sound: no metric that judges was measured on {len(clips)} sampled clips",)
+    return (f"sound: no metric that judges was measured on {plural(len(clips), 'sampled clip')}",)
 
 
 def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tuple[str, ...]:
@@ -217,7 +217,7 @@ def _silence(clips: Sequence[ClipFinding]) -> Fault | None:
     # One silent clip in ten is ordinary; the lower bound keeps small samples from crying wolf.
     if not silent or share_interval(silent, len(known)).low <= SILENT_CLIPS:
         return None
-    return fault("silence", f"{silent} of {len(known)} sampled clips are silent", silent)
+    return fault("silence", f"{silent} of {plural(len(known), 'sampled clip')} silent", silent)
 
 
 def _shard_verdict(

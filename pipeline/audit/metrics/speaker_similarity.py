@@ -123,7 +123,7 @@ class CampPlus:
 
 @lru_cache(maxsize=1)
 def _campplus_session() -> Any:
-    file = resources.files("pipeline.audit.metrics.models") / "campplus.onnx"
+    file = resources.files("pipeline.audit.metrics") / "models" / "campplus.onnx"
     return onnx_session(file.read_bytes())
 
 

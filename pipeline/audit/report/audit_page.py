@@ -16,10 +16,18 @@ from pipeline.audit.findings import (
     total_counts,
 )
 from pipeline.audit.judge.baseline import Baseline
-from pipeline.audit.judge.causes import flip_rates
 from pipeline.audit.judge.codes import allowed_flip_rate
+from pipeline.audit.judge.faults import flip_rates
 from pipeline.audit.judge.judgement import Change, Judgement, PairedChange, ShardVerdict
 from pipeline.audit.judge.reference import finite_values
+from pipeline.audit.report.clip_cards import (
+    ClipCard,
+    FactLine,
+    Side,
+    clip_card,
+    score_facts,
+    worst_clips,
+)
 from pipeline.audit.report.notes import asides, cost_words
 from pipeline.audit.report.page import Tile, render_page
 from pipeline.audit.report.plots import (
@@ -31,23 +39,15 @@ from pipeline.audit.report.plots import (
     shard_strip,
     usage_curve,
 )
-from pipeline.audit.report.sounds import Side
 from pipeline.audit.report.wording import (
     MEANINGS,
     headline,
     next_steps,
     number,
-    plural,
     shard_list,
     worst_first,
 )
-from pipeline.audit.report.worst_clips import (
-    ClipCard,
-    FactLine,
-    clip_card,
-    score_facts,
-    worst_clips,
-)
+from pipeline.errors import plural
 from xy_codec.xy.released import VARIANTS
 
 _NUM_CLIPS = 8
@@ -138,7 +138,7 @@ def _tiles(findings: AuditFindings, judgement: Judgement) -> Iterator[Tile]:
     yield Tile(
         "Shards ok",
         f"{judgement.count('ok'):,} of {len(judgement.shards):,}",
-        f"{rows:,} rows, all checked" if rows else "rows were not checked",
+        f"{plural(rows, 'row')}, all checked" if rows else "rows were not checked",
     )
     yield _codes_tile(findings, judgement)
     for name in _TILES:
@@ -161,7 +161,7 @@ def _codes_tile(findings: AuditFindings, judgement: Judgement) -> Tile:
         share = f"{100 * sum(rates) / len(rates):.2f} %"
         return Tile("Codes that differ", share, f"up to {100 * allowed:.2f} % is no drift here")
     figure = f"{equal:,} of {compared:,}" if compared else "–"
-    return Tile("Clips with equal codes", figure, f"{len(findings.clips):,} clips sampled")
+    return Tile("Clips with equal codes", figure, f"{plural(len(findings.clips), 'clip')} sampled")
 
 
 def _is_told(shard: ShardVerdict) -> bool:

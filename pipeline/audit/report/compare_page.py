@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from pipeline.audit.compare import ClipPair, Comparison, paired_values
 from pipeline.audit.findings import METRICS
-from pipeline.audit.judge.comparison import ClipPair, Comparison, paired_values
 from pipeline.audit.judge.inference import MIN_SHARDS
+from pipeline.audit.report.clip_cards import ClipCard, FactLine, Side, clip_card, main_scores
 from pipeline.audit.report.page import Tile, render_page
 from pipeline.audit.report.plots import Distribution, distribution
-from pipeline.audit.report.sounds import Side
-from pipeline.audit.report.wording import Headline, number, plural, signed
-from pipeline.audit.report.worst_clips import ClipCard, FactLine, clip_card, main_scores
+from pipeline.audit.report.wording import Headline, number, signed
+from pipeline.errors import plural
 
 # The sounds of a pair: original, A, B; None where they cannot be read.
 PairSource = Callable[[ClipPair], list[Side] | None]

@@ -6,11 +6,12 @@ import numpy as np
 
 from pipeline.audit.findings import LABELS, AuditFindings, TokenReport
 from pipeline.audit.judge.baseline import Baseline
-from pipeline.audit.judge.causes import flip_rates
+from pipeline.audit.judge.faults import flip_rates
 from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.reference import FEW_SHARDS, WHOLE
-from pipeline.audit.metrics.text_errors import normal
-from pipeline.audit.report.wording import plural, shard_list
+from pipeline.audit.metrics.heard_text import normal
+from pipeline.audit.report.wording import shard_list
+from pipeline.errors import plural
 
 # The text of an original with more errors in its characters may be another's.
 _OTHER_TEXT = 0.5

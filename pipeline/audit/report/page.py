@@ -15,7 +15,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pipeline.audit.judge.judgement import Verdict
-from pipeline.audit.report.wording import number, plural, signed
+from pipeline.audit.report.wording import number, signed
+from pipeline.errors import plural
 
 STYLES: dict[Verdict, str] = {
     "ok": "ok",

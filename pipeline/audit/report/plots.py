@@ -14,6 +14,7 @@ from pipeline.audit.judge.inference import Values
 from pipeline.audit.judge.judgement import VERDICTS, Judgement, ShardVerdict
 from pipeline.audit.report.page import STYLES
 from pipeline.audit.report.wording import number
+from pipeline.errors import plural
 
 _WIDTH, _HEIGHT, _FLOOR = 280, 104, 82
 _BINS = 28
@@ -227,7 +228,7 @@ def shard_strip(judgement: Judgement) -> Strip:
         for line, (label, cells) in enumerate(lines)
     )
     bad = sum(shard.verdict != "ok" for shard in judgement.shards)
-    summary = f"{len(judgement.shards)} shards, {bad} of them not ok"
+    summary = f"{plural(len(judgement.shards), 'shard')}, {bad:,} of them not ok"
     gap = 1.0 if step > 4 else 0.0
     return Strip(summary, rows, round(step - gap, 2), len(rows) * _ROW_HEIGHT)
 
@@ -251,7 +252,8 @@ def _worst(cells: Sequence[Cell]) -> Cell:
 def _codes_cell(shard: ShardVerdict) -> Cell:
     if not shard.num_compared:
         return Cell("none", f"{shard.shard}: no codes were compared")
-    title = f"{shard.shard}: {shard.num_differing} of {shard.num_compared} clips differ"
+    of_all = f"{shard.num_differing:,} of {plural(shard.num_compared, 'clip')}"
+    title = f"{shard.shard}: {of_all} with other codes"
     # Differences that are no drift are those that another platform or precision explains.
     is_bad = shard.num_differing and shard.verdict in ("drift", "broken")
     return Cell("worse-3" if is_bad else "ok", title)

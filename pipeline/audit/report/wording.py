@@ -10,6 +10,7 @@ from math import floor, isfinite, log10
 from pipeline.audit.findings import LABELS
 from pipeline.audit.judge.faults import KINDS
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
+from pipeline.errors import plural
 
 _SHOWN_SHARDS = 6
 
@@ -38,11 +39,6 @@ class Headline:
 
     answer: str
     reason: str
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun, as `1 shard` or `2,000 shards`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def number(value: float, digits: int = 3) -> str:

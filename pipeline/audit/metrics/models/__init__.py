@@ -1,1 +1,0 @@
-"""Weights that ship with the audit, their licences, and the scripts that made the files."""

@@ -1,1 +1,0 @@
-"""Every row of a part checked without decoding it."""
