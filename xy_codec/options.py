@@ -26,6 +26,15 @@ class DepthOptions:
 
 
 @dataclass(frozen=True)
+class ProgramOptions:
+    """`program`: how a pack is encoded: `tiles`, the default; `pack`, all clips in one program of one
+    shape; `graph`, the same program, replayed as a CUDA graph on a GPU. The last two are not yet
+    proven on a GPU."""
+
+    program: str | None = None
+
+
+@dataclass(frozen=True)
 class BandwidthOptions:
     """`bandwidth`: kbit/s, one of those that the codec was trained for; the highest without it."""
 
