@@ -95,8 +95,20 @@ def segment_jobs(
 
 
 @dataclass(frozen=True, slots=True)
+class CodedJob(SegmentJob):
+    """A segment of a clip that is being decoded in a pack of one shape; codes are the clip's."""
+
+    codes: Codes
+
+    @property
+    def own_codes(self) -> Codes:
+        """Those of the segment."""
+        return self.codes[:, self.first_frame :][:, : self.frames]
+
+
+@dataclass(frozen=True, slots=True)
 class CodedSegment:
-    """A segment of a clip that is being decoded: the clip's position, and codes `[K', T]`."""
+    """A segment of a clip that is being decoded in tiles: the clip's position, and codes `[K', T]`."""
 
     position: int
     segment: Segment

@@ -1,22 +1,27 @@
 """Runs packs of segments of clips: what the causal codecs do alike, in tiles or in one shape."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from xy_codec.contract import CodecIdentity, Waveform
+from xy_codec.contract import CodecIdentity, Codes, Waveform
 from xy_codec.engine.causal import (
     BLOCK_FRAMES,
     CausalLayout,
+    CodedJob,
     Segment,
     SegmentJob,
+    cut_clip,
     lay_out_segments,
     segment_jobs,
 )
 from xy_codec.engine.causal_program import AnySegmentJob, fill_packs_to_their_ends
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.pack_stream import PackStream
+from xy_codec.engine.packing import OpenClip, Pack
 
 # More than any clip has; packs of one shape cut clips themselves.
 _UNCUT = BLOCK_FRAMES << 40
@@ -49,6 +54,30 @@ class CausalStream(PackStream[SegmentJob]):
             return fill_packs_to_their_ends(jobs, self.geometry)
         return super()._packs(jobs)
 
+    def _decode_in_one_shape(
+        self, clips: Iterable[tuple[Codes, Waveform]], run: Callable[[list[CodedJob]], Tensor]
+    ) -> None:
+        """Decode codes `[K', T]` into their waveforms, by what gives the samples of each frame."""
+        jobs = (coded_job(codes, wave) for codes, wave in clips if codes.shape[1])
+        launch = partial(self._launch_decoding, run)
+        for _ in self._run(self._packs((job, job.frames) for job in jobs), launch):
+            pass
+
+    @torch.inference_mode()
+    def _launch_decoding(
+        self, run: Callable[[list[CodedJob]], Tensor], jobs: list[CodedJob]
+    ) -> Pack[CodedJob]:
+        return self._bring(jobs, run(jobs))
+
     def _lay_out(self, segments: Sequence[Segment]) -> CausalLayout:
         """The layout of a pack in tiles."""
         return lay_out_segments(segments, self.geometry.tile_steps, self.device)
+
+
+def coded_job(codes: Codes, wave: Waveform) -> CodedJob:
+    """The job of decoding a clip of one frame and more into `wave`."""
+    (segment,) = cut_clip(codes.shape[1], _UNCUT)
+    frames = segment.frames
+    # A frame's samples in the place of its codes.
+    clip = OpenClip(None, wave.reshape(frames, -1).T, 1)
+    return CodedJob(clip, wave, 0, frames, frames, frames, segment, codes)

@@ -17,7 +17,7 @@ from xy_codec.engine.causal_stream import CausalStream
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.packing import fill_packs
 from xy_codec.moss.model import MossAudioTokenizer
-from xy_codec.moss.pack_program import SampleInputs, encode
+from xy_codec.moss.pack_program import CodeInputs, SampleInputs, decode, encode
 from xy_codec.moss.packed import decode_pack, encode_pack
 
 # Tiles in steps of any rate, packs in frames of 80 ms. On a CPU, tiles half as large take 5 %
@@ -61,9 +61,21 @@ class MossCodec(CausalStream):
             SampleInputs(self.geometry, hop), self.device, as_graph=self._as_graph,
         )  # fmt: skip
 
+    @cached_property
+    def _decoding(self) -> CausalRunner:
+        num_codebooks = self.model.config.quantizer.num_quantizers
+        return CausalRunner(
+            "decoding", partial(decode, self.model), self.model.decoder,
+            CodeInputs(self.geometry, num_codebooks), self.device, as_graph=self._as_graph,
+        )  # fmt: skip
+
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
         hop = self.shape.output_samples_per_frame
         waves = [np.empty(clip.codes.shape[1] * hop, np.float32) for clip in clips]
+        if self.geometry.has_one_shape:
+            codes = (clip.codes for clip in clips)
+            self._decode_in_one_shape(zip(codes, waves, strict=True), self._decoding)
+            return waves
         for depth in sorted({len(clip.codes) for clip in clips}):
             codes = [(place, clip.codes) for place, clip in enumerate(clips)
                      if len(clip.codes) == depth]  # fmt: skip

@@ -20,7 +20,12 @@ def encode_pack(
 
 def decode_pack(model: MossAudioTokenizer, codes: Tensor, layout: SegmentLayout) -> Tensor:
     """Codes `[S, K']` of the first K' codebooks to samples `[S * hop]`."""
-    frames = layout.stepwise(model.quantizer.decode, codes)
+    return decode_frames(model, layout.stepwise(model.quantizer.add_up, codes), layout)
+
+
+def decode_frames(model: MossAudioTokenizer, sums: Tensor, layout: SegmentLayout) -> Tensor:
+    """The sums of entries `[S, D]` to samples `[S * hop]`."""
+    frames = layout.stepwise(model.quantizer.project_out, sums)
     return _run(model.decoder, frames, layout).flatten()
 
 
