@@ -27,9 +27,9 @@ class DepthOptions:
 
 @dataclass(frozen=True)
 class ProgramOptions:
-    """`program`: how a pack is encoded: `tiles`, the default; `pack`, all clips in one program of one
-    shape; `graph`, the same program, replayed as a CUDA graph on a GPU. The last two are not yet
-    proven on a GPU."""
+    """`program`: how a pack runs: `tiles`, the default; `pack`, all clips in one program of one
+    shape; `graph`, that program replayed as a CUDA graph. The last two are not yet proven on a
+    GPU."""
 
     program: str | None = None
 

@@ -1,4 +1,4 @@
-"""Counts what packs ask of a device: `python device_operations.py exact fast decode moss moss-decode`.
+"""Counts what packs ask of a device: `python device_operations.py exact decode moss moss-decode`.
 
 Prints one JSON object a pack of the full model, after one for operations whose number is known.
 All packs are of one shape. Of a causal codec (`moss`, `secousti` and their decoding) the last pack

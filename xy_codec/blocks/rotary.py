@@ -45,7 +45,7 @@ def rotate(heads: Tensor, rotation: Rotation) -> Tensor:
 
 
 def for_each_channel(rotation: Rotation) -> Rotation:
-    """Factors `[T, head width]` of each channel and of its partner, which `rotate_in_place` takes."""
+    """Factors `[T, head width]` of each channel and of its partner, for `rotate_in_place`."""
     cos, sin = rotation
     pairs = torch.stack((cos, cos), dim=-1), torch.stack((-sin, sin), dim=-1)
     return Rotation(*(pair.flatten(-2) for pair in pairs))

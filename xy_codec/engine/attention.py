@@ -1,8 +1,8 @@
 """Attention of all clips of a pack as one operation, whose shape does not depend on the clips.
 
 In `attend` a step sees its whole clip, in `attend_back` a window of the steps before it, which may
-lie in earlier packs. On CUDA both are the kernel of `attention_kernel.py`, on CPUs a loop over clips. Neither is chosen by
-torch, and neither lets a clip's bits depend on its company or its place.
+lie in earlier packs. On CUDA both are the kernel of `attention_kernel.py`, on CPUs loops over clips
+and blocks. Torch chooses neither, and neither lets a clip's bits depend on its company or place.
 """
 
 import functools
@@ -20,6 +20,8 @@ from xy_codec.errors import ConfigError
 
 # A block of queries: its first step and the one behind its last, and the same of its clip's keys.
 BLOCK_FIELDS = 4
+# Keys that `attend_back` takes together on CUDA, counted from their clip's first step.
+KEY_STEPS_BACK = 32
 
 
 def block_steps(dtype: torch.dtype) -> int:
@@ -30,6 +32,11 @@ def block_steps(dtype: torch.dtype) -> int:
 def num_blocks(num_steps: int, most_clips: int, dtype: torch.dtype) -> int:
     """Blocks that are enough for any clips in a pack, and for what they leave empty."""
     return num_steps // block_steps(dtype) + most_clips + 1
+
+
+def steps_back(window: int) -> int:
+    """How many steps before a pack `attend_back` may read: a window, in whole blocks of keys."""
+    return window + KEY_STEPS_BACK - 2
 
 
 def fill_blocks(
@@ -74,13 +81,18 @@ def _(qkv: Tensor, blocks: Tensor, num_heads: int) -> Tensor:
 
 @torch.library.custom_op("xytok::attend_back", mutates_args=(), device_types="cpu")
 def attend_back(
-    qkv: Tensor, seen: Tensor, blocks: Tensor, num_heads: int, block_steps: int, window: int
+    qkv: Tensor,
+    seen: Tensor,
+    blocks: Tensor,
+    num_heads: int,
+    block_steps: int,  # noqa: ARG001  # CUDA wants to know it before it has read the blocks
+    window: int,
 ) -> Tensor:
     """Attention of the queries in `[q | k | v]` `[S, 3 D]` to a window of their clip, to `[S, D]`.
 
     Args:
-        seen: `[P + S, 2 D]`, keys and values `[k | v]` of the P steps before the pack's first one,
-            which its first clip may see, and of its own.
+        seen: `[P + S, 2 D]`, keys and values `[k | v]` of the P = `steps_back(window)` steps before
+            the pack's first one, which its first clip may see, and of its own.
         blocks: `[N, 4]`, as for `attend`. A clip that began in an earlier pack starts before 0.
         block_steps: of a whole block; blocks are counted from their clip's first step.
         window: how many steps a step sees, itself included.
@@ -103,7 +115,7 @@ def attend_block(query: Tensor, seen: Tensor, window: int) -> Tensor:
     # Copies, so that strides and alignment are the block's own as well.
     keys, values = seen.contiguous().unsqueeze(1)
     mask = _mask(query.shape[1], seen.shape[2], window, query.device)
-    return fused_attention(query.contiguous()[None], keys, values, mask)[0]
+    return fused_attention(query.contiguous()[None], keys, values, mask.to(query.dtype))[0]
 
 
 _mask = functools.lru_cache(maxsize=64)(window_mask)

@@ -10,8 +10,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from xy_codec.engine.attention import KEY_STEPS_BACK
+
 # Half precision multiplies in tensor cores. float32 does not, and holds smaller blocks.
-KEY_STEPS = {torch.float32: 32, torch.float16: 64}
+KEY_STEPS = {torch.float32: KEY_STEPS_BACK, torch.float16: 64}
 # With four warps the compiler runs out of registers in float32 (sm_80 and sm_90).
 # Queries of a window that go through the kernel together, at most.
 MOST_WINDOWED = 64
@@ -90,17 +92,16 @@ def kernel(  # type: ignore[no-untyped-def]  # Triton's own types
         for start in range(first_key, stop_key, key_steps):
             key = start + tl.arange(0, key_steps)
             is_key = key < stop_key
-            if window > 0:
-                is_key = is_key & (key >= -before)
             where = seen + (before + key[:, None]) * seen_stride + at[None, :]
             inside = is_key[:, None] & (column < head)[None, :]
             k = tl.load(where, mask=inside, other=0.0)
             v = tl.load(where + width, mask=inside, other=0.0)
             score = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
             if window > 0:
-                distance = query[:, None] - key[None, :]
-                sees = is_key[None, :] & (distance >= 0) & (distance < window)
-                score = tl.where(sees, score, float("-inf"))
+                # What is no key of the clip is behind every query of it, or before their windows.
+                before_window = query - window
+                is_seen = (key[None, :] <= query[:, None]) & (key[None, :] > before_window[:, None])
+                score = tl.where(is_seen, score, float("-inf"))
                 now = tl.maximum(largest, tl.max(score, 1))
                 # No query has seen a key yet where it is not a number.
                 base = tl.where(now == float("-inf"), 0.0, now)

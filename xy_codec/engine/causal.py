@@ -108,7 +108,7 @@ class CodedJob(SegmentJob):
 
 @dataclass(frozen=True, slots=True)
 class CodedSegment:
-    """A segment of a clip that is being decoded in tiles: the clip's position, and codes `[K', T]`."""
+    """A segment of a clip that is decoded in tiles: the clip's position, and codes `[K', T]`."""
 
     position: int
     segment: Segment

@@ -1,4 +1,4 @@
-"""Packs of one shape of causal codecs: what a pack is given, its layout, and what goes across packs.
+"""Packs of one shape of causal codecs: their inputs, their layout, and what goes across packs.
 
 Clips lie end to end in the order in which they come, and what does not fit is cut. So at most one
 clip of a pack began before it, which is its first, and at most one goes on behind it, its last:
@@ -103,7 +103,7 @@ class SegmentInputs(PackMemory):
         """Write jobs that lie end to end into the parts of a memory."""
         *own, place, blocks, used = parts
         place[:], used[:] = 0, sum(job.frames for job in jobs)
-        rows = list(_blocks([job.segment for job in jobs], self.geometry.pack_steps))
+        rows = list(blocks_of([job.segment for job in jobs], self.geometry.pack_steps))
         blocks[: len(rows)], blocks[len(rows) :] = rows, 0
         start = 0
         for job in jobs:
@@ -121,16 +121,18 @@ class SegmentInputs(PackMemory):
         """Write the codec's parts."""
 
 
-def _blocks(segments: Sequence[Segment], num_frames: int) -> Iterator[tuple[int, int, int, int]]:
+def blocks_of(
+    segments: Sequence[Segment], num_frames: int, size: int = BLOCK_FRAMES
+) -> Iterator[tuple[int, int, int, int]]:
     """First frame, the one behind the last, and the same of the clip; steps of no clip see none."""
     start = 0
     for segment in segments:
         stop = start + segment.frames
-        for first in range(start, stop, BLOCK_FRAMES):
-            yield first, min(first + BLOCK_FRAMES, stop), start - segment.first, stop
+        for first in range(start, stop, size):
+            yield first, min(first + size, stop), start - segment.first, stop
         start = stop
-    for first in range(start, num_frames, BLOCK_FRAMES):
-        yield first, min(first + BLOCK_FRAMES, num_frames), first, first
+    for first in range(start, num_frames, size):
+        yield first, min(first + size, num_frames), first, first
 
 
 class CarriedSteps:
@@ -166,7 +168,11 @@ def _reaches(stage: nn.Module) -> Iterator[tuple[nn.Module, int, int]]:
     for module in stage.modules():
         if isinstance(module, CausalTransformer):
             for layer in module.causal_layers():
-                yield layer, module.window - 1, 2 * layer.self_attn.in_proj.in_features
+                yield (
+                    layer,
+                    attention.steps_back(module.window),
+                    2 * layer.self_attn.in_proj.in_features,
+                )
         elif isinstance(module, CausalConv1d):
             yield module, module.num_taps - 1, module.stride[0] * module.in_channels
         elif isinstance(module, CausalConvTranspose1d):
@@ -211,7 +217,9 @@ class CausalBlockLayout:
         """Attention of steps `[q | k | v]`, which are not rotated yet, to `[S, H, D / H]`."""
         width, num_heads = qkv.shape[1] // 3, layer.self_attn.num_heads
         rotate_in_place(qkv[:, : 2 * width].unflatten(1, (2 * num_heads, -1)), factors)
-        seen = self._carried.look_back(layer, qkv[:, width:], self._tail(window - 1))
+        seen = self._carried.look_back(
+            layer, qkv[:, width:], self._tail(attention.steps_back(window))
+        )
         attended: Tensor = torch.ops.xytok.attend_back(
             qkv, seen, self._blocks, num_heads, BLOCK_FRAMES * self._rate, window
         )
@@ -239,7 +247,7 @@ class CausalBlockLayout:
         return self._where.blocks * self._rate
 
     def _tail(self, reach: int) -> Tensor:
-        """Where the last steps of the last clip are, in steps that begin so many before the pack."""
+        """Where the last steps of the last clip are, counted from so many before the pack."""
         if reach not in self._tails:
             behind = torch.arange(reach, dtype=torch.int32, device=self.place.device)
             self._tails[reach] = self._where.used * self._rate + behind

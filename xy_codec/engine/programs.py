@@ -1,4 +1,4 @@
-"""How packs run, as the option `program` of a codec says it, and the compilers that some ways need."""
+"""How packs run, as a codec's option `program` says it, and the compilers that some ways need."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""Encoding and decoding as programs of one shape: samples of all clips of a pack to codes, and back.
+"""Encoding and decoding as programs of one shape: samples of a pack's clips to codes, and back.
 
 No operation is a clip's, as in `engine/causal_program.py`.
 """
@@ -63,9 +63,7 @@ class CodeInputs(SegmentInputs):
             start += job.frames
 
 
-def decode(
-    model: MossAudioTokenizer, layout: CausalBlockLayout, parts: Sequence[Tensor]
-) -> Tensor:
+def decode(model: MossAudioTokenizer, layout: CausalBlockLayout, parts: Sequence[Tensor]) -> Tensor:
     """Samples `[F, hop]` of a pack; frames of no clip give what is no sound."""
     (codes,) = parts
     is_missing, indices = codes < 0, codes.clamp(min=0)
