@@ -27,6 +27,15 @@ class DepthOptions:
 
 
 @dataclass(frozen=True)
+class ProgramOptions:
+    """`program`: how a pack runs: `tiles`, the default; `pack`, all clips in one program of one
+    shape; `graph`, that program replayed as a CUDA graph. The last two are not yet proven on a
+    GPU."""
+
+    program: str | None = None
+
+
+@dataclass(frozen=True)
 class BandwidthOptions:
     """`bandwidth`: kbit/s, one of those that the codec was trained for; the highest without it."""
 

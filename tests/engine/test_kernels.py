@@ -48,16 +48,23 @@ def test_attention_is_that_of_each_clip_alone(found: dict[str, Any], precision: 
     assert errors["steps_of_no_clip"] == 0.0
 
 
+def test_attention_back_is_that_of_each_clip_alone(found: dict[str, Any]) -> None:
+    errors = found["causal"]
+    assert errors["kernel"] < 2e-6
+    assert errors["kernel"] < 2 * errors["torch"]
+    assert errors["steps_of_no_clip"] == 0.0
+
+
 def test_depthwise_convolution_is_that_of_each_clip_alone(found: dict[str, Any]) -> None:
     errors = found["depthwise"]
     assert errors["kernel"] < 2e-6
     assert errors["kernel"] <= 2 * errors["torch"]
 
 
-@pytest.mark.parametrize("what", ["float32", "float16", "depthwise"])
+@pytest.mark.parametrize("what", ["float32", "float16", "causal", "depthwise"])
 def test_a_clip_has_the_same_bits_at_every_place(found: dict[str, Any], what: str) -> None:
     places = found["places"][what]
-    assert places["tried"] > 10
+    assert places["tried"] >= 10
     assert places["differ"] == 0
 
 
@@ -70,7 +77,15 @@ def test_kernels_compile_for_gpus_without_spilling_registers() -> None:
     assert {each["name"] for each in made} == {
         f"{kernel} sm_{chip}"
         for chip in (80, 90)
-        for kernel in ("attention float32", "attention float16", "norm", "depthwise")
+        for kernel in (
+            "attention float32",
+            "attention float16",
+            "causal attention 512",
+            "causal attention 768",
+            "causal attention 1280",
+            "norm",
+            "depthwise",
+        )
     }
     for each in made:
         assert each["stack_bytes"] == 0, each

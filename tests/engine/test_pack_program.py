@@ -40,6 +40,7 @@ SHORT = Geometry(512, 512, program="pack")
 LENGTHS = [*RNG.integers(1280, 30_000, 14).tolist(), 0, 1, 1279, 1280, 1281, 100_000]
 # Operations of a pack of the full model, at most.
 BOUNDS = {"exact": 450, "fast": 450, "decode": 520}
+CAUSAL_BOUNDS = {"secousti": 400, "moss": 2200, "moss-decode": 1650}
 CLIPS = [(RNG.standard_normal(n) * RNG.uniform(0.01, 0.3)).astype(np.float32) for n in LENGTHS]
 
 
@@ -64,7 +65,7 @@ def alone(codec: PackedCodec) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def asked() -> list[dict[str, Any]]:
-    words = [sys.executable, "-m", "tests.support.device_operations", *BOUNDS]
+    words = [sys.executable, "-m", "tests.support.device_operations", *BOUNDS, *CAUSAL_BOUNDS]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -87,6 +88,21 @@ def test_a_pack_of_the_full_model_is_few_operations_and_one_copy_each_way(
     for pack in packs:
         assert 300 < pack["operations"] <= BOUNDS[kind], pack["most"]
         assert (pack["to_device"], pack["to_host"], pack["syncs"]) == (1, 1, {})
+
+
+@pytest.mark.parametrize("kind", CAUSAL_BOUNDS)
+def test_packs_of_causal_codecs_are_as_many_operations_for_any_clips(
+    asked: list[dict[str, Any]], kind: str
+) -> None:
+    *packs, long = [pack for pack in asked[1:] if pack["kind"] == kind]
+    assert [pack["clips"] for pack in packs] == [1, 15, 60]
+    assert len({json.dumps(pack["most"]) for pack in packs}) == 1
+    for pack in (*packs, long):
+        assert 300 < pack["operations"] <= CAUSAL_BOUNDS[kind], pack["most"]
+        assert (pack["to_device"], pack["to_host"], pack["syncs"]) == (1, 1, {})
+    # What the clip saw in the pack before is copied in, and what it leaves to the next one out.
+    assert long["clips"] == "long"
+    assert long["operations"] == packs[0]["operations"] + 2
 
 
 @pytest.mark.parametrize(

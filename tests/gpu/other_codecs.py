@@ -1,12 +1,14 @@
 """Stage 6: MOSS-Audio-Tokenizer and SecoustiCodec: recorded codes, company, speed.
 
-Small models have deterministic weights and recorded outputs; speed is that of the released sizes
-with random weights.
+In tiles first, then in packs of one shape, whose kernel could take the process with it. Small
+models have deterministic weights and recorded outputs; speed is that of the released sizes with
+random weights.
 """
 
+import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from tests.gpu.models import Models, Wave
 from tests.gpu.record import Record
 from tests.support.places import GOLDEN
 from xy_codec.contract import Codec
+from xy_codec.engine.causal_stream import CausalStream
 from xy_codec.moss import loading as moss
 from xy_codec.moss.config import CodecConfig as MossConfig
 from xy_codec.moss.model import MossAudioTokenizer
@@ -46,7 +49,7 @@ class SmallModel:
 
     name: str
     folder: Path
-    open: Callable[[str], Codec]
+    open: Callable[[str], CausalStream]
 
     def cases(self) -> list[str]:
         """Recorded cases of encoding."""
@@ -77,16 +80,32 @@ class SmallModel:
 def run(record: Record, models: Models) -> None:
     """Codes and company of the small models first, then the speed of the released sizes."""
     device = str(models.device)
-    for small in small_models():
-        record.attempt(f"goldens.{small.name}", goldens, small, device)
-    if models.is_small:
-        codec = small_models()[-1].open(device)
-        second = speech_like_clips([1.0], codec.shape.input_rate_hz)
-        record.attempt("speed.secousti_small_86", speed, models, codec, second)
-        return
-    for name in (*_SECOUSTI_STRIDES, "moss"):
-        record.attempt(f"speed.{name}", released_speed, models, name)
-        torch.cuda.empty_cache()
+    # On a CPU nothing is captured.
+    programs = ("tiles", "pack", "graph") if models.device.type == "cuda" else ("tiles", "pack")
+    for program in programs[:2]:
+        for small in small_models():
+            name = f"goldens.{program}.{small.name}"
+            record.attempt(name, goldens, small, device, program)
+    for program in programs:
+        if models.is_small:
+            codec = running(small_models()[-1].open(device), program)
+            second = speech_like_clips([1.0], codec.shape.input_rate_hz)
+            record.attempt(f"speed.{program}.secousti_small_86", speed, models, codec, second)
+            continue
+        for name in (*_SECOUSTI_STRIDES, "moss"):
+            record.attempt(f"speed.{program}.{name}", released_speed, models, name, program)
+            torch.cuda.empty_cache()
+
+
+def running(codec: CausalStream, program: str) -> CausalStream:
+    """The same codec in another program; `assemble` opens such a one with its own weights."""
+    if program == "tiles":
+        return codec
+    other = copy.copy(codec)
+    other.counters = replace(codec.counters)
+    other.geometry = codec.geometry.with_program("pack")
+    other._as_graph = program == "graph"
+    return other
 
 
 def small_models() -> list[SmallModel]:
@@ -101,14 +120,14 @@ def small_models() -> list[SmallModel]:
     return found
 
 
-def _open_small_moss(folder: Path, device: str) -> Codec:
+def _open_small_moss(folder: Path, device: str) -> CausalStream:
     shapes = json.loads((folder / "shapes.json").read_text())
     config = MossConfig.from_mapping(json.loads((folder / "info.json").read_text())["config"])
     state = {key: torch.from_numpy(each) for key, each in make_moss_weights(shapes).items()}
     return moss.assemble(config, Checkpoint(folder, state, {}, "0" * 64), device)
 
 
-def _open_small_secousti(folder: Path, device: str) -> Codec:
+def _open_small_secousti(folder: Path, device: str) -> CausalStream:
     shapes = json.loads((folder / "shapes.json").read_text())
     config = json.loads((folder / "info.json").read_text())["config"]
     bias = {"fsq.project_in.bias": config["project_in_bias"]}
@@ -119,9 +138,9 @@ def _open_small_secousti(folder: Path, device: str) -> Codec:
     return secousti.assemble(Checkpoint(folder, state, {}, "0" * 64), device)
 
 
-def goldens(small: SmallModel, device: str) -> dict[str, int]:
+def goldens(small: SmallModel, device: str, program: str) -> dict[str, int]:
     """Codes that differ from the recorded ones, and those that differ in company."""
-    codec = small.open(device)
+    codec = running(small.open(device), program)
     found = {"cases": 0, "codes": 0, "wrong": 0, "ties": 0, "differ_in_company": 0}
     waves = [small.wave(case) for case in small.cases()]
     alone = [codec.encode([wave])[0] for wave in waves]
@@ -141,9 +160,10 @@ def goldens(small: SmallModel, device: str) -> dict[str, int]:
     return found
 
 
-def released_speed(models: Models, name: str) -> dict[str, Any]:
+def released_speed(models: Models, name: str, program: str) -> dict[str, Any]:
     """Encoding and decoding at Emilia's lengths, in the released size."""
-    codec = _open_random_moss(models) if name == "moss" else _open_random_secousti(models, name)
+    opened = _open_random_moss(models) if name == "moss" else _open_random_secousti(models, name)
+    codec = running(opened, program)
     lengths = emilia_lengths(64)
     return speed(models, codec, speech_like_clips(lengths, codec.shape.input_rate_hz))
 
@@ -167,14 +187,14 @@ def _measured(
     return {**found, "launches": traced.launches, "copies": traced.copies, "waits": traced.waits}
 
 
-def _open_random_moss(models: Models) -> Codec:
+def _open_random_moss(models: Models) -> CausalStream:
     config = released_moss()
     with torch.device("meta"):
         model = MossAudioTokenizer(config)
     return moss.assemble(config, _random(model, models.device), str(models.device))
 
 
-def _open_random_secousti(models: Models, name: str) -> Codec:
+def _open_random_secousti(models: Models, name: str) -> CausalStream:
     with torch.device("meta"):
         model = SecoustiModel(released_secousti(_SECOUSTI_STRIDES[name]))
     return secousti.assemble(_random(model, models.device), str(models.device))

@@ -57,8 +57,11 @@ TARGETS = (
         for why, place in (("at other places", "places"), ("in other company", "company"))
     ),
     *(
-        Target(f"wrong codes, {name.replace('_', ', ')}", "codecs", f"goldens.{name}.wrong",
-               is_exactly_zero=True)
+        Target(f"{what}, {name.replace('_', ', ')}{words}", "codecs",
+               f"goldens.{program}.{name}.{key}", is_exactly_zero=True)
+        for program, words in (("tiles", ""), ("pack", ", packs of one shape"))
+        for what, key in (("wrong codes", "wrong"),
+                          ("clips with other codes in company", "differ_in_company"))
         for name in ("moss_small3", "moss_small4", "moss_small4w", "secousti_small_21",
                      "secousti_small_86")
     ),

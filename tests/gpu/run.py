@@ -41,7 +41,7 @@ STAGES: dict[str, tuple[Callable[[Record, Models], None], float]] = {
     "one_shape": (one_shape.run, 6),
     "profile": (pack_profile.run, 2),
     "decode": (decoding.run, 2),
-    "codecs": (other_codecs.run, 3),
+    "codecs": (other_codecs.run, 6),
     "training": (training_step.run, 4),
 }
 _SPARE_SECONDS = 5.0

@@ -31,16 +31,21 @@ def _narrow_xy(folder: Path) -> Case:
     return Case(str(folder), {"overlap_seconds": 0.0, "depth": 5})
 
 
-def _narrow_xy_packs(folder: Path) -> Case:
-    return Case(_narrow_xy(folder).source, {"program": "pack"})
-
-
 def _moss_shards(folder: Path) -> Case:
     return Case(str(write_release(folder, Group("small3"), num_shards=3)), {"depth": 7})
 
 
+def _packs(make: Callable[[Path], Case], folder: Path) -> Case:
+    source, options = make(folder)
+    return Case(source, {**options, "program": "pack"})
+
+
 def _tiny(make: Callable[[Path], Path], folder: Path) -> Case:
     return Case(str(make(folder)))
+
+
+def _secousti(folder: Path) -> Case:
+    return Case(str(secousti_case.Group("small_21").write_release(folder)))
 
 
 # Each makes its checkpoint in a folder, where there is something to make.
@@ -48,9 +53,11 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "fake": lambda _: Case("fake"),
     "fake-odd": lambda _: Case("fake-odd"),
     "moss-small": _moss_shards,
-    "secousti-small": partial(_tiny, secousti_case.Group("small_21").write_release),
+    "moss-small-packs": partial(_packs, _moss_shards),
+    "secousti-small": _secousti,
+    "secousti-small-packs": partial(_packs, _secousti),
     "xy-narrow": _narrow_xy,
-    "xy-narrow-packs": _narrow_xy_packs,
+    "xy-narrow-packs": partial(_packs, _narrow_xy),
     "xy-nano": lambda _: Case("xy-nano"),
     **{name: partial(_tiny, make) for name, make in MAKERS.items()},
 }

@@ -1,14 +1,13 @@
-"""Counts what packs ask of a device: `python device_operations.py exact fast decode moss secousti`.
+"""Counts what packs ask of a device: `python device_operations.py exact decode moss moss-decode`.
 
 Prints one JSON object a pack of the full model, after one for operations whose number is known.
-Packs of `exact`, `fast` and `decode` are of one shape. Those of `moss` and `secousti`, which are
-encoded, are in tiles, and each clip adds to their number.
+All packs are of one shape. Of a causal codec (`moss`, `secousti` and their decoding) the last pack
+is one from the middle of a long clip.
 Torch's fake tensors compute nothing: memory and speed are not looked at, nor how many kernels one
 operation launches. A process of its own, as `fake_gpu.py` is.
 """
 
 import contextlib
-import inspect
 import json
 import sys
 from collections import Counter
@@ -27,13 +26,12 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.fake_gpu import DTYPES, GPU, moss_on_gpu, move_to_gpu, secousti_on_gpu
+from xy_codec.engine.causal_stream import CausalStream, coded_job
 from xy_codec.engine.geometry import geometry_for
 from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
-from xy_codec.moss.codec import MossCodec
 from xy_codec.moss.released import released_config as released_moss
-from xy_codec.secousti.codec import SecoustiCodec
 from xy_codec.secousti.released import released_config as released_secousti
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.packed_codec import PackedCodec
@@ -147,32 +145,45 @@ def packs_of(codec: PackedCodec, kind: str) -> Iterator[tuple[int, Callable[[], 
             yield count, partial(codec._pack_codes, jobs_of(codec, clip, count))
 
 
-def packs_in_tiles(codec: MossCodec | SecoustiCodec) -> Iterator[tuple[int, Callable[[], Tensor]]]:
-    """Packs of so many clips of the same length in seconds; of SecoustiCodec without its side."""
-    clip = np.zeros(_CLIP_SAMPLES * codec.shape.input_rate_hz // 16000, np.float32)
+def packs_of_segments(
+    codec: CausalStream, *, decodes: bool
+) -> Iterator[tuple[int | str, Callable[[], Tensor]]]:
+    """Packs of so many clips of the same length in seconds, and one of a clip of three packs."""
+    shape, frames = codec.shape, codec.geometry.pack_steps
+    seconds = _CLIP_SAMPLES // 16000
+    run = codec._decoding if decodes else codec._pack_codes
     for count in _CLIPS:
-        jobs = jobs_of(codec, clip, count)
-        if isinstance(codec, SecoustiCodec):
-            yield (
-                count,
-                partial(
-                    inspect.unwrap(SecoustiCodec.tokens_of), codec, list(map(codec._stretch, jobs))
-                ),
-            )
-        else:
-            yield count, partial(codec._pack_codes, jobs)
+        yield count, partial(run, segments_of(codec, shape.frames_in(seconds), count, decodes))
+    long = segments_of(codec, 3 * frames, 1, decodes)
+    first, middle, _ = codec._packs((job, job.frames) for job in long)
+    run(first)
+    yield "long", partial(run, middle)
+
+
+def segments_of(codec: CausalStream, frames: int, count: int, decodes: bool) -> list[Any]:
+    shape = codec.shape
+    if decodes:
+        # Every depth, which is the same operations.
+        depths = [number % shape.num_codebooks + 1 for number in range(count)]
+        wave = np.zeros(frames * shape.output_samples_per_frame, np.float32)
+        return [coded_job(np.zeros((depth, frames), np.int16), wave) for depth in depths]
+    return jobs_of(codec, np.zeros(frames * shape.samples_per_frame, np.float32), count)
 
 
 def jobs_of(codec: PackStream[Any], clip: np.ndarray, count: int) -> list[Any]:
     return [job for number in range(count) for job in codec._jobs(number, clip)]
 
 
-def packs(kind: str) -> Iterator[tuple[int, Callable[[], Tensor]]]:
+def packs(kind: str) -> Iterator[tuple[int | str, Callable[[], Tensor]]]:
     """The packs of a kind."""
-    if kind == "moss":
-        return packs_in_tiles(moss_on_gpu(released_moss()))
-    if kind == "secousti":
-        return packs_in_tiles(secousti_on_gpu(released_secousti(2)))
+    codec, _, way = kind.partition("-")
+    if codec in ("moss", "secousti"):
+        opened = (
+            moss_on_gpu(released_moss(), "pack")
+            if codec == "moss"
+            else secousti_on_gpu(released_secousti(2), "pack")
+        )
+        return packs_of_segments(opened, decodes=way == "decode")
     return packs_of(full_codec("exact" if kind == "decode" else kind), kind)
 
 

@@ -16,7 +16,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from tests.support import moss_case, secousti_case
 from tests.support.golden_case import Group
 from xy_codec.engine.causal import coded_segments, cut_clip
-from xy_codec.engine.geometry import CUDA
+from xy_codec.engine.geometry import CUDA, Program
 from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
@@ -50,18 +50,18 @@ def codec_on_gpu(dtype: torch.dtype) -> PackedCodec:
     return PackedCodec(model, dtype, FakeCodec().identity, plan, GPU, CUDA)
 
 
-def moss_on_gpu(config: MossConfig) -> MossCodec:
+def moss_on_gpu(config: MossConfig, program: Program = "tiles") -> MossCodec:
     model = MossAudioTokenizer(config)
     move_to_gpu(model)
     identity = replace(FakeCodec().identity, shape=shape_of(config))
-    return MossCodec(model, identity, GPU, moss_codec.CUDA)
+    return MossCodec(model, identity, GPU, moss_codec.CUDA.with_program(program))
 
 
-def secousti_on_gpu(config: SecoustiConfig) -> SecoustiCodec:
+def secousti_on_gpu(config: SecoustiConfig, program: Program = "tiles") -> SecoustiCodec:
     model = SecoustiModel(config).eval()
     move_to_gpu(model)
     identity = replace(FakeCodec().identity, shape=secousti_shape(config))
-    return SecoustiCodec(model, identity, GPU, secousti_codec.CUDA)
+    return SecoustiCodec(model, identity, GPU, secousti_codec.CUDA.with_program(program))
 
 
 def move_to_gpu(model: torch.nn.Module) -> None:

@@ -20,9 +20,22 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from xy_codec.engine import attention_kernel, depthwise_kernel, layer_norm_kernel
-from xy_codec.engine.attention import attend, block_steps, fill_blocks, num_blocks
-from xy_codec.engine.attention_kernel import KEY_STEPS, attend_in_blocks
+from xy_codec.engine import attention_kernel, causal_program, depthwise_kernel, layer_norm_kernel
+from xy_codec.engine.attention import (
+    attend,
+    attend_back,
+    block_steps,
+    fill_blocks,
+    num_blocks,
+    steps_back,
+)
+from xy_codec.engine.attention_kernel import (
+    KEY_STEPS,
+    MOST_WINDOWED,
+    attend_back_in_blocks,
+    attend_in_blocks,
+)
+from xy_codec.engine.causal import BLOCK_FRAMES, Memory, Segment
 from xy_codec.engine.depthwise import convolve_depthwise
 from xy_codec.engine.depthwise_kernel import convolve_in_blocks
 from xy_codec.engine.layer_norm_kernel import norm_steps_into_half
@@ -34,6 +47,11 @@ SPANS = (Span(0, 64, 9), Span(64, 128, 128), Span(192, 196, 131))
 _TYPES = {torch.float32: "*fp32", torch.float16: "*fp16"}
 # The released sizes: 768 wide, heads of 64, and the width of the vocoder.
 _RELEASED_WIDTH, _RELEASED_HEAD, _VOCODER_WIDTH = 768, 64, 512
+# Of the causal kernel: a window, the steps before the pack, and clips, of which the first began
+# before it and the last ends in a block of its own. All of `_BLOCK` steps a block.
+WINDOW, _BLOCK = 90, 128
+CAUSAL_SPANS = (Span(0, 160, 160), Span(160, 131, 131), Span(291, 9, 9))
+_BEGUN = 256
 Run = Callable[[torch.Tensor, tuple[Span, ...]], torch.Tensor]
 
 
@@ -70,6 +88,62 @@ def convolve(steps: torch.Tensor, spans: tuple[Span, ...]) -> torch.Tensor:
 def depthwise_weights() -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(3)
     return torch.randn(WIDTH, 1, 7), torch.randn(WIDTH)
+
+
+def causal_blocks(spans: tuple[Span, ...], begun: int) -> torch.Tensor:
+    """Blocks of clips end to end, whose first one had `begun` steps before the pack."""
+    memory = [Memory() for _ in spans]
+    first, *others = zip(spans, memory, strict=True)
+    segments = [Segment(begun, first[0].steps, True, first[1])]
+    segments += [Segment(0, span.steps, True, each) for span, each in others]
+    rows = list(causal_program.blocks_of(segments, STEPS, _BLOCK))
+    return torch.tensor(rows, dtype=torch.int32)
+
+
+def causal_errors() -> dict[str, float]:
+    torch.manual_seed(4)
+    qkv, past = torch.randn(STEPS, 3 * WIDTH), torch.randn(steps_back(WINDOW), 2 * WIDTH)
+    blocks = causal_blocks(CAUSAL_SPANS, _BEGUN)
+    seen = torch.cat((past, qkv[:, WIDTH:]))
+    got = attend_back_in_blocks(qkv, seen, blocks, HEADS, _BLOCK, WINDOW)
+    theirs = attend_back(qkv, seen, blocks, HEADS, _BLOCK, WINDOW)
+    precise = attend_back(qkv.double(), seen.double(), blocks, HEADS, _BLOCK, WINDOW)
+    used = CAUSAL_SPANS[-1].start + CAUSAL_SPANS[-1].steps
+    return {
+        "kernel": float((got.double() - precise)[:used].abs().max()),
+        "torch": float((theirs.double() - precise)[:used].abs().max()),
+        "steps_of_no_clip": float(got[used:].abs().max()),
+    }
+
+
+def causal_places() -> dict[str, int]:
+    """One clip at many places, and cut where blocks end, against itself at the first step."""
+    torch.manual_seed(5)
+    steps, tried, differ = 300, 0, 0
+    own, others = torch.randn(steps, 3 * WIDTH), torch.randn(STEPS, 3 * WIDTH)
+
+    def run(pack: torch.Tensor, past: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
+        seen = torch.cat((past, pack[:, WIDTH:]))
+        return attend_back_in_blocks(pack, seen, blocks, HEADS, _BLOCK, WINDOW)
+
+    alone: torch.Tensor | None = None
+    for start in range(0, STEPS - steps, 28):
+        pack = others.clone()
+        pack[start : start + steps] = own
+        before = (Span(0, start, start),) if start else ()
+        blocks = causal_blocks((*before, Span(start, steps, steps)), 0)
+        got = run(pack, torch.full((steps_back(WINDOW), 2 * WIDTH), torch.inf), blocks)
+        alone = got[:steps] if alone is None else alone
+        tried += 1
+        differ += int(not torch.equal(got[start : start + steps], alone))
+    for cut in (_BLOCK, 2 * _BLOCK):
+        pack = others.clone()
+        pack[: steps - cut] = own[cut:]
+        blocks = causal_blocks((Span(0, steps - cut, steps - cut), Span(steps - cut, 60, 60)), cut)
+        got = run(pack, own[cut - steps_back(WINDOW) : cut, WIDTH:], blocks)
+        tried += 1
+        differ += int(alone is None or not torch.equal(got[: steps - cut], alone[cut:]))
+    return {"tried": tried, "differ": differ}
 
 
 def depthwise_errors() -> dict[str, float]:
@@ -118,13 +192,26 @@ def sources() -> dict[str, tuple[Any, int]]:
     """Each kernel as it is called for the released sizes, with its warps."""
     made: dict[str, tuple[Any, int]] = {}
     for dtype, kind in _TYPES.items():
-        types = {"qkv": kind, "blocks": "*i32", "out": kind, "scale": "fp32"}
+        types = {"qkv": kind, "seen": kind, "blocks": "*i32", "out": kind, "scale": "fp32"}
         sizes = {
             "width": _RELEASED_WIDTH, "head": _RELEASED_HEAD, "padded_head": _RELEASED_HEAD,
-            "query_steps": block_steps(dtype), "key_steps": KEY_STEPS[dtype],
+            "seen_stride": 3 * _RELEASED_WIDTH, "before": 0, "query_steps": block_steps(dtype),
+            "key_steps": KEY_STEPS[dtype], "parts": 1, "window": 0,
         }  # fmt: skip
-        source = ASTSource(attention_kernel.kernel, types, sizes, _aligned(3))
+        source = ASTSource(attention_kernel.kernel, types, sizes, _aligned(4))
         made[f"attention {str(dtype).removeprefix('torch.')}"] = source, attention_kernel.WARPS
+    types = dict.fromkeys(("qkv", "seen", "out"), "*fp32") | {"blocks": "*i32", "scale": "fp32"}
+    # MOSS-Audio-Tokenizer at 12.5 Hz and at 100 Hz, SecoustiCodec.
+    for width, window, rate in ((1280, 125, 1), (_RELEASED_WIDTH, 1000, 8), (512, 250, 1)):
+        sizes = {
+            "width": width, "head": _RELEASED_HEAD, "padded_head": _RELEASED_HEAD,
+            "seen_stride": 2 * width, "before": steps_back(window),
+            "query_steps": min(BLOCK_FRAMES * rate, MOST_WINDOWED),
+            "key_steps": KEY_STEPS[torch.float32],
+            "parts": -(-BLOCK_FRAMES * rate // MOST_WINDOWED), "window": window,
+        }  # fmt: skip
+        source = ASTSource(attention_kernel.kernel, types, sizes, _aligned(4))
+        made[f"causal attention {width}"] = source, attention_kernel.WARPS
     types = dict.fromkeys(("steps", "weight", "bias"), "*fp32")
     types |= {"out": "*fp16", "eps": "fp32"}
     sizes = {"width": _RELEASED_WIDTH, "padded": 1024}
@@ -182,8 +269,10 @@ def main() -> None:
         "attention": {name: attention_errors(dtype) for name, dtype in dtypes.items()},
         "places": {
             **{name: places(attend_blocks, 3 * WIDTH, dtype) for name, dtype in dtypes.items()},
+            "causal": causal_places(),
             "depthwise": places(convolve, WIDTH, torch.float32),
         },
+        "causal": causal_errors(),
         "depthwise": depthwise_errors(),
         "norm": norm_errors(),
     }

@@ -108,10 +108,10 @@ def recorded_depths(expected: dict[str, np.ndarray]) -> list[int]:
 
 
 @lru_cache(maxsize=4)
-def small_codec(name: str) -> MossCodec:
+def small_codec(name: str, program: str = "tiles") -> MossCodec:
     """The codec of a small group on the CPU; kept, because many tests want it."""
     group = Group(name)
-    return assemble(group.config, group.checkpoint(), "cpu")
+    return assemble(group.config, group.checkpoint(), "cpu", {"program": program})
 
 
 def write_release(folder: Path, group: Group, num_shards: int) -> Path:

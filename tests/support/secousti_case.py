@@ -124,10 +124,10 @@ def model_of(group: Group) -> SecoustiModel:
     return build_model(config_of(checkpoint), checkpoint)
 
 
-@lru_cache(maxsize=2)
-def codec_of(group: Group) -> SecoustiCodec:
+@lru_cache(maxsize=4)
+def codec_of(group: Group, program: str = "tiles") -> SecoustiCodec:
     """The codec of a group on the CPU; kept, because many tests want it."""
-    return assemble(group.checkpoint(), "cpu")
+    return assemble(group.checkpoint(), "cpu", {"program": program})
 
 
 def complete(name: str) -> Group:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.blocks.layer_scale import LayerScale
-from xy_codec.blocks.rotary import Rotation, rotate, rotation_at
+from xy_codec.blocks.rotary import Rotation, frequencies_of, rotate, rotation_at
 
 # Of inputs to one product. In tiles of 512 steps, 5,120 inputs gave other bits with two threads.
 _MOST_INPUTS = 1024
@@ -63,8 +63,10 @@ class CausalTransformer(nn.Module):
 
     Attributes:
         window: How many steps a step sees, itself included.
-        max_period: Of the slowest rotation.
+        frequencies: Of the rotations, which `max_period` decides.
     """
+
+    frequencies: Tensor
 
     def __init__(
         self,
@@ -76,9 +78,10 @@ class CausalTransformer(nn.Module):
         max_period: float = 10_000,
     ) -> None:
         super().__init__()
-        self.head_width = width // num_heads
         self.window = window
-        self.max_period = max_period
+        # Not in a checkpoint, and of the CPU also where a model is built on the meta device.
+        frequencies = frequencies_of(width // num_heads, max_period)
+        self.register_buffer("frequencies", frequencies, persistent=False)
         self.layers = nn.ModuleList(
             CausalLayer(width, num_heads, hidden) for _ in range(num_layers)
         )
@@ -89,7 +92,7 @@ class CausalTransformer(nn.Module):
 
     def rotation(self, positions: Tensor) -> Rotation:
         """The rotation of all layers at positions `[T]` counted from the clip's start."""
-        return rotation_at(positions, self.head_width, self.max_period)
+        return rotation_at(positions, self.frequencies)
 
     def forward(self, steps: Tensor) -> Tensor:
         """Transform steps `[B, T, D]`; memory for the attention grows with the square of T.

@@ -6,19 +6,19 @@ Attention goes through each clip in blocks that are counted from the clip's firs
 company nor cuts change a bit.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from xy_codec.blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
-from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer, window_mask
+from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Codes, Waveform
-from xy_codec.engine.layout import Span, TiledLayout, fused_attention
+from xy_codec.engine.attention import attend_block
+from xy_codec.engine.layout import Span, TiledLayout
 from xy_codec.engine.packing import Job, OpenClip
 
 # Frames whose queries attend together. Smaller blocks read fewer keys that no query sees.
@@ -31,9 +31,15 @@ Past = dict[nn.Module, Tensor]
 
 @dataclass(slots=True)
 class Memory:
-    """What the next segment of a clip sees of those before it."""
+    """What the next segment of a clip sees of those before it.
+
+    Attributes:
+        past: in packs of tiles.
+        carried: in packs of one shape, for all layers at once, by the frame that comes next.
+    """
 
     past: Past = field(default_factory=dict)
+    carried: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,20 @@ def segment_jobs(
 
 
 @dataclass(frozen=True, slots=True)
+class CodedJob(SegmentJob):
+    """A segment of a clip that is being decoded in a pack of one shape; codes are the clip's."""
+
+    codes: Codes
+
+    @property
+    def own_codes(self) -> Codes:
+        """Those of the segment."""
+        return self.codes[:, self.first_frame :][:, : self.frames]
+
+
+@dataclass(frozen=True, slots=True)
 class CodedSegment:
-    """A segment of a clip that is being decoded: the clip's position, and codes `[K', T]`."""
+    """A segment of a clip that is decoded in tiles: the clip's position, and codes `[K', T]`."""
 
     position: int
     segment: Segment
@@ -105,6 +123,31 @@ def coded_segments(
         for segment in cut_clip(codes.shape[1], most_frames):
             own = codes[:, segment.first :][:, : segment.frames]
             yield CodedSegment(position, segment, own), segment.frames
+
+
+class SegmentLayout(Protocol):
+    """What models ask of a pack of segments, of tiles or of one shape, at one rate.
+
+    Attributes:
+        place: `[S]`, the position of each step in its clip.
+    """
+
+    place: Tensor
+
+    def stepwise(self, function: Callable[..., Tensor], *steps: Tensor) -> Tensor:
+        """Apply a function whose every output step depends on the same input step only."""
+
+    def faster(self, factor: int) -> "SegmentLayout":
+        """The same segments at `factor` times the rate."""
+
+    def transform(self, transformer: CausalTransformer, steps: Tensor) -> Tensor:
+        """Run the layers over steps `[S, D]`."""
+
+    def convolve(self, conv: CausalConv1d | CausalConvTranspose1d, steps: Tensor) -> Tensor:
+        """Run a convolution; the layout is that of the slower of its two rates."""
+
+    def without_tails(self, steps: Tensor, lengths: Any, stride: int = 1) -> Tensor:
+        """Put zeros behind the first `ceil(length / stride)` steps of each segment or frame."""
 
 
 class CausalLayout(TiledLayout):
@@ -157,11 +200,11 @@ class CausalLayout(TiledLayout):
         taps = self._look_back(conv, steps.reshape(len(self.place), -1), conv.num_taps - 1)
         return self.stepwise(conv.join, *taps).reshape(-1, conv.out_channels)
 
-    def without_tails(self, steps: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Steps with zeros behind the first `lengths[i]` of each segment."""
+    def without_tails(self, steps: Tensor, lengths: Sequence[int], stride: int = 1) -> Tensor:
+        """Put zeros behind the first `ceil(length / stride)` steps of each segment."""
         cleaned = steps.clone()
         for span, length in zip(self.spans, lengths, strict=True):
-            cleaned[span.start + length : span.start + span.steps] = 0.0
+            cleaned[span.start + -(-length // stride) : span.start + span.steps] = 0.0
         return cleaned
 
     def _look_back(self, owner: nn.Module, steps: Tensor, reach: int) -> list[Tensor]:
@@ -198,15 +241,10 @@ class CausalLayout(TiledLayout):
         attended = torch.empty_like(query)
         for start in range(0, query.shape[1], self._block_steps):
             stop = min(start + self._block_steps, query.shape[1])
-            # Copies, so that strides and alignment are the block's own as well.
             first_key = max(0, before + start - window + 1)
-            keys, values = seen[:, :, first_key : before + stop].contiguous().unsqueeze(1)
-            attended[:, start:stop] = fused_attention(
-                query[:, start:stop].contiguous().unsqueeze(0),
-                keys,
-                values,
-                _mask(stop - start, keys.shape[2], window, query.device),
-            )[0]
+            attended[:, start:stop] = attend_block(
+                query[:, start:stop], seen[:, :, first_key : before + stop], window
+            )
         return attended
 
     def _at(self, place: Tensor, up: int, down: int) -> "CausalLayout":
@@ -227,6 +265,3 @@ def lay_out_segments(
     place = torch.cat(places).to(device, non_blocking=True)
     kept: list[Past] = [{} for _ in segments]
     return CausalLayout(place, spans, tile_steps, segments, BLOCK_FRAMES, kept)
-
-
-_mask = functools.lru_cache(maxsize=64)(window_mask)

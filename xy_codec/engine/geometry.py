@@ -1,14 +1,11 @@
 """The pack geometry: the constants that make codes independent of what is encoded beside a clip."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import torch
 
 Program = Literal["tiles", "pack", "compiled"]
-# A pack of one shape has a place for one clip in so many steps, 1.28 s; shorter ones leave some of
-# it empty.
-_STEPS_A_CLIP = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +13,8 @@ class Geometry:
     """Steps (50 Hz tokens) in every matrix product, and how many steps a pack aims for.
 
     `tile_steps` decides bits and is recorded; `pack_steps` is tuning and is free. Clips start at
-    multiples of `clip_steps`: whole 12.5 Hz frames of four.
+    multiples of `clip_steps`: whole 12.5 Hz frames of four. A pack of one shape has a place for one
+    clip in `steps_a_clip`, 1.28 s; shorter clips leave some of it empty.
 
     `program` says how a pack runs: `tiles` as Python goes through tiles and clips; `pack` as one
     program of one shape, which is one tile; `compiled` is that program, compiled.
@@ -26,6 +24,7 @@ class Geometry:
     pack_steps: int
     clip_steps: int = 4
     program: Program = "tiles"
+    steps_a_clip: int = 64
 
     @property
     def has_one_shape(self) -> bool:
@@ -35,12 +34,18 @@ class Geometry:
     @property
     def most_clips(self) -> int:
         """How many clips a pack of one shape can hold."""
-        return self.pack_steps // _STEPS_A_CLIP
+        return self.pack_steps // self.steps_a_clip
 
     @property
     def name(self) -> str:
         """The part that belongs to the identity; its wording is older than the word "step"."""
         return f"rows{self.tile_steps}" + (f"-{self.program}" if self.has_one_shape else "")
+
+    def with_program(self, program: Program) -> Self:
+        """The same tiles; a pack of one shape is one of them."""
+        if program == "tiles":
+            return self
+        return replace(self, pack_steps=self.tile_steps, program=program)
 
     def steps_of(self, tokens: int) -> int:
         """Steps that a clip of so many tokens owns."""

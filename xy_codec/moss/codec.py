@@ -4,36 +4,30 @@ Implements the `Codec` contract. `packed.py` is what a pack runs.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xy_codec.contract import CodecIdentity, CodedClip, Codes, Embeddings, Waveform
-from xy_codec.engine.causal import (
-    CausalLayout,
-    CodedSegment,
-    Segment,
-    SegmentJob,
-    coded_segments,
-    lay_out_segments,
-    segment_jobs,
-)
+from xy_codec.engine.causal import CodedSegment, SegmentJob, coded_segments
+from xy_codec.engine.causal_program import CausalRunner
+from xy_codec.engine.causal_stream import CausalStream
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.packing import fill_packs
 from xy_codec.moss.model import MossAudioTokenizer
+from xy_codec.moss.pack_program import CodeInputs, SampleInputs, decode, encode
 from xy_codec.moss.packed import decode_pack, encode_pack
 
 # Tiles in steps of any rate, packs in frames of 80 ms. On a CPU, tiles half as large take 5 %
 # longer, and larger ones lose as much at the ends of packs. A long clip's segments fill packs. On
 # a GPU nothing was measured.
-CPU = Geometry(tile_steps=512, pack_steps=2048, clip_steps=1)
-CUDA = Geometry(tile_steps=2048, pack_steps=2048, clip_steps=1)
+CPU = Geometry(tile_steps=512, pack_steps=2048, clip_steps=1, steps_a_clip=16)
+CUDA = Geometry(tile_steps=2048, pack_steps=2048, clip_steps=1, steps_a_clip=16)
 
 
-class MossCodec(PackStream[SegmentJob]):
+class MossCodec(CausalStream):
     """A MOSS-Audio-Tokenizer; a clip's codes depend neither on its company nor on its cuts."""
 
     def __init__(
@@ -42,14 +36,15 @@ class MossCodec(PackStream[SegmentJob]):
         identity: CodecIdentity,
         device: torch.device,
         geometry: Geometry,
+        *,
+        as_graph: bool = False,
     ) -> None:
-        super().__init__(identity, device, geometry)
+        super().__init__(identity, device, geometry, as_graph=as_graph)
         self.model = model
 
-    def _jobs(self, tag: Any, waveform: Waveform) -> list[SegmentJob]:
-        return segment_jobs(tag, waveform, self.shape, self.geometry.pack_steps)
-
     def _pack_codes(self, jobs: Sequence[SegmentJob]) -> Tensor:
+        if self.geometry.has_one_shape:
+            return self._encoding(jobs)
         hop = self.shape.samples_per_frame
         layout = self._lay_out([job.segment for job in jobs])
         own = [job.samples[job.first_frame * hop :][: job.frames * hop] for job in jobs]
@@ -58,9 +53,29 @@ class MossCodec(PackStream[SegmentJob]):
         layout.remember()
         return codes.short()
 
+    @cached_property
+    def _encoding(self) -> CausalRunner:
+        hop, depth = self.shape.samples_per_frame, self.shape.num_codebooks
+        return CausalRunner(
+            "encoding", partial(encode, self.model, depth), self.model.encoder,
+            SampleInputs(self.geometry, hop), self.device, as_graph=self._as_graph,
+        )  # fmt: skip
+
+    @cached_property
+    def _decoding(self) -> CausalRunner:
+        num_codebooks = self.model.config.quantizer.num_quantizers
+        return CausalRunner(
+            "decoding", partial(decode, self.model), self.model.decoder,
+            CodeInputs(self.geometry, num_codebooks), self.device, as_graph=self._as_graph,
+        )  # fmt: skip
+
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
         hop = self.shape.output_samples_per_frame
         waves = [np.empty(clip.codes.shape[1] * hop, np.float32) for clip in clips]
+        if self.geometry.has_one_shape:
+            codes = (clip.codes for clip in clips)
+            self._decode_in_one_shape(zip(codes, waves, strict=True), self._decoding)
+            return waves
         for depth in sorted({len(clip.codes) for clip in clips}):
             codes = [(place, clip.codes) for place, clip in enumerate(clips)
                      if len(clip.codes) == depth]  # fmt: skip
@@ -87,6 +102,3 @@ class MossCodec(PackStream[SegmentJob]):
         samples = decode_pack(self.model, codes.to(self.device), layout)
         layout.remember()
         return samples.cpu().numpy()
-
-    def _lay_out(self, segments: Sequence[Segment]) -> CausalLayout:
-        return lay_out_segments(segments, self.geometry.tile_steps, self.device)

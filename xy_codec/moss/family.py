@@ -1,5 +1,6 @@
 """MOSS-Audio-Tokenizer in the catalogue: how its checkpoints are known, and its release."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,14 @@ from xy_codec.catalogue import Family, Release, one_checkpoint
 from xy_codec.codes_shape import CodesShape
 from xy_codec.moss.config import CodecConfig, is_moss
 from xy_codec.moss.released import REPOSITORY, released_config
-from xy_codec.options import DepthOptions
+from xy_codec.options import DepthOptions, ProgramOptions
 from xy_codec.weights.shards import find_index, shard_files
 from xy_codec.weights.source import CodecPlace
+
+
+@dataclass(frozen=True)
+class MossOptions(ProgramOptions, DepthOptions):
+    """The options of a MOSS-Audio-Tokenizer: those of both."""
 
 
 def shape_of(config: CodecConfig, depth: int | None = None) -> CodesShape:
@@ -47,6 +53,6 @@ FAMILY = Family(
     recognises=lambda place: is_moss(read_config(place)),
     releases=[Release(REPOSITORY, shape_of(released_config()), "Apache-2.0")],
     company="packed",
-    options=DepthOptions,
+    options=MossOptions,
     weight_files=weight_files,
 )

@@ -10,12 +10,13 @@ from xy_codec.engine.attention import attention_name
 from xy_codec.engine.causal import BLOCK_FRAMES
 from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.precision import dtype_of
+from xy_codec.engine.programs import named_program, read_program
 from xy_codec.moss.codec import CPU, CUDA, MossCodec
 from xy_codec.moss.config import CodecConfig
-from xy_codec.moss.family import read_config, shape_of
+from xy_codec.moss.family import MossOptions, read_config, shape_of
 from xy_codec.moss.released import NAME, released_config
 from xy_codec.moss.state_dict import build_model
-from xy_codec.options import DepthOptions, depth_of, read_options, stated
+from xy_codec.options import depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint, read_checkpoint
 from xy_codec.weights.shards import find_index, read_shards
 from xy_codec.weights.source import CodecPlace, find_files, settings_sha256
@@ -41,10 +42,11 @@ def assemble(
 ) -> MossCodec:
     """The codec of a checkpoint that has been read already."""
     name = _name(config)
-    chosen = read_options(DepthOptions, options or {}, name)
+    chosen = read_options(MossOptions, options or {}, name)
     depth = depth_of(chosen.depth, config.quantizer.num_quantizers, name)
     where = open_device(device)
-    geometry = CPU if where.type == "cpu" else CUDA
+    program = read_program(chosen.program, where)
+    geometry = (CPU if where.type == "cpu" else CUDA).with_program(program)
     dtype = dtype_of("exact", where)
     identity = CodecIdentity(
         name=name,
@@ -57,11 +59,15 @@ def assemble(
         decodes="yes",
         precision="exact",
         pack_geometry=f"{geometry.name}-blocks{BLOCK_FRAMES}",
-        attention=attention_name(where, dtype),
+        attention=attention_name(
+            where, dtype, has_one_shape=geometry.has_one_shape, is_causal=True
+        ),
         platform=platform_name(where),
-        options=stated(replace(chosen, depth=depth)),
+        options=stated(replace(chosen, depth=depth, program=named_program(program))),
     )
-    return MossCodec(build_model(config, checkpoint).to(where), identity, where, geometry)
+    model = build_model(config, checkpoint).to(where)
+    as_graph = chosen.program == "graph"
+    return MossCodec(model, identity, where, geometry, as_graph=as_graph)
 
 
 def _name(config: CodecConfig) -> str:

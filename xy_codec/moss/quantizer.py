@@ -78,8 +78,16 @@ class ResidualQuantizer(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Codes `[.., K']` of the first K' codebooks to frames `[.., D]`."""
+        return self.project_out(self.add_up(codes))
+
+    def add_up(self, codes: Tensor) -> Tensor:
+        """The sums of the entries at codes `[.., K']` of the first K' codebooks."""
         first, *others = self.codebooks(codes.shape[-1])
         total = first.lookup(codes[..., 0])
         for number, book in enumerate(others, start=1):
             total = total + book.lookup(codes[..., number])
-        return _project(self.output_proj, total)
+        return total
+
+    def project_out(self, sums: Tensor) -> Tensor:
+        """Sums of entries to frames `[.., D]`."""
+        return _project(self.output_proj, sums)

@@ -4,8 +4,9 @@ Clips are cut into segments; `engine/pack_stream.py` fills packs with them and c
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xy_codec.contract import CodecIdentity, CodedClip, Codes, Embeddings, Side, Waveform
-from xy_codec.engine.causal import (
-    CausalLayout,
-    CodedSegment,
-    Segment,
-    SegmentJob,
-    coded_segments,
-    lay_out_segments,
-    segment_jobs,
-)
+from xy_codec.engine.causal import CodedSegment, Segment, SegmentJob, coded_segments
+from xy_codec.engine.causal_program import CausalRunner
+from xy_codec.engine.causal_stream import CausalStream
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.pack_stream import PackStream
-from xy_codec.engine.packing import fill_packs
+from xy_codec.engine.packing import Pack, fill_packs
 from xy_codec.secousti.config import MARGIN_SAMPLES
 from xy_codec.secousti.mel import windows_of
 from xy_codec.secousti.model import SecoustiModel
+from xy_codec.secousti.pack_program import PackInputs, encode
 from xy_codec.secousti.packed import decode_pack, encode_pack
 from xy_codec.secousti.paralinguistic import SLICE_FRAMES, middle
 from xy_codec.secousti.vocoder_pieces import pitch_of, vocode
@@ -49,7 +44,7 @@ class Stretch:
     windows: Tensor
 
 
-class SecoustiCodec(PackStream[SegmentJob]):
+class SecoustiCodec(CausalStream):
     """A SecoustiCodec; a clip's codes and side values do not depend on what is encoded beside it.
 
     Its side values are the state of the paralinguistic branch; `decode` takes as well the vector
@@ -62,8 +57,10 @@ class SecoustiCodec(PackStream[SegmentJob]):
         identity: CodecIdentity,
         device: torch.device,
         geometry: Geometry,
+        *,
+        as_graph: bool = False,
     ) -> None:
-        super().__init__(identity, device, geometry)
+        super().__init__(identity, device, geometry, as_graph=as_graph)
         # A fifth of the weights; the acoustic embedding is no code.
         del model.acoustic_transformer
         self.model = model
@@ -74,18 +71,40 @@ class SecoustiCodec(PackStream[SegmentJob]):
         return (self.model.config.state_width, self.model.config.width)
 
     def _jobs(self, tag: Any, waveform: Waveform) -> list[SegmentJob]:
-        jobs = segment_jobs(tag, waveform, self.shape, self.geometry.pack_steps)
+        jobs = super()._jobs(tag, waveform)
         if not jobs:
             return []
         mirrored = np.pad(waveform, MARGIN_SAMPLES, mode="reflect")
         return [replace(job, samples=mirrored) for job in jobs]
 
     def _pack_codes(self, jobs: Sequence[SegmentJob]) -> Tensor:
-        starting = [job for job in jobs if job.segment.first == 0]
+        if self.geometry.has_one_shape:
+            return self._encoding(jobs)[:, None]
+        starting = _starting(jobs)
         sides = self.sides_of([middle_of(job) for job in starting])
         for job, side in zip(starting, sides, strict=True):
             job.clip.side = side
         return self.tokens_of([self._stretch(job) for job in jobs])[:, None]
+
+    @cached_property
+    def _encoding(self) -> CausalRunner:
+        model = self.model
+        stages = (model.encoder, model.semantic_transformer)
+        inputs = PackInputs(self.geometry, model.config.token_frames)
+        return CausalRunner(
+            "encoding", partial(encode, model), stages, inputs, self.device, as_graph=self._as_graph
+        )
+
+    @torch.inference_mode()
+    def _launch(self, jobs: list[SegmentJob]) -> Pack[SegmentJob]:
+        pack = super()._launch(jobs)
+        if self.geometry.has_one_shape:
+            # They came behind the tokens, and may still be on their way.
+            states = pack.codes[self.geometry.pack_steps :].flatten().view(torch.float32)
+            sides = states.view(-1, self.model.config.state_width).numpy()
+            for job, side in zip(_starting(jobs), sides, strict=False):
+                job.clip.side = side
+        return pack
 
     def _stretch(self, job: SegmentJob) -> Stretch:
         token_frames = self.model.config.token_frames
@@ -103,7 +122,10 @@ class SecoustiCodec(PackStream[SegmentJob]):
             F.pad(stretch.windows, (0, 0, 0, steps - frames))
             for stretch, steps, frames in zip(stretches, owned, num_frames, strict=True)
         ]).to(self.device, non_blocking=True)  # fmt: skip
-        tokens = encode_pack(self.model, windows, layout, num_frames)
+        mel = layout.faster(self.model.config.token_frames).stepwise(
+            self.model.mel.of_windows, windows
+        )
+        tokens = encode_pack(self.model, mel, layout, num_frames)
         layout.remember()
         return tokens.short()
 
@@ -179,9 +201,6 @@ class SecoustiCodec(PackStream[SegmentJob]):
         token_frames = self.model.config.token_frames
         return torch.split(mel, [part.segment.frames * token_frames for part in pack])
 
-    def _lay_out(self, segments: Sequence[Segment]) -> CausalLayout:
-        return lay_out_segments(segments, self.geometry.tile_steps, self.device)
-
 
 def _to_host(waves: list[Tensor]) -> list[Waveform]:
     """Waveforms by one copy for all: each would wait for the device."""
@@ -195,3 +214,8 @@ def middle_of(job: SegmentJob) -> Tensor:
     """The windows that the side values of a clip are made from."""
     windows = windows_of(torch.from_numpy(job.samples))
     return windows[middle(len(windows))]
+
+
+def _starting(jobs: Iterable[SegmentJob]) -> list[SegmentJob]:
+    """Those with which a clip begins: its side values are made in their pack."""
+    return [job for job in jobs if job.segment.first == 0]

@@ -6,6 +6,7 @@ from pathlib import Path
 from xy_codec.catalogue import Family, Release
 from xy_codec.codes_shape import CodesShape
 from xy_codec.errors import CheckpointError
+from xy_codec.options import ProgramOptions
 from xy_codec.secousti.config import HOP_SAMPLES, MIN_SAMPLES, SAMPLE_RATE_HZ, CodecConfig
 from xy_codec.secousti.released import LICENCE, RELEASES, REPOSITORY, released_config
 from xy_codec.weights.source import CodecPlace
@@ -14,13 +15,14 @@ _SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 _VOCODER = "hift"
 
 
-@dataclass(frozen=True, slots=True)
-class SecoustiOptions:
+@dataclass(frozen=True)
+class SecoustiOptions(ProgramOptions):
     """The options of a SecoustiCodec.
 
     Attributes:
         allow_upsampling: take clips that were recorded below 22,050 Hz. The reference refuses
             them: its training saw nothing that was resampled up.
+        program: see `ProgramOptions`.
     """
 
     allow_upsampling: bool = False

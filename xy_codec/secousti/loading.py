@@ -3,13 +3,14 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from xy_codec.catalogue import Wish
 from xy_codec.contract import CodecIdentity
 from xy_codec.engine.attention import attention_name
 from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.precision import dtype_of
+from xy_codec.engine.programs import named_program, read_program
 from xy_codec.options import read_options, stated
 from xy_codec.secousti.codec import CPU, CUDA, SecoustiCodec
 from xy_codec.secousti.config import CodecConfig
@@ -38,7 +39,8 @@ def assemble(
     chosen = read_options(SecoustiOptions, options or {}, name)
     where = open_device(device)
     dtype = dtype_of("exact", where)
-    geometry = CPU if where.type == "cpu" else CUDA
+    program = read_program(chosen.program, where)
+    geometry = (CPU if where.type == "cpu" else CUDA).with_program(program)
     identity = CodecIdentity(
         name=name,
         checkpoint_sha256=checkpoint.sha256,
@@ -50,11 +52,15 @@ def assemble(
         decodes="seed",
         precision="exact",
         pack_geometry=geometry.name,
-        attention=attention_name(where, dtype),
+        attention=attention_name(
+            where, dtype, has_one_shape=geometry.has_one_shape, is_causal=True
+        ),
         platform=platform_name(where),
-        options=stated(chosen),
+        options=stated(replace(chosen, program=named_program(program))),
     )
-    return SecoustiCodec(build_model(config, checkpoint).to(where), identity, where, geometry)
+    model = build_model(config, checkpoint).to(where)
+    as_graph = chosen.program == "graph"
+    return SecoustiCodec(model, identity, where, geometry, as_graph=as_graph)
 
 
 def _name(config: CodecConfig) -> str:

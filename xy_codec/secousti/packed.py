@@ -8,31 +8,30 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from xy_codec.engine.causal import CausalLayout
+from xy_codec.engine.causal import SegmentLayout
 from xy_codec.secousti.model import SecoustiModel
 from xy_codec.secousti.seanet import ResidualUnit, SeanetDecoder, SeanetEncoder
 
 
 def encode_pack(
-    model: SecoustiModel, windows: Tensor, layout: CausalLayout, num_frames: Sequence[int]
+    model: SecoustiModel, mel: Tensor, layout: SegmentLayout, num_frames: Sequence[int] | Tensor
 ) -> Tensor:
-    """Windows of samples `[S * frames a token, 1024]` to tokens `[S]`.
+    """Frames of log-mel `[S * frames a token, M]` to tokens `[S]`.
 
     Args:
-        model: On the device of the windows.
-        windows: One for each frame of log-mel; those of no clip are not read.
+        model: On the device of the frames.
+        mel: Those of no clip are not read.
         layout: Of the tokens.
-        num_frames: Of each segment: the frames of log-mel that the clip has there. The last token
-            of a clip may own more.
+        num_frames: Of each segment, or in a pack of one shape of each token: the frames that the
+            clip has there. The last token of a clip may own more.
     """
-    mel = layout.faster(model.config.token_frames).stepwise(model.mel.of_windows, windows)
     steps = _encode_seanet(model.encoder, mel, layout, num_frames)
     steps = layout.transform(model.semantic_transformer, steps)
     return layout.stepwise(lambda part: model.quantizer.encode(model.semantic_mean(part)), steps)
 
 
 def decode_pack(
-    model: SecoustiModel, tokens: Tensor, vectors: Tensor, layout: CausalLayout
+    model: SecoustiModel, tokens: Tensor, vectors: Tensor, layout: SegmentLayout
 ) -> Tensor:
     """Tokens `[S]` and the vector of each one's clip `[S, D]` to log-mel `[S * frames, M]`."""
     steps = layout.stepwise(model.quantizer.decode, tokens) + vectors
@@ -42,7 +41,7 @@ def decode_pack(
 
 
 def _encode_seanet(
-    encoder: SeanetEncoder, mel: Tensor, layout: CausalLayout, num_frames: Sequence[int]
+    encoder: SeanetEncoder, mel: Tensor, layout: SegmentLayout, num_frames: Sequence[int] | Tensor
 ) -> Tensor:
     (stride1,), (stride2,) = encoder.down1.stride, encoder.down2.stride
     middle = layout.faster(stride2)
@@ -52,14 +51,12 @@ def _encode_seanet(
     # clip must see zeros.
     steps = fast.without_tails(fast.stepwise(F.elu, steps), num_frames)
     steps = _refine(encoder.unit2, middle.convolve(encoder.down1, steps), middle)
-    steps = middle.without_tails(
-        middle.stepwise(F.elu, steps), [-(-frames // stride1) for frames in num_frames]
-    )
+    steps = middle.without_tails(middle.stepwise(F.elu, steps), num_frames, stride1)
     steps = layout.convolve(encoder.down2, steps)
     return layout.convolve(encoder.conv_out, layout.stepwise(F.elu, steps))
 
 
-def _decode_seanet(decoder: SeanetDecoder, steps: Tensor, layout: CausalLayout) -> Tensor:
+def _decode_seanet(decoder: SeanetDecoder, steps: Tensor, layout: SegmentLayout) -> Tensor:
     (stride1,), (stride2,) = decoder.up1.stride, decoder.up2.stride
     middle = layout.faster(stride1)
     fast = middle.faster(stride2)
@@ -71,6 +68,6 @@ def _decode_seanet(decoder: SeanetDecoder, steps: Tensor, layout: CausalLayout) 
     return fast.convolve(decoder.conv_out, fast.stepwise(F.elu, steps))
 
 
-def _refine(unit: ResidualUnit, steps: Tensor, layout: CausalLayout) -> Tensor:
+def _refine(unit: ResidualUnit, steps: Tensor, layout: SegmentLayout) -> Tensor:
     hidden = layout.convolve(unit.conv1, layout.stepwise(F.elu, steps))
     return steps + layout.convolve(unit.conv2, layout.stepwise(F.elu, hidden))

@@ -1,5 +1,6 @@
 """The paralinguistic branch: how a clip sounds, as one vector from the middle of its log-mel."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -61,10 +62,13 @@ class ParalinguisticEncoder(nn.Module):
         """The frames of a log-mel `[B, M, T]` that the branch reads."""
         return mel[..., middle(mel.shape[-1])]
 
-    def of_padded(self, mels: Tensor, lengths: Tensor) -> Tensor:
+    def of_padded(self, mels: Tensor, lengths: Tensor, *, as_one: bool = False) -> Tensor:
         """States `[N, H]` of log-mels `[N, 300, M]`, of which the first frames are a clip's own.
 
         With a constant N every product has one shape, and a clip's bits are its own.
+
+        Args:
+            as_one: run the recurrent layer as one operation of ours, the same for every device.
         """
         count, most, _ = mels.shape
         # A step of zeros behind each clip keeps the convolutions from reading the next.
@@ -75,7 +79,11 @@ class ParalinguisticEncoder(nn.Module):
             steps = F.relu(norm(convolve_inside(cast(nn.Conv1d, conv), steps, inside))) * inside
         steps = steps.view(count, most + 1, -1)[:, :most]
         weights = self.squeeze_excite.weights(steps.sum(1) / lengths[:, None])
-        states, _ = self.gru(steps + steps * weights[:, None])
+        weighted = steps + steps * weights[:, None]
+        if as_one:
+            states = run_recurrent(weighted, self.gru.all_weights[0])
+        else:
+            states, _ = self.gru(weighted)
         last: Tensor = states[torch.arange(count, device=mels.device), lengths - 1]
         return last
 
@@ -84,6 +92,25 @@ class ParalinguisticEncoder(nn.Module):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             steps = F.relu(norm(conv(steps)))
         return steps
+
+
+@torch.library.custom_op("xytok::run_recurrent", mutates_args=())
+def run_recurrent(steps: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """The states `[B, T, H]` of a GRU of one layer over steps `[B, T, D]`.
+
+    Torch's own is a step after the other, and another operation on each kind of device.
+    """
+    start = steps.new_zeros(1, len(steps), weights[1].shape[1])
+    states, _ = torch.gru(
+        steps, start, list(weights), has_biases=True, num_layers=1, dropout=0.0, train=False,
+        bidirectional=False, batch_first=True,
+    )  # fmt: skip
+    return states
+
+
+@run_recurrent.register_fake
+def _(steps: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    return steps.new_empty(*steps.shape[:2], weights[1].shape[1])
 
 
 def middle(num_frames: int) -> slice:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from xy_codec.contract import Codes, Encoded, Waveform
 from xy_codec.engine.causal import BLOCK_FRAMES, Memory, Segment
-from xy_codec.errors import AudioError
+from xy_codec.errors import AudioError, ConfigError
 from xy_codec.inputs import check_waveform
 from xy_codec.secousti.codec import SecoustiCodec, Stretch
 from xy_codec.secousti.config import HOP_SAMPLES, MARGIN_SAMPLES, MIN_SAMPLES, WINDOW_SAMPLES
@@ -24,6 +24,12 @@ class EncodeStream:
     """
 
     def __init__(self, codec: SecoustiCodec) -> None:
+        if codec.geometry.has_one_shape:
+            raise ConfigError(
+                f"A clip is to be encoded while it comes, by a codec whose packs are "
+                f"`{codec.geometry.name}`; expected one whose packs are tiles, because a pack of "
+                "one shape is run whole. Load the codec without the option `program`."
+            )
         self._codec = codec
         self._token_frames = codec.model.config.token_frames
         self._memory = Memory()

@@ -13,12 +13,18 @@ from xy_codec.engine.attention import attention_name
 from xy_codec.engine.device import open_device, platform_name
 from xy_codec.engine.geometry import Program, geometry_for
 from xy_codec.engine.precision import dtype_of
+from xy_codec.engine.programs import (
+    check_compiler,
+    keep_compiled,
+    named_program,
+    read_program,
+    warn_of_one_shape,
+)
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.errors import ConfigError
 from xy_codec.options import depth_of, read_options, stated
 from xy_codec.weights.checkpoint import Checkpoint
 from xy_codec.weights.source import BUNDLED, CodecPlace, find_files, read_config, settings_sha256
-from xy_codec.xy.compiled import check_compiler, keep_compiled
 from xy_codec.xy.config import CodecConfig, VocoderConfig
 from xy_codec.xy.family import XYOptions, shape_of
 from xy_codec.xy.packed_codec import PackedCodec
@@ -26,8 +32,6 @@ from xy_codec.xy.released import VARIANTS, released_config
 from xy_codec.xy.state_dict import build_model, head_size, read_released
 
 logger = logging.getLogger(__name__)
-
-_PROGRAMS = ("tiles", "pack", "graph")
 
 
 def load(place: CodecPlace, wish: Wish) -> PackedCodec:
@@ -82,8 +86,6 @@ def assemble(
         platform=platform_name(where),
         options=stated(_identifying(chosen, depth, program)),
     )
-    if geometry.has_one_shape and where.type == "cuda":
-        logger.warning("Packs of one shape are not yet proven on a GPU: see tests/gpu/README.md")
     model = build_model(config, checkpoint).to(where)
     return PackedCodec(
         model, dtype, identity, plan, where, geometry,
@@ -97,11 +99,7 @@ def assemble(
 
 def _program(chosen: XYOptions, compiled: bool, device: torch.device) -> Program:
     """How packs run; sees to the compiler, if they want one."""
-    if chosen.program not in (None, *_PROGRAMS):
-        raise ConfigError(
-            f"Option `program` is `{chosen.program}`; expected {', '.join(_PROGRAMS)}. Leave it "
-            "out for `tiles`."
-        )
+    program = read_program(chosen.program, device)
     if compiled and chosen.program is not None:
         raise ConfigError(
             f"Option `program` is `{chosen.program}` beside `--compile`, which is a program of its "
@@ -111,18 +109,14 @@ def _program(chosen: XYOptions, compiled: bool, device: torch.device) -> Program
         keep_compiled(chosen.compile_cache)
     if compiled:
         check_compiler(device, "`--compile`")
+        warn_of_one_shape(device)
         return "compiled"
-    if chosen.program in (None, "tiles"):
-        return "tiles"
-    if device.type == "cuda":
-        check_compiler(device, "the option `program`")
-    return "pack"
+    return program
 
 
 def _identifying(chosen: XYOptions, depth: int, program: Program) -> XYOptions:
     """The options that codes depend on: a graph computes what its program does."""
-    named = "pack" if program == "pack" else None
-    return replace(chosen, depth=depth, program=named, compile_cache=None)
+    return replace(chosen, depth=depth, program=named_program(program), compile_cache=None)
 
 
 def _name(config: CodecConfig, checkpoint: Checkpoint) -> str:

@@ -1,0 +1,305 @@
+"""Packs of one shape of causal codecs: their inputs, their layout, and what goes across packs.
+
+Clips lie end to end in the order in which they come, and what does not fit is cut. So at most one
+clip of a pack began before it, which is its first, and at most one goes on behind it, its last:
+what that clip's next steps see (`CarriedSteps`) has one shape as well.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xy_codec.blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
+from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer
+from xy_codec.blocks.rotary import Rotation, for_each_channel, rotate_in_place
+from xy_codec.engine import attention  # it defines operations
+from xy_codec.engine.causal import BLOCK_FRAMES, Segment, SegmentJob
+from xy_codec.engine.geometry import Geometry
+from xy_codec.engine.pack_memory import Arrays, PackMemory, Shapes
+from xy_codec.engine.pack_runner import PackRunner
+
+AnySegmentJob = TypeVar("AnySegmentJob", bound=SegmentJob)
+
+
+def fill_packs_to_their_ends(
+    jobs: Iterable[tuple[AnySegmentJob, int]], geometry: Geometry
+) -> Iterator[list[AnySegmentJob]]:
+    """Whole clips pack by pack, in the order in which they come; what does not fit is cut.
+
+    Cuts are where blocks of a clip end, so that up to one block of a pack stays empty.
+    """
+    pack: list[AnySegmentJob] = []
+    room = geometry.pack_steps
+    for job, _ in jobs:
+        while job.frames > room:
+            if room >= BLOCK_FRAMES:
+                head, job = _cut(job, room // BLOCK_FRAMES * BLOCK_FRAMES)
+                pack.append(head)
+            yield pack
+            pack, room = [], geometry.pack_steps
+        pack.append(job)
+        room -= job.frames
+        if len(pack) == geometry.most_clips:
+            yield pack
+            pack, room = [], geometry.pack_steps
+    if pack:
+        yield pack
+
+
+def _cut(job: AnySegmentJob, frames: int) -> tuple[AnySegmentJob, AnySegmentJob]:
+    """The first so many frames of a job, and the rest."""
+    whole = job.segment
+    job.clip.jobs_left += 1
+    head = Segment(whole.first, frames, is_last=False, memory=whole.memory)
+    rest = replace(whole, first=whole.first + frames, frames=whole.frames - frames)
+    return _job_of(job, head), _job_of(job, rest)
+
+
+def _job_of(job: AnySegmentJob, segment: Segment) -> AnySegmentJob:
+    frames = segment.frames
+    return replace(
+        job, segment=segment, first_frame=segment.first,
+        num_kept=frames, frames=frames, steps=frames,
+    )  # fmt: skip
+
+
+class SegmentTensors(NamedTuple):
+    """Where the clips of a pack of F frames lie.
+
+    Attributes:
+        place: `[F]`, each frame's position in its clip.
+        blocks: `[N, 4]`, the frames that attend together, see `attend_back` of `attention.py`.
+        used: `[1]`, the first frame behind the last clip.
+    """
+
+    place: Tensor
+    blocks: Tensor
+    used: Tensor
+
+
+class SegmentInputs(PackMemory):
+    """What a pack of segments is given: the parts of a codec, and where the segments lie."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+
+    def shapes(self) -> Shapes:
+        """Type and shape of each part."""
+        frames, clips = self.geometry.pack_steps, self.geometry.most_clips
+        return [
+            *self._own_shapes(),
+            (np.int32, (frames,)),
+            (np.int32, (frames // BLOCK_FRAMES + clips + 1, attention.BLOCK_FIELDS)),
+            (np.int32, (1,)),
+        ]
+
+    def fill(self, parts: Arrays, jobs: Sequence[SegmentJob]) -> None:
+        """Write jobs that lie end to end into the parts of a memory."""
+        *own, place, blocks, used = parts
+        place[:], used[:] = 0, sum(job.frames for job in jobs)
+        rows = list(blocks_of([job.segment for job in jobs], self.geometry.pack_steps))
+        blocks[: len(rows)], blocks[len(rows) :] = rows, 0
+        start = 0
+        for job in jobs:
+            first = job.segment.first
+            place[start : start + job.frames] = np.arange(first, first + job.frames)
+            start += job.frames
+        self._fill_own(own, jobs)
+
+    @abstractmethod
+    def _own_shapes(self) -> Shapes:
+        """Type and shape of each of the codec's parts."""
+
+    @abstractmethod
+    def _fill_own(self, parts: Arrays, jobs: Sequence[SegmentJob]) -> None:
+        """Write the codec's parts."""
+
+
+def blocks_of(
+    segments: Sequence[Segment], num_frames: int, size: int = BLOCK_FRAMES
+) -> Iterator[tuple[int, int, int, int]]:
+    """First frame, the one behind the last, and the same of the clip; steps of no clip see none."""
+    start = 0
+    for segment in segments:
+        stop = start + segment.frames
+        for first in range(start, stop, size):
+            yield first, min(first + size, stop), start - segment.first, stop
+        start = stop
+    for first in range(start, num_frames, size):
+        yield first, min(first + size, num_frames), first, first
+
+
+class CarriedSteps:
+    """What the first clip of a pack sees of earlier packs, and what its last leaves to later ones.
+
+    For each layer keys and values, for each convolution the steps that it looks back. All of them
+    lie in one stretch of memory, which a copy takes to a clip and back.
+    """
+
+    def __init__(self, stages: Iterable[nn.Module], device: torch.device) -> None:
+        self._spans: dict[nn.Module, tuple[int, int, int]] = {}
+        size = 0
+        for owner, reach, width in (each for stage in stages for each in _reaches(stage)):
+            self._spans[owner] = size, reach, width
+            size += reach * width
+        self.before = torch.zeros(size, device=device)
+        self.after = torch.zeros(size, device=device)
+
+    def look_back(self, owner: nn.Module, steps: Tensor, tail: Tensor) -> Tensor:
+        """Steps `[S, D]` behind those before the pack, `[P + S, D]`; its rows `tail` are kept."""
+        before, after = (self._of(owner, memory) for memory in (self.before, self.after))
+        seen = torch.cat((before, steps))
+        torch.index_select(seen, 0, tail, out=after)
+        return seen
+
+    def _of(self, owner: nn.Module, memory: Tensor) -> Tensor:
+        start, reach, width = self._spans[owner]
+        return memory[start : start + reach * width].view(reach, width)
+
+
+def _reaches(stage: nn.Module) -> Iterator[tuple[nn.Module, int, int]]:
+    """What looks back in a stage, how many steps, and how wide they are."""
+    for module in stage.modules():
+        if isinstance(module, CausalTransformer):
+            for layer in module.causal_layers():
+                yield (
+                    layer,
+                    attention.steps_back(module.window),
+                    2 * layer.self_attn.in_proj.in_features,
+                )
+        elif isinstance(module, CausalConv1d):
+            yield module, module.num_taps - 1, module.stride[0] * module.in_channels
+        elif isinstance(module, CausalConvTranspose1d):
+            yield module, module.num_taps - 1, module.in_channels
+
+
+class CausalBlockLayout:
+    """Segments of which tensors alone know where they lie, at one of their rates."""
+
+    def __init__(self, where: SegmentTensors, carried: CarriedSteps, rate: int = 1) -> None:
+        steps = torch.arange(rate, dtype=torch.int32, device=where.place.device)
+        self.place = (where.place[:, None] * rate + steps).flatten()
+        self._where = where
+        self._carried = carried
+        self._rate = rate
+        self._faster: dict[int, CausalBlockLayout] = {}
+        self._starting: dict[int, Tensor] = {}
+        self._tails: dict[int, Tensor] = {}
+
+    def stepwise(self, function: Callable[..., Tensor], *steps: Tensor) -> Tensor:
+        """Apply a function whose every output step depends on the same input step only."""
+        return function(*steps)
+
+    def faster(self, factor: int) -> "CausalBlockLayout":
+        """The same segments at `factor` times the rate."""
+        if factor == 1:
+            return self
+        if factor not in self._faster:
+            made = CausalBlockLayout(self._where, self._carried, self._rate * factor)
+            self._faster[factor] = made
+        return self._faster[factor]
+
+    def transform(self, transformer: CausalTransformer, steps: Tensor) -> Tensor:
+        """Run the layers over steps `[S, D]`."""
+        factors = for_each_channel(transformer.rotation(self.place))
+        for layer in transformer.causal_layers():
+            qkv = layer.self_attn.in_proj(layer.norm1(steps))
+            steps = layer.mix(steps, self._attend(qkv, layer, factors, transformer.window))
+        return steps
+
+    def _attend(self, qkv: Tensor, layer: CausalLayer, factors: Rotation, window: int) -> Tensor:
+        """Attention of steps `[q | k | v]`, which are not rotated yet, to `[S, H, D / H]`."""
+        width, num_heads = qkv.shape[1] // 3, layer.self_attn.num_heads
+        rotate_in_place(qkv[:, : 2 * width].unflatten(1, (2 * num_heads, -1)), factors)
+        seen = self._carried.look_back(
+            layer, qkv[:, width:], self._tail(attention.steps_back(window))
+        )
+        attended: Tensor = torch.ops.xytok.attend_back(
+            qkv, seen, self._blocks, num_heads, BLOCK_FRAMES * self._rate, window
+        )
+        return attended.unflatten(1, (num_heads, -1))
+
+    def convolve(self, conv: CausalConv1d | CausalConvTranspose1d, steps: Tensor) -> Tensor:
+        """Run a convolution; the layout is that of the slower of its two rates."""
+        reach = conv.num_taps - 1
+        taps = [steps.reshape(len(self.place), -1)]
+        if reach:
+            seen = self._carried.look_back(conv, taps[0], self._tail(reach))
+            for by in range(1, reach + 1):
+                tap = seen[reach - by :][: len(self.place)]
+                taps.append(tap.masked_fill(self._starts(by), 0.0))
+        return conv.join(*taps).reshape(-1, conv.out_channels)
+
+    def without_tails(self, steps: Tensor, lengths: Tensor, stride: int = 1) -> Tensor:
+        """Put zeros behind the first `ceil(length / stride)` steps of each frame; lengths `[F]`."""
+        place = torch.arange(self._rate, dtype=torch.int32, device=lengths.device)
+        is_behind = place * stride >= lengths[:, None]
+        return steps.masked_fill(is_behind.view(-1, 1), 0.0)
+
+    @cached_property
+    def _blocks(self) -> Tensor:
+        return self._where.blocks * self._rate
+
+    def _tail(self, reach: int) -> Tensor:
+        """Where the last steps of the last clip are, counted from so many before the pack."""
+        if reach not in self._tails:
+            behind = torch.arange(reach, dtype=torch.int32, device=self.place.device)
+            self._tails[reach] = self._where.used * self._rate + behind
+        return self._tails[reach]
+
+    def _starts(self, by: int) -> Tensor:
+        """`[S, 1]`, the steps for which the one so many before is of no clip."""
+        if by not in self._starting:
+            self._starting[by] = (self.place < by)[:, None]
+        return self._starting[by]
+
+
+class CausalRunner:
+    """Runs packs of one shape, and takes what a clip's next steps see from pack to pack."""
+
+    def __init__(
+        self,
+        name: str,
+        program: Callable[[CausalBlockLayout, Sequence[Tensor]], Tensor],
+        stages: Iterable[nn.Module],
+        inputs: SegmentInputs,
+        device: torch.device,
+        *,
+        as_graph: bool,
+    ) -> None:
+        """Take what makes the result of a layout and the codec's own parts.
+
+        Args:
+            stages: what the program runs that looks back in time.
+        """
+        self._carried = carried = CarriedSteps(stages, device)
+        self._inputs = inputs
+
+        def run(*parts: Tensor) -> Tensor:
+            *own, place, blocks, used = parts
+            return program(CausalBlockLayout(SegmentTensors(place, blocks, used), carried), own)
+
+        self._runner = PackRunner(name, run, inputs, device, as_graph=as_graph)
+
+    def __call__(self, jobs: Sequence[SegmentJob]) -> Tensor:
+        """The result of jobs that lie end to end, on the device.
+
+        The same jobs may be run again: what a clip brings along is kept until it has ended.
+        """
+        first, last = jobs[0].segment, jobs[-1].segment
+        if first.first:
+            self._carried.before.copy_(first.memory.carried[first.first])
+        made = self._runner(partial(self._inputs.fill, jobs=jobs))
+        if not last.is_last:
+            carried = last.memory.carried
+            # Those of this pack are kept, in case that it has to run again.
+            for frame in [frame for frame in carried if frame < last.first]:
+                del carried[frame]
+            carried[last.first + last.frames] = self._carried.after.clone()
+        return made

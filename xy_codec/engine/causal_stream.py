@@ -1,0 +1,83 @@
+"""Runs packs of segments of clips: what the causal codecs do alike, in tiles or in one shape."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xy_codec.contract import CodecIdentity, Codes, Waveform
+from xy_codec.engine.causal import (
+    BLOCK_FRAMES,
+    CausalLayout,
+    CodedJob,
+    Segment,
+    SegmentJob,
+    cut_clip,
+    lay_out_segments,
+    segment_jobs,
+)
+from xy_codec.engine.causal_program import AnySegmentJob, fill_packs_to_their_ends
+from xy_codec.engine.geometry import Geometry
+from xy_codec.engine.pack_stream import PackStream
+from xy_codec.engine.packing import OpenClip, Pack
+
+# More than any clip has; packs of one shape cut clips themselves.
+_UNCUT = BLOCK_FRAMES << 40
+
+
+class CausalStream(PackStream[SegmentJob]):
+    """A codec whose clips are cut into segments, each of which sees those before it."""
+
+    def __init__(
+        self, identity: CodecIdentity, device: torch.device, geometry: Geometry, *, as_graph: bool
+    ) -> None:
+        """Open a codec of this identity.
+
+        Args:
+            as_graph: On CUDA, replay packs of one shape as a graph.
+        """
+        super().__init__(identity, device, geometry)
+        self._as_graph = as_graph
+
+    @property
+    def _most_frames(self) -> int:
+        """Of a segment, before packs are filled."""
+        return _UNCUT if self.geometry.has_one_shape else self.geometry.pack_steps
+
+    def _jobs(self, tag: Any, waveform: Waveform) -> list[SegmentJob]:
+        return segment_jobs(tag, waveform, self.shape, self._most_frames)
+
+    def _packs(self, jobs: Iterable[tuple[AnySegmentJob, int]]) -> Iterator[list[AnySegmentJob]]:
+        if self.geometry.has_one_shape:
+            return fill_packs_to_their_ends(jobs, self.geometry)
+        return super()._packs(jobs)
+
+    def _decode_in_one_shape(
+        self, clips: Iterable[tuple[Codes, Waveform]], run: Callable[[list[CodedJob]], Tensor]
+    ) -> None:
+        """Decode codes `[K', T]` into their waveforms, by what gives the samples of each frame."""
+        jobs = (coded_job(codes, wave) for codes, wave in clips if codes.shape[1])
+        launch = partial(self._launch_decoding, run)
+        for _ in self._run(self._packs((job, job.frames) for job in jobs), launch):
+            pass
+
+    @torch.inference_mode()
+    def _launch_decoding(
+        self, run: Callable[[list[CodedJob]], Tensor], jobs: list[CodedJob]
+    ) -> Pack[CodedJob]:
+        return self._bring(jobs, run(jobs))
+
+    def _lay_out(self, segments: Sequence[Segment]) -> CausalLayout:
+        """The layout of a pack in tiles."""
+        return lay_out_segments(segments, self.geometry.tile_steps, self.device)
+
+
+def coded_job(codes: Codes, wave: Waveform) -> CodedJob:
+    """The job of decoding a clip of one frame and more into `wave`."""
+    (segment,) = cut_clip(codes.shape[1], _UNCUT)
+    frames = segment.frames
+    # A frame's samples in the place of its codes.
+    clip = OpenClip(None, wave.reshape(frames, -1).T, 1)
+    return CodedJob(clip, wave, 0, frames, frames, frames, segment, codes)
