@@ -1,6 +1,7 @@
 """The page of an evaluation: the table, quality against meaning, sounds, and published figures."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from pipeline.audit.findings import ClipFinding
 from pipeline.audit.report.page import render_page
@@ -32,14 +33,14 @@ def render_evaluation(evaluation: Evaluation) -> str:
         package="pipeline.evaluate",
         headline=headline,
         systems=evaluation.systems,
-        head=[*head, "#encode", "#decode", "Probe reads"],
+        head=[*head, "#encode", "#decode"],
         columns=columns,
         speed_in_words=speed_in_words,
         notes=note_lines(evaluation),
         meaning=meaning,
         plots=list(_plots(evaluation.systems, meaning)),
         clips=_clips(evaluation),
-        published=PUBLISHED,
+        published=[(each, list(rows)) for each, rows in groupby(PUBLISHED, lambda row: row.source)],
     )
 
 
