@@ -9,7 +9,7 @@ from jobs.measuring_options import Measuring, MeasuringOptions
 from jobs.options import Engine, Json, Output, Run, flags
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.audit.sample.sampling import SamplePlan
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 if TYPE_CHECKING:
     from pipeline.audit.audit import Measure

@@ -78,11 +78,6 @@ class DamageError(PipelineError):
     """A run that finished, but with damaged shards."""
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun, as `1 shard` or `2,000 shards`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def list_lines(lines: Sequence[str], most: int = 10) -> str:
     """The first lines, indented, and how many more there are; for messages that list things."""
     shown = [f"  {line}" for line in lines[:most]]

@@ -12,7 +12,7 @@ from pipeline.audit.codes.shard_audit import ShardAudit, ShardAuditSettings
 from pipeline.audit.codes.token_checks import with_duplicates
 from pipeline.audit.findings import AuditFindings
 from pipeline.audit.measure import ShardFindings, measure_shards
-from pipeline.audit.metrics.heard_text import load_recogniser
+from pipeline.audit.metrics.heard_text import Recogniser, load_recogniser
 from pipeline.audit.metrics.score_pool import ScorePool
 from pipeline.audit.metrics.scores import USUAL_GROUPS, metric_versions
 from pipeline.audit.metrics.speaker_similarity import DEFAULT_MODEL, device_speaker_model
@@ -231,9 +231,11 @@ def codec_request(request: AuditRequest, run: AuditedRun) -> CodecRequest:
     return replace(wanted, staged=staged)
 
 
-def measure_here(request: AuditRequest, run: AuditedRun, codec: Codec) -> Iterator[ShardFindings]:
-    """Measure in this process and its score processes."""
-    return _measure(request, run, codec, run.manifests, request.processes)
+def measure_here(
+    request: AuditRequest, run: AuditedRun, codec: Codec, recogniser: Recogniser | None = None
+) -> Iterator[ShardFindings]:
+    """Measure in this process and its score processes; `recogniser` is one that is loaded."""
+    return _measure(request, run, codec, run.manifests, request.processes, recogniser)
 
 
 def measure_on_ray(
@@ -279,13 +281,15 @@ def _measure(
     codec: Codec,
     manifests: Sequence[Manifest],
     processes: int | None,
+    recogniser: Recogniser | None = None,
 ) -> Iterator[ShardFindings]:
     settings, groups, speaker = _settings(request, run), request.groups, None
     if "sim" in groups:
         speaker = device_speaker_model(request.sim_model, request.device)
     if speaker:
         groups = tuple(name for name in groups if name != "sim")
-    recogniser = load_recogniser(request.asr_model, request.device) if request.asr_model else None
+    if request.asr_model and recogniser is None:
+        recogniser = load_recogniser(request.asr_model, request.device)
     audit = ShardAudit(settings, codec, recogniser)
     with ScorePool(processes, groups, request.sim_model) as pool:
         yield from measure_shards(manifests, settings, audit, pool, speaker)

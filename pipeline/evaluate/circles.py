@@ -3,17 +3,22 @@
 The area of a circle is its bit rate. `templates/evaluate.html.j2` draws it.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from functools import partial
+from math import ceil, floor, log10, sqrt
 
 from pipeline.audit.report.wording import number
 
 _WIDTH, _HEIGHT = 460, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 16, 14, 40
 _SMALLEST, _LARGEST = 4.0, 22.0
-_TICKS = 4
+_MOST_TICKS = 5
+_ROUNDS = 3
 _LONGEST_NAME = 28
+# Of a letter in the style sheet's size, about, and between a circle and its name.
+_LETTER_WIDTH, _LETTER_HEIGHT, _GAP = 8.4, 14.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +41,15 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class DrawnCircle:
-    """A circle with its name above or below it."""
+    """A circle, and where its name is: the middle of its base line."""
 
     x: float
     y: float
     radius: float
     name: str
     about: str
+    name_x: float
     name_y: float
-    anchor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,11 @@ def circle_plot(circles: Sequence[Circle], across: Axis, upwards: Axis) -> Circl
     xs = _Scale.of([c.x for c in circles], _LEFT, _WIDTH - _RIGHT, across.is_reversed)
     ys = _Scale.of([c.y for c in circles], _HEIGHT - _BOTTOM, _TOP, upwards.is_reversed)
     most = max(circle.bits_per_second for circle in circles)
-    # Neighbours have their names on different sides.
-    across_order = sorted(circles, key=lambda circle: circle.x)
-    drawn = [
-        _drawn(each, xs, ys, sqrt(each.bits_per_second / most), is_above=place % 2 == 0)
-        for place, each in enumerate(across_order)
+    placed = [
+        (xs.at(each.x), ys.at(each.y), max(_SMALLEST, _LARGEST * sqrt(each.bits_per_second / most)))
+        for each in circles
     ]
+    drawn = _with_names(circles, placed, upwards)
     summary = "; ".join(
         f"{each.name}: {across.label} {number(each.x)}, {upwards.label} {number(each.y)}"
         for each in circles
@@ -119,22 +123,107 @@ class _Scale:
         return self.first + (value - self.low) / (self.high - self.low) * (self.last - self.first)
 
     def ticks(self) -> tuple[Tick, ...]:
-        """Values to be written beside the axis."""
-        step = (self.high - self.low) / _TICKS
-        values = (self.low + step * (place + 0.5) for place in range(_TICKS))
-        return tuple(Tick(round(self.at(value)), number(value)) for value in values)
+        """Round values to be written beside the axis."""
+        low, high = sorted((self.low, self.high))
+        step = _round_step((high - low) / _MOST_TICKS)
+        places = max(0, -floor(log10(step)))
+        numbers = range(ceil(low / step), floor(high / step) + 1)
+        return tuple(Tick(round(self.at(n * step)), f"{n * step:,.{places}f}") for n in numbers)
 
 
-def _drawn(circle: Circle, xs: _Scale, ys: _Scale, share: float, *, is_above: bool) -> DrawnCircle:
-    x, y, radius = xs.at(circle.x), ys.at(circle.y), max(_SMALLEST, _LARGEST * share)
-    third = (_WIDTH - _LEFT - _RIGHT) / 3
-    name = circle.name
-    return DrawnCircle(
-        x=round(x, 1),
-        y=round(y, 1),
-        radius=round(radius, 1),
-        name=name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}",
-        about=f"{name}, {circle.bits_per_second:,.0f} bit/s",
-        name_y=round(y - radius - 5 if is_above else y + radius + 14, 1),
-        anchor="start" if x < _LEFT + third else "end" if x > _LEFT + 2 * third else "middle",
-    )
+def _round_step(least: float) -> float:
+    """The next of 1, 2, 5, 10, 20 and so on."""
+    power: float = 10.0 ** floor(log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @classmethod
+    def of_name(cls, name: str, x: float, y: float) -> "_Box":
+        """The room of a name around the middle of its base line, moved into the plot."""
+        half = min(_LETTER_WIDTH * (len(name) + 1), _WIDTH - _LEFT) / 2
+        x = min(max(x, _LEFT + half), _WIDTH - half)
+        return cls(x - half, y - _LETTER_HEIGHT, x + half, y)
+
+    def overlap(self, other: "_Box") -> float:
+        """The area that both cover."""
+        width = min(self.right, other.right) - max(self.left, other.left)
+        height = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return max(0.0, width) * max(0.0, height)
+
+
+_PLOT = _Box(_LEFT, 0, _WIDTH, _HEIGHT - _BOTTOM)
+
+
+def _with_names(
+    circles: Sequence[Circle], placed: Sequence[tuple[float, float, float]], upwards: Axis
+) -> list[DrawnCircle]:
+    """Circles with their names where these hide no circle and no other name, if they can."""
+    names = _short_names(circles)
+    boxes = _boxes(names, placed, upwards)
+    return [
+        DrawnCircle(
+            x=round(x, 1),
+            y=round(y, 1),
+            radius=round(radius, 1),
+            name=name,
+            about=f"{circle.name}, {circle.bits_per_second:,.0f} bit/s",
+            name_x=round((box.left + box.right) / 2, 1),
+            name_y=round(box.bottom, 1),
+        )
+        for circle, name, box, (x, y, radius) in zip(circles, names, boxes, placed, strict=True)
+    ]
+
+
+def _boxes(
+    names: Sequence[str], placed: Sequence[tuple[float, float, float]], upwards: Axis
+) -> list[_Box]:
+    """The room of each name."""
+    label = _Box(_LEFT, 0, _LEFT + _LETTER_WIDTH * (len(upwards.label) + 1), _TOP + 6)
+    taken = [label, *(_Box(x - r, y - r, x + r, y + r) for x, y, r in placed)]
+    boxes: dict[int, _Box] = {}
+    # Again, because a name may have better places when those after it have found theirs.
+    for place in [*range(len(names))] * _ROUNDS:
+        others = [*taken, *(box for other, box in boxes.items() if other != place)]
+        wanted = _places(names[place], *placed[place])
+        boxes[place] = min(wanted, key=partial(_hidden, others))
+    return [boxes[place] for place in range(len(names))]
+
+
+def _hidden(taken: Sequence[_Box], box: _Box) -> float:
+    """What a name would hide, and what of it would be outside."""
+    area = (box.right - box.left) * (box.bottom - box.top)
+    return sum(box.overlap(each) for each in taken) + area - box.overlap(_PLOT)
+
+
+def _places(name: str, x: float, y: float, radius: float) -> Iterator[_Box]:
+    """Above, below, beside, and a line further away."""
+    above, below = y - radius - _GAP, y + radius + _LETTER_HEIGHT
+    beside = radius + _LETTER_WIDTH * (len(name) + 1) / 2
+    yield _Box.of_name(name, x, above)
+    yield _Box.of_name(name, x, below)
+    yield _Box.of_name(name, x + beside, y + _GAP)
+    yield _Box.of_name(name, x - beside, y + _GAP)
+    for line in (1, 2):
+        yield _Box.of_name(name, x, above - line * _LETTER_HEIGHT)
+        yield _Box.of_name(name, x, below + line * _LETTER_HEIGHT)
+
+
+def _short_names(circles: Sequence[Circle]) -> list[str]:
+    """Names without the folders before them, where that tells them apart."""
+    sides = [each.name.partition(",") for each in circles]
+    short = [source.rstrip("/").rpartition("/")[2] + comma + rest for source, comma, rest in sides]
+    counts = Counter(short)
+    names = [
+        name if counts[name] == 1 else circle.name
+        for circle, name in zip(circles, short, strict=True)
+    ]
+    return [
+        name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}" for name in names
+    ]

@@ -8,11 +8,12 @@ import logging
 import re
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import xxhash
 
-from pipeline.audit.audit import AuditRequest, open_audit, open_run, run_audit
+from pipeline.audit.audit import AuditRequest, measure_here, open_audit, open_run, run_audit
 from pipeline.audit.compare import trial_run
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.metrics.heard_text import Recogniser, load_recogniser
@@ -28,7 +29,7 @@ from pipeline.evaluate.probe.inputs import ProbeInput, codec_input, table_input
 from pipeline.evaluate.probe.plan import ProbePlan
 from pipeline.evaluate.probe.result import ProbeResult, probe
 from pipeline.evaluate.probe.training import Checkpoint
-from pipeline.evaluate.recognised import Heard, recognise
+from pipeline.evaluate.recognised import Heard, Remembering, heard_in
 from pipeline.evaluate.speed import measure_speed
 from pipeline.evaluate.system import Evaluation, System
 from pipeline.evaluate.transcripts import Transcript
@@ -78,7 +79,9 @@ class EvaluateRequest:
 def evaluate(request: EvaluateRequest) -> Evaluation:
     """Measure one system after the other, and keep what all have."""
     _check(request)
-    recogniser = load_recogniser(request.asr_model) if request.asr_model else None
+    recogniser = None
+    if request.asr_model:
+        recogniser = Remembering(load_recogniser(request.asr_model, request.device))
     systems = [
         *(_measure_codec(request, name, recogniser) for name in request.codecs),
         *(_measure_run(request, output) for output in request.runs),
@@ -134,12 +137,7 @@ def _measure_codec(request: EvaluateRequest, name: str, recogniser: Recogniser |
         quiet=request.quiet,
     )
     run, codec = open_audit(asked)
-    findings = run_audit(asked, run, codec)
-    play = Playback(run, codec, request.storage, SourceMap())
-    heard = Heard()
-    if recogniser:
-        is_first = name == next(iter(request.codecs))
-        heard = recognise(recogniser, findings.drawn, play, originals=is_first)
+    findings = run_audit(asked, run, codec, partial(measure_here, recogniser=recogniser))
     probed = None
     if request.probe_data:
         learning = join(folder, "probe-data")
@@ -154,8 +152,8 @@ def _measure_codec(request: EvaluateRequest, name: str, recogniser: Recogniser |
         shape=codec.shape,
         sim_model=findings.sim_model,
         clips=findings.drawn,
-        sounds=_some_sounds(findings.drawn, play),
-        heard=heard,
+        sounds=_some_sounds(findings.drawn, Playback(run, codec, request.storage, SourceMap())),
+        heard=heard_in(recogniser.name, findings.drawn) if recogniser else Heard(),
         speed=measure_speed(codec, request.speed_seconds) if request.speed_seconds else None,
         probe=probed,
     )

@@ -1,16 +1,17 @@
 """The page of an evaluation: the table, quality against meaning, sounds, and published figures."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from pipeline.audit.findings import ClipFinding
 from pipeline.audit.report.clip_cards import ClipCard, Side, clip_card
 from pipeline.audit.report.page import render_page
-from pipeline.errors import plural
 from pipeline.evaluate.circles import Axis, Circle, CirclePlot, circle_plot
 from pipeline.evaluate.clip_names import name_of
 from pipeline.evaluate.published import PUBLISHED
 from pipeline.evaluate.system import SOUND, Evaluation, System
 from pipeline.evaluate.table import COLUMNS, note_lines, shown_columns, speed_in_words
+from pipeline.plural import plural
 
 _NUM_CLIPS = 6
 _LABELS = {column.name: column.label for column in COLUMNS}
@@ -31,14 +32,14 @@ def render_evaluation(evaluation: Evaluation) -> str:
         package="pipeline.evaluate",
         headline=headline,
         systems=evaluation.systems,
-        head=[*head, "#encode", "#decode", "Probe reads"],
+        head=[*head, "#encode", "#decode"],
         columns=columns,
         speed_in_words=speed_in_words,
         notes=note_lines(evaluation),
         meaning=meaning,
         plots=list(_plots(evaluation.systems, meaning)),
         clips=_clips(evaluation),
-        published=PUBLISHED,
+        published=[(each, list(rows)) for each, rows in groupby(PUBLISHED, lambda row: row.source)],
     )
 
 

@@ -6,7 +6,7 @@ A figure that its source does not give is None.
 
 from dataclasses import dataclass
 
-_NOT_NAMED = "not named by the source"
+_NOT_NAMED = "not named there"
 
 
 @dataclass(frozen=True, slots=True)

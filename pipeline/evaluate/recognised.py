@@ -1,53 +1,60 @@
-"""A recogniser's errors on reconstructions, and on originals, against the texts of the clips."""
+"""What a recogniser heard while a codec was audited, against the texts of the clips."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import xxhash
 
 from pipeline.audit.findings import ClipFinding
 from pipeline.audit.metrics.heard_text import Recogniser, normal
-from pipeline.audit.report.clip_cards import Playback
 from pipeline.evaluate.clip_names import name_of, speaker_of
 from pipeline.evaluate.transcripts import Transcript
 from xy_codec.contract import Waveform
 
-# Clips decoded and heard at a time, so that no more of their sound is in memory.
-_TOGETHER = 64
-
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was heard in clips that have a text; originals only where they were asked for."""
+    """What was heard in clips that have a text, in a language that the recogniser knows."""
 
     model: str = ""
     reconstructions: tuple[Transcript, ...] = ()
     originals: tuple[Transcript, ...] = ()
 
 
-def recognise(
-    recogniser: Recogniser, clips: Sequence[ClipFinding], play: Playback, *, originals: bool
-) -> Heard:
-    """What the recogniser hears in every clip that has a text.
+class Remembering(Recogniser):
+    """A recogniser that hears a waveform once: originals come again with every codec."""
 
-    Clips of a language that it does not know, or that cannot be read again, are left out.
-    """
-    known = [clip for clip in clips if recogniser.knows(clip.language) and normal(clip.text or "")]
+    def __init__(self, recogniser: Recogniser) -> None:
+        self.name = recogniser.name
+        self._recogniser = recogniser
+        self._texts: dict[tuple[int, str], str] = {}
+
+    def knows(self, language: str | None) -> bool:
+        """Whether clips of a language can be heard."""
+        return self._recogniser.knows(language)
+
+    def transcribe(self, waveforms: Sequence[Waveform], languages: Sequence[str]) -> list[str]:
+        """What is said in clips of 16 kHz, each in its language."""
+        hashes = (xxhash.xxh3_128_intdigest(np.ascontiguousarray(each)) for each in waveforms)
+        asked = list(zip(hashes, languages, strict=True))
+        new = {key: place for place, key in enumerate(asked) if key not in self._texts}
+        texts = self._recogniser.transcribe(
+            [waveforms[place] for place in new.values()], [language for _, language in new]
+        )
+        self._texts.update(zip(new, texts, strict=True))
+        return [self._texts[key] for key in asked]
+
+
+def heard_in(model: str, clips: Sequence[ClipFinding]) -> Heard:
+    """The transcripts of the clips of which both sides were heard."""
     made: list[Transcript] = []
     given: list[Transcript] = []
-    for first in range(0, len(known), _TOGETHER):
-        sounds = [(clip, play(clip)) for clip in known[first : first + _TOGETHER]]
-        heard = [(clip, sound) for clip, sound in sounds if sound is not None]
-        spoken = [clip for clip, _ in heard]
-        made += _transcripts(recogniser, spoken, [sound.reconstruction for _, sound in heard])
-        if originals:
-            given += _transcripts(recogniser, spoken, [sound.original for _, sound in heard])
-    return Heard(recogniser.name, tuple(made), tuple(given))
-
-
-def _transcripts(
-    recogniser: Recogniser, clips: Sequence[ClipFinding], waveforms: Sequence[Waveform]
-) -> list[Transcript]:
-    texts = recogniser.transcribe(waveforms, [clip.language or "" for clip in clips])
-    return [
-        Transcript(name_of(clip), speaker_of(clip), normal(clip.text or ""), normal(text))
-        for clip, text in zip(clips, texts, strict=True)
-    ]
+    for clip in clips:
+        text = normal(clip.text or "")
+        if text and clip.heard_original is not None and clip.heard_reconstruction is not None:
+            of_clip = partial(Transcript, name_of(clip), speaker_of(clip), text)
+            made.append(of_clip(normal(clip.heard_reconstruction)))
+            given.append(of_clip(normal(clip.heard_original)))
+    return Heard(model, tuple(made), tuple(given))

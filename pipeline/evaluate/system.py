@@ -27,7 +27,7 @@ class System:
     Attributes:
         clips: what the audit measured; empty for a run, of which there are only codes.
         sounds: of some clips, by their names, to be played.
-        heard: what the recogniser heard; the originals are with the first codec.
+        heard: what the recogniser heard of both sides.
         figures: every figure of the table that was measured, with bounds by speakers.
     """
 

@@ -5,7 +5,6 @@ from typing import Literal
 
 from pipeline.audit.judge.inference import Interval
 from pipeline.audit.report.wording import number
-from pipeline.errors import plural
 from pipeline.evaluate.clip_names import speaker_of
 from pipeline.evaluate.system import Evaluation, System
 from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
@@ -57,7 +56,7 @@ def table_lines(evaluation: Evaluation) -> list[str]:
     """One row a system, and below each estimate its bounds."""
     columns = shown_columns(evaluation)
     head = ["", "bit/s", "frames/s", *(column.label for column in columns)]
-    rows = [[*head, "encode", "decode", "probe reads"]]
+    rows = [[*head, "encode", "decode"]]
     for system in evaluation.systems:
         rows += _rows(system, [column.name for column in columns])
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
@@ -81,8 +80,7 @@ def _rows(system: System, names: list[str]) -> list[list[str]]:
     first += [number(each.estimate) if each else "–" for each in known]
     first += [speed_in_words(speed.encode if speed else None)]
     first += [speed_in_words(speed.decode if speed else None)]
-    first += [system.probe.read if system.probe else "–"]
-    second = ["", "", "", *(bounds(each) if each else "" for each in known), "", "", ""]
+    second = ["", "", "", *(bounds(each) if each else "" for each in known), "", ""]
     return [first, second] if any(known) else [first]
 
 
@@ -108,6 +106,11 @@ def note_lines(evaluation: Evaluation) -> list[str]:
             f"{probed.plan.learning_rate:g}; tested on {len(probed.transcripts)} "
             f"({evaluation.untested} left out)"
         )
+    reads: dict[str, list[str]] = {}
+    for system in evaluation.systems:
+        if system.probe:
+            reads.setdefault(system.probe.read, []).append(system.name)
+    notes += [f"the probe reads of {', '.join(names)}: {read}" for read, names in reads.items()]
     listener = next((system.heard for system in evaluation.systems if system.heard.originals), None)
     if listener:
         wer, cer = (rate(listener.originals) for rate in (word_error_rate, character_error_rate))

@@ -32,7 +32,7 @@ def train_together(recipe: Recipe, output: str, options: TogetherOptions, show: 
     """
     check_shares(recipe.speech, options.workers)
     if is_named(options.cluster):
-        for path in (output, recipe.speech.shards):
+        for path in (output, *_local_paths(recipe)):
             check_means_the_same_elsewhere(path)
     stored_shards(recipe.speech.shards)
     is_ours = connect(options.cluster)
@@ -41,6 +41,18 @@ def train_together(recipe: Recipe, output: str, options: TogetherOptions, show: 
     finally:
         if is_ours:
             disconnect()
+
+
+def _local_paths(recipe: Recipe) -> list[str]:
+    """The shards, and what of the model is a path here: other names are found by every worker."""
+    model = recipe.model
+    named = (model.codec, model.whisper, model.warm_start, recipe.text.model)
+    held_out = [recipe.speech.held_out] if recipe.speech.held_out else []
+    return [
+        recipe.speech.shards,
+        *held_out,
+        *(each for each in named if each and Path(each).exists()),
+    ]
 
 
 def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> None:

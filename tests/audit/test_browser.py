@@ -1,30 +1,15 @@
 """The page in a real browser: it renders, runs no foreign script, fits a phone and the dark."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.support.audit_page import page, tags
+from tests.support.browser import CHROMIUM, chromium, stored
 
-CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    # Everything the page could ask for would go nowhere.
-    "--proxy-server=127.0.0.1:9",
-)
 # Asks the document about itself once it is laid out; stands in for its own script only here.
 PROBE = """
 <script>
@@ -41,19 +26,6 @@ addEventListener("load", function () {
 });
 </script>
 """
-
-
-def chromium(folder: Path, *options: str) -> str:
-    assert CHROMIUM is not None
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
-    return done.stdout
-
-
-def stored(folder: Path, html: str) -> str:
-    path = folder / "report.html"
-    path.write_text(html, encoding="utf-8")
-    return path.as_uri()
 
 
 def probed(html: str) -> str:

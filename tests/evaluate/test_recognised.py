@@ -1,16 +1,22 @@
-"""What a recogniser hears is put down to the clip and the side that it heard."""
+"""What a recogniser hears is put down to the clip and the side that it heard, once."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.metrics.heard_text import Recogniser
-from pipeline.audit.report.clip_cards import Playback
-from pipeline.evaluate.recognised import recognise
+from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.evaluate import evaluation
+from pipeline.evaluate.evaluation import EvaluateRequest, evaluate
+from pipeline.evaluate.recognised import Remembering, heard_in
+from pipeline.worker.codec_request import CodecRequest
 from tests.support.audit_simulation import clean_shard, pool
-from xy_codec.contract import Waveform
+from tests.support.places import SPEECH
+from xy_codec.contract import Codec, Encoded, Waveform
+from xy_codec.fake import FakeCodec
 
 
 class Listener(Recogniser):
@@ -18,40 +24,94 @@ class Listener(Recogniser):
 
     def __init__(self) -> None:
         self.name = "listener"
+        self.heard = 0
 
     def knows(self, language: str | None) -> bool:
         return language == "en"
 
     def transcribe(self, waveforms: Sequence[Waveform], languages: Sequence[str]) -> list[str]:
-        assert set(languages) == {"en"}
-        return [f"Number {int(waveform[0])}!" for waveform in waveforms]
-
-
-class Player(Playback):
-    """Original and reconstruction of clip N begin with N and 1000 + N; clip 2 cannot be read."""
-
-    def __init__(self) -> None:
-        pass
-
-    def __call__(self, finding: ClipFinding) -> ClipAudio | None:
-        number = int(finding.key)
-        original, made = (np.full(9, each, np.float32) for each in (number, 1000 + number))
-        return None if number == 2 else ClipAudio(original, made, 16000)
+        self.heard += len(waveforms)
+        return [
+            f"{language} {waveform[0]:.6f}"
+            for waveform, language in zip(waveforms, languages, strict=True)
+        ]
 
 
 def test_each_side_of_each_clip_has_its_own_transcript():
     clip = clean_shard("EN.tar", pool(), np.random.default_rng(0))[0]
+    clip = replace(clip, language="en", speaker="anna")
     clips = [
-        replace(clip, key=str(number), text=f"number {number}", language="en", speaker="anna")
+        replace(
+            clip,
+            key=str(number),
+            text=f"number {number}",
+            heard_original=f"Number {number}!",
+            heard_reconstruction=f"Number {1000 + number}.",
+        )
         for number in range(100)
     ]
-    clips[3] = replace(clips[3], language="cs")
+    clips[2] = replace(clips[2], heard_reconstruction=None)
+    clips[3] = replace(clips[3], heard_original=None, heard_reconstruction=None)
     clips[4] = replace(clips[4], text=" – ")
-    heard = recognise(Listener(), clips, Player(), originals=True)
+    heard = heard_in("listener", clips)
     assert heard.model == "listener"
     numbers = [number for number in range(100) if number not in (2, 3, 4)]
     for side, first in ((heard.originals, 0), (heard.reconstructions, 1000)):
         assert [each.key for each in side] == [f"EN.tar/{number}" for number in numbers]
         assert [each.text for each in side] == [f"number {first + number}" for number in numbers]
         assert [each.reference for each in side] == [f"number {number}" for number in numbers]
-    assert not recognise(Listener(), clips, Player(), originals=False).originals
+
+
+def test_a_sound_is_heard_once_in_each_language():
+    listener = Listener()
+    remembering = Remembering(listener)
+    one, other = (np.full(9, each, np.float32) for each in (1, 2))
+    assert remembering.transcribe([one, other, one], ["en", "en", "en"]) == [
+        "en 1.000000",
+        "en 2.000000",
+        "en 1.000000",
+    ]
+    assert remembering.transcribe([other, one], ["en", "fr"]) == ["en 2.000000", "fr 1.000000"]
+    assert listener.heard == 3
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The clips of each call of the fake codec's decoder."""
+    counts: list[int] = []
+    original = FakeCodec.decode_encoded
+
+    def count(self: Codec, clips: Sequence[Encoded], **options: object) -> list[Waveform]:
+        counts.append(len(clips))
+        return original(self, clips, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakeCodec, "decode_encoded", count)
+    return counts
+
+
+def test_clips_are_heard_as_the_audit_decoded_them(
+    tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    listener = Listener()
+    monkeypatch.setattr(evaluation, "load_recogniser", lambda *_: listener)
+    monkeypatch.setattr(evaluation, "_MOST_SOUNDS", 0)
+    request = EvaluateRequest(
+        codecs={
+            "whole": CodecRequest("fake", device="cpu"),
+            "half": CodecRequest("fake", device="cpu", options=("depth=4",)),
+        },
+        runs=(),
+        data=(str(SPEECH / "Emilia/EN/EN-B000000.tar"),),
+        output=str(tmp_path),
+        sample=SamplePlan(4),
+        asr_model="listener",
+        speed_seconds=0,
+        processes=0,
+        device="cpu",
+        quiet=True,
+    )
+    whole, half = evaluate(request).systems
+    assert whole.heard.originals == half.heard.originals
+    assert [len(system.heard.reconstructions) for system in (whole, half)] == [4, 4]
+    assert listener.heard == 4 + 2 * 4
+    assert sum(decoded) == 2 * 4

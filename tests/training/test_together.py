@@ -82,6 +82,18 @@ def test_what_workers_cannot_do_is_refused_before_ray_starts(tmp_path: Path):
     assert not ray.is_initialized()
 
 
+@pytest.mark.parametrize("name", ["speech__held_out", "model__warm_start", "model__whisper"])
+def test_paths_that_other_machines_lack_are_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    recipe = load_tiny(tmp_path, **OPTIONS, **{name: "mine"})
+    with pytest.raises(UsageError, match="`mine` is a relative path"):
+        train_together(recipe, "s3://b/out", TogetherOptions(cluster="ray://other:10001"), print)
+    assert not ray.is_initialized()
+
+
 def stop_at_five(progress: Progress) -> None:
     if progress.step == 5:
         raise InterruptedError

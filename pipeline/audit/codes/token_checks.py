@@ -21,8 +21,8 @@ from pipeline.audit.codes.part_file import (
     read_codes,
 )
 from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
-from pipeline.errors import plural
 from pipeline.output.manifest import Manifest
+from pipeline.plural import plural
 from xy_codec.codes_shape import CodesShape
 
 # One frame for so long: speech never does that, a crashed writer or a dead channel does.

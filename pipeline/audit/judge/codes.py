@@ -27,7 +27,7 @@ from pipeline.audit.judge.inference import (
 from pipeline.audit.judge.judgement import CodesState, Fault, PairedChange
 from pipeline.audit.judge.reference import by_shard
 from pipeline.audit.judge.thresholds import DRIFT_MARGINS, Thresholds
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 # PESQ jumps from clip to clip, so it is judged over the whole run only, and without its tails.
 _OF_SHARDS, _OF_RUNS = ("sim", "stoi"), ("sim", "stoi", "pesq_wb")

@@ -51,7 +51,7 @@ from pipeline.audit.judge.thresholds import (
 )
 from pipeline.audit.judge.together import normal_scores
 from pipeline.audit.judge.tokens import code_changes
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 Changes = dict[str, Change]
 # The share of the chance of a false alarm that goes to the scores of all metrics together; noise in

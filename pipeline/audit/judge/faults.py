@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.audit.findings import SIDE_ROUNDING, ClipFinding, Drift
 from pipeline.audit.judge.judgement import Fault, Verdict
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 _REDO = "Delete the manifests of these shards and run `xytok tokenize` again with this checkpoint"
 _EXPLAINED = {

@@ -19,7 +19,7 @@ from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.inference import Interval, Sample, Spread, Values, predict
 from pipeline.audit.judge.judgement import Change, Fault
 from pipeline.audit.judge.thresholds import DUPLICATE_SHARE, STUCK_SHARE
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 # A codebook that spends this share of a shard's frames on one entry says nothing any more.
 _ZEROED_SHARE = 0.99

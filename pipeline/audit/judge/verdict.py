@@ -37,7 +37,7 @@ from pipeline.audit.judge.tokens import token_faults, usual_top_shares
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
 from pipeline.audit.sample.sampling import dnsmos_band
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 _MOVED = 0.01
 # What is judged of codes without decoding them.

@@ -47,7 +47,7 @@ from pipeline.audit.report.wording import (
     shard_list,
     worst_first,
 )
-from pipeline.errors import plural
+from pipeline.plural import plural
 from xy_codec.xy.released import VARIANTS
 
 _NUM_CLIPS = 8

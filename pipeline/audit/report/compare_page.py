@@ -11,7 +11,7 @@ from pipeline.audit.report.clip_cards import ClipCard, FactLine, Side, clip_card
 from pipeline.audit.report.page import Tile, render_page
 from pipeline.audit.report.plots import Distribution, distribution
 from pipeline.audit.report.wording import Headline, number, signed
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 # The sounds of a pair: original, A, B; None where they cannot be read.
 PairSource = Callable[[ClipPair], list[Side] | None]

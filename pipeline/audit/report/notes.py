@@ -11,7 +11,7 @@ from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.reference import FEW_SHARDS, WHOLE
 from pipeline.audit.metrics.heard_text import normal
 from pipeline.audit.report.wording import shard_list
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 # The text of an original with more errors in its characters may be another's.
 _OTHER_TEXT = 0.5

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 from pipeline.audit.judge.judgement import Verdict
 from pipeline.audit.report.wording import number, signed
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 STYLES: dict[Verdict, str] = {
     "ok": "ok",

@@ -14,7 +14,7 @@ from pipeline.audit.judge.inference import Values
 from pipeline.audit.judge.judgement import VERDICTS, Judgement, ShardVerdict
 from pipeline.audit.report.page import STYLES
 from pipeline.audit.report.wording import number
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 _WIDTH, _HEIGHT, _FLOOR = 280, 104, 82
 _BINS = 28

@@ -10,7 +10,7 @@ from math import floor, isfinite, log10
 from pipeline.audit.findings import LABELS
 from pipeline.audit.judge.faults import KINDS
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
-from pipeline.errors import plural
+from pipeline.plural import plural
 
 _SHOWN_SHARDS = 6
 

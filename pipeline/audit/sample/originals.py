@@ -38,8 +38,9 @@ from pipeline.corpus.shard import (
     stem_of,
 )
 from pipeline.corpus.tar_reader import TarMember
-from pipeline.errors import PipelineError, UsageError, plural
+from pipeline.errors import PipelineError, UsageError
 from pipeline.output.manifest import Manifest
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join
 from xy_codec.contract import Waveform
