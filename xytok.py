@@ -316,7 +316,8 @@ class Run:
         (10, ['train/codes-00000.jsonl'])
         """
         from pipeline.export.contract import FormatOptions
-        from pipeline.export.export import ExportRequest, run_export
+        from pipeline.export.export import run_export
+        from pipeline.export.exporter import ExportRequest
         from pipeline.export.selection import Selection
 
         return run_export(

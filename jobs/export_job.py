@@ -16,7 +16,7 @@ from pipeline.export.selection import Selection
 from pipeline.plural import plural
 
 if TYPE_CHECKING:
-    from pipeline.export.export import ExportRequest
+    from pipeline.export.exporter import ExportRequest
     from pipeline.export.record import ExportRecord
 
 _GIB = 1 << 30
@@ -87,7 +87,7 @@ def export(
     log: Log = LogOptions(),
 ) -> int:
     """Export and say what came out."""
-    from pipeline.export.export import ExportRequest
+    from pipeline.export.exporter import ExportRequest
     from pipeline.export.hub import check_push
     from pipeline.export.hub import push_to_hub as push
 

@@ -39,7 +39,7 @@ def merge(
     log: Log = LogOptions(),
 ) -> int:
     """Merge and say what came out."""
-    from pipeline.export.export import ExportRequest
+    from pipeline.export.exporter import ExportRequest
 
     request = ExportRequest(
         output=run,

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipeline.export.export import Exporter, ExportRequest, ShardExporter
+from pipeline.export.exporter import Exporter, ExportRequest
 from pipeline.export.plan import Plan, PlannedShard
+from pipeline.export.shard_writing import ShardExporter
 from pipeline.export.source import ExportedRun
 from pipeline.fleet.ray.cluster import results_as_ready
 

@@ -19,12 +19,12 @@ import pytest
 
 from jobs import cli
 from pipeline.errors import IdentityError, InputError, LeaseError, OutputError, UsageError
-from pipeline.export import export as export_module
-from pipeline.export import samples, shuffle
+from pipeline.export import samples, shard_writing, shuffle
 from pipeline.export.catalogue import FORMATS
 from pipeline.export.contract import FormatOptions, Sample
 from pipeline.export.destination import LEASE_FOLDER
-from pipeline.export.export import ExportRequest, run_export
+from pipeline.export.export import run_export
+from pipeline.export.exporter import ExportRequest
 from pipeline.export.record import parse_record
 from pipeline.export.selection import Selection
 from pipeline.fleet import lease
@@ -116,7 +116,7 @@ def test_an_export_that_failed_goes_on_with_the_shards_that_are_left(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(run, tmp_path / "whole", "webdataset", samples_per_shard=5)
-    real = export_module.write_shard
+    real = shard_writing.write_shard
     written: list[int] = []
 
     def write(exporter: Any, split: int, number: int, samples: Iterable[Sample]) -> None:
@@ -126,7 +126,7 @@ def test_an_export_that_failed_goes_on_with_the_shards_that_are_left(
         written.append(number)
         real(exporter, split, number, samples)
 
-    monkeypatch.setattr(export_module, "write_shard", write)
+    monkeypatch.setattr(shard_writing, "write_shard", write)
     for expected in (pytest.raises(InputError), None):
         if expected:
             with expected:

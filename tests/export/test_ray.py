@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from pipeline.export.export import ExportRequest, run_export
+from pipeline.export.export import run_export
+from pipeline.export.exporter import ExportRequest
 from pipeline.export.ray_map import write_on_ray
 from pipeline.storage.client import Storage
 from tests.support.export_run import export, files_in

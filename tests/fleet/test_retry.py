@@ -11,7 +11,8 @@ import pytest
 from jobs import cli
 from pipeline.corpus.rules import RuleChanges
 from pipeline.errors import IdentityError, InputError, UsageError
-from pipeline.export.export import ExportRequest, run_export
+from pipeline.export.export import run_export
+from pipeline.export.exporter import ExportRequest
 from pipeline.export.selection import Selection
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.retry import retry_request

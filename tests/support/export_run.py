@@ -6,7 +6,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipeline.export.export import ExportRequest, run_export
+from pipeline.export.export import run_export
+from pipeline.export.exporter import ExportRequest
 from pipeline.export.record import ExportRecord
 from pipeline.storage.client import Storage
 from tests.support.audit_run import make_run
