@@ -258,7 +258,7 @@ def test_a_keep_list_of_other_shards_is_refused(run: Path, tmp_path: Path) -> No
         tmp_path / "keep.parquet", [("DE/x.tar", 0, "k", True), ("DE/y.tar", 0, "k", True)]
     )
     said = (
-        r"belongs to another run: it names none of this one's shards, but `DE/x.tar` and 1 others"
+        r"belongs to another run: it names none of this one's shards, but `DE/x.tar` and 1 other;"
     )
     with pytest.raises(UsageError, match=said):
         export(run, tmp_path / "out", "jsonl", selection=Selection(keep=str(keep)))
