@@ -95,16 +95,15 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class LeaseFile:
-    """The file of a lease; while the newest is the same and over, no other driver works."""
+    """The file of a lease; while the newest is the same and given back, no other driver works."""
 
     number: int
     content: bytes
 
     @property
-    def is_over(self) -> bool:
-        """Whether its holder gave it back, or is seen to have ended on this machine."""
-        holder = _holder_in(self.content)
-        return bool(holder is None or _fields(self.content).get("is_released") or holder.is_dead())
+    def is_released(self) -> bool:
+        """Whether its holder gave it back; workers of one that died may still write."""
+        return bool(_fields(self.content).get("is_released"))
 
 
 class Lease:
@@ -267,7 +266,9 @@ def read_holder(storage: Storage, output: str) -> Holder | None:
     None when the lease was given back, or when its holder is seen to have ended on this machine.
     """
     newest = newest_lease(storage, output)
-    return None if newest is None or newest.is_over else _holder_in(newest.content)
+    holder = _holder_in(newest.content) if newest else None
+    is_over = holder is None or (newest and newest.is_released) or holder.is_dead()
+    return None if is_over else holder
 
 
 def _numbers(storage: Storage, folder: str) -> list[int]:

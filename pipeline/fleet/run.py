@@ -99,7 +99,7 @@ def run_tokenize(
     shards = shards[: request.max_shards]
     logger.info("Reading what the output `%s` holds already", redact(output))
     lease_before = newest_lease(request.storage, output)
-    is_alone = lease_before is None or lease_before.is_over
+    is_alone = lease_before is None or lease_before.is_released
     manifests = list_manifests(request.storage, output)
     finished = _summary_if_finished(request, output, shards, manifests)
     if finished is not None:

@@ -112,15 +112,18 @@ class CodecRequest:
     def check(self, *, may_be_elsewhere: bool = False) -> None:
         """Refuse names and options that cannot be meant, before anything is listed or started.
 
-        `may_be_elsewhere` says that an absolute path may be one of other machines.
+        `may_be_elsewhere` says that absolute paths may be those of other machines.
         """
         from xy_codec.catalogue import Wish
         from xy_codec.loading import check_codec, release_like
 
         wish = Wish(self.precision, self.device, self.compiled, self.chosen_options())
-        if may_be_elsewhere and self.source.startswith("/"):
-            return
-        check_codec(self.source, self.config, wish)
+        config = self.config
+        if may_be_elsewhere:
+            if self.source.startswith("/"):
+                return
+            config = None if config and config.startswith("/") else config
+        check_codec(self.source, config, wish)
         close = release_like(self.source)
         if close is not None:
             logger.warning(

@@ -88,6 +88,15 @@ def test_a_misspelt_codec_is_refused_before_anything_is_listed_or_started(
     assert not (folder / "new").exists()
 
 
+def test_paths_of_a_codec_may_be_those_of_the_clusters_machines(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    words = ["plan", "in/EN", "new", "--codec-config", "/cluster/codec.yaml", "--codec"]
+    assert cli.run([*words, "/cluster/codec.ckpt"]) == 0
+    assert cli.run([*words, "fdugyt/XY_Tokenizer"]) == 0
+
+
 def test_a_repository_that_is_much_like_a_release_is_doubted(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
