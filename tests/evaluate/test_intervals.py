@@ -5,6 +5,9 @@ import pytest
 from scipy import stats
 
 from pipeline.evaluate.intervals import mean_by_speaker, ratio_by_speaker, ratio_difference
+from pipeline.evaluate.system import Evaluation, System
+from pipeline.evaluate.table import note_lines
+from xy_codec.fake import FAKES
 
 SPEAKERS, CLIPS = 12, 8
 
@@ -56,3 +59,14 @@ def test_one_speaker_with_nearly_all_clips_leaves_the_bounds_unknown():
 def test_the_difference_of_one_system_to_itself_is_zero():
     found = ratio_difference([3, 1, 2], [3, 1, 2], [10, 10, 10], ["a", "b", "c"])
     assert (found.estimate, found.low, found.high) == (0, 0, 0)
+
+
+def test_the_table_says_why_bounds_are_not_known():
+    def told(speakers: list[str]) -> list[str]:
+        figure = mean_by_speaker([0.1, 0.2, 0.3, 0.4], speakers)
+        system = System("fake", False, {}, FAKES["fake"], figures={"stoi": figure})
+        lines = note_lines(Evaluation((system,), left_out=0, untested=0))
+        return [line for line in lines if line.startswith("bounds unknown")]
+
+    assert told(["a", "b", "c", "d"]) == []
+    assert "fewer than three" in told(["a", "a", "b", "b"])[0]

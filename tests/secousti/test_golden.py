@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.golden_case import inputs
+from tests.support.golden_case import WITHOUT_GOLDEN, inputs
 from tests.support.secousti_case import (
     BUNDLED,
     Differences,
@@ -101,7 +101,7 @@ def test_resampled_speech_is_near_the_reference_s(
 ) -> None:
     # The reference makes the kernel of its resampler in float64 and ours in float32.
     if complete("small_21").folder == BUNDLED:
-        pytest.skip("the golden speech that was resampled is not here")
+        pytest.skip(WITHOUT_GOLDEN)
     voices = [f"speech{number}" for number in range(speakers)]
     channels = [
         voice[20000:] for voice in inputs({"inputs": [(v, 20000 + num_samples) for v in voices]})

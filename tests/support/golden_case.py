@@ -20,6 +20,10 @@ from xy_codec.xy.packed_codec import PackedCodec
 from xy_codec.xy.state_dict import released_state
 
 SHARED = Path(os.environ.get("XYTOK_GOLDEN", ROOT.parent / "shared" / "golden"))
+WITHOUT_GOLDEN = (
+    "the complete golden outputs are too large for the repository and are not on this "
+    "machine; `XYTOK_GOLDEN` names their folder"
+)
 # Beside other jobs, threads of one small product wait for each other longer than they work.
 torch.set_num_threads(1)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.golden_case import (
+    WITHOUT_GOLDEN,
     Group,
     checkpoint_of,
     compare_codes,
@@ -68,7 +69,7 @@ def test_full_size_models_give_the_recorded_codes_and_waveforms(
 ) -> None:
     group = Group(name)
     if not group.exists:
-        pytest.skip("the reference's full-size golden outputs are not here")
+        pytest.skip(WITHOUT_GOLDEN)
     codec = assemble(
         CodecConfig.from_mapping(group.info["params"]), checkpoint_of(group), device="cpu"
     )
