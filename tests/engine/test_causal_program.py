@@ -16,7 +16,6 @@ from tests.support.golden_case import inputs
 from xy_codec.contract import Encoded
 from xy_codec.engine.causal import BLOCK_FRAMES, SegmentJob, segment_jobs
 from xy_codec.engine.causal_program import fill_packs_to_their_ends
-from xy_codec.engine.causal_stream import CausalStream
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.threads import threads
 from xy_codec.errors import ConfigError
@@ -26,7 +25,7 @@ from xy_codec.secousti import codec as secousti
 from xy_codec.secousti.stream import EncodeStream
 
 RNG = np.random.default_rng(50)
-KINDS: dict[str, Callable[[str], CausalStream]] = {
+KINDS: dict[str, Callable[[str], moss.MossCodec | secousti.SecoustiCodec]] = {
     "moss": lambda program: moss_case.small_codec("small4w", program),
     "secousti_21": lambda program: secousti_case.codec_of(secousti_case.Group("small_21"), program),
     "secousti_86": lambda program: secousti_case.codec_of(secousti_case.Group("small_86"), program),
@@ -55,8 +54,11 @@ def made(request: pytest.FixtureRequest) -> Made:
 
 
 def same(left: Encoded, right: Encoded) -> bool:
-    sides = left.side is right.side is None or np.array_equal(left.side, right.side)
-    return np.array_equal(left.codes, right.codes) and sides
+    if not np.array_equal(left.codes, right.codes):
+        return False
+    if left.side is None or right.side is None:
+        return left.side is right.side
+    return np.array_equal(left.side, right.side)
 
 
 def test_codes_and_side_values_are_those_of_tiles(made: Made) -> None:
@@ -88,6 +90,7 @@ def test_what_is_quantised_has_the_same_bits_at_every_place(made: Made) -> None:
         if isinstance(codec, moss.MossCodec)
         else codec.model.semantic_mean
     )
+    assert quantised is not None
     hook = quantised.register_forward_hook(lambda _module, _inputs, out: seen.append(out.clone()))
     probe = (RNG.standard_normal(75 * hop) * 0.1).astype(np.float32)
     try:
