@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer, window_mask
-from xy_codec.blocks.rotary import rotate, rotation_at
+from xy_codec.blocks.rotary import (
+    for_each_channel,
+    frequencies_of,
+    rotate,
+    rotate_in_place,
+    rotation_at,
+)
 from xy_codec.engine.causal import BLOCK_FRAMES, Segment, cut_clip, lay_out_segments
 from xy_codec.engine.threads import threads
 
@@ -31,7 +37,9 @@ def noise(num_steps: int, seed: int) -> Tensor:
 
 def test_pairs_of_channels_turn_by_their_frequency() -> None:
     heads = np.random.default_rng(1).standard_normal((7, 3, 8))
-    turned = rotate(torch.from_numpy(heads).float(), rotation_at(torch.arange(7), 8, 500.0))
+    turned = rotate(
+        torch.from_numpy(heads).float(), rotation_at(torch.arange(7), frequencies_of(8, 500.0))
+    )
     frequencies = 500.0 ** (-np.arange(4) / 4)
     pairs = (heads[..., ::2] + 1j * heads[..., 1::2]) * np.exp(
         1j * np.arange(7)[:, None, None] * frequencies
@@ -41,11 +49,19 @@ def test_pairs_of_channels_turn_by_their_frequency() -> None:
 
 
 def test_a_rotation_is_the_same_bits_wherever_it_is_asked_for() -> None:
-    whole = rotation_at(torch.arange(70_000), 64, 10_000)
+    whole = rotation_at(torch.arange(70_000), frequencies_of(64, 10_000))
     for first, count in ((1, 1), (69_983, 17), (40_001, 4_099)):
-        asked = rotation_at(torch.arange(first, first + count), 64, 10_000)
+        asked = rotation_at(torch.arange(first, first + count), frequencies_of(64, 10_000))
         for part, wanted in zip(asked, whole, strict=True):
             assert torch.equal(part, wanted[first : first + count])
+
+
+def test_turning_in_place_gives_the_same_bits() -> None:
+    rotation = rotation_at(torch.arange(40_000, 40_007), frequencies_of(8, 500.0))
+    heads = noise(7, 3).reshape(7, 4, 8)
+    turned = heads.clone()
+    rotate_in_place(turned, for_each_channel(rotation))
+    assert torch.equal(turned, rotate(heads, rotation))
 
 
 def test_a_query_sees_its_window_and_nothing_after_itself() -> None:
@@ -72,7 +88,7 @@ def test_products_of_released_widths_do_not_depend_on_the_number_of_threads() ->
     torch.manual_seed(3)
     layer = CausalLayer(1280, 20, 5120)
     steps, attended = torch.randn(512, 1280), torch.randn(512, 20, 64)
-    rotation = rotation_at(torch.arange(512), 64, 10_000)
+    rotation = rotation_at(torch.arange(512), frequencies_of(64, 10_000))
     one = (layer.project(steps, *rotation), layer.mix(steps, attended))
     with threads(2):
         two = (layer.project(steps, *rotation), layer.mix(steps, attended))

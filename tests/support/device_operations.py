@@ -31,7 +31,9 @@ from xy_codec.engine.geometry import geometry_for
 from xy_codec.engine.pack_stream import PackStream
 from xy_codec.engine.windows import WindowPlan
 from xy_codec.fake import FakeCodec
+from xy_codec.moss.codec import MossCodec
 from xy_codec.moss.released import released_config as released_moss
+from xy_codec.secousti.codec import SecoustiCodec
 from xy_codec.secousti.released import released_config as released_secousti
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.packed_codec import PackedCodec
@@ -146,12 +148,15 @@ def packs_of(codec: PackedCodec, kind: str) -> Iterator[tuple[int, Callable[[], 
 
 
 def packs_of_segments(
-    codec: CausalStream, *, decodes: bool
+    codec: MossCodec | SecoustiCodec, *, decodes: bool
 ) -> Iterator[tuple[int | str, Callable[[], Tensor]]]:
     """Packs of so many clips of the same length in seconds, and one of a clip of three packs."""
     shape, frames = codec.shape, codec.geometry.pack_steps
     seconds = _CLIP_SAMPLES // 16000
-    run = codec._decoding if decodes else codec._pack_codes
+    run: Callable[[Any], Tensor] = codec._pack_codes
+    if decodes:
+        assert isinstance(codec, MossCodec)
+        run = codec._decoding
     for count in _CLIPS:
         yield count, partial(run, segments_of(codec, shape.frames_in(seconds), count, decodes))
     long = segments_of(codec, 3 * frames, 1, decodes)

@@ -22,6 +22,7 @@ from triton.compiler import ASTSource
 
 from xy_codec.engine import attention_kernel, causal_program, depthwise_kernel, layer_norm_kernel
 from xy_codec.engine.attention import (
+    KEY_STEPS_BACK,
     attend,
     attend_back,
     block_steps,
@@ -105,7 +106,7 @@ def causal_errors() -> dict[str, float]:
     qkv, past = torch.randn(STEPS, 3 * WIDTH), torch.randn(steps_back(WINDOW), 2 * WIDTH)
     blocks = causal_blocks(CAUSAL_SPANS, _BEGUN)
     seen = torch.cat((past, qkv[:, WIDTH:]))
-    got = attend_back_in_blocks(qkv, seen, blocks, HEADS, _BLOCK, WINDOW)
+    got = attend_back_in_blocks(qkv, seen, blocks, HEADS, _BLOCK, KEY_STEPS_BACK, WINDOW)
     theirs = attend_back(qkv, seen, blocks, HEADS, _BLOCK, WINDOW)
     precise = attend_back(qkv.double(), seen.double(), blocks, HEADS, _BLOCK, WINDOW)
     used = CAUSAL_SPANS[-1].start + CAUSAL_SPANS[-1].steps
@@ -124,7 +125,7 @@ def causal_places() -> dict[str, int]:
 
     def run(pack: torch.Tensor, past: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
         seen = torch.cat((past, pack[:, WIDTH:]))
-        return attend_back_in_blocks(pack, seen, blocks, HEADS, _BLOCK, WINDOW)
+        return attend_back_in_blocks(pack, seen, blocks, HEADS, _BLOCK, KEY_STEPS_BACK, WINDOW)
 
     alone: torch.Tensor | None = None
     for start in range(0, STEPS - steps, 28):
@@ -207,7 +208,7 @@ def sources() -> dict[str, tuple[Any, int]]:
             "width": width, "head": _RELEASED_HEAD, "padded_head": _RELEASED_HEAD,
             "seen_stride": 2 * width, "before": steps_back(window),
             "query_steps": min(BLOCK_FRAMES * rate, MOST_WINDOWED),
-            "key_steps": KEY_STEPS[torch.float32],
+            "key_steps": KEY_STEPS_BACK,
             "parts": -(-BLOCK_FRAMES * rate // MOST_WINDOWED), "window": window,
         }  # fmt: skip
         source = ASTSource(attention_kernel.kernel, types, sizes, _aligned(4))

@@ -54,5 +54,5 @@ def for_each_channel(rotation: Rotation) -> Rotation:
 def rotate_in_place(heads: Tensor, factors: Rotation) -> None:
     """What `rotate` gives for steps `[T, heads, head width]`, bit for bit, in few operations."""
     own, partners = (part[:, None] for part in factors)
-    swapped = heads.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    swapped = heads.view(*heads.shape[:-1], -1, 2).flip(-1).flatten(-2)
     heads.mul_(own).add_(swapped.mul_(partners))

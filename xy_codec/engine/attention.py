@@ -103,8 +103,10 @@ def attend_back(
     for first, stop, start, stop_clip in blocks.tolist():
         if start < stop_clip:
             first_key = max(start, first - window + 1)
-            own = seen[before + first_key : before + stop].unflatten(1, (2, num_heads, -1))
-            query = qkv[first:stop, :width].unflatten(1, (num_heads, -1)).transpose(0, 1)
+            own = seen[before + first_key : before + stop].view(
+                -1, 2, num_heads, width // num_heads
+            )
+            query = qkv[first:stop, :width].view(stop - first, num_heads, -1).transpose(0, 1)
             out = attend_block(query, own.permute(1, 2, 0, 3), window)
             attended[first:stop] = out.transpose(0, 1).flatten(1)
     return attended
@@ -132,7 +134,7 @@ def _(
 ) -> Tensor:
     from xy_codec.engine.attention_kernel import attend_back_in_blocks
 
-    return attend_back_in_blocks(qkv, seen, blocks, num_heads, block_steps, window)
+    return attend_back_in_blocks(qkv, seen, blocks, num_heads, block_steps, KEY_STEPS_BACK, window)
 
 
 def attention_name(
@@ -157,5 +159,6 @@ def attention_name(
 
     from xy_codec.engine.attention_kernel import KEY_STEPS, MOST_WINDOWED
 
-    queries = f"back{MOST_WINDOWED}" if is_causal else str(block_steps(dtype))
-    return f"triton-{triton.__version__}-{queries}x{KEY_STEPS[dtype]}"
+    if is_causal:
+        return f"triton-{triton.__version__}-back{MOST_WINDOWED}x{KEY_STEPS_BACK}"
+    return f"triton-{triton.__version__}-{block_steps(dtype)}x{KEY_STEPS[dtype]}"

@@ -10,10 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from xy_codec.engine.attention import KEY_STEPS_BACK
-
 # Half precision multiplies in tensor cores. float32 does not, and holds smaller blocks.
-KEY_STEPS = {torch.float32: KEY_STEPS_BACK, torch.float16: 64}
+KEY_STEPS = {torch.float32: 32, torch.float16: 64}
 # With four warps the compiler runs out of registers in float32 (sm_80 and sm_90).
 # Queries of a window that go through the kernel together, at most.
 MOST_WINDOWED = 64
@@ -25,21 +23,23 @@ _LOG2_E = 1.4426950408889634
 def attend_in_blocks(qkv: Tensor, blocks: Tensor, num_heads: int, query_steps: int) -> Tensor:
     """Attention of `[q | k | v]` `[S, 3 D]` to `[S, D]`; one program a block and head."""
     seen = qkv[:, qkv.shape[1] // 3 :]
-    return _attend(qkv, seen, blocks, num_heads, query_steps, parts=1, window=0)
+    key_steps = KEY_STEPS[qkv.dtype]
+    return _attend(qkv, seen, blocks, num_heads, query_steps, key_steps, parts=1, window=0)
 
 
 def attend_back_in_blocks(
-    qkv: Tensor, seen: Tensor, blocks: Tensor, num_heads: int, block_steps: int, window: int
-) -> Tensor:
+    qkv: Tensor, seen: Tensor, blocks: Tensor, num_heads: int, block_steps: int, key_steps: int,
+    window: int,
+) -> Tensor:  # fmt: skip
     """What `attend_back` of `attention.py` does; large blocks are several programs a head."""
     query_steps = min(block_steps, MOST_WINDOWED)
     parts = block_steps // query_steps
-    return _attend(qkv, seen, blocks, num_heads, query_steps, parts, window)
+    return _attend(qkv, seen, blocks, num_heads, query_steps, key_steps, parts, window)
 
 
 def _attend(
-    qkv: Tensor, seen: Tensor, blocks: Tensor, num_heads: int, query_steps: int, parts: int,
-    window: int,
+    qkv: Tensor, seen: Tensor, blocks: Tensor, num_heads: int, query_steps: int, key_steps: int,
+    parts: int, window: int,
 ) -> Tensor:  # fmt: skip
     width = qkv.shape[1] // 3
     out = torch.empty_like(qkv[:, :width], memory_format=torch.contiguous_format)
@@ -49,7 +49,7 @@ def _attend(
             qkv, seen, blocks, out, (width // num_heads) ** -0.5 * _LOG2_E,
             width=width, head=width // num_heads, padded_head=padded(width // num_heads),
             seen_stride=seen.stride(0), before=len(seen) - len(qkv),
-            query_steps=query_steps, key_steps=KEY_STEPS[qkv.dtype], parts=parts, window=window,
+            query_steps=query_steps, key_steps=key_steps, parts=parts, window=window,
             num_warps=WARPS, num_stages=STAGES, enable_fp_fusion=True,
         )  # fmt: skip
     return out

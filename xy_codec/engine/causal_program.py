@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -83,7 +83,7 @@ class SegmentTensors(NamedTuple):
     used: Tensor
 
 
-class SegmentInputs(PackMemory):
+class SegmentInputs(PackMemory, Generic[AnySegmentJob]):
     """What a pack of segments is given: the parts of a codec, and where the segments lie."""
 
     def __init__(self, geometry: Geometry) -> None:
@@ -99,7 +99,7 @@ class SegmentInputs(PackMemory):
             (np.int32, (1,)),
         ]
 
-    def fill(self, parts: Arrays, jobs: Sequence[SegmentJob]) -> None:
+    def fill(self, parts: Arrays, jobs: Sequence[AnySegmentJob]) -> None:
         """Write jobs that lie end to end into the parts of a memory."""
         *own, place, blocks, used = parts
         place[:], used[:] = 0, sum(job.frames for job in jobs)
@@ -117,7 +117,7 @@ class SegmentInputs(PackMemory):
         """Type and shape of each of the codec's parts."""
 
     @abstractmethod
-    def _fill_own(self, parts: Arrays, jobs: Sequence[SegmentJob]) -> None:
+    def _fill_own(self, parts: Arrays, jobs: Sequence[AnySegmentJob]) -> None:
         """Write the codec's parts."""
 
 
@@ -216,14 +216,14 @@ class CausalBlockLayout:
     def _attend(self, qkv: Tensor, layer: CausalLayer, factors: Rotation, window: int) -> Tensor:
         """Attention of steps `[q | k | v]`, which are not rotated yet, to `[S, H, D / H]`."""
         width, num_heads = qkv.shape[1] // 3, layer.self_attn.num_heads
-        rotate_in_place(qkv[:, : 2 * width].unflatten(1, (2 * num_heads, -1)), factors)
+        rotate_in_place(qkv[:, : 2 * width].view(len(qkv), 2 * num_heads, -1), factors)
         seen = self._carried.look_back(
             layer, qkv[:, width:], self._tail(attention.steps_back(window))
         )
         attended: Tensor = torch.ops.xytok.attend_back(
             qkv, seen, self._blocks, num_heads, BLOCK_FRAMES * self._rate, window
         )
-        return attended.unflatten(1, (num_heads, -1))
+        return attended.view(len(qkv), num_heads, -1)
 
     def convolve(self, conv: CausalConv1d | CausalConvTranspose1d, steps: Tensor) -> Tensor:
         """Run a convolution; the layout is that of the slower of its two rates."""
@@ -260,7 +260,7 @@ class CausalBlockLayout:
         return self._starting[by]
 
 
-class CausalRunner:
+class CausalRunner(Generic[AnySegmentJob]):
     """Runs packs of one shape, and takes what a clip's next steps see from pack to pack."""
 
     def __init__(
@@ -268,7 +268,7 @@ class CausalRunner:
         name: str,
         program: Callable[[CausalBlockLayout, Sequence[Tensor]], Tensor],
         stages: Iterable[nn.Module],
-        inputs: SegmentInputs,
+        inputs: SegmentInputs[AnySegmentJob],
         device: torch.device,
         *,
         as_graph: bool,
@@ -287,7 +287,7 @@ class CausalRunner:
 
         self._runner = PackRunner(name, run, inputs, device, as_graph=as_graph)
 
-    def __call__(self, jobs: Sequence[SegmentJob]) -> Tensor:
+    def __call__(self, jobs: Sequence[AnySegmentJob]) -> Tensor:
         """The result of jobs that lie end to end, on the device.
 
         The same jobs may be run again: what a clip brings along is kept until it has ended.

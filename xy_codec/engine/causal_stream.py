@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,9 +18,9 @@ from xy_codec.engine.causal import (
     lay_out_segments,
     segment_jobs,
 )
-from xy_codec.engine.causal_program import AnySegmentJob, fill_packs_to_their_ends
+from xy_codec.engine.causal_program import fill_packs_to_their_ends
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.pack_stream import PackStream
+from xy_codec.engine.pack_stream import AnyJob, PackStream
 from xy_codec.engine.packing import OpenClip, Pack
 
 # More than any clip has; packs of one shape cut clips themselves.
@@ -49,10 +49,12 @@ class CausalStream(PackStream[SegmentJob]):
     def _jobs(self, tag: Any, waveform: Waveform) -> list[SegmentJob]:
         return segment_jobs(tag, waveform, self.shape, self._most_frames)
 
-    def _packs(self, jobs: Iterable[tuple[AnySegmentJob, int]]) -> Iterator[list[AnySegmentJob]]:
-        if self.geometry.has_one_shape:
-            return fill_packs_to_their_ends(jobs, self.geometry)
-        return super()._packs(jobs)
+    def _packs(self, jobs: Iterable[tuple[AnyJob, int]]) -> Iterator[list[AnyJob]]:
+        if not self.geometry.has_one_shape:
+            return super()._packs(jobs)
+        segments = cast(Iterable[tuple[SegmentJob, int]], jobs)
+        packs = fill_packs_to_their_ends(segments, self.geometry)
+        return cast(Iterator[list[AnyJob]], packs)
 
     def _decode_in_one_shape(
         self, clips: Iterable[tuple[Codes, Waveform]], run: Callable[[list[CodedJob]], Tensor]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xy_codec.contract import CodecIdentity, CodedClip, Codes, Embeddings, Waveform
-from xy_codec.engine.causal import CodedSegment, SegmentJob, coded_segments
+from xy_codec.engine.causal import CodedJob, CodedSegment, SegmentJob, coded_segments
 from xy_codec.engine.causal_program import CausalRunner
 from xy_codec.engine.causal_stream import CausalStream
 from xy_codec.engine.geometry import Geometry
@@ -54,7 +54,7 @@ class MossCodec(CausalStream):
         return codes.short()
 
     @cached_property
-    def _encoding(self) -> CausalRunner:
+    def _encoding(self) -> CausalRunner[SegmentJob]:
         hop, depth = self.shape.samples_per_frame, self.shape.num_codebooks
         return CausalRunner(
             "encoding", partial(encode, self.model, depth), self.model.encoder,
@@ -62,7 +62,7 @@ class MossCodec(CausalStream):
         )  # fmt: skip
 
     @cached_property
-    def _decoding(self) -> CausalRunner:
+    def _decoding(self) -> CausalRunner[CodedJob]:
         num_codebooks = self.model.config.quantizer.num_quantizers
         return CausalRunner(
             "decoding", partial(decode, self.model), self.model.decoder,
@@ -73,8 +73,8 @@ class MossCodec(CausalStream):
         hop = self.shape.output_samples_per_frame
         waves = [np.empty(clip.codes.shape[1] * hop, np.float32) for clip in clips]
         if self.geometry.has_one_shape:
-            codes = (clip.codes for clip in clips)
-            self._decode_in_one_shape(zip(codes, waves, strict=True), self._decoding)
+            pairs = ((clip.codes, wave) for clip, wave in zip(clips, waves, strict=True))
+            self._decode_in_one_shape(pairs, self._decoding)
             return waves
         for depth in sorted({len(clip.codes) for clip in clips}):
             codes = [(place, clip.codes) for place, clip in enumerate(clips)

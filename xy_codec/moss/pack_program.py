@@ -16,7 +16,7 @@ from xy_codec.moss.model import MossAudioTokenizer
 from xy_codec.moss.packed import decode_frames, encode_pack
 
 
-class SampleInputs(SegmentInputs):
+class SampleInputs(SegmentInputs[SegmentJob]):
     """The samples of a pack, end to end."""
 
     def __init__(self, geometry: Geometry, hop: int) -> None:
@@ -44,7 +44,7 @@ def encode(
     return encode_pack(model, samples, layout, depth).short()
 
 
-class CodeInputs(SegmentInputs):
+class CodeInputs(SegmentInputs[CodedJob]):
     """The codes of a pack `[F, K]`; -1 where a clip has fewer codebooks."""
 
     def __init__(self, geometry: Geometry, num_codebooks: int) -> None:

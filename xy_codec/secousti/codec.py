@@ -87,7 +87,7 @@ class SecoustiCodec(CausalStream):
         return self.tokens_of([self._stretch(job) for job in jobs])[:, None]
 
     @cached_property
-    def _encoding(self) -> CausalRunner:
+    def _encoding(self) -> CausalRunner[SegmentJob]:
         model = self.model
         stages = (model.encoder, model.semantic_transformer)
         inputs = PackInputs(self.geometry, model.config.token_frames)

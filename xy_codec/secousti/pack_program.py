@@ -44,7 +44,7 @@ class SampleTensors(NamedTuple):
     lengths: Tensor
 
 
-class PackInputs(SegmentInputs):
+class PackInputs(SegmentInputs[SegmentJob]):
     """Sizes of the parts, and how they are filled."""
 
     def __init__(self, geometry: Geometry, token_frames: int) -> None:
