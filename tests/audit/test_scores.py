@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import time
 import warnings
 from dataclasses import asdict
@@ -55,6 +57,21 @@ def test_stoi_of_short_audio_equals_the_package_or_is_too_short(seconds):
             stoi(*pair)
     else:
         assert stoi(*pair) == pytest.approx(expected, abs=1e-6)
+
+
+def test_scoring_starts_without_slow_imports():
+    """A process that scores begins anew in every audit and evaluation."""
+    script = (
+        "import sys, numpy as np\n"
+        "from pipeline.audit.metrics.scores import score_pair\n"
+        "noise = np.random.default_rng(0).normal(size=16000).astype(np.float32)\n"
+        f"score_pair(noise, noise, 16000, groups={FAST})\n"
+        "print('scipy.signal' in sys.modules, 'scipy.stats' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.parametrize("band", ["nb", "wb"])
