@@ -1,37 +1,21 @@
-"""Codes as a `torch.utils.data.IterableDataset`; each loader worker reads other windows.
-
-Torch is imported by the first dataset: `help(xytok)` shows this module's names without it.
-"""
+"""Codes as a `torch.utils.data.IterableDataset`; each loader worker reads other windows."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import Any
+
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
 
 from pipeline.read.dataset import CodesDataset, Position, StreamedClips
 from pipeline.read.delay import Delay, delay_codes
 from pipeline.read.part_reader import CodesRow
 
-if TYPE_CHECKING:
-    import torch
-    from torch.utils.data import IterableDataset
-
-T = TypeVar("T")
 Sample = dict[str, Any]
 # The entry after those of a codebook of 1,024, which most trainers take for gaps and padding.
 DEFAULT_FILL = 1024
 
 
-if TYPE_CHECKING:
-    _TorchLater = IterableDataset[Sample]
-else:
-
-    class _TorchLater(Generic[T]):
-        """Stands for torch's class until there is an object.
-
-        A class can change its bases for others of one layout: torch's is generic, too.
-        """
-
-
-class TorchCodes(_TorchLater):
+class TorchCodes(IterableDataset[Sample]):
     """Yields dicts of `key`, `codes` (`[K, T]`, int16 or int32), the columns, `window` and `index`.
 
     Where the dataset makes batches (`batch_frames`), every value but `window` and `index` is a list
@@ -61,15 +45,6 @@ class TorchCodes(_TorchLater):
     6
     """
 
-    def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Make an object of torch's class, also in a loader worker, where pickle calls this."""
-        from torch.utils.data import IterableDataset
-
-        # `issubclass` would be remembered: the class is an abstract one, which keeps answers.
-        if IterableDataset not in TorchCodes.__mro__:
-            TorchCodes.__bases__ = (IterableDataset,)
-        return super().__new__(cls)
-
     def __init__(
         self,
         dataset: CodesDataset,
@@ -78,8 +53,6 @@ class TorchCodes(_TorchLater):
         delay: Delay = None,
         fill: int = DEFAULT_FILL,
     ) -> None:
-        import torch
-
         super().__init__()
         self.dataset = dataset
         self.position = dataset.claim(position or Position())
@@ -93,13 +66,9 @@ class TorchCodes(_TorchLater):
 
     def set_epoch(self, epoch: int) -> None:
         """Begin another epoch: the clips come in another order, and all of them."""
-        import torch
-
         self._epoch += torch.tensor([epoch - int(self._epoch[0]), 1])
 
     def __iter__(self) -> Iterator[Sample]:
-        from torch.utils.data import get_worker_info
-
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         epoch, times_set = self._epoch.tolist()
@@ -114,10 +83,8 @@ class TorchCodes(_TorchLater):
     def _sample(self, row: CodesRow) -> Sample:
         return {"key": row.key, "codes": self._codes(row), **row.columns}
 
-    def _codes(self, row: CodesRow) -> "torch.Tensor":
+    def _codes(self, row: CodesRow) -> torch.Tensor:
         """The codes of a clip, as a copy."""
-        import torch
-
         kind = torch.int16 if row.codes.itemsize == 2 else torch.int32
         codes = torch.frombuffer(bytearray(row.codes), dtype=kind).reshape(row.codes.shape or ())
         return delay_codes(codes, self.delay, self.fill)
@@ -128,15 +95,13 @@ class TorchCodes(_TorchLater):
         return batch | pad_codes(batch["codes"], self.fill)
 
 
-def pad_codes(codes: "Sequence[torch.Tensor]", fill: int = DEFAULT_FILL) -> Sample:
+def pad_codes(codes: Sequence[torch.Tensor], fill: int = DEFAULT_FILL) -> Sample:
     """The codes of several clips as one tensor `[B, K, T]`, and the frames of each.
 
     >>> import torch
     >>> xytok.pad_codes([torch.tensor([[1, 2]]), torch.tensor([[3]])], fill=9)["codes"].tolist()
     [[[1, 2]], [[3, 9]]]
     """
-    import torch
-
     num_frames = torch.tensor([each.shape[1] for each in codes])
     padded = codes[0].new_full((len(codes), codes[0].shape[0], int(num_frames.max())), fill)
     for row, each in zip(padded, codes, strict=True):
