@@ -101,7 +101,7 @@ def distribution(
         if tall
     )
     means = [_mean_mark(sample, edges, "own-mean")]
-    summary = f"{label}: mean {number(float(sample.mean()))} over {len(sample):,} clips"
+    summary = f"{label}: mean {number(float(sample.mean()))} over {plural(len(sample), 'clip')}"
     if reference is not None:
         means.insert(0, _mean_mark(reference, edges, "reference-mean"))
         summary += f", reference mean {number(float(reference.mean()))}"
