@@ -37,13 +37,17 @@ def random_voices() -> SpeakerEncoder:
     """An encoder that hears something: mel power at its level is of the order of 1e-4."""
     torch.manual_seed(0)
     encoder = SpeakerEncoder(8, 2)
-    encoder.lstm.weight_ih_l0.mul_(3000)
+    encoder.lstm.get_parameter("weight_ih_l0").mul_(3000)
     return encoder
 
 
 def speaker_encoder(folder: Path) -> str:
     """A file as the package Resemblyzer has it, with random weights."""
-    state = {**random_voices().state_dict(), "similarity_weight": torch.ones(1), "similarity_bias": torch.ones(1)}
+    state = {
+        **random_voices().state_dict(),
+        "similarity_weight": torch.ones(1),
+        "similarity_bias": torch.ones(1),
+    }
     torch.save({"step": 1, "model_state": state}, folder / "pretrained.pt")
     return str(folder / "pretrained.pt")
 

@@ -141,7 +141,7 @@ class PretrainStage:
             parts["spread"] = losses["spread"] / world
         loss = sum_up(self.recipe.losses, parts)
         # DDP takes the mean over processes, where the parts of a step are to be added up.
-        (world * loss).backward()
+        (world * loss).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss, **parts}
 
     def _count_texts(self, batches: list[Batch]) -> float:

@@ -49,7 +49,7 @@ class SpeakerEncoder(nn.Module):
 class SpeakerFeatures(nn.Module):
     """One minus the cosine of embeddings, mean over the whole slices of 1.6 s of a clip."""
 
-    def __init__(self, encoder: SpeakerEncoder, most_slices: int = 2) -> None:
+    def __init__(self, encoder: SpeakerEncoder, most_slices: int = 4) -> None:
         super().__init__()
         self.encoder = encoder.requires_grad_(False)
         self.most_slices = most_slices
