@@ -21,8 +21,8 @@ def train(
     recipe: Annotated[
         str,
         Parameter(
-            help="a YAML file, or nano_pretrain, nano_long_pretrain, nano_posttrain, full_pretrain "
-            "or full_posttrain."
+            help="a YAML file, or nano_pretrain, nano_long_pretrain, nano_listening_pretrain, "
+            "nano_posttrain, full_pretrain or full_posttrain."
         ),
     ],
     output: Annotated[str, Output, Parameter(help="the folder of this training, or its URL.")],

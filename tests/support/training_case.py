@@ -115,6 +115,22 @@ def tiny_language_model() -> Any:
     )  # fmt: skip
 
 
+def tiny_whisper(width: int = 16, layers: int = 2) -> Any:
+    """A Whisper of its real class with random weights."""
+    import_torchaudio()
+    from transformers import WhisperConfig, WhisperModel
+
+    torch.manual_seed(0)
+    return WhisperModel(
+        WhisperConfig(
+            d_model=width, encoder_layers=layers, decoder_layers=1,
+            encoder_attention_heads=2, decoder_attention_heads=2,
+            encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=64,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        )
+    ).eval()  # fmt: skip
+
+
 def save_language_model(folder: Path) -> str:
     """A folder as language models are released in, with a tokenizer of bytes."""
     import_torchaudio()

@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.training_case import load_tiny, tiny_language_model, tiny_model, vocos_head
+from tests.support.training_case import (
+    load_tiny,
+    tiny_language_model,
+    tiny_model,
+    tiny_whisper,
+    vocos_head,
+)
 from xy_codec.errors import CheckpointError
-from xy_codec.torchaudio_import import import_torchaudio
 from xy_codec.training.batch import Batch
 from xy_codec.training.codec_start import codec_config, start_codec
 from xy_codec.training.pretrain_stage import PretrainStage
@@ -28,21 +33,6 @@ from xy_codec.xy.transformer import (
     fused_attention,
     plain_attention,
 )
-
-
-def tiny_whisper(width: int = 16, layers: int = 2):
-    import_torchaudio()
-    from transformers import WhisperConfig, WhisperModel
-
-    torch.manual_seed(0)
-    return WhisperModel(
-        WhisperConfig(
-            d_model=width, encoder_layers=layers, decoder_layers=1,
-            encoder_attention_heads=2, decoder_attention_heads=2,
-            encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=64,
-            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
-        )
-    ).eval()  # fmt: skip
 
 
 def test_the_full_recipe_describes_the_published_codec():

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from xy_codec.training.adversarial_loss import adversarial_loss, discriminator_loss, feature_loss
 from xy_codec.training.batch import Batch
 from xy_codec.training.discriminator import Discriminators
+from xy_codec.training.listening_losses import ListeningLosses
 from xy_codec.training.ranks import average_gradients, find_place, gathering
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.spectral_loss import SpectralLoss
-from xy_codec.training.stage import Average, Learner, Losses, autocast
+from xy_codec.training.stage import Average, Learner, Losses, autocast, sum_up
 from xy_codec.training.training_codec import TrainingCodec, recompute_activations
 
 
@@ -55,6 +56,7 @@ class PosttrainStage:
         self.trial_step = recipe.discriminators.start_step
         rate_hz = codec.model.config.output_sample_rate
         self.spectral = SpectralLoss(recipe.losses.spectral, rate_hz).to(device)
+        self.listening = ListeningLosses(recipe.losses, codec.model.config).to(device)
         torch.manual_seed(recipe.seed)
         self.judges = Discriminators(recipe.discriminators).to(device)
         if recipe.recompute_activations:
@@ -109,26 +111,24 @@ class PosttrainStage:
         self.judges.requires_grad_(False)
         losses = self._losses(batch, made, number)
         parts = {name: each.sum() / clips for name, each in losses.items()}
-        weights = self.recipe.losses
-        loss = (
-            weights.recon * parts["recon"]
-            + weights.adversarial * parts["adversarial"]
-            + weights.feature * parts["feature"]
-        )
+        loss = sum_up(self.recipe.losses, parts)
         (world * loss).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss, **parts, "judges": judged}
 
     def _losses(self, batch: Batch, made: Tensor, number: int) -> dict[str, Tensor]:
         recon = self.spectral(made, batch.waves, batch.lengths)
+        with autocast(self.precision, self.device):
+            heard = self.listening(made, batch.waves, batch.lengths)
         if number < self.recipe.discriminators.start_step:
             nothing = torch.zeros_like(recon)
-            return {"recon": recon, "adversarial": nothing, "feature": nothing}
+            return {"recon": recon, "adversarial": nothing, "feature": nothing, **heard}
         with autocast(self.precision, self.device):
             theirs, mine = self.judges(batch.waves), self.judges(made)
         return {
             "recon": recon,
             "adversarial": adversarial_loss(mine),
             "feature": feature_loss(theirs, mine),
+            **heard,
         }
 
     def state(self) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from xy_codec.training.batch import Batch
 from xy_codec.training.codebook_update import StepFrames, initialize, update
+from xy_codec.training.listening_losses import ListeningLosses
 from xy_codec.training.ranks import add_up, average_gradients, find_place, gathering
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.spectral_loss import SpectralLoss
 from xy_codec.training.spread_loss import spread_loss
-from xy_codec.training.stage import Average, Learner, Losses, autocast
+from xy_codec.training.stage import Average, Learner, Losses, autocast, sum_up
 from xy_codec.training.text_branch import build_text_branch
 from xy_codec.training.training_codec import TrainingCodec, recompute_activations
 
@@ -30,6 +31,7 @@ class CodecWithText(nn.Module):
         config = codec.model.config
         self.text = build_text_branch(recipe.text, config.quantizer_kwargs.output_dim)
         self.spectral = SpectralLoss(recipe.losses.spectral, config.output_sample_rate)
+        self.listening = ListeningLosses(recipe.losses, config)
         self.has_spread = bool(recipe.losses.spread)
 
     def forward(
@@ -42,6 +44,7 @@ class CodecWithText(nn.Module):
             losses["commit"] = made.commitment
             if self.has_spread:
                 losses["spread"] = spread_loss(made.latents)
+        losses |= self.listening(made.waves, waves, lengths)
         if self.text is not None:
             num_frames = -(-lengths // self.codec.frame_samples)
             losses["asr"] = self.text(made.frames, num_frames, texts)
@@ -123,24 +126,22 @@ class PretrainStage:
         self._coded = []
 
     def _learn(self, batch: Batch, texts: float) -> dict[str, Tensor]:
-        weights = self.recipe.losses
         with autocast(self.precision, self.device):
             losses, latents, indices = self.model(
                 batch.waves, batch.lengths, batch.texts, quantize=self.codec.is_initialized
             )
         self._coded.append((latents, indices))
         clips, world = self.recipe.speech.batch_clips, find_place().world
-        parts = {name: losses[name].sum() / clips for name in ("recon", "commit")}
-        loss = weights.recon * parts["recon"] + weights.commit * parts["commit"]
+        of_clips = [name for name in losses if name not in ("asr", "spread")]
+        parts = {name: losses[name].sum() / clips for name in of_clips}
         if "asr" in losses:
             parts["asr"] = losses["asr"] / max(texts, 1.0)
-            loss = loss + weights.asr * parts["asr"]
         if "spread" in losses:
             # Every process has the value of all.
             parts["spread"] = losses["spread"] / world
-            loss = loss + weights.spread * parts["spread"]
+        loss = sum_up(self.recipe.losses, parts)
         # DDP takes the mean over processes, where the parts of a step are to be added up.
-        (world * loss).backward()
+        (world * loss).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss, **parts}
 
     def _count_texts(self, batches: list[Batch]) -> float:

@@ -129,7 +129,25 @@ class LossConfig:
     adversarial: Number = 1.0
     relative_commit: StrictBool = False  # to the spread of what is coded
     spread: Number = 0.0  # weight of the loss for latents in all their directions
+    # Distances of the reconstruction for frozen networks that hear; not in the paper.
+    recogniser_features: FromZero = 0.0  # over the layers of a Whisper encoder
+    recogniser: str = ""  # a transformers id or folder, or a CTranslate2 `model.bin`
+    speaker_features: FromZero = 0.0  # between embeddings of the voice
+    speaker_encoder: str = ""  # the `pretrained.pt` of the package Resemblyzer
     spectral: SpectralConfig = field(default_factory=SpectralConfig)
+
+    @model_validator(mode="after")
+    def _check_networks(self) -> Self:
+        for weight, network in (
+            ("recogniser_features", "recogniser"),
+            ("speaker_features", "speaker_encoder"),
+        ):
+            if getattr(self, weight) and not getattr(self, network):
+                raise ValueError(
+                    f"`losses.{weight}` is {getattr(self, weight)}, but `losses.{network}` is "
+                    "empty; expected the weights of the network that listens"
+                )
+        return self
 
 
 @dataclass(frozen=True, slots=True, config=_CLOSED)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xy_codec.training.batch import Batch
 from xy_codec.training.ranks import add_up
-from xy_codec.training.recipe import OptimizerConfig
+from xy_codec.training.recipe import LossConfig, OptimizerConfig
 from xy_codec.training.schedule import rate_share
 from xy_codec.training.training_codec import TrainingCodec
 
@@ -130,6 +130,13 @@ class Losses:
         """The sums over all processes."""
         values = add_up(torch.stack(list(self.sums.values()))).tolist()
         return dict(zip(self.sums, values, strict=True))
+
+
+def sum_up(weights: LossConfig, parts: Mapping[str, Tensor]) -> Tensor:
+    """Losses times their weights in the recipe, which have the same names."""
+    first, *rest = (getattr(weights, name) * part for name, part in parts.items())
+    total: Tensor = sum(rest, first)
+    return total
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
