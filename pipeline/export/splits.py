@@ -34,7 +34,7 @@ def check_splits(
             f"`--split` leaves {' and '.join(empty)} without a clip: {why}; expected some in each; "
             "give larger shares, or pass `--allow-empty-split`"
         )
-    total = sum(clips.values())
+    total = max(1, sum(clips.values()))
     far = [
         f"`{name}` gets {clips.get(name, 0) / total:.1%} of the clips, {share:.1%} were asked for"
         for name, share in shares.items()
