@@ -454,7 +454,8 @@ def test_the_command_tells_what_came_out_and_what_the_trainer_will_hold(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(tmp_path / "out")
-    words = ["export", str(run), folder, "--to", "jsonl", "--split", "train=0.9,dev=0.1", "-q"]
+    split = ["--split", "train=0.9,dev=0.1", "--allow-empty-split"]
+    words = ["export", str(run), folder, "--to", "jsonl", *split, "-q"]
     assert cli.run(words) == 0
     told = capsys.readouterr().out
     assert "exported  21 clips" in told

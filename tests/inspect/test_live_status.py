@@ -120,4 +120,4 @@ def test_a_run_that_told_nothing_for_long_is_in_doubt(tmp_path: Path) -> None:
     text.write_text("".join(json.dumps(line) + "\n" for line in lines))
     live = read_live_status(str(tmp_path), STORAGE)
     assert live.summary().endswith("told 600 s ago; its driver may be gone")
-    assert live.lines(2)[-1] == "and 1 more workers"
+    assert live.lines(2)[-1] == "and 1 more worker"

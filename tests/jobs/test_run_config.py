@@ -150,7 +150,7 @@ def test_submit_sends_the_options_and_not_the_file(
 def test_what_submit_sends_parses_to_the_same_options(
     sent: list[tuple[str | None, ray_submission.Submission]],
 ) -> None:
-    words = "/a /b --codec fake --where x>1 --max-member-bytes 5MiB --compile --decode-threads 2"
+    words = "/a /b --codec xy-nano --where x>1 --max-member-bytes 5MiB --compile --decode-threads 2"
     assert cli.run(["submit", *words.split()]) == 0
     assert options_of(*sent[0][1].arguments) == options_of(*words.split())
 

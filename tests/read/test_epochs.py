@@ -212,7 +212,7 @@ def test_a_keep_list_of_other_codes_is_refused(output: Path, tmp_path: Path) -> 
     assert keys(open_dataset(output, keep=tmp_path / "right")) == ["0-5"]
     with pytest.raises(
         UsageError,
-        match=r"another run: it is of other codes of `0\.tar`: .* `000000000000…`, this one",
+        match=r"another run: it is of other codes of `0\.tar`, .* `000000000000…`, and this one",
     ):
         keys(open_dataset(output, keep=tmp_path / "wrong"))
 

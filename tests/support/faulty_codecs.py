@@ -95,6 +95,9 @@ class DeadlyCodec(FakeCodec):
 class DeadlyRequest(CodecRequest):
     """Asks for the deadly codec; its source names the form, or a node that cannot do the work."""
 
+    def check(self, *, may_be_elsewhere: bool = False) -> None:
+        """Take any source: it is not the name of a codec."""
+
     def load(self) -> Codec:
         codec = DeadlyCodec()
         codec.way = self.source

@@ -28,8 +28,8 @@ def test_only_xy_tokenizer_compiles() -> None:
 def test_the_names_of_options_are_those_that_are_read() -> None:
     assert {family.name: family.option_names for family in families()} == {
         "XY-Tokenizer": ("compile_cache", "depth", "overlap_seconds", "program"),
-        "MOSS-Audio-Tokenizer": ("depth",),
-        "SecoustiCodec": ("allow_upsampling",),
+        "MOSS-Audio-Tokenizer": ("depth", "program"),
+        "SecoustiCodec": ("allow_upsampling", "program"),
         "transformers": ("bandwidth", "depth"),
         "SNAC": (),
         "SpeechTokenizer": ("depth",),
