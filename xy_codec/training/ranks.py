@@ -58,7 +58,7 @@ def average_gradients(module: nn.Module) -> nn.Module:
     """
     if not is_together():
         return module
-    # torch 2.13 warns of the old name, 2.6 does not know the new one.
+    # torch 2.13 warns of the old name, 2.11 does not know the new one.
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {buffers: False}
