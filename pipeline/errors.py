@@ -54,6 +54,10 @@ class StorageError(PipelineError):
     """Storage that kept failing after every retry."""
 
 
+class UnreachedError(StorageError):
+    """No server ever answered: most likely its address is wrong."""
+
+
 class RefusedError(StorageError):
     """Storage that refuses: credentials or permissions are missing, wrong or expired."""
 

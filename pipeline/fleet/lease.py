@@ -24,7 +24,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import LeaseError, NotFoundError, PipelineError
+from pipeline.errors import (
+    LeaseError,
+    NotFoundError,
+    PipelineError,
+    RefusedError,
+    StorageError,
+    UnreachedError,
+)
 from pipeline.fleet.job_id import current_job
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
@@ -307,7 +314,7 @@ def hold_lease(
         lease.release()
 
     try:
-        _take(lease, output, wait=wait)
+        _take(lease, output, storage.policy_for(output), wait=wait)
         thread.start()
         yield lease
     finally:
@@ -321,9 +328,9 @@ def hold_lease(
             )
 
 
-def _take(lease: Lease, output: str, *, wait: bool | None) -> None:
+def _take(lease: Lease, output: str, policy: RetryPolicy, *, wait: bool | None) -> None:
     is_told = False
-    while not lease.try_take():
+    while not _try_to_take(lease, policy):
         rival = lease.rival or "another run"
         if lease.is_rival_alive and not wait:
             remedy = "or stop it" if wait is None else "stop it, or pass `--wait-for-output`"
@@ -339,6 +346,18 @@ def _take(lease: Lease, output: str, *, wait: bool | None) -> None:
             )
             is_told = True
         time.sleep(_POLL_SECONDS)
+
+
+def _try_to_take(lease: Lease, policy: RetryPolicy) -> bool:
+    """Try as often as the storage's own policy says: a lease's one is too short for an outage."""
+    for attempt in range(2, policy.attempts + 1):
+        try:
+            return lease.try_take()
+        except (RefusedError, UnreachedError):
+            raise
+        except StorageError:
+            time.sleep(policy.pause_before(attempt))
+    return lease.try_take()
 
 
 def _keep_renewing(lease: Lease, output: str, is_over: threading.Event) -> None:

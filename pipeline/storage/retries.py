@@ -25,6 +25,7 @@ from pipeline.errors import (
     PipelineError,
     RefusedError,
     StorageError,
+    UnreachedError,
 )
 
 logger = logging.getLogger(__name__)
@@ -279,10 +280,10 @@ def _raise_if_final(error: Exception, what: str) -> None:
             raise told(f"{what} {happened} ({describe(error)}); {remedy}") from error
 
 
-def _unreached(error: Exception, what: str) -> StorageError:
+def _unreached(error: Exception, what: str) -> UnreachedError:
     # fsspec's web client says `FileNotFoundError`, and only its cause names the host.
     cause = next((e for e in _chain(error) if not isinstance(e, FileNotFoundError)), error)
-    return StorageError(
+    return UnreachedError(
         f"{what} reached no server ({describe(cause)}); expected one that answers; check the "
         "address or `endpoint_url`, the network, and where the credentials come from"
     )

@@ -1,5 +1,6 @@
 """Storage fails in every way it can: the run retries, or ends with a clear error, never half."""
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -182,6 +183,15 @@ def test_one_file_that_is_gone_fails_alone(
     ((url, why),) = summary.failed
     assert url.endswith("/2.tar")
     assert "was refused" in why
+
+
+def test_a_lease_that_storage_refuses_a_few_times_is_taken(s3: S3Server, proxy: FaultProxy) -> None:
+    refused = itertools.count()
+    proxy.faults.rule = lambda method, path, number: (
+        "500" if method == "PUT" and "/lease/" in path and next(refused) < 5 else None
+    )
+    assert tokenize(storage_at(s3, proxy.url), "leased").done == NUM_SHARDS
+    assert next(refused) > 5
 
 
 @pytest.mark.slow
