@@ -14,8 +14,8 @@ What a name needs is imported when it is first used: `import xytok` costs nothin
 whose messages say what is wrong, what was expected and what to do:
 
     PipelineError    UsageError, InputError, NotFoundError, OutputError, IdentityError,
-                     LeaseError, StorageError, RefusedError, WorkerError, NodeError,
-                     DrainedError, RejectRateError, DamageError; all in `pipeline.errors`
+                     LeaseError, StorageError, RefusedError, UnreachedError, WorkerError,
+                     NodeError, DrainedError, RejectRateError, DamageError; all in `pipeline.errors`
     XYCodecError     CheckpointError, CodecNotFoundError, ConfigError, AudioError,
                      CodesError; all in `xy_codec.errors`
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         RefusedError,
         RejectRateError,
         StorageError,
+        UnreachedError,
         UsageError,
         WorkerError,
     )
@@ -107,6 +108,7 @@ __all__ = [
     "StorageError",
     "TorchCodes",
     "Tuning",
+    "UnreachedError",
     "UsageError",
     "WorkerError",
     "XYCodecError",
@@ -146,6 +148,7 @@ _HOMES = {
     "StorageError": "pipeline.errors",
     "TorchCodes": "pipeline.read.torch_dataset",
     "Tuning": "pipeline.worker.settings",
+    "UnreachedError": "pipeline.errors",
     "UsageError": "pipeline.errors",
     "WorkerError": "pipeline.errors",
     "XYCodecError": "xy_codec.errors",
