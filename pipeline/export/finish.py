@@ -44,9 +44,8 @@ def _check_whole(exporter: Exporter, plan: Plan, by_split: Mapping[int, list[Sha
         url = redact(exporter.destination.url)
         raise OutputError(
             f"`{url}` has records of {plural(sum(written.values()), 'clip')}, {plan.clips} were "
-            "to be "
-            "exported; expected all, and no other command that works in this folder; run the same "
-            "command again"
+            "to be exported; expected all, and no other command that works in this folder; run the "
+            "same command again"
         )
 
 

@@ -50,8 +50,7 @@ class KeptRows:
             raise UsageError(
                 f"`--keep {redact(self._url)}` belongs to another run: it has row {outside[0]} of "
                 f"`{part.shard}`, whose part has {plural(part.rows, 'row')}; expected a list of "
-                "this run; "
-                "audit it again"
+                "this run; audit it again"
             )
         self._keep = np.full(part.rows, UNLISTED, np.int8)
         self._keep[rows] = table["keep"].to_numpy(zero_copy_only=False).astype(np.int8)

@@ -5,12 +5,10 @@ Row k of the codes `[K, T]` begins `delays[k]` frames later; what is before and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import torch
 
 from pipeline.errors import UsageError
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ PATTERNS = {
 Delay = str | Sequence[int] | None
 
 
-def delay_codes(codes: "torch.Tensor", delay: Delay, fill: int) -> "torch.Tensor":
+def delay_codes(codes: torch.Tensor, delay: Delay, fill: int) -> torch.Tensor:
     """Codes `[K, T]` with their rows delayed; gaps hold `fill`.
 
     Args:

@@ -92,8 +92,7 @@ class KeepList:
             raise UsageError(
                 f"The keep list `{redact(self._url)}` belongs to another run: it names none of "
                 f"this one's shards, but `{redact(min(listed))}` and "
-                f"{plural(len(listed) - 1, 'other')}; "
-                f"{_EXPECTED}"
+                f"{plural(len(listed) - 1, 'other')}; {_EXPECTED}"
             )
 
     def _only_shard(self, number: int) -> str | None:
