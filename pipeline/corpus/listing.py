@@ -98,9 +98,8 @@ def list_shards(
     if not is_below_root:
         raise UsageError(
             f"`--root {redact(root)}` is above none of {plural(len(shards), 'shard')}, whose "
-            "paths begin "
-            f"like `{shards[0].path}`; expected a leading path of the inputs, relative where they "
-            "are; correct it or leave it out"
+            f"paths begin like `{shards[0].path}`; expected a leading path of the inputs, relative "
+            "where they are; correct it or leave it out"
         )
     _check_distinct(shards)
     logger.info("Found %s", plural(len(shards), "shard"))

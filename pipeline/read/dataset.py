@@ -169,8 +169,7 @@ class CodesDataset:
         if clips and not plan.clips_per_rank:
             raise UsageError(
                 f"{plural(clips, 'clip')} for {self.world_size} ranks leave some without data; "
-                "expected at "
-                "least one clip a rank; use fewer ranks, or `repeat=True`"
+                "expected at least one clip a rank; use fewer ranks, or `repeat=True`"
             )
         return plan
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 # Half precision multiplies in tensor cores. float32 does not, and holds smaller blocks.
 KEY_STEPS = {torch.float32: 32, torch.float16: 64}
-# With four warps the compiler runs out of registers in float32 (sm_80 and sm_90).
 # Queries of a window that go through the kernel together, at most.
 MOST_WINDOWED = 64
+# With four warps the compiler runs out of registers in float32 (sm_80 and sm_90).
 WARPS = 8
 STAGES = 2
 _LOG2_E = 1.4426950408889634
