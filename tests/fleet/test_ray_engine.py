@@ -4,6 +4,8 @@ import logging
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -264,3 +266,19 @@ def test_a_worker_that_cannot_measure_the_flip_rate_leaves_it_unknown(
         broken: Any = None  # any use of it fails
         assert engine.flip_rate(shard, broken, ReadRules()) is None
     assert "could not be measured" in caplog.text
+
+
+@pytest.mark.parametrize(("codec", "is_there"), [("xy-nano", True), ("fake", False)])
+def test_the_time_of_imports_has_that_of_torch(codec: str, is_there: bool) -> None:
+    lines = (
+        "import sys",
+        "from pipeline.fleet.ray.actor import import_libraries",
+        "from pipeline.worker.codec_request import CodecRequest",
+        "assert 'torch' not in sys.modules",
+        f"import_libraries(CodecRequest({codec!r}))",
+        "print('torch' in sys.modules)",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{is_there}\n"

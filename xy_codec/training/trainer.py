@@ -67,7 +67,7 @@ class Trainer:
             folder: gets checkpoint, logs and exported codecs.
             device: cpu or cuda.
             scorers: measure reconstructions of held-out speech.
-            show: told of every logged step, by one process.
+            show: told of every logged step and of the last, by one process.
             list_shards: the shards behind a pattern.
             saved: called when the folder is complete, by one process.
             fetch: makes the codec to start from local.
@@ -124,8 +124,10 @@ class Trainer:
         clock, since = time.monotonic(), self.step
         while self.step < self.recipe.steps:
             losses = self.take_step()
-            if self.step % self.recipe.log_every == 0 and self.log is not None:
+            is_logged = self.step % self.recipe.log_every == 0
+            if is_logged and self.log is not None:
                 self.log.losses(self.step, losses)
+            if (is_logged or self.step == self.recipe.steps) and self.log is not None:
                 self._report(losses, time.monotonic() - clock, self.step - since)
             if self.step % self.recipe.evaluate_every == 0:
                 self.evaluate()
@@ -162,6 +164,7 @@ class Trainer:
             "recipe": asdict(self.recipe),
             "step": self.step,
             "best": self.best,
+            "evaluated_at": self._evaluated_at,
             "precision": self.stage.precision,
             "speech": position,
             "stage": self.stage.state(),
@@ -230,6 +233,11 @@ class Trainer:
                 "the same recipe. Use a new folder, with `model.warm_start` for the weights alone."
             )
         self.step, self.best = state["step"], state["best"]
+        self._evaluated_at = state.get("evaluated_at", -1)
+        if not self.place.rank:
+            done, wanted = self.step, self.recipe.steps
+            what = "nothing is left to train" if done >= wanted else "going on"
+            logger.info("`%s` has %d of %d steps: %s", self.checkpoint, done, wanted, what)
         self.stage.precision = state["precision"]
         if self.log is not None:
             self.log.forget_after(self.step)
