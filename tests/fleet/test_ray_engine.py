@@ -282,3 +282,20 @@ def test_the_time_of_imports_has_that_of_torch(codec: str, is_there: bool) -> No
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"{is_there}\n"
+
+
+def test_lines_of_ray_workers_have_no_colour_in_files() -> None:
+    lines = (
+        "import ray, time",
+        "from pipeline.fleet.ray.cluster import connect",
+        "connect(None)",
+        "say = ray.remote(lambda: print('said by a worker'))",
+        "ray.get(say.remote())",
+        "time.sleep(120)",  # until the test has read the line
+    )
+    words = [sys.executable, "-c", "\n".join(lines)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = next((line for line in process.stdout if "said by a worker" in line), "")
+        process.terminate()
+    assert said.startswith("(")
