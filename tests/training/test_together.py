@@ -124,6 +124,15 @@ def ray_cluster() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Train sets old options itself
+def test_another_recipe_is_no_loss_of_workers(tmp_path: Path, ray_cluster: None):
+    Trainer(load_tiny(tmp_path, **OPTIONS), tmp_path / "run").save()
+    other = load_tiny(tmp_path, **OPTIONS, optimizer__learning_rate=0.5)
+    with pytest.raises(ConfigError, match="made with another recipe"):
+        train_together(other, str(tmp_path / "run"), TogetherOptions(workers=2), print)
+
+
 class KillOnce:
     """Shows progress by killing the worker that shows it, at one step and one time only."""
 
