@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import WorkerError
+from pipeline.errors import UsageError, WorkerError
 from pipeline.fleet.ray.cluster import connect, disconnect, is_named
 from pipeline.storage.location import check_means_the_same_elsewhere
 from pipeline.training.options import TogetherOptions
@@ -61,8 +61,15 @@ def _local_paths(recipe: Recipe) -> list[str]:
 
 def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> None:
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
+
+    if not hasattr(Result, "return_value"):
+        raise UsageError(
+            f"Ray {ray.__version__} does not give back what workers return, so a training that "
+            "diverged would end as if it were done; expected 2.60, which is tested. Upgrade Ray, "
+            "or train without `--workers`"
+        )
 
     has_gpus = bool(ray.cluster_resources().get("GPU"))
     scaling = ScalingConfig(
