@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 from cyclopts import App, CycloptsError, Parameter
 
 from jobs.exit_codes import DRAINED, FAILED, HELP, WRONG_USAGE, exit_code_of, message_of
+from jobs.help_text import HelpText, example_text
 from jobs.interrupts import end_on_interrupt
 from jobs.logs import LogOptions
 from jobs.run_config import apply_config
@@ -167,7 +168,7 @@ VERBS = {
 
 
 def _default_text(value: object) -> str | None:
-    if value in (None, False, "", ()):
+    if value is None or value is False or value in ("", ()):
         return None
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
@@ -177,7 +178,7 @@ APP = App(
     help="Turn speech corpora into codes of a speech codec, and prove that they sound right.",
     help_epilogue=HELP,
     help_format="plaintext",
-    help_formatter="plain",
+    help_formatter=HelpText(),
     version=lambda: f"xytok {importlib.metadata.version('xytok')}",
     config=apply_config,
     default_parameter=Parameter(
@@ -192,7 +193,7 @@ for _place, (_name, _verb) in enumerate(VERBS.items()):
         _verb.function,
         name=_name,
         help=f"{_verb.summary[0].upper()}{_verb.summary[1:]}.",
-        help_epilogue=f"example:\n  {_verb.example}",
+        help_epilogue=example_text(_verb.example),
         sort_key=_place,
     )
 

@@ -19,6 +19,7 @@ from jobs.options import (
     open_storage,
 )
 from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.errors import UsageError
 from pipeline.evaluate.probe.plan import HIGHEST_RATE, PRESETS, Preset, ProbePlan
 from pipeline.worker.codec_request import CodecRequest
 
@@ -41,6 +42,12 @@ class ProbeOptions:
 
     def plan(self) -> ProbePlan:
         """The preset with what was set."""
+        if not self.probe_data and self != ProbeOptions():
+            raise UsageError(
+                "`--probe-preset`, `--probe-steps` and `--probe-learning-rate` are of a probe, "
+                "which learns from `--probe-data`; expected it beside them. Name transcribed "
+                "shards, or leave these options out"
+            )
         preset = PRESETS[self.probe_preset]
         return replace(
             preset,

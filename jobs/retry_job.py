@@ -38,7 +38,8 @@ def retry(
     ] = "ray",
     ray: _RAY = RayOptions(),
     decode_threads: Annotated[
-        Annotated[int, Field(ge=0)], Parameter(help="threads that decode audio.")
+        Annotated[int, Field(ge=0)],
+        Parameter(help="threads that decode audio; 0: one fewer than there are cores."),
     ] = 0,
     storage_options: StorageOptions = None,
     log: Log = LogOptions(),

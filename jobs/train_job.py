@@ -48,7 +48,8 @@ def train(
 
     stage = load_recipe(recipe, dict(_setting(each) for each in set))
     print(
-        f"Paper, one H100: {_PAPER[stage.stage]} s of audio per second ({stage.stage}).",
+        f"To compare speeds with: the paper's {stage.stage}, at full size on one H100, takes "
+        f"{_PAPER[stage.stage]} s of audio per second.",
         file=sys.stderr,
     )
     if together.by_ray:

@@ -106,6 +106,25 @@ def list_shards(
     return shards
 
 
+def without_own_files(shards: Sequence[Shard], output: str) -> list[Shard]:
+    """The shards but the files of the run in `output`, which a glob may name; says what it drops.
+
+    Shards that lie elsewhere in the output's folder stay.
+    """
+    own = tuple(f"{output}/{name}" for name in _OUTPUT)
+    left_out = [shard for shard in shards if shard.url.startswith(own)]
+    if not left_out:
+        return list(shards)
+    first, more = redact(left_out[0].url), plural(len(left_out) - 1, "more file")
+    if len(left_out) == len(shards):
+        raise UsageError(
+            f"`{first}` and {more} lie where the run in `{redact(output)}` keeps its own files; "
+            "expected inputs that are not of this run; name others, or another output"
+        )
+    logger.warning("`%s` and %s of the output itself are left out of the inputs", first, more)
+    return [shard for shard in shards if not shard.url.startswith(own)]
+
+
 def _add_cuts(found: dict[str, Shard], storage: Storage) -> None:
     """Give tars of lhotse Shar their cuts, where these lie beside them."""
     wanted = {url: cuts for url, shard in found.items() if (cuts := cuts_of(shard.url))}

@@ -111,6 +111,16 @@ def note_lines(evaluation: Evaluation) -> list[str]:
         if system.probe:
             reads.setdefault(system.probe.read, []).append(system.name)
     notes += [f"the probe reads of {', '.join(names)}: {read}" for read, names in reads.items()]
+    mute = [
+        system.name
+        for system in evaluation.systems
+        if system.probe and {each.text for each in system.probe.transcripts} == {""}
+    ]
+    if mute:
+        notes.append(
+            f"the probe wrote no letter for {', '.join(mute)}: it has not learned to read yet, and "
+            "its errors say nothing about these codes; give it more steps or more speech"
+        )
     listener = next((system.heard for system in evaluation.systems if system.heard.originals), None)
     if listener:
         wer, cer = (rate(listener.originals) for rate in (word_error_rate, character_error_rate))

@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.corpus.filter_fields import check_filter_fields
-from pipeline.corpus.listing import list_shards
+from pipeline.corpus.listing import list_shards, without_own_files
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, NotFoundError, RejectRateError, list_lines
@@ -91,11 +91,9 @@ def run_tokenize(
     engine.check_codec()
     # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
     rules = request.rules
-    shards: Sequence[Shard] = request.shards or list_shards(
-        request.inputs, request.storage, rules.root, rules.clips_per_list
+    shards: Sequence[Shard] = request.shards or without_own_files(
+        list_shards(request.inputs, request.storage, rules.root, rules.clips_per_list), output
     )
-    # A glob may name the parts that this output has already.
-    shards = [each for each in shards if not each.url.startswith(f"{output}/")]
     shards = shards[: request.max_shards]
     logger.info("Reading what the output `%s` holds already", redact(output))
     lease_before = newest_lease(request.storage, output)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.corpus.filter_fields import check_filter_fields
-from pipeline.corpus.listing import list_shards
+from pipeline.corpus.listing import list_shards, without_own_files
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.sampling import ShardSample, sample_shards
 from pipeline.corpus.shard import Shard
@@ -188,7 +188,8 @@ def make_plan(
     """
     output = normalise(output)
     is_local = check_codec(codec)
-    shards = list_shards(inputs, storage, rules.root, rules.clips_per_list)[:max_shards]
+    listed = list_shards(inputs, storage, rules.root, rules.clips_per_list)
+    shards = without_own_files(listed, output)[:max_shards]
     run = _run_of(output, storage, codec, rules, is_local=is_local)
     manifests = list_manifests(storage, output) if run else []
     if not manifests:

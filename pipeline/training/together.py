@@ -9,22 +9,26 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import WorkerError
+from pipeline.errors import UsageError, WorkerError
 from pipeline.fleet.ray.cluster import connect, disconnect, is_named
 from pipeline.storage.location import check_means_the_same_elsewhere
 from pipeline.training.options import TogetherOptions
 from pipeline.training.run import Show, train_here
 from pipeline.training.speech_shards import stored_shards
+from xy_codec.errors import ConfigError
 from xy_codec.training.recipe import Recipe
 from xy_codec.training.speech_batches import check_shares
 from xy_codec.training.trainer import TrainingDivergedError
+
+# Errors that a new start of the workers meets again.
+_FINAL = {each.__name__: each for each in (ConfigError, TrainingDivergedError)}
 
 
 def train_together(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> None:
     """Train to the recipe's last step on the workers of a cluster.
 
     Raises:
-        ConfigError: the workers cannot share a step evenly.
+        ConfigError: the workers cannot share a step evenly, or the output is of another recipe.
         UsageError: workers on other machines would not find a relative path.
         InputError: there are no shards; told before Ray is started.
         TrainingDivergedError: a loss is no number any more; starting again would not help.
@@ -57,8 +61,15 @@ def _local_paths(recipe: Recipe) -> list[str]:
 
 def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> None:
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
+
+    if not hasattr(Result, "return_value"):
+        raise UsageError(
+            f"Ray {ray.__version__} does not give back what workers return, so a training that "
+            "diverged would end as if it were done; expected 2.60, which is tested. Upgrade Ray, "
+            "or train without `--workers`"
+        )
 
     has_gpus = bool(ray.cluster_resources().get("GPU"))
     scaling = ScalingConfig(
@@ -85,13 +96,16 @@ def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> N
                 f"{_last_line(error)}. Expected them to stay; see Ray's logs, then run the command "
                 "again, which goes on from the checkpoint."
             ) from error
-    if result.metrics and "diverged" in result.metrics:
-        raise TrainingDivergedError(str(result.metrics["diverged"]))
+    if result.return_value:
+        name, text = result.return_value
+        raise _FINAL[name](text)
 
 
-def _work(settings: dict[str, Any]) -> None:
-    """What one worker does; Ray Train has joined it to the others before."""
-    import ray.train
+def _work(settings: dict[str, Any]) -> tuple[str, str] | None:
+    """What one worker does; Ray Train has joined it to the others before.
+
+    Returns the class and text of an error that would come again; raised, it would be tried again.
+    """
     from ray.train.torch import get_device
 
     # Relative paths of recipe and output are those of the command, on its machine.
@@ -99,9 +113,9 @@ def _work(settings: dict[str, Any]) -> None:
         os.chdir(settings["folder"])
     try:
         train_here(settings["recipe"], settings["output"], str(get_device()), settings["show"])
-    except TrainingDivergedError as error:
-        # All workers see the same losses, so all come here; as an error it would be tried again.
-        ray.train.report({"diverged": str(error)})
+    except tuple(_FINAL.values()) as error:
+        return type(error).__name__, str(error)  # all workers come here: they see the same
+    return None
 
 
 def _last_line(error: BaseException) -> str:

@@ -72,6 +72,19 @@ def test_probe_errors_are_those_of_the_transcripts_in_the_record(record: dict[st
         assert system["figures"]["probe_cer"]["estimate"] == pytest.approx(rate)
 
 
+def test_a_probe_that_has_not_learned_is_not_taken_for_a_finding(
+    folder: Path, record: dict[str, Any]
+):
+    texts = {
+        one["name"]: [each["text"] for each in one["probe"]["transcripts"]]
+        for one in record["measured"]
+    }
+    mute = [name for name, each in texts.items() if not any(each)]
+    assert mute
+    told = f"the probe wrote no letter for {', '.join(mute)}: it has not learned to read yet"
+    assert told in (folder / "evaluation.html").read_text()
+
+
 def test_the_page_plays_every_codec_and_keeps_published_figures_apart(folder: Path):
     page = (folder / "evaluation.html").read_text()
     labels = [attrs["aria-label"] or "" for tag, attrs in tags(page) if tag == "audio"]
@@ -124,6 +137,7 @@ def test_stored_codes_of_a_run_are_probed_with_tables_of_its_own(tmp_path: Path)
         ((), "Neither `--codec` nor `--run` was given"),
         (("--run", "codes"), "`--run` was given without `--probe-data`"),
         (("--codec", "fake", "--probe-data", DATA), "is in `--data` and in `--probe-data`"),
+        (("--codec", "fake", "--probe-steps", "3"), "are of a probe, which learns from"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

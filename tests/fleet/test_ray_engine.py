@@ -4,6 +4,8 @@ import logging
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -264,3 +266,36 @@ def test_a_worker_that_cannot_measure_the_flip_rate_leaves_it_unknown(
         broken: Any = None  # any use of it fails
         assert engine.flip_rate(shard, broken, ReadRules()) is None
     assert "could not be measured" in caplog.text
+
+
+@pytest.mark.parametrize(("codec", "is_there"), [("xy-nano", True), ("fake", False)])
+def test_the_time_of_imports_has_that_of_torch(codec: str, is_there: bool) -> None:
+    lines = (
+        "import sys",
+        "from pipeline.fleet.ray.actor import import_libraries",
+        "from pipeline.worker.codec_request import CodecRequest",
+        "assert 'torch' not in sys.modules",
+        f"import_libraries(CodecRequest({codec!r}))",
+        "print('torch' in sys.modules)",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{is_there}\n"
+
+
+def test_lines_of_ray_workers_have_no_colour_in_files() -> None:
+    lines = (
+        "import ray, time",
+        "from pipeline.fleet.ray.cluster import connect",
+        "connect(None)",
+        "say = ray.remote(lambda: print('said by a worker'))",
+        "ray.get(say.remote())",
+        "time.sleep(120)",  # until the test has read the line
+    )
+    words = [sys.executable, "-c", "\n".join(lines)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        said = next((line for line in process.stdout if "said by a worker" in line), "")
+        process.terminate()
+    assert said.startswith("(")

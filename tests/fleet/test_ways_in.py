@@ -247,3 +247,25 @@ def test_a_speaker_that_is_a_number_is_one_speaker_everywhere(tmp_path: Path) ->
     (clip,) = open_dataset(tmp_path / "out", where="speaker == '12'", columns=("speaker", "extra"))
     assert clip.columns["speaker"] == "12"
     assert "speaker" not in (clip.columns["extra"] or "")
+
+
+def test_inputs_in_the_output_s_own_folder_are_done(tmp_path: Path, capsys) -> None:
+    for corpus in ("here/a", "here/b", "other"):
+        (tmp_path / corpus).mkdir(parents=True)
+        write_parquet(tmp_path / corpus / "train.parquet", [row(n) for n in range(3)])
+    words = (tmp_path / "here/**/*.parquet", tmp_path / "other/*.parquet", tmp_path / "here")
+    assert tokenize(*words) == 0
+    assert len(list_manifests(Storage(), str(tmp_path / "here"))) == 3
+    capsys.readouterr()
+    assert tokenize(*words) == 0
+    assert "`" in (said := capsys.readouterr().err)
+    assert "of the output itself are left out" in said  # its parts, which the glob names as well
+    assert cli.run(["plan", *map(str, words), "--codec", "fake", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 3
+
+
+def test_inputs_that_are_all_of_the_output_itself_are_refused(tmp_path: Path, capsys) -> None:
+    make_parquet(tmp_path / "in")
+    assert tokenize(tmp_path / "in", tmp_path / "out") == 0
+    assert tokenize(tmp_path / "out/**/*.parquet", tmp_path / "out") == 2
+    assert "expected inputs that are not of this run" in capsys.readouterr().err

@@ -51,6 +51,24 @@ def test_every_verb_has_help_with_an_example_and_the_log_options(verb, capsys):
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_help_fits_80_columns_and_its_example_can_be_copied(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.run([verb, "-h"]) == 0
+    entries, example = capsys.readouterr().out.split("\nexample:\n")
+    assert max(map(len, entries.splitlines())) <= 80
+    # Every entry begins with its flag, and its other lines stand deeper.
+    starts = re.findall(r"^(?:\S| {1,3}\S).*", entries.split("\n\n", 2)[2], re.M)
+    assert all(re.match(r"  [A-Z-][^:]*: |[A-Z][^:]+:$", line) for line in starts)
+    words = shlex.split(example.replace("\\\n", ""))
+    assert words == shlex.split(cli.VERBS[verb].example)
+
+
+def test_help_tells_a_default_of_zero(capsys):
+    assert cli.run(["audit", "-h"]) == 0
+    assert "--seed INT: another seed gives another sample. [default: 0]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
 def test_the_example_of_every_verb_parses(verb):
     words = shlex.split(cli.VERBS[verb].example.removeprefix("eval ").strip('"$()'))
     command, _, _ = cli.APP.parse_args(words[1:])

@@ -14,7 +14,7 @@ from jobs.cli import run
 from tests.support.places import SPEECH
 from tests.support.training_case import load_tiny, save_language_model, tiny_recipe, vocos_head
 from xy_codec import load_codec
-from xy_codec.errors import CheckpointError, ConfigError
+from xy_codec.errors import ConfigError
 from xy_codec.training.codec_start import start_codec
 from xy_codec.training.pretrain_stage import PretrainStage
 from xy_codec.training.text_branch import LanguageModelBranch
@@ -150,9 +150,30 @@ def test_the_log_of_losses_has_each_step_once_in_columns_of_one_meaning(tmp_path
     assert steps == sorted(set(steps))
 
 
+def test_a_run_tells_its_last_step_and_that_nothing_is_left_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    recipe = tiny_recipe(tmp_path, log_every=20)
+    assert train(recipe, tmp_path / "run", "steps=2") == 0
+    assert "step 2/2: " in capsys.readouterr().err
+    assert train(recipe, tmp_path / "run", "steps=1") == 0
+    told = capsys.readouterr().err
+    assert "last.pt` has 2 of 1 steps: nothing is left to train" in told
+    assert "The recipe has 1 steps, before it had 2: from here on the learning rate" in told
+
+
+def test_a_run_that_is_done_is_not_scored_again(tmp_path: Path):
+    held_out = str(SPEECH / "Emilia/IT/*.tar")
+    for _ in range(2):
+        Trainer(load_tiny(tmp_path, speech__held_out=held_out, steps=2), tmp_path / "run").run()
+    rows = (tmp_path / "run/scores.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == ["2"]
+
+
 def test_another_recipe_does_not_go_on_with_an_old_run(tmp_path: Path):
     Trainer(load_tiny(tmp_path), tmp_path / "run").save()
-    with pytest.raises(CheckpointError, match="optimizer"):
+    told = r"`optimizer\.learning_rate` was 0\.\d+ there and is 0\.5 here\. "
+    with pytest.raises(ConfigError, match=told):
         Trainer(load_tiny(tmp_path, optimizer__learning_rate=0.5), tmp_path / "run")
 
 

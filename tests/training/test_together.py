@@ -23,7 +23,7 @@ from tests.support.s3_server import S3Server
 from tests.support.training_case import load_tiny
 from xy_codec.errors import ConfigError
 from xy_codec.training.recipe import Recipe
-from xy_codec.training.trainer import Progress, Trainer
+from xy_codec.training.trainer import Progress, Trainer, TrainingDivergedError
 
 # Everything that several processes have to agree on: streams, text, spread, dead entries, k-means.
 OPTIONS: dict[str, Any] = {
@@ -122,6 +122,24 @@ def test_a_run_in_a_bucket_goes_on_on_another_machine(
 def ray_cluster() -> Iterator[None]:
     with ray_cluster_of(3):
         yield
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Train sets old options itself
+def test_another_recipe_is_no_loss_of_workers(tmp_path: Path, ray_cluster: None):
+    Trainer(load_tiny(tmp_path, **OPTIONS), tmp_path / "run").save()
+    other = load_tiny(tmp_path, **OPTIONS, optimizer__learning_rate=0.5)
+    with pytest.raises(ConfigError, match="made with another recipe"):
+        train_together(other, str(tmp_path / "run"), TogetherOptions(workers=2), print)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Train sets old options itself
+def test_a_training_that_diverges_ends_as_one(tmp_path: Path, ray_cluster: None):
+    # No step is clipped or warmed up, so the second one meets weights without measure.
+    recipe = load_tiny(tmp_path, **OPTIONS, optimizer__learning_rate=1e30)
+    with pytest.raises(TrainingDivergedError, match="no longer a number"):
+        train_together(recipe, str(tmp_path / "run"), TogetherOptions(workers=2), print)
 
 
 class KillOnce:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from xy_codec.errors import CheckpointError, ConfigError, XYCodecError
+from xy_codec.errors import ConfigError, XYCodecError
 from xy_codec.training.codec_start import codec_config, codec_config_path, start_codec
 from xy_codec.training.evaluation import Scorer, evaluate, held_out_clips
 from xy_codec.training.export import export_codec
@@ -67,7 +67,7 @@ class Trainer:
             folder: gets checkpoint, logs and exported codecs.
             device: cpu or cuda.
             scorers: measure reconstructions of held-out speech.
-            show: told of every logged step, by one process.
+            show: told of every logged step and of the last, by one process.
             list_shards: the shards behind a pattern.
             saved: called when the folder is complete, by one process.
             fetch: makes the codec to start from local.
@@ -124,8 +124,10 @@ class Trainer:
         clock, since = time.monotonic(), self.step
         while self.step < self.recipe.steps:
             losses = self.take_step()
-            if self.step % self.recipe.log_every == 0 and self.log is not None:
+            is_logged = self.step % self.recipe.log_every == 0
+            if is_logged and self.log is not None:
                 self.log.losses(self.step, losses)
+            if (is_logged or self.step == self.recipe.steps) and self.log is not None:
                 self._report(losses, time.monotonic() - clock, self.step - since)
             if self.step % self.recipe.evaluate_every == 0:
                 self.evaluate()
@@ -162,6 +164,7 @@ class Trainer:
             "recipe": asdict(self.recipe),
             "step": self.step,
             "best": self.best,
+            "evaluated_at": self._evaluated_at,
             "precision": self.stage.precision,
             "speech": position,
             "stage": self.stage.state(),
@@ -219,22 +222,44 @@ class Trainer:
 
     def _resume(self) -> None:
         state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        changed = [
-            name
-            for name, value in asdict(self.recipe).items()
-            if name not in _FREE and state["recipe"][name] != value
-        ]
+        changed = _differences(state["recipe"], asdict(self.recipe))
         if changed:
-            raise CheckpointError(
-                f"`{self.checkpoint}` was made with other values of {', '.join(changed)}; expected "
-                "the same recipe. Use a new folder, with `model.warm_start` for the weights alone."
+            raise ConfigError(
+                f"`{self.checkpoint}` was made with another recipe: {'; '.join(changed)}. Expected "
+                "the same to go on. Use a new folder, with `model.warm_start` for the weights "
+                "alone, or pass the old values."
+            )
+        if state["recipe"]["steps"] != self.recipe.steps:
+            logger.warning(
+                "The recipe has %d steps, before it had %d: from here on the learning rate "
+                "follows the new number, so the result is not that of one run",
+                *(self.recipe.steps, state["recipe"]["steps"]),
             )
         self.step, self.best = state["step"], state["best"]
+        self._evaluated_at = state.get("evaluated_at", -1)
+        if not self.place.rank:
+            done, wanted = self.step, self.recipe.steps
+            what = "nothing is left to train" if done >= wanted else "going on"
+            logger.info("`%s` has %d of %d steps: %s", self.checkpoint, done, wanted, what)
         self.stage.precision = state["precision"]
         if self.log is not None:
             self.log.forget_after(self.step)
         self.stage.restore(state["stage"])
         self.speech.restore(state["speech"])
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], above: str = "") -> list[str]:
+    """The values that must be equal to go on and are not, each with its name and both values."""
+    found = []
+    for name in new:
+        path = f"{above}{name}"
+        if path in _FREE or (name in old and old[name] == new[name]):
+            continue
+        if isinstance(new[name], dict) and isinstance(old.get(name), dict):
+            found += _differences(old[name], new[name], f"{path}.")
+        else:
+            found.append(f"`{path}` was {old.get(name)!r} there and is {new[name]!r} here")
+    return found
 
 
 def _check_parts(recipe: Recipe, num_parts: int) -> None:

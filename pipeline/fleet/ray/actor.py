@@ -22,6 +22,7 @@ from pipeline.worker.flip_rate import measure_flip_rate
 from pipeline.worker.writer import ShardOutcome
 from xy_codec.contract import Codec
 from xy_codec.errors import XYCodecError
+from xy_codec.fake import FAKES
 
 
 class RayWorker(WorkerHost):
@@ -52,10 +53,7 @@ class RayWorker(WorkerHost):
         import ray
 
         started = time.perf_counter()
-        import xy_codec
-
-        # This attribute imports torch, so that the second time measures the weights alone.
-        _ = xy_codec.load_codec
+        import_libraries(request)
         imported = time.perf_counter()
         codec = _load_within(limit_seconds, request)
         gpus = [str(gpu) for gpu in ray.get_gpu_ids()]
@@ -88,6 +86,12 @@ class RayWorker(WorkerHost):
         if outcome is None or outcome.fault is None:
             return outcome
         return replace(outcome, fault=_portable(outcome.fault))
+
+
+def import_libraries(request: CodecRequest) -> None:
+    """Import torch where the codec needs it, so that loading is timed without it."""
+    if request.source not in FAKES:
+        import torch  # noqa: F401
 
 
 def _portable(fault: Fault) -> Fault:

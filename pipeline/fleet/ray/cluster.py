@@ -6,6 +6,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ def connect(address: str | None) -> bool:
     wanted = address or os.environ.get("RAY_ADDRESS")
     if ray.is_initialized():
         return False
+    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+        # Ray paints the lines of its workers also in files.
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     if wanted:
         logger.info("Connecting to the Ray cluster at `%s`", wanted)
         try:
