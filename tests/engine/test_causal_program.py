@@ -138,7 +138,8 @@ def test_a_pack_that_ran_out_of_memory_is_run_again(
 def test_what_a_long_clip_takes_from_pack_to_pack_lies_in_two_buffers(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launch, kept = made.codec._launch, []
+    launch = made.codec._launch
+    kept: list[torch.Tensor] = []
 
     def note_buffers(jobs: Any) -> Any:
         pack = launch(jobs)

@@ -163,12 +163,12 @@ def test_tiles_hold_every_frame_once_with_all_that_its_samples_depend_on(
                 spans[stretch.number].num_frames,
             )
             assert stretch.start == heard[clip]
-            heard[clip] += stretch.count
+            heard[clip] += stretch.length
             assert stretch.lead == min(stretch.start, CONTEXT_FRAMES) + EDGE_FRAMES
             behind = min(whole - heard[clip], CONTEXT_FRAMES)
             assert stretch.trail - EDGE_FRAMES >= behind
             assert stretch.row - stretch.lead >= used
-            used = stretch.row + stretch.count + stretch.trail
+            used = stretch.row + stretch.length + stretch.trail
             first = (stretch.row - stretch.lead) // inputs.tile_frames
             assert (used - 1) // inputs.tile_frames == first < inputs.num_tiles
     assert heard == [frames * rate for frames in lengths]

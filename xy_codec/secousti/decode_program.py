@@ -36,6 +36,8 @@ _PITCH_FRAMES = 5
 SEEN_AHEAD = CONTEXT_FRAMES + _PITCH_FRAMES
 # Frames before a pack that its first clip's samples depend on, from those on that had to wait.
 SEEN_FRAMES = SEEN_AHEAD + CONTEXT_FRAMES + _PITCH_FRAMES
+# Rows of products are a multiple of it.
+_WHOLE_ROWS = 64
 # Frames of a tile that a cut of a clip costs.
 _CUT_FRAMES = 2 * (CONTEXT_FRAMES + EDGE_FRAMES)
 
@@ -53,7 +55,7 @@ class Stretch(NamedTuple):
 
     number: int
     start: int
-    count: int
+    length: int
     lead: int
     trail: int
     row: int
@@ -148,9 +150,11 @@ class SoundInputs(SegmentInputs[CodedJob]):
         spans, done = [self.heard(job) for job in jobs], 0
         for stretch in lay_in_tiles(spans, self.num_tiles, self.tile_frames):
             job, whole = jobs[stretch.number], spans[stretch.number].num_frames
-            heard[done : done + stretch.count] = np.arange(stretch.row, stretch.row + stretch.count)
-            done += stretch.count
-            own = slice(stretch.row - stretch.lead, stretch.row + stretch.count + stretch.trail)
+            heard[done : done + stretch.length] = np.arange(
+                stretch.row, stretch.row + stretch.length
+            )
+            done += stretch.length
+            own = slice(stretch.row - stretch.lead, stretch.row + stretch.length + stretch.trail)
             place[own] = np.arange(own.start, own.stop) + stretch.start - stretch.row
             num_frames[own] = whole
             seen = self.geometry.pack_steps * self.token_frames + SEEN_FRAMES
@@ -201,10 +205,11 @@ def decode(
     seen = fast.look_back(vocoder, mel, SEEN_FRAMES)
     pitch, turns = _harmonics(vocoder, seen, fast)
     # Of each tile; parts that have 256 rows a frame are cut in as many.
-    tiles = zip(*(part.split(len(part) // len(pack.frames) * tile_frames) for part in parts[3:8]),
-                strict=True)  # fmt: skip
+    parts_of_tiles = [
+        torch.split(part, len(part) // len(pack.frames) * tile_frames) for part in parts[3:8]
+    ]
     samples = []
-    for frames, place, num_frames, phases, noise in tiles:
+    for frames, place, num_frames, phases, noise in zip(*parts_of_tiles, strict=True):
         source = vocoder.source.of_frames(
             pitch.index_select(0, frames), turns.index_select(0, frames), phases[:, None], noise
         )
@@ -242,7 +247,9 @@ def _harmonics(vocoder: Vocoder, seen: Tensor, layout: CausalBlockLayout) -> tup
 
 def _pitch(vocoder: Vocoder, mel: Tensor, place: Tensor) -> Tensor:
     """Pitches `[S]` of log-mel `[S, M]` of clips that lie end to end."""
-    is_first = (place == 0)[:, None]
+    # Where a product has one column, rows behind the last whole block are rounded otherwise.
+    num_frames, room = len(mel), -len(mel) % _WHOLE_ROWS
+    mel, is_first = F.pad(mel, (0, 0, 0, room)), F.pad(place == 0, (0, room), value=1.0)[:, None]
     is_last = F.pad(is_first[1:], (0, 0, 0, 1), value=1.0)
     for conv in vocoder.pitch.convs:
         taps = cast(nn.Conv1d, conv).weight.permute(2, 1, 0).contiguous()
@@ -250,5 +257,5 @@ def _pitch(vocoder: Vocoder, mel: Tensor, place: Tensor) -> Tensor:
         behind = F.pad(mel[1:], (0, 0, 0, 1)).masked_fill(is_last, 0.0)
         total = torch.addmm(cast(Tensor, conv.bias), before, taps[0])
         mel = F.elu(total.addmm_(mel, taps[1]).addmm_(behind, taps[2]))
-    pitch: Tensor = vocoder.pitch.classifier(mel)[:, 0].abs()
+    pitch: Tensor = vocoder.pitch.classifier(mel)[:num_frames, 0].abs()
     return pitch
