@@ -1,11 +1,13 @@
 """The released size of MOSS-Audio-Tokenizer against its reference: `make prove-moss`.
 
 Needs the group `full` of the complete golden outputs and 9 GB of memory; 15 minutes on one core.
-Weights are made key by key. Prints one line a question, for RESULTS.md.
+`prove_moss.py pack` asks the same of packs of one shape. Weights are made key by key. Prints one
+line a question, for RESULTS.md.
 """
 
 import hashlib
 import resource
+import sys
 import time
 from collections.abc import Callable
 
@@ -27,7 +29,7 @@ SECONDS = (1.7, 3.1, 4.4, 6.0, 7.3, 9.2)
 Wave = np.ndarray
 
 
-def full_codec() -> MossCodec:
+def full_codec(program: str) -> MossCodec:
     """The codec with the synthetic weights, checked against their digest."""
     digest = hashlib.sha256(f"{SCHEME}\n".encode())
     state = {}
@@ -36,7 +38,8 @@ def full_codec() -> MossCodec:
         update_digest(digest, key, array)
         state[key] = torch.from_numpy(array)
     assert digest.hexdigest() == GROUP.info["weights_sha256"]
-    return assemble(GROUP.config, Checkpoint(GROUP.path, state, {}, "0" * 64), "cpu")
+    checkpoint = Checkpoint(GROUP.path, state, {}, "0" * 64)
+    return assemble(GROUP.config, checkpoint, "cpu", {"program": program})
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -46,7 +49,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def compare_with_reference(codec: MossCodec) -> None:
-    """Codes of all clips in one pack, waveforms of every number of codebooks recorded."""
+    """Codes of all clips in one call, waveforms of every number of codebooks recorded."""
     cases = GROUP.cases("cases")
     encoded = codec.encode([inputs(GROUP.input(case))[0] for case in cases])
     for case, codes in zip(cases, encoded, strict=True):
@@ -103,9 +106,9 @@ def compare_with_batches(codec: MossCodec, clips: list[Wave], packed: list[Wave]
     print(f"packs against batch 1: {differ} of {codes} codes differ", flush=True)
 
 
-def main() -> None:
+def main(program: str = "tiles") -> None:
     torch.set_num_threads(1)
-    codec = full_codec()
+    codec = full_codec(program)
     compare_with_reference(codec)
     rng = np.random.default_rng(2)
     rate = codec.shape.input_rate_hz
@@ -118,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

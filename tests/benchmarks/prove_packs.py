@@ -6,8 +6,8 @@ which nothing is recorded: the share of codes unlike those of the reference on t
 of 512 steps, because most CPUs are slow at half precision.
 
 Needs the full-size groups of the complete golden outputs and 6 GB of memory. `XYTOK_TEST_THREADS`
-is 2 unless set; `prove_packs.py fast full_ttsd24` does these parts only. Prints a line a question,
-for RESULTS.md.
+is 2 unless set; `prove_packs.py fast full_xy:0` does these parts only, cases with overlap 0 of the
+second one. Prints a line a question, for RESULTS.md.
 """
 
 import copy
@@ -129,11 +129,11 @@ def compare_fast(group: Group, cases: Sequence[str]) -> None:
     )
 
 
-def compare_exact(group: Group) -> None:
-    """All recorded cases of a group."""
+def compare_exact(group: Group, overlaps: Sequence[int]) -> None:
+    """All recorded cases of a group with these overlaps."""
     codec = full_codec(group)
     assert codec.geometry == geometry_for(CPU, "pack")
-    for overlap in (10, 0):
+    for overlap in overlaps:
         codec.plan = WindowPlan.of(16000, 30, 1280, overlap)
         coded = encode_cases(codec, group, overlap)
         decode_cases(codec, group, {**coded, **recorded_codes(group, overlap)}, overlap)
@@ -144,10 +144,11 @@ def compare_exact(group: Group) -> None:
 def main(*parts: str) -> None:
     torch.set_num_threads(int(os.environ.get("XYTOK_TEST_THREADS", "2")))
     for part in parts or (*GROUPS, "fast"):
-        if part == "fast":
+        name, _, overlap = part.partition(":")
+        if name == "fast":
             compare_fast(Group(GROUPS[0]), FAST_CASES)
         else:
-            compare_exact(Group(part))
+            compare_exact(Group(name), [int(overlap)] if overlap else (10, 0))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"peak of resident memory {peak / 1e9:.1f} GB")
 

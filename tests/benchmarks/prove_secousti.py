@@ -6,6 +6,7 @@ on one core.
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 import numpy as np
@@ -21,6 +22,7 @@ from tests.support.secousti_case import (
     compare_decoding,
     compare_encoding,
     compare_vocoding,
+    compare_wave,
     complete,
     vocoder_mel,
 )
@@ -28,6 +30,8 @@ from tests.support.secousti_case import (
 NAMES = ("small_21", "small_86", "full_21", "full_86")
 # Of the clips that are timed: four tiles of tokens at 21.53 Hz, nearly full.
 SECONDS = (3.0, 9.0, 12.0, 5.0, 17.0, 6.0, 20.0, 22.0)
+# Of those that are decoded: nearly a pack of one shape at 21.53 Hz.
+DECODED_SECONDS = (3.0, 9.0, 5.0, 6.0)
 
 
 def main() -> int:
@@ -38,9 +42,10 @@ def main() -> int:
         return 1
     print(f"| group | cases | tokens | wrong | ties below {TIE} | {' | '.join(LIMITS)} | seconds |")
     print("|---" * (len(LIMITS) + 6) + "|")
-    failed = max(_prove(group) for group in groups)
+    failed = max(*map(_prove, groups), *map(compare_packs, groups))
     for group in groups[2:]:
         _compare_speed(group)
+        compare_decoders(group)
     return failed
 
 
@@ -87,11 +92,48 @@ def _compare_speed(group: Group) -> None:
         print(
             f"{group.name}, {name}: {seconds:.2f} s, {audio / seconds:.1f} x real time", flush=True
         )
-    encoded = codec.encode_with_side(clips[:1])
-    decoding = _processor_seconds(
-        lambda: codec.decode([encoded[0].codes], side=[encoded[0].side], keys=["a"])
-    )
-    print(f"{group.name}, decode of {SECONDS[0]} s: {decoding:.2f} s")
+
+
+def compare_packs(group: Group) -> int:
+    """Waveforms of all recorded codes in packs of one shape; 1 where one is not as recorded."""
+    codec, found = codec_of(group, "pack"), Differences()
+    cases = [*group.cases("cases"), *group.cases("decode_cases")]
+    recorded = [group.recorded(case) for case in cases]
+    codes = [each["tokens"].astype(np.int16)[None] for each in recorded]
+    keys, sides = [f"{group.name}/{case}" for case in cases], [each["gru"] for each in recorded]
+    packs = codec.counters.packs_run
+    for name, seeds in (("wav", None), ("wav_noise", keys)):
+        for expected, wave in zip(
+            recorded, codec.decode(codes, side=sides, keys=seeds), strict=True
+        ):
+            compare_wave(wave, expected, name, found, "wave")
+    packs = (codec.counters.packs_run - packs) // 2
+    errors = ", ".join(f"{quantity} {error:.0e}" for quantity, error in found.largest.items())
+    print(f"{group.name}, {len(cases)} waveforms in {packs} packs: {errors}", flush=True)
+    return int(bool(found.too_large()))
+
+
+def compare_decoders(group: Group, rounds: int = 3) -> None:
+    """Processor seconds of decoding, and samples: tiles against packs of one shape."""
+    rng, shape = np.random.default_rng(3), codec_of(group).shape
+    codes = [
+        rng.integers(0, shape.codebook_sizes[0], (1, shape.frames_in(seconds))).astype(np.int16)
+        for seconds in DECODED_SECONDS
+    ]
+    sides = [(0.3 * rng.standard_normal(shape.side_floats)).astype(np.float32) for _ in codes]
+    keys = [str(number) for number in range(len(codes))]
+    made: dict[str, list[np.ndarray]] = {}
+    spent: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        for program in ("tiles", "pack"):
+            codec, start = codec_of(group, program), time.process_time()
+            made[program] = codec.decode(codes, side=sides, keys=keys)
+            spent[program].append(time.process_time() - start)
+    unlike = sum(not np.array_equal(*pair) for pair in zip(*made.values(), strict=True))
+    for program, seconds in spent.items():
+        found = " ".join(f"{each:.2f}" for each in sorted(seconds))
+        print(f"{group.name}, {sum(DECODED_SECONDS):.0f} s decoded, {program}: {found} s")
+    print(f"{group.name}: {unlike} of {len(codes)} clips have other samples in packs", flush=True)
 
 
 def _processor_seconds(way: Callable[[], object]) -> float:

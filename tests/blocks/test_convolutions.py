@@ -92,11 +92,11 @@ def test_a_clip_cut_into_segments_keeps_the_bits_of_its_convolutions() -> None:
 def test_a_padded_clip_is_convolved_as_if_it_ended(kernel: int, dilation: int) -> None:
     conv = nn.Conv1d(4, 6, kernel, dilation=dilation, padding="same")
     clip = noise(20, 4)
-    inside = torch.zeros(50, 1)
-    inside[11:31] = 1.0
+    outside = torch.ones(50, 1, dtype=torch.bool)
+    outside[11:31] = False
     padded = torch.zeros(50, 4)
     padded[11:31] = clip
-    got = convolve_inside(conv, padded, inside)
+    got = convolve_inside(conv, padded, outside)
     torch.testing.assert_close(got[11:31], conv(clip.T[None])[0].T)
     assert not got[:11].any()
     assert not got[31:].any()

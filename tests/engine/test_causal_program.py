@@ -135,6 +135,27 @@ def test_a_pack_that_ran_out_of_memory_is_run_again(
     assert same(found, made.alone[-1])
 
 
+def test_what_a_long_clip_takes_from_pack_to_pack_lies_in_two_buffers(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = made.codec._launch
+    kept: list[torch.Tensor] = []
+
+    def note_buffers(jobs: Any) -> Any:
+        pack = launch(jobs)
+        # Kept, so that no address is used again by chance.
+        kept.extend(each for job in jobs for each in job.segment.memory.carried.values())
+        return pack
+
+    monkeypatch.setattr(made.codec, "_launch", note_buffers)
+    packs = made.codec.counters.packs_run
+    found = made.codec.encode_with_side([made.clips[-1], made.clips[-2], made.clips[-1]])
+    assert made.codec.counters.packs_run - packs >= 4
+    assert all(same(one, made.alone[i]) for i, one in zip((-1, -2, -1), found, strict=True))
+    assert len(kept) >= 6
+    assert len({each.data_ptr() for each in kept}) <= 2
+
+
 def test_the_identity_names_the_program_and_not_the_graph(made: Made) -> None:
     assert "program" not in made.tiles.identity.options
     assert made.codec.identity.options["program"] == "pack"

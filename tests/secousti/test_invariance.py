@@ -62,6 +62,15 @@ def test_two_threads_give_what_one_gives(codec: SecoustiCodec, alone: list[Encod
     assert all(same(a, b) for a, b in zip(encoded, alone, strict=True))
 
 
+def test_what_is_not_finite_stays_in_its_clip(codec: SecoustiCodec, alone: list[Encoded]) -> None:
+    loud = np.full(5000, 3e38, np.float32)
+    found = codec.encode_with_side([loud, CLIPS[11], loud, CLIPS[3]])
+    assert found[0].side is not None
+    assert not np.isfinite(found[0].side).all()
+    assert same(found[1], alone[11])
+    assert same(found[3], alone[3])
+
+
 def test_lengths_are_those_of_the_shape_and_short_clips_have_none(
     codec: SecoustiCodec, alone: list[Encoded]
 ) -> None:

@@ -186,6 +186,7 @@ def test_sizes_are_read_off_the_weights() -> None:
         ({"num_layers": 0}, "all sizes must be 1 or more"),
         ({"vocoder_width": 66}, "vocoder_width must be a multiple of 4"),
         ({"vocoder_strides": (8, 4)}, "vocoder_strides times 4 must be 256 samples"),
+        ({"vocoder_strides": (4, 16)}, "vocoder_strides must be 8 or more, then 2 or more"),
     ],
 )
 def test_sizes_that_no_codec_has_are_refused(changes: dict[str, object], rule: str) -> None:

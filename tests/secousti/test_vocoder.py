@@ -7,7 +7,8 @@ import torch
 from tests.support.secousti_case import Group, model_of
 from xy_codec.secousti.paralinguistic import middle
 from xy_codec.secousti.source import source_noise, start_phases
-from xy_codec.secousti.vocoder_pieces import CONTEXT_FRAMES, PIECE_FRAMES, pitch_of, vocode
+from xy_codec.secousti.vocoder_pieces import PIECE_FRAMES, pitch_of, vocode
+from xy_codec.secousti.vocoder_tile import CONTEXT_FRAMES
 
 KEPT = PIECE_FRAMES - 2 * CONTEXT_FRAMES
 

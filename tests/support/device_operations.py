@@ -26,6 +26,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.fake_gpu import DTYPES, GPU, moss_on_gpu, move_to_gpu, secousti_on_gpu
+from xy_codec.contract import CodedClip
 from xy_codec.engine.causal_stream import CausalStream, coded_job
 from xy_codec.engine.geometry import geometry_for
 from xy_codec.engine.pack_stream import PackStream
@@ -34,6 +35,7 @@ from xy_codec.fake import FakeCodec
 from xy_codec.moss.codec import MossCodec
 from xy_codec.moss.released import released_config as released_moss
 from xy_codec.secousti.codec import SecoustiCodec
+from xy_codec.secousti.config import HOP_SAMPLES
 from xy_codec.secousti.released import released_config as released_secousti
 from xy_codec.xy.model import XYTokenizer
 from xy_codec.xy.packed_codec import PackedCodec
@@ -153,10 +155,7 @@ def packs_of_segments(
     """Packs of so many clips of the same length in seconds, and one of a clip of three packs."""
     shape, frames = codec.shape, codec.geometry.pack_steps
     seconds = _CLIP_SAMPLES // 16000
-    run: Callable[[Any], Tensor] = codec._pack_codes
-    if decodes:
-        assert isinstance(codec, MossCodec)
-        run = codec._decoding
+    run: Callable[[Any], Tensor] = codec._decoding if decodes else codec._pack_codes
     for count in _CLIPS:
         yield count, partial(run, segments_of(codec, shape.frames_in(seconds), count, decodes))
     long = segments_of(codec, 3 * frames, 1, decodes)
@@ -168,10 +167,16 @@ def packs_of_segments(
 def segments_of(codec: CausalStream, frames: int, count: int, decodes: bool) -> list[Any]:
     shape = codec.shape
     if decodes:
-        # Every depth, which is the same operations.
+        # Every depth, and with noise or without, which is the same operations.
         depths = [number % shape.num_codebooks + 1 for number in range(count)]
+        hop = HOP_SAMPLES if codec.side_sizes else shape.output_samples_per_frame
         wave = np.zeros(frames * shape.output_samples_per_frame, np.float32)
-        return [coded_job(np.zeros((depth, frames), np.int16), wave) for depth in depths]
+        side = np.zeros(max(codec.side_sizes, default=0), np.float32)
+        coded = [
+            CodedClip(np.zeros((depth, frames), np.int16), side, (None, "key")[number % 2])
+            for number, depth in enumerate(depths)
+        ]
+        return [coded_job(clip, wave, hop) for clip in coded]
     return jobs_of(codec, np.zeros(frames * shape.samples_per_frame, np.float32), count)
 
 

@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def convolve_inside(conv: nn.Conv1d, steps: Tensor, inside: Tensor) -> Tensor:
+def convolve_inside(conv: nn.Conv1d, steps: Tensor, outside: Tensor) -> Tensor:
     """Steps `[T, width in]` to `[T, width out]`, a product for each tap of an odd kernel.
 
-    `inside` `[T, 1]` is 1 where a step belongs to the clip; elsewhere the steps must be, and the
-    results are, 0.
+    `outside` `[T, 1]` says which steps belong to no clip: these must be, and their results are, 0.
     """
     (kernel,), (dilation,) = conv.kernel_size, conv.dilation
     taps = conv.weight.permute(2, 1, 0).contiguous()
@@ -24,4 +23,5 @@ def convolve_inside(conv: nn.Conv1d, steps: Tensor, inside: Tensor) -> Tensor:
     for number in range(1, kernel):
         start = number * dilation
         total.addmm_(padded[start : start + len(steps)], taps[number])
-    return total.mul_(inside)
+    # Not a product with 0, which would keep what is infinite or NaN for the next clip to read.
+    return total.masked_fill_(outside, 0.0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from xy_codec.blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
 from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer
 from xy_codec.codes_shape import CodesShape
-from xy_codec.contract import Codes, Waveform
+from xy_codec.contract import CodedClip, Codes, Waveform
 from xy_codec.engine.attention import attend_block
 from xy_codec.engine.layout import Span, TiledLayout
 from xy_codec.engine.packing import Job, OpenClip
@@ -96,14 +96,18 @@ def segment_jobs(
 
 @dataclass(frozen=True, slots=True)
 class CodedJob(SegmentJob):
-    """A segment of a clip that is being decoded in a pack of one shape; codes are the clip's."""
+    """A segment of a clip that is being decoded in a pack of one shape.
 
-    codes: Codes
+    Attributes:
+        coded: what is known of the whole clip.
+    """
+
+    coded: CodedClip
 
     @property
     def own_codes(self) -> Codes:
         """Those of the segment."""
-        return self.codes[:, self.first_frame :][:, : self.frames]
+        return self.coded.codes[:, self.first_frame :][:, : self.frames]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,15 @@ from xy_codec.blocks.causal_conv import CausalConv1d, CausalConvTranspose1d
 from xy_codec.blocks.causal_transformer import CausalLayer, CausalTransformer
 from xy_codec.blocks.rotary import Rotation, for_each_channel, rotate_in_place
 from xy_codec.engine import attention  # it defines operations
-from xy_codec.engine.causal import BLOCK_FRAMES, Segment, SegmentJob
+from xy_codec.engine.causal import BLOCK_FRAMES, Memory, Segment, SegmentJob
 from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.pack_memory import Arrays, PackMemory, Shapes
 from xy_codec.engine.pack_runner import PackRunner
 
 AnySegmentJob = TypeVar("AnySegmentJob", bound=SegmentJob)
+
+# Who looks back, how many steps, and how many values of float32 each of them has.
+Reach = tuple[nn.Module, int, int]
 
 
 def fill_packs_to_their_ends(
@@ -138,14 +141,17 @@ def blocks_of(
 class CarriedSteps:
     """What the first clip of a pack sees of earlier packs, and what its last leaves to later ones.
 
-    For each layer keys and values, for each convolution the steps that it looks back. All of them
-    lie in one stretch of memory, which a copy takes to a clip and back.
+    For each layer keys and values, for each convolution the steps that it looks back, and what else
+    a codec asks for. All of them lie in one stretch of memory, which a copy takes to a clip and
+    back.
     """
 
-    def __init__(self, stages: Iterable[nn.Module], device: torch.device) -> None:
+    def __init__(
+        self, stages: Iterable[nn.Module], more: Iterable[Reach], device: torch.device
+    ) -> None:
         self._spans: dict[nn.Module, tuple[int, int, int]] = {}
         size = 0
-        for owner, reach, width in (each for stage in stages for each in _reaches(stage)):
+        for owner, reach, width in (*more, *(each for stage in stages for each in _reaches(stage))):
             self._spans[owner] = size, reach, width
             size += reach * width
         self.before = torch.zeros(size, device=device)
@@ -153,17 +159,19 @@ class CarriedSteps:
 
     def look_back(self, owner: nn.Module, steps: Tensor, tail: Tensor) -> Tensor:
         """Steps `[S, D]` behind those before the pack, `[P + S, D]`; its rows `tail` are kept."""
-        before, after = (self._of(owner, memory) for memory in (self.before, self.after))
+        before, after = self.of(owner)
         seen = torch.cat((before, steps))
         torch.index_select(seen, 0, tail, out=after)
         return seen
 
-    def _of(self, owner: nn.Module, memory: Tensor) -> Tensor:
+    def of(self, owner: nn.Module) -> tuple[Tensor, Tensor]:
+        """An owner's places before and after the pack, both `[reach, width]`."""
         start, reach, width = self._spans[owner]
-        return memory[start : start + reach * width].view(reach, width)
+        stop = start + reach * width
+        return self.before[start:stop].view(reach, width), self.after[start:stop].view(reach, width)
 
 
-def _reaches(stage: nn.Module) -> Iterator[tuple[nn.Module, int, int]]:
+def _reaches(stage: nn.Module) -> Iterator[Reach]:
     """What looks back in a stage, how many steps, and how wide they are."""
     for module in stage.modules():
         if isinstance(module, CausalTransformer):
@@ -185,8 +193,8 @@ class CausalBlockLayout:
     def __init__(self, where: SegmentTensors, carried: CarriedSteps, rate: int = 1) -> None:
         steps = torch.arange(rate, dtype=torch.int32, device=where.place.device)
         self.place = (where.place[:, None] * rate + steps).flatten()
+        self.carried = carried
         self._where = where
-        self._carried = carried
         self._rate = rate
         self._faster: dict[int, CausalBlockLayout] = {}
         self._starting: dict[int, Tensor] = {}
@@ -201,7 +209,7 @@ class CausalBlockLayout:
         if factor == 1:
             return self
         if factor not in self._faster:
-            made = CausalBlockLayout(self._where, self._carried, self._rate * factor)
+            made = CausalBlockLayout(self._where, self.carried, self._rate * factor)
             self._faster[factor] = made
         return self._faster[factor]
 
@@ -217,9 +225,7 @@ class CausalBlockLayout:
         """Attention of steps `[q | k | v]`, which are not rotated yet, to `[S, H, D / H]`."""
         width, num_heads = qkv.shape[1] // 3, layer.self_attn.num_heads
         rotate_in_place(qkv[:, : 2 * width].view(len(qkv), 2 * num_heads, -1), factors)
-        seen = self._carried.look_back(
-            layer, qkv[:, width:], self._tail(attention.steps_back(window))
-        )
+        seen = self.look_back(layer, qkv[:, width:], attention.steps_back(window))
         attended: Tensor = torch.ops.xytok.attend_back(
             qkv, seen, self._blocks, num_heads, BLOCK_FRAMES * self._rate, window
         )
@@ -230,11 +236,15 @@ class CausalBlockLayout:
         reach = conv.num_taps - 1
         taps = [steps.reshape(len(self.place), -1)]
         if reach:
-            seen = self._carried.look_back(conv, taps[0], self._tail(reach))
+            seen = self.look_back(conv, taps[0], reach)
             for by in range(1, reach + 1):
                 tap = seen[reach - by :][: len(self.place)]
                 taps.append(tap.masked_fill(self._starts(by), 0.0))
         return conv.join(*taps).reshape(-1, conv.out_channels)
+
+    def look_back(self, owner: nn.Module, steps: Tensor, reach: int) -> Tensor:
+        """Steps `[S, D]` behind the `reach` steps before them, which may be of earlier packs."""
+        return self.carried.look_back(owner, steps, self.tail(reach))
 
     def without_tails(self, steps: Tensor, lengths: Tensor, stride: int = 1) -> Tensor:
         """Put zeros behind the first `ceil(length / stride)` steps of each frame; lengths `[F]`."""
@@ -246,7 +256,7 @@ class CausalBlockLayout:
     def _blocks(self) -> Tensor:
         return self._where.blocks * self._rate
 
-    def _tail(self, reach: int) -> Tensor:
+    def tail(self, reach: int) -> Tensor:
         """Where the last steps of the last clip are, counted from so many before the pack."""
         if reach not in self._tails:
             behind = torch.arange(reach, dtype=torch.int32, device=self.place.device)
@@ -261,7 +271,12 @@ class CausalBlockLayout:
 
 
 class CausalRunner(Generic[AnySegmentJob]):
-    """Runs packs of one shape, and takes what a clip's next steps see from pack to pack."""
+    """Runs packs of one shape, and takes what a clip's next steps see from pack to pack.
+
+    That is kept in buffers that clips use one after the other: a clip has two of them at most, the
+    one that its last pack was given and the one that this pack left. New ones are made only where
+    streams run by turns.
+    """
 
     def __init__(
         self,
@@ -272,13 +287,17 @@ class CausalRunner(Generic[AnySegmentJob]):
         device: torch.device,
         *,
         as_graph: bool,
+        more: Iterable[Reach] = (),
     ) -> None:
         """Take what makes the result of a layout and the codec's own parts.
 
         Args:
             stages: what the program runs that looks back in time.
+            more: what else is taken from pack to pack.
         """
-        self._carried = carried = CarriedSteps(stages, device)
+        self._carried = carried = CarriedSteps(stages, more, device)
+        self._buffers = [torch.zeros_like(carried.after) for _ in range(2)]
+        self._ended: Memory | None = None
         self._inputs = inputs
 
         def run(*parts: Tensor) -> Tensor:
@@ -293,13 +312,28 @@ class CausalRunner(Generic[AnySegmentJob]):
         The same jobs may be run again: what a clip brings along is kept until it has ended.
         """
         first, last = jobs[0].segment, jobs[-1].segment
+        self._take_back(first)
         if first.first:
             self._carried.before.copy_(first.memory.carried[first.first])
         made = self._runner(partial(self._inputs.fill, jobs=jobs))
         if not last.is_last:
-            carried = last.memory.carried
-            # Those of this pack are kept, in case that it has to run again.
-            for frame in [frame for frame in carried if frame < last.first]:
-                del carried[frame]
-            carried[last.first + last.frames] = self._carried.after.clone()
+            self._buffer(last).copy_(self._carried.after)
+        if first.first and first.is_last:
+            self._ended = first.memory
         return made
+
+    def _take_back(self, first: Segment) -> None:
+        """Free buffers that no pack reads again: this one may have run before, others have not."""
+        if self._ended is not None and self._ended is not first.memory:
+            self._buffers += self._ended.carried.values()
+            self._ended = None
+        carried = first.memory.carried
+        self._buffers += [carried.pop(frame) for frame in list(carried) if frame < first.first]
+
+    def _buffer(self, last: Segment) -> Tensor:
+        """Where to keep what is seen behind a segment."""
+        carried, behind = last.memory.carried, last.first + last.frames
+        if behind not in carried:
+            made = self._buffers.pop() if self._buffers else torch.zeros_like(self._carried.after)
+            carried[behind] = made
+        return carried[behind]

@@ -51,10 +51,10 @@ class PackStream(Codec, Generic[JobKind]):
         return fill(jobs, self.geometry)
 
     def _run(
-        self, packs: Iterable[list[AnyJob]], launch: Callable[[list[AnyJob]], Pack[AnyJob]]
+        self, packs: Iterable[list[AnyJob]], launch: Callable[[list[AnyJob]], Pack[Any]]
     ) -> Iterator[list[tuple[Any, Encoded]]]:
         """Run packs, the next while those before it run; gives the clips that became complete."""
-        running: deque[Pack[AnyJob]] = deque()
+        running: deque[Pack[Any]] = deque()
         for jobs in packs:
             done = self._add_running(running, jobs, launch)
             while len(running) > self.counters.packs_in_flight:
@@ -100,9 +100,9 @@ class PackStream(Codec, Generic[JobKind]):
 
     def _add_running(
         self,
-        running: deque[Pack[AnyJob]],
+        running: deque[Pack[Any]],
         jobs: list[AnyJob],
-        launch: Callable[[list[AnyJob]], Pack[AnyJob]],
+        launch: Callable[[list[AnyJob]], Pack[Any]],
     ) -> list[tuple[Any, Encoded]]:
         """Launch a pack; when memory runs out, end those before it and launch the same one again.
 

@@ -71,11 +71,9 @@ class MossCodec(CausalStream):
 
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
         hop = self.shape.output_samples_per_frame
-        waves = [np.empty(clip.codes.shape[1] * hop, np.float32) for clip in clips]
         if self.geometry.has_one_shape:
-            pairs = ((clip.codes, wave) for clip, wave in zip(clips, waves, strict=True))
-            self._decode_in_one_shape(pairs, self._decoding)
-            return waves
+            return self._decode_in_one_shape(clips, hop, self._decoding)
+        waves = [np.empty(clip.codes.shape[1] * hop, np.float32) for clip in clips]
         for depth in sorted({len(clip.codes) for clip in clips}):
             codes = [(place, clip.codes) for place, clip in enumerate(clips)
                      if len(clip.codes) == depth]  # fmt: skip

@@ -3,6 +3,7 @@
 Clips are cut into segments; `engine/pack_stream.py` fills packs with them and collects the codes.
 """
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from xy_codec.contract import CodecIdentity, CodedClip, Codes, Embeddings, Side, Waveform
-from xy_codec.engine.causal import CodedSegment, Segment, SegmentJob, coded_segments
+from xy_codec.engine.causal import CodedJob, CodedSegment, Segment, SegmentJob, coded_segments
 from xy_codec.engine.causal_program import CausalRunner
 from xy_codec.engine.causal_stream import CausalStream
 from xy_codec.engine.geometry import Geometry
-from xy_codec.engine.packing import Pack, fill_packs
-from xy_codec.secousti.config import MARGIN_SAMPLES
+from xy_codec.engine.packing import Job, Pack, fill_packs
+from xy_codec.secousti.config import HOP_SAMPLES, MARGIN_SAMPLES
+from xy_codec.secousti.decode_program import SoundInputs, carried_by, decode
 from xy_codec.secousti.mel import windows_of
 from xy_codec.secousti.model import SecoustiModel
 from xy_codec.secousti.pack_program import PackInputs, encode
@@ -32,6 +34,10 @@ from xy_codec.secousti.vocoder_pieces import pitch_of, vocode
 # larger ones little less, but a clip alone runs at least one.
 CPU = Geometry(tile_steps=512, pack_steps=4096, clip_steps=1)
 CUDA = Geometry(tile_steps=4096, pack_steps=4096, clip_steps=1)
+# Frames of log-mel in a tile of the vocoder, about, where packs have one shape. On a CPU 1,024 take
+# a third longer: what a layer makes of them no longer fits into caches. On a GPU nothing was
+# measured: the largest tensor of a tile of 4,096 has 134 MB.
+CPU_VOCODER_FRAMES, CUDA_VOCODER_FRAMES = 512, 4096
 # A recurrent layer takes as long for eight clips as for one.
 _SIDES_TOGETHER = 8
 
@@ -155,9 +161,30 @@ class SecoustiCodec(CausalStream):
         states = self.model.paralinguistic_encoder.of_padded(mels, lengths.to(self.device))
         return states[: len(middles)]
 
+    @cached_property
+    def _decoding(self) -> CausalRunner[CodedJob]:
+        model, inputs = self.model, self._sound_inputs
+        return CausalRunner(
+            "decoding", partial(decode, model, inputs.tile_frames),
+            (model.connector, model.decoder_transformer, model.decoder),
+            inputs, self.device, as_graph=self._as_graph,
+            more=carried_by(model.vocoder, model.config.num_mels),
+        )  # fmt: skip
+
+    @cached_property
+    def _sound_inputs(self) -> SoundInputs:
+        frames = CPU_VOCODER_FRAMES if self.device.type == "cpu" else CUDA_VOCODER_FRAMES
+        return SoundInputs(self.geometry, self.model.config, self._vector, frames)
+
+    def _heard(self, job: CodedJob) -> Job:
+        start, stop, _ = self._sound_inputs.heard(job)
+        return Job(job.clip, job.samples, start, stop - start, stop - start, stop - start)
+
     @torch.inference_mode()
     def _decode(self, clips: Sequence[CodedClip]) -> list[Waveform]:
-        vectors = [self._vector(clip.side) for clip in clips]
+        if self.geometry.has_one_shape:
+            return self._decode_in_one_shape(clips, HOP_SAMPLES, self._decoding)
+        vectors = [torch.from_numpy(self._vector(clip.side)).to(self.device) for clip in clips]
         codes = ((position, clip.codes) for position, clip in enumerate(clips))
         segments = coded_segments(codes, self.geometry.pack_steps)
         waves: list[Waveform] = [np.empty(0, np.float32)] * len(clips)
@@ -178,12 +205,17 @@ class SecoustiCodec(CausalStream):
         on_device = (torch.from_numpy(each[0]).long().to(self.device) for each in codes)
         return [self.model.quantizer.decode(each).cpu().numpy() for each in on_device]
 
-    def _vector(self, side: Side | None) -> Tensor:
+    def _vector(self, side: Side | None) -> Side:
         """The vector `[D]` that the decoder adds to each token of a clip."""
-        values = torch.from_numpy(np.asarray(side, np.float32)).to(self.device)
+        values = np.asarray(side, np.float32)
         if len(values) == self.model.config.state_width:
-            values = self.model.paralinguistic_encoder.to_vector(values)
+            values = self._to_vector(torch.from_numpy(values)).numpy()
         return values
+
+    @cached_property
+    def _to_vector(self) -> nn.Module:
+        """On the host, so that it is no operation of the device for each clip."""
+        return copy.deepcopy(self.model.paralinguistic_encoder.to_vector).cpu()
 
     def _vocode(self, mel: Tensor, key: str | None) -> Tensor:
         return vocode(self.model.vocoder, mel, pitch_of(self.model.vocoder, mel), key)

@@ -66,6 +66,9 @@ class CodecConfig:
             "seanet_width must be even": self.seanet_width % 2 == 0,
             "vocoder_width must be a multiple of 4": self.vocoder_width % 4 == 0,
             "a token must be below 32768": LEVELS**self.num_digits <= 2**15,
+            # Less than 8 would need more of `CONTEXT_FRAMES` and `EDGE_FRAMES`.
+            "vocoder_strides must be 8 or more, then 2 or more":
+                self.vocoder_strides[0] >= 8 and self.vocoder_strides[1] >= 2,
             f"vocoder_strides times {SPECTRUM_HOP} must be {HOP_SAMPLES} samples":
                 self.vocoder_strides[0] * self.vocoder_strides[1] * SPECTRUM_HOP == HOP_SAMPLES,
         }  # fmt: skip

@@ -1,6 +1,6 @@
 """The model over packs: the plain modules, in tiles of steps, with what goes across time apart.
 
-The paralinguistic branch and the vocoder look in both directions: they take a clip at a time.
+The paralinguistic branch and the vocoder look in both directions: they are not here.
 """
 
 from collections.abc import Sequence

@@ -72,11 +72,12 @@ class ParalinguisticEncoder(nn.Module):
         """
         count, most, _ = mels.shape
         # A step of zeros behind each clip keeps the convolutions from reading the next.
-        inside = torch.arange(most + 1, device=mels.device) < lengths[:, None]
-        inside = inside.to(mels.dtype).flatten()[:, None]
-        steps = F.pad(mels, (0, 0, 0, 1)).flatten(0, 1) * inside
+        outside = torch.arange(most + 1, device=mels.device) >= lengths[:, None]
+        outside = outside.view(-1, 1)
+        steps = F.pad(mels, (0, 0, 0, 1)).flatten(0, 1).masked_fill(outside, 0.0)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            steps = F.relu(norm(convolve_inside(cast(nn.Conv1d, conv), steps, inside))) * inside
+            steps = norm(convolve_inside(cast(nn.Conv1d, conv), steps, outside))
+            steps = F.relu(steps).masked_fill(outside, 0.0)
         steps = steps.view(count, most + 1, -1)[:, :most]
         weights = self.squeeze_excite.weights(steps.sum(1) / lengths[:, None])
         weighted = steps + steps * weights[:, None]
