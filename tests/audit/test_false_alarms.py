@@ -206,7 +206,7 @@ def test_how_a_silent_clip_sounds_is_told_and_not_judged() -> None:
     clips[0] = replace(clips[0], scores=replace(clips[0].scores, silent_original=0.93, stoi=0.0))
     with_silence, without = judged(clips, baseline_of(12)), judged(clips[1:], baseline_of(12))
     assert with_silence.shards[0].changes == without.shards[0].changes
-    assert "of 1 sampled clip (of 20) is silence" in with_silence.notes[-1]
+    assert "1 sampled clip of 20, with more than 90% silence" in with_silence.notes[-1]
     assert with_silence.notes[:-1] == without.notes
 
 

@@ -60,8 +60,8 @@ def notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) ->
         )
     if silent := len(findings.drawn) - len(spoken(findings.drawn)):
         found.append(
-            f"{SILENT_SHARE:.0%} or more of {plural(silent, 'sampled clip')} (of "
-            f"{len(findings.drawn):,}) is silence: how such a clip sounds is not judged."
+            f"Left out of what is judged by its sound: {plural(silent, 'sampled clip')} of "
+            f"{len(findings.drawn):,}, with more than {SILENT_SHARE:.0%} silence."
         )
     found += _baseline_sampling(findings, baseline)
     found += _source_notes(findings.tokens)
