@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.audit.findings import METRIC_NAMES, AuditFindings, ClipFinding, TokenReport
+from pipeline.audit.codes.token_report import TokenReport
+from pipeline.audit.findings import METRIC_NAMES, AuditFindings, ClipFinding
 from pipeline.audit.judge.faults import flip_rate
 from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
 from pipeline.audit.judge.reference import by_shard

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.audit.codes.part_file import NUM_CLASSES, CodeBatch
-from pipeline.audit.findings import CODE_BITS, ORDER_BITS, TokenReport
+from pipeline.audit.codes.token_report import TokenReport
+from pipeline.audit.findings import CODE_BITS, ORDER_BITS
 from pipeline.audit.judge.tokens import code_bits, code_changes
 from pipeline.audit.judge.verdict import judge
 from tests.support.audit_simulation import audit_of, clean_tokens, clip, pool

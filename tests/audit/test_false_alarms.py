@@ -201,6 +201,27 @@ def test_one_silent_clip_does_not_make_a_silent_shard() -> None:
     assert judged(clips, baseline_of(12)).verdict == "ok"
 
 
+def test_how_a_silent_clip_sounds_is_told_and_not_judged() -> None:
+    clips = clean_shard("shard", pool(), np.random.default_rng(7))
+    clips[0] = replace(clips[0], scores=replace(clips[0].scores, silent_original=0.93, stoi=0.0))
+    with_silence, without = judged(clips, baseline_of(12)), judged(clips[1:], baseline_of(12))
+    assert with_silence.shards[0].changes == without.shards[0].changes
+    assert "1 sampled clip of 20, with more than 90% silence" in with_silence.notes[-1]
+    assert with_silence.notes[:-1] == without.notes
+
+
+def test_a_silent_clip_is_in_no_baseline() -> None:
+    clips = clustered_run(12, 0.2, np.random.default_rng(8))
+    silent = replace(clips[0].scores, silent_original=0.93, stoi=0.0)
+    added = replace(clips[0], row=NUM_CLIPS, scores=silent)
+    stored, without = (
+        make_baseline(audit_of(each)).whole("stoi") for each in ([*clips, added], clips)
+    )
+    assert stored is not None
+    assert without is not None
+    assert stored.plain == without.plain
+
+
 def test_a_baseline_of_one_language_judges_that_language_by_itself() -> None:
     rng = np.random.default_rng(8)
     known = clustered_run(12, 0.1, rng)

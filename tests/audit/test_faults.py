@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import tests.support.audit_planting as plant
-from pipeline.audit.findings import ClipFinding, Scores, TokenReport
+from pipeline.audit.codes.token_report import TokenReport
+from pipeline.audit.findings import ClipFinding, Scores
 from tests.support.audit_simulation import clean_shard, clean_tokens, clip, pool, read_scores
 
 QUICK_DRAWS, DRAWS = 3, 50
@@ -87,6 +88,14 @@ def test_a_planted_fault_is_found_by_its_name(fault: str) -> None:
     assert alarms == 0
 
 
+def test_noise_has_its_own_share_of_the_chance() -> None:
+    """Draws that were missed while DNSMOS of the original had the share of any one metric."""
+    for seed in (7, 25, 34):
+        rng = np.random.default_rng(seed)
+        judged = plant.verdicts(noisy(rng)[0], rng)
+        assert [fault.name for fault in judged[plant.PLANTED].faults] == ["noise"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_power_of_every_planted_fault_in_fifty_draws(
@@ -95,7 +104,7 @@ def test_power_of_every_planted_fault_in_fifty_draws(
     found, alarms = power(*FAULTS[fault], DRAWS)
     with capsys.disabled():
         print(f"\n{fault}: found as `{FAULTS[fault][1]}` in {100 * found:.0f} % of {DRAWS} draws")
-    assert found >= 0.9
+    assert found >= 0.98
     assert alarms == 0
 
 

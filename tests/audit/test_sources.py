@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from pipeline.audit.findings import AuditFindings, SourceReport
+from pipeline.audit.codes.token_report import SourceReport
+from pipeline.audit.findings import AuditFindings
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.sample.sampling import SamplePlan
 from tests.support.audit_run import audit_run, change_part, make_run

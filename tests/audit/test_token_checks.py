@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.audit.codes.part_file import PartFile, read_codes
 from pipeline.audit.codes.token_checks import check_part, with_duplicates
-from pipeline.audit.findings import entropy_bits
+from pipeline.audit.codes.token_report import entropy_bits
 from pipeline.corpus.metadata import Metadata
 from pipeline.corpus.shard import Shard
 from pipeline.output.manifest import Manifest, WrittenFile

@@ -8,7 +8,7 @@ that is worse by standard deviations of a shard's mean, in every metric or in so
 combinations of those shards as they are. Prints the tables of RESULTS.md.
 
 `--quick` takes a hundredth of the draws. `--state FILE` keeps what was drawn, and goes on from it.
-`--only WORD` draws one table: real, power or alarms. `--processes N` draws in so many.
+`--only WORD` draws one table: oracle, real, power or alarms. `--processes N` draws in so many.
 """
 
 import argparse
@@ -31,11 +31,13 @@ from pipeline.audit.judge.reference import by_shard
 from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.audit.judge.verdict import judge
 from tests.support.audit_simulation import (
+    WORSE_SIGNS,
     audit_of,
     clip,
     clustered_run,
     real_run,
     real_scores,
+    real_shards,
     run_of_speakers,
     speech_clips,
 )
@@ -63,6 +65,15 @@ WORSE: Mapping[str, tuple[str, ...] | None] = {
     "log-mel distance alone": ("log_mel_distance_db",),
     "level alone": ("gain_db",),
 }
+SCORED = (
+    "sim",
+    "stoi",
+    "pesq_nb",
+    "pesq_wb",
+    "log_mel_distance_db",
+    "f0_error_cents",
+    "voicing_agreement",
+)
 Run = Callable[[int, float, np.random.Generator], list[ClipFinding]]
 RUNS: Mapping[str, Run] = {
     "whole real shards": real_run,
@@ -208,6 +219,53 @@ def power_rows(draws: Draws) -> Iterator[str]:
             yield f"| {label} | {cell.known} | {cell.icc:g} | {row} |"
 
 
+def oracle_rows(draws: Draws, icc: float = 0.2, shift: float = 2.0) -> Iterator[str]:
+    """How often the best weighted sum of the score's metrics finds a shard, the less is known.
+
+    Its weights come from the true covariance of shard means and from what is worse. `known` is all
+    that there is to know, `mean of ten` takes the mean of ten reference shards, `t` their spread
+    as well. One shard and one test, which has the whole chance of 1 % or half of it.
+    """
+    rng = np.random.default_rng(0)
+    names = [name for name in real_shards().names if name in SCORED]
+    taken = [name in SCORED for name in real_shards().names]
+    total = 11 * max(int(10_000 * draws.scale), 1000)
+    learnt, means = (shard_means(total, icc, rng)[:, taken] for _ in range(2))
+    yield "| worse | shift | known: 1 % | 0.5 % | mean of ten: 1 % | 0.5 % | t: 1 % | 0.5 % |"
+    yield "|---|---|---|---|---|---|---|---|"
+    by_t = stats.t.ppf((0.99, 0.995), 9)
+    for label in list(WORSE)[:3]:
+        moved = WORSE[label] or names
+        worse = np.array([WORSE_SIGNS[n] if n in moved else 0.0 for n in names])
+        move = shift * np.sqrt(icc + (1 - icc) / 20) * worse
+        weights = np.linalg.solve(np.cov(learnt.T), move)
+        sums = (means @ weights).reshape(-1, 11)
+        own, others = sums[:, 0], sums[:, 1:]
+        ahead = own - others.mean(axis=1)
+        error = np.sqrt(1.1 * others.var(axis=1, ddof=1))
+        found = [
+            np.mean(values > limit)
+            for values, limits in (
+                (own + move @ weights, np.quantile(sums, (0.99, 0.995))),
+                (ahead + move @ weights, np.quantile(ahead, (0.99, 0.995))),
+                ((ahead + move @ weights) / error, by_t),
+            )
+            for limit in limits
+        ]
+        cells = " | ".join(f"{share:.0%}" for share in found)
+        yield f"| {label} | {move @ weights / sums.std():.2f} SD | {cells} |"
+
+
+def shard_means(count: int, icc: float, rng: np.random.Generator) -> np.ndarray:
+    """Means of clean shards of 20 clips out of whole real shards, `[shards, metrics]`, scaled."""
+    real = real_shards()
+    own = real.own[rng.integers(0, len(real.own), count)]
+    picks = rng.integers(0, len(real.apart), count)
+    chosen_clips = (real.apart[pick] for pick in picks)
+    apart = [each[rng.integers(0, len(each), 20)].mean(axis=0) for each in chosen_clips]
+    return np.asarray(np.sqrt(icc) * own + np.sqrt(1 - icc) * np.stack(apart))
+
+
 def real_rows(draws: Draws) -> Iterator[str]:
     """Clean shards of real readers, each combination a run, in their languages and in none."""
     yield "| shards | languages | runs | with a finding | cannot judge | ok |"
@@ -247,7 +305,12 @@ def main() -> None:
     parser.add_argument("--only", default="")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
-    tables = {"real": real_rows, "power": power_rows, "alarms": alarm_rows}
+    tables = {
+        "oracle": oracle_rows,
+        "real": real_rows,
+        "power": power_rows,
+        "alarms": alarm_rows,
+    }
     with ProcessPoolExecutor(args.processes) as pool:
         draws = Draws(pool, args.state, 0.01 if args.quick else 1.0)
         for name, rows in tables.items():

@@ -9,7 +9,8 @@ import numpy as np
 import soundfile
 
 from pipeline.audit.codes.reencode import compare_codes, explained
-from pipeline.audit.findings import ClipFinding, Scores, TokenReport
+from pipeline.audit.codes.token_report import TokenReport
+from pipeline.audit.findings import ClipFinding, Scores
 from pipeline.audit.judge.baseline import Baseline, make_baseline
 from pipeline.audit.judge.judgement import ShardVerdict
 from pipeline.audit.judge.verdict import judge

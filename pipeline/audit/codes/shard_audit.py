@@ -14,7 +14,8 @@ import numpy as np
 from pipeline.audit.codes.part_file import DAMAGED, PartFile
 from pipeline.audit.codes.reencode import MAX_SHIFT_SECONDS, compare_codes, explained, side_error
 from pipeline.audit.codes.token_checks import CheckedPart, check_part
-from pipeline.audit.findings import Drift, SourceReport, TokenReport
+from pipeline.audit.codes.token_report import SourceReport, TokenReport
+from pipeline.audit.findings import Drift
 from pipeline.audit.metrics.heard_text import Recogniser
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.metrics.scores import RATE_HZ

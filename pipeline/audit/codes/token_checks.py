@@ -20,7 +20,7 @@ from pipeline.audit.codes.part_file import (
     no_counts,
     read_codes,
 )
-from pipeline.audit.findings import SourceReport, TokenFault, TokenReport
+from pipeline.audit.codes.token_report import SourceReport, TokenFault, TokenReport
 from pipeline.output.manifest import Manifest
 from pipeline.plural import plural
 from xy_codec.codes_shape import CodesShape

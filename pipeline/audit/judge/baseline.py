@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.audit.findings import METRIC_NAMES, AuditFindings, entropy_bits, total_counts
+from pipeline.audit.codes.token_report import entropy_bits, total_counts
+from pipeline.audit.findings import METRIC_NAMES, AuditFindings
 from pipeline.audit.judge.inference import Spread
 from pipeline.audit.judge.reference import (
     WHOLE,
@@ -16,6 +17,7 @@ from pipeline.audit.judge.reference import (
     Reference,
     Together,
     pick_group,
+    spoken,
 )
 from pipeline.audit.judge.together import Combination
 from pipeline.errors import InputError, UsageError
@@ -70,7 +72,7 @@ def make_baseline(findings: AuditFindings) -> Baseline:
     """The baseline that an audit of good data gives."""
     totals = total_counts(findings.tokens)
     perplexity = () if totals is None else tuple(map(float, 2.0 ** entropy_bits(totals)))
-    columns = ClipColumns(findings.drawn)
+    columns = ClipColumns(spoken(findings.drawn))
     groups = {
         group: {
             metric: found

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import sqrt
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr
 
 from pipeline.audit.findings import LABELS, SIDE_ROUNDING, AuditFindings, ClipFinding, Drift
 from pipeline.audit.judge.faults import cause_of, drift_faults, fault, flip_rate
@@ -143,7 +143,7 @@ def _change(metric: str, found: Estimate, unmeasured: int) -> PairedChange:
     margin = DRIFT_MARGINS[metric]
     half = quantile_above(_EQUIVALENCE, found.freedom) * found.error
     lost = -margin - found.value
-    p_value = float(stats.t.sf(lost / found.error, found.freedom)) if found.error else lost <= 0
+    p_value = float(stdtr(found.freedom, -lost / found.error)) if found.error else lost <= 0
     few = unmeasured > _MOST_UNMEASURED * (found.num_values + unmeasured)
     inside = abs(found.value) + half <= margin and not few
     return PairedChange(

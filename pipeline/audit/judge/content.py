@@ -6,6 +6,7 @@ one correction over everything that is tested in an audit. All metrics together 
 of each shard, which finds what moves several of them a little.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -27,36 +28,27 @@ from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.inference import (
     Interval,
     Prediction,
-    Sample,
-    Spread,
+    Values,
     clustered_mean,
     holm,
-    predict,
     predict_many,
 )
 from pipeline.audit.judge.judgement import Change
 from pipeline.audit.judge.reference import (
     ClipColumns,
-    Group,
-    Reference,
-    References,
     Rows,
-    Together,
     by_shard,
+    spoken,
 )
-from pipeline.audit.judge.thresholds import (
-    MINIMUM_EFFECTS,
-    SILENT_SHARE,
-    Thresholds,
-)
-from pipeline.audit.judge.together import normal_scores
+from pipeline.audit.judge.standing import Standing, Standings
+from pipeline.audit.judge.thresholds import MINIMUM_EFFECTS, Thresholds
 from pipeline.audit.judge.tokens import code_changes
 from pipeline.plural import plural
 
 Changes = dict[str, Change]
-# The share of the chance of a false alarm that goes to the scores of all metrics together; noise in
-# the recordings is seen in DNSMOS alone, so single metrics need theirs.
-_TOGETHER_SHARE = 0.5
+# Shares of the chance of a false alarm: of the scores of all metrics together, and of DNSMOS of the
+# original, which alone shows noise in the recordings. All other metrics have the rest.
+_SHARES: Mapping[str, float] = {TOGETHER: 0.5, "dnsmos_original": 0.15}
 _JUDGED_NEUTRAL: Mapping[str, Better] = {"dnsmos_original": "higher"}
 _BETTER = {metric.name: _JUDGED_NEUTRAL.get(metric.name, metric.better) for metric in METRICS}
 
@@ -67,15 +59,6 @@ class ContentChanges:
 
     shards: Mapping[str, Changes]
     groups: Mapping[str, Changes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Standing:
-    """One metric of some clips against their reference, by ranks and as it is read."""
-
-    tested: Prediction
-    plain: Prediction
-    expected: float
 
 
 def content_changes(
@@ -91,103 +74,19 @@ def content_changes(
         groups: named sets of clips, such as the whole run or a language.
         judged: which of them are tested; the others are measured only.
     """
-    columns = ClipColumns(findings.drawn)
-    # A shard of silence says nothing of how speech should sound, and would make speech stand out.
-    heard = [each for each in columns.clips if (each.scores.silent_original or 0) <= SILENT_SHARE]
-    own = columns if len(heard) == len(columns.clips) else ClipColumns(heard)
-    references: References = baseline or own
+    columns = ClipColumns(spoken(findings.drawn))
     other = _other_models(findings, baseline)
-    tested = _Standings(columns, references)
+    tested = Standings(columns, baseline or columns)
     shards = _shard_changes(tested, other, thresholds)
     members = by_shard(findings.clips)
     for shard, of_codes in code_changes(findings.tokens, members).items():
         shards.setdefault(shard, {}).update(of_codes)
-    found = {
-        name: _group_changes(
-            tested, columns.rows(members), bool(baseline) and name in judged, other, thresholds
-        )
-        for name, members in groups.items()
-    }
+    found = {}
+    for name, group in groups.items():
+        is_judged = bool(baseline) and name in judged
+        rows = columns.rows(spoken(group))
+        found[name] = _group_changes(tested, rows, is_judged, other, thresholds)
     return _corrected(ContentChanges(shards, found), thresholds)
-
-
-class _Standings:
-    """The clips of an audit beside their references; every metric is ranked once a group."""
-
-    def __init__(self, columns: ClipColumns, references: References) -> None:
-        self.columns = columns
-        self._references = references
-        self.groups_of = {
-            shard: columns.groups_of(rows) for shard, rows in columns.by_shard(columns.all_rows)
-        }
-        self._samples: dict[tuple[Group, str, int], dict[str, Sample]] = {}
-
-    def standing(
-        self, shard: str, metric: str, groups: Collection[Group] | None = None
-    ) -> tuple[_Standing | None, int]:
-        """One metric of a shard's clips, each language against its own; and how many values.
-
-        With `groups`, of the clips in these alone.
-        """
-        tested: list[tuple[Sample, Spread]] = []
-        plain: list[tuple[Sample, Spread]] = []
-        for group in self.groups_of[shard]:
-            reference = self._reference(group, metric, shard, groups)
-            if reference is not None:
-                tested.append((self._ranked(group, metric, reference)[shard], reference.tested))
-                plain.append((self._plain(group, metric)[shard], reference.plain))
-        count = sum(sample.num_values for sample, _ in plain)
-        if not count:
-            return None, 0
-        expected = sum(sample.num_values * spread.mean for sample, spread in plain) / count
-        return _Standing(predict(tested), predict(plain), expected), count
-
-    def together(
-        self, shard: str, groups: Collection[Group] | None = None
-    ) -> tuple[Prediction | None, int]:
-        """All metrics of a shard's clips as one score; and how many clips have it."""
-        parts: list[tuple[Sample, Spread]] = []
-        for group in self.groups_of[shard]:
-            if groups is None or group in groups:
-                reference = self._references.together(group, shard)
-                if reference is not None and (sample := self._scored(group, reference).get(shard)):
-                    parts.append((sample, reference.spread))
-        count = sum(sample.num_values for sample, _ in parts)
-        return (predict(parts) if parts else None), count
-
-    def _reference(
-        self, group: Group, metric: str, shard: str, groups: Collection[Group] | None
-    ) -> Reference | None:
-        if (groups is not None and group not in groups) or shard not in self._plain(group, metric):
-            return None
-        return self._references.reference(group, metric, shard)
-
-    def _plain(self, group: Group, metric: str) -> dict[str, Sample]:
-        asked = (group, metric, 0)
-        if asked not in self._samples:
-            rows = self.columns.members(group)
-            self._samples[asked] = self.columns.samples(self.columns.column(metric, rows), rows)
-        return self._samples[asked]
-
-    def _ranked(self, group: Group, metric: str, reference: Reference) -> dict[str, Sample]:
-        # Which group of the reference serves may change with the shard that is left out.
-        asked = (group, metric, id(reference.values))
-        if asked not in self._samples:
-            rows = self.columns.members(group)
-            values = self.columns.column(metric, rows)
-            known = np.isfinite(values)
-            values[known] = normal_scores(values[known], reference.values)
-            self._samples[asked] = self.columns.samples(values, rows)
-        return self._samples[asked]
-
-    def _scored(self, group: Group, reference: Together) -> dict[str, Sample]:
-        asked = (group, TOGETHER, id(reference.combination))
-        if asked not in self._samples:
-            rows = self.columns.members(group)
-            names = reference.combination.weights
-            columns = {name: self.columns.column(name, rows) for name in names}
-            self._samples[asked] = self.columns.samples(reference.combination.scores(columns), rows)
-        return self._samples[asked]
 
 
 def _other_models(findings: AuditFindings, baseline: Baseline | None) -> dict[str, str]:
@@ -203,7 +102,7 @@ def _other_models(findings: AuditFindings, baseline: Baseline | None) -> dict[st
 
 
 def _shard_changes(
-    tested: _Standings, other: Mapping[str, str], thresholds: Thresholds
+    tested: Standings, other: Mapping[str, str], thresholds: Thresholds
 ) -> dict[str, Changes]:
     shards: dict[str, Changes] = {}
     for metric in METRICS:
@@ -223,7 +122,7 @@ def _shard_changes(
 
 
 def _change_of_shard(
-    change: Change, shard: str, metric: Metric, tested: _Standings, thresholds: Thresholds
+    change: Change, shard: str, metric: Metric, tested: Standings, thresholds: Thresholds
 ) -> Change:
     standing, count = tested.standing(shard, metric.name)
     if standing is None:
@@ -270,7 +169,7 @@ def _all_metrics(
 
 
 def _group_changes(
-    tested: _Standings,
+    tested: Standings,
     rows: Rows,
     is_judged: bool,
     other: Mapping[str, str],
@@ -292,7 +191,7 @@ def _group_changes(
             found = [tested.standing(shard, metric.name, groups) for shard in shards]
             standings = [each for each, count in found if each and count >= thresholds.min_clips]
             if standings:
-                together = _Standing(
+                together = Standing(
                     predict_many([each.tested for each in standings]),
                     predict_many([each.plain for each in standings]),
                     float(np.mean([each.expected for each in standings])),
@@ -310,7 +209,7 @@ def _group_changes(
     return changes
 
 
-def _compared(change: Change, standing: _Standing, metric: Metric, num_values: int) -> Change:
+def _compared(change: Change, standing: Standing, metric: Metric, num_values: int) -> Change:
     better = _BETTER[change.metric]
     tested, plain = standing.tested, standing.plain
     # Ranks are not moved by a few wild values, nor means by another shape about the same mean: what
@@ -334,10 +233,7 @@ def _compared(change: Change, standing: _Standing, metric: Metric, num_values: i
 
 
 def _corrected(found: ContentChanges, thresholds: Thresholds) -> ContentChanges:
-    """One family over all tests of all shards and groups, so that a run errs as often as it says.
-
-    The scores of all metrics together have half of the chance, all single metrics the other.
-    """
+    """One family over all tests of all shards and groups: a run errs as often as it says."""
     everything = (*found.shards.values(), *found.groups.values())
     tests = [
         (changes, name)
@@ -345,20 +241,22 @@ def _corrected(found: ContentChanges, thresholds: Thresholds) -> ContentChanges:
         for name in (TOGETHER, *MINIMUM_EFFECTS)
         if name in changes and changes[name].p_value is not None
     ]
-    joint = sum(name == TOGETHER for _, name in tests)
-    share = _TOGETHER_SHARE if 0 < joint < len(tests) else float(joint > 0)
-    weights = np.array(
-        [
-            share / joint if name == TOGETHER else (1 - share) / (len(tests) - joint)
-            for _, name in tests
-        ]
-    )
+    weights = _weights([name for _, name in tests])
     raw = np.array([changes[name].p_value for changes, name in tests], dtype=np.float64)
     adjusted = holm(raw, weights)
     for (changes, name), corrected, weight in zip(tests, adjusted, weights, strict=True):
         tail = thresholds.false_alarms * float(weight)
         changes[name] = _decided(changes, name, float(corrected), tail, thresholds)
     return found
+
+
+def _weights(names: Sequence[str]) -> Values:
+    """The share of the chance that each test has; what is not tested leaves its share."""
+    kinds = [name if name in _SHARES else "others" for name in names]
+    counts = Counter(kinds)
+    rest = 1 - sum(share for kind, share in _SHARES.items() if kind in counts)
+    weights = np.array([_SHARES.get(kind, rest) / counts[kind] for kind in kinds], np.float64)
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
 def _decided(

@@ -13,8 +13,7 @@ from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import stdtr, stdtrit  # scipy.stats.t without its cost of a call
+from scipy.special import ndtri, stdtr, stdtrit  # scipy.stats takes long to import and to call
 
 Values = NDArray[np.float64]
 # The cluster of each value, by any name.
@@ -132,8 +131,11 @@ def effective_number(weights: Values) -> float:
 
 def share_interval(hits: int, total: int) -> Interval:
     """`hits` of `total` as a share, with Wilson's interval."""
-    bounds = stats.binomtest(hits, total).proportion_ci(LEVEL, method="wilson")
-    return Interval(hits / total, float(bounds.low), float(bounds.high), total)
+    share, z = hits / total, -float(ndtri((1 - LEVEL) / 2))
+    spread = 1 + z**2 / total
+    centre = (share + z**2 / (2 * total)) / spread
+    half = z / spread * sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half), total)
 
 
 def unseen_share(num_seen: int) -> float:

@@ -1,6 +1,6 @@
 """What shards are compared with: the means of other shards, by metric, corpus and language."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.audit.findings import METRIC_NAMES, TOGETHER, ClipFinding
 from pipeline.audit.judge.inference import MIN_SHARDS, Sample, Spread, Values
+from pipeline.audit.judge.shard_means import Moments, ShardMeans
+from pipeline.audit.judge.thresholds import SILENT_SHARE
 from pipeline.audit.judge.together import (
     Combination,
     combine,
@@ -23,8 +25,6 @@ Rows = NDArray[np.int64]
 WHOLE: Group = (None, None)
 # From fewer shards the spread is known so badly that hardly anything can be found.
 FEW_SHARDS = 10
-# The mean of fewer clips says little of how shards differ.
-_MIN_CLIPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,75 +76,9 @@ def pick_group(group: Group, num_shards: Callable[[Group], int]) -> Group | None
     return largest if num_shards(largest) >= MIN_SHARDS else None
 
 
-@dataclass(frozen=True, slots=True)
-class ShardMeans:
-    """How one metric's shard means lie: of all shards, and of all but one.
-
-    Attributes:
-        others: of each shard that has a value, how the others lie.
-    """
-
-    whole: Spread
-    others: Mapping[str, Spread]
-
-    @classmethod
-    def of(cls, found: "_Moments") -> "ShardMeans":
-        """Out of the moments of all shards that have a value."""
-        centre = float(found.means.mean())
-        terms = _terms(found, centre)
-        totals = terms.sum(axis=1, keepdims=True)
-        (whole,) = _spreads(totals, centre)
-        return cls(whole, dict(zip(found.names, _spreads(totals - terms, centre), strict=True)))
-
-    def spread(self, without: str | None = None) -> Spread:
-        """How the shard means lie, one shard left out."""
-        return self.whole if without is None else self.others.get(without, self.whole)
-
-    def num_shards(self, without: str | None = None) -> int:
-        """The shards with enough clips, one left out."""
-        return self.spread(without).num_shards
-
-
-def _spreads(totals: Values, centre: float) -> list[Spread]:
-    """What sums over shards say, `[6, sums]`, each of which may leave a shard out."""
-    counts = np.rint(totals[0])
-    offsets, squares, within, sampling, repeated = totals[1:] / np.maximum(counts, 1)
-    scatter = np.maximum(squares - offsets**2, 0.0)
-    variances = np.where(counts > 1, scatter * counts / np.maximum(counts - 1, 1), 0.0)
-    columns = (counts.astype(np.int64), centre + offsets, variances, within, sampling, repeated)
-    return [
-        Spread(*row) if row[0] else Spread(0, 0.0, 0.0, 0.0, 0.0)
-        for row in zip(*(each.tolist() for each in columns), strict=True)
-    ]
-
-
-def _terms(found: "_Moments", centre: float) -> Values:
-    """What each shard adds to sums, `[6, shards]`; nothing where it has too few clips.
-
-    One, mean - centre, its square, the variance, the sampling error, what repeated speakers add.
-    One shard is left out by taking its share away.
-    """
-    offsets, sampling = found.means - centre, found.variances / found.effective
-    rows = (np.ones(len(offsets)), offsets, offsets**2, found.variances, sampling, found.repeated)
-    return (found.counts >= _MIN_CLIPS).astype(np.float64) * np.stack(rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Moments:
-    """The fields of a `Sample`, as arrays over the shards that have a value."""
-
-    names: list[str]
-    means: Values
-    variances: Values
-    counts: NDArray[np.int64]
-    effective: Values
-    repeated: Values
-
-    def samples(self) -> dict[str, Sample]:
-        """One for each shard."""
-        arrays = (self.means, self.variances, self.counts, self.effective, self.repeated)
-        rows = zip(*(each.tolist() for each in arrays), strict=True)
-        return {name: Sample(*row) for name, row in zip(self.names, rows, strict=True)}
+def spoken(clips: Iterable[ClipFinding]) -> list[ClipFinding]:
+    """The clips that are not silent; how silence comes through a codec says nothing of speech."""
+    return [clip for clip in clips if (clip.scores.silent_original or 0) <= SILENT_SHARE]
 
 
 def by_shard(clips: Iterable[ClipFinding]) -> dict[str, list[ClipFinding]]:
@@ -240,7 +174,7 @@ class ClipColumns:
         known = np.isfinite(values)
         return self._moments(rows[known], values[known]).samples() if known.any() else {}
 
-    def _moments(self, rows: Rows, values: Values) -> _Moments:
+    def _moments(self, rows: Rows, values: Values) -> Moments:
         """What is known of the shards of some clips by a value of each."""
         shards, index = np.unique(self.shards[rows], return_inverse=True)
         weights = self.weights[rows]
@@ -258,7 +192,7 @@ class ClipColumns:
         heard = np.bincount(index[first], weights=spoken**2, minlength=len(shards))
         names = [self._shard_names[number] for number in shards.tolist()]
         repeated = heard / total**2 - 1 / effective
-        return _Moments(names, means, variances, counts, effective, repeated)
+        return Moments(names, means, variances, counts, effective, repeated)
 
     def members(self, group: Group) -> Rows:
         """The rows of a group's clips."""

@@ -31,8 +31,10 @@ MINIMUM_EFFECTS = MappingProxyType(
 # How much the paired means of stored and fresh codes may differ and still be equivalent; see
 # `tests/benchmarks/prove_margins.py`.
 DRIFT_MARGINS = MappingProxyType({"sim": 0.01, "stoi": 0.005, "pesq_wb": 0.05})
-# A clip with more silence than this is silent; a shard with more such clips holds silence.
-SILENT_SHARE, SILENT_CLIPS = 0.95, 0.2
+# A clip with more silence than this is silent. How it sounds is not judged: silence flatters every
+# metric (PESQ-WB is 3.1 and more in real clips of 93 %, and the usual 1.5 in those of up to 70 %).
+# A shard with more such clips holds silence.
+SILENT_SHARE, SILENT_CLIPS = 0.9, 0.2
 # A shard with more rows than this that repeat one frame is broken, or duplicates: unusual content.
 STUCK_SHARE, DUPLICATE_SHARE = 0.02, 0.01
 

@@ -14,7 +14,8 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audit.findings import CODE_BITS, ORDER_BITS, ClipFinding, TokenReport
+from pipeline.audit.codes.token_report import TokenReport
+from pipeline.audit.findings import CODE_BITS, ORDER_BITS, ClipFinding
 from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.inference import Interval, Sample, Spread, Values, predict
 from pipeline.audit.judge.judgement import Change, Fault

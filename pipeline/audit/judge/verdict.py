@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from pipeline.audit.codes.token_report import TokenReport
 from pipeline.audit.findings import (
     CODE_BITS,
     LABELS,
@@ -10,7 +11,6 @@ from pipeline.audit.findings import (
     TOGETHER,
     AuditFindings,
     ClipFinding,
-    TokenReport,
 )
 from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.codes import CodesJudgement, allowed_flip_rate, judge_codes

@@ -5,16 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.audit.findings import (
-    LABELS,
-    METRICS,
-    AudioSource,
-    AuditFindings,
-    ClipFinding,
-    Metric,
-    entropy_bits,
-    total_counts,
-)
+from pipeline.audit.codes.token_report import entropy_bits, total_counts
+from pipeline.audit.findings import LABELS, METRICS, AudioSource, AuditFindings, ClipFinding, Metric
 from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.codes import allowed_flip_rate
 from pipeline.audit.judge.faults import flip_rates

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.audit.findings import LABELS, AuditFindings, TokenReport
+from pipeline.audit.codes.token_report import TokenReport
+from pipeline.audit.findings import LABELS, AuditFindings
 from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.faults import flip_rates
 from pipeline.audit.judge.judgement import Judgement
-from pipeline.audit.judge.reference import FEW_SHARDS, WHOLE
+from pipeline.audit.judge.reference import FEW_SHARDS, WHOLE, spoken
+from pipeline.audit.judge.thresholds import SILENT_SHARE
 from pipeline.audit.metrics.heard_text import normal
 from pipeline.audit.report.wording import shard_list
 from pipeline.plural import plural
@@ -55,6 +57,11 @@ def notes(findings: AuditFindings, baseline: Baseline | None, allowed: float) ->
         found.append(
             f"Clips were taken of every {stratum} in turn (`--stratify`), so that rare ones are "
             "heard; in every mean each clip has the weight that makes up for it."
+        )
+    if silent := len(findings.drawn) - len(spoken(findings.drawn)):
+        found.append(
+            f"Left out of what is judged by its sound: {plural(silent, 'sampled clip')} of "
+            f"{len(findings.drawn):,}, with more than {SILENT_SHARE:.0%} silence."
         )
     found += _baseline_sampling(findings, baseline)
     found += _source_notes(findings.tokens)

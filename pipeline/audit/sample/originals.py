@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from pipeline.audit.codes.part_file import PartFile
-from pipeline.audit.findings import SourceReport
+from pipeline.audit.codes.token_report import SourceReport
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.sample.sampling import SampledClip
 from pipeline.corpus.audio_list import list_etag
