@@ -1,7 +1,7 @@
 """SecoustiCodec against every recorded output of its reference: `make prove-secousti`.
 
-Prints the tables of RESULTS.md. Needs the complete golden outputs and 3 GB of memory; ten minutes
-on one core.
+Prints the tables of RESULTS.md. Needs the complete golden outputs and 3 GB of memory; about
+twenty minutes on one core.
 """
 
 import sys
