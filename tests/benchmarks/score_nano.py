@@ -1,10 +1,11 @@
-"""Scores a codec on held-out real speech beside two baselines of its rate; prints the card's table.
+"""Scores a codec on held-out speech beside two baselines of its rate; prints the card's tables.
 
     python tests/benchmarks/score_nano.py 'shards/held_out/*/*.tar' 'shards/train/*/*.tar' \
-        --whisper tiny.en/model.bin --minutes 24
+        --before OLD --whisper tiny.en/model.bin --asr whisper-base --phonemes --minutes 24
 
 Clips are taken in turn from every speaker until the minutes are full. Metrics are the audit's; the
 interval is a bootstrap over clips. Systems can be scored one at a time into the same `--json`.
+`before` is the same codec with other weights, of which the gain is told clip by clip.
 """
 
 import argparse
@@ -24,17 +25,31 @@ import torch
 from pipeline.audit.metrics.scores import score_pair
 from pipeline.audit.metrics.speaker_similarity import load_speaker_model
 from tests.benchmarks.nano_baselines import FRAME, MelKMeans, RandomEncoder
-from tests.benchmarks.transcripts import Transcribe, error_rates, recogniser
+from tests.benchmarks.transcripts import (
+    Counts,
+    Pairs,
+    Transcribe,
+    count_errors,
+    error_rates,
+    phoneme_recogniser,
+    pooled,
+    recogniser,
+)
 from xy_codec import load_codec
 from xy_codec.training.shard_audio import load_shard, local_shards, to_float
 
 Wave = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
 System = Callable[[Wave], tuple[Wave, Codes]]
-Asr = Transcribe | None
+Phonemes = Callable[[Wave], list[str]]
 RATE_HZ = 16_000
 METRICS = ("stoi", "pesq_nb", "pesq_wb", "sim")
-NAMES = {"codec": "xy-nano", "kmeans": MelKMeans.name, "random": RandomEncoder.name}
+NAMES = {
+    "codec": "xy-nano",
+    "before": "before",
+    "kmeans": MelKMeans.name,
+    "random": RandomEncoder.name,
+}
 
 
 @dataclass
@@ -45,14 +60,22 @@ class Result:
     usage: list[float] = field(default_factory=list)  # share of each codebook's entries
     seconds: float = 0.0
     texts: list[tuple[str, str]] = field(default_factory=list)
+    # The same clips heard in the language of their original, as the audit hears them.
+    texts_in_language: list[tuple[str, str]] = field(default_factory=list)
     read: list[int] = field(default_factory=list)  # the clips of these texts
+    phonemes: list[tuple[list[str], list[str]]] = field(default_factory=list)
 
     def interval(self, name: str) -> tuple[float, float, float]:
         """Mean and 95 % interval over clips."""
-        values = np.asarray(self.scores[name])
-        drawn = np.random.default_rng(0).integers(len(values), size=(1000, len(values)))
-        low, high = np.percentile(np.nanmean(values[drawn], axis=1), [2.5, 97.5])
-        return float(np.nanmean(values)), float(low), float(high)
+        return mean(np.asarray(self.scores[name]))
+
+    def errors(self) -> dict[str, tuple[Pairs, float]]:
+        """Texts and what a clip counts at most, by what the columns are called."""
+        return {
+            "CER increase": (self.texts, np.inf),
+            "as the audit counts it": (self.texts_in_language, 1.0),
+            "phoneme errors": (self.phonemes, np.inf),
+        }
 
     def of_clips(self, clips: list[int]) -> str:
         """Means of some clips, and the character errors of those that were transcribed."""
@@ -103,8 +126,37 @@ def codec_system(name: str) -> System:
     return reconstruct
 
 
-def score(system: System, clips: list[tuple[str, Wave]], references: list[str], asr: Asr) -> Result:
-    """Run a system on every clip; the first ones, which have a reference, are transcribed."""
+@dataclass(frozen=True)
+class Ears:
+    """Recognisers, and what they heard in the originals; the first clips are transcribed."""
+
+    asr: Transcribe | None
+    phoneme_asr: Phonemes | None
+    texts: list[tuple[str, str]]
+    phonemes: list[list[str]]
+
+    def hear(self, number: int, made: Wave, result: Result) -> None:
+        """Add what is heard in a reconstruction."""
+        if self.asr and number < len(self.texts) and len(self.texts[number][0]) >= 10:
+            reference, language = self.texts[number]
+            result.texts.append((reference, self.asr(made)[0]))
+            result.texts_in_language.append((reference, self.asr(made, language)[0]))
+            result.read.append(number)
+        if self.phoneme_asr:
+            result.phonemes.append((self.phonemes[number], self.phoneme_asr(made)))
+
+
+def listen(clips: list[tuple[str, Wave]], args: argparse.Namespace) -> Ears:
+    """Load the recognisers that are wanted and let them hear the originals."""
+    asr = recogniser(args.asr) if args.asr else None
+    phoneme_asr = phoneme_recogniser() if args.phonemes else None
+    texts = [asr(wave) for _, wave in clips[: args.asr_clips]] if asr else []
+    phonemes = [phoneme_asr(wave) for _, wave in clips] if phoneme_asr else []
+    return Ears(asr, phoneme_asr, texts, phonemes)
+
+
+def score(system: System, clips: list[tuple[str, Wave]], ears: Ears) -> Result:
+    """Run a system on every clip."""
     speaker_model = load_speaker_model()
     result, codes = Result(), []
     for number, (_, wave) in enumerate(clips):
@@ -112,9 +164,7 @@ def score(system: System, clips: list[tuple[str, Wave]], references: list[str], 
         made, chosen = system(wave)
         result.seconds += time.process_time() - started
         codes.append(chosen)
-        if asr and number < len(references) and len(references[number]) >= 10:
-            result.texts.append((references[number], asr(made)))
-            result.read.append(number)
+        ears.hear(number, made, result)
         found = score_pair(
             wave, made, RATE_HZ, groups=("sim", "stoi", "pesq"), speaker=speaker_model
         ).scores
@@ -139,20 +189,44 @@ def seam_jump(system: System, clips: list[tuple[str, Wave]]) -> float:
 
 def table(results: dict[str, Result]) -> str:
     """The card's table."""
+    heads = ["STOI", "PESQ-NB", "PESQ-WB", "SIM (CAM++)", *Result().errors()]
     lines = [
-        "| | STOI | PESQ-NB | PESQ-WB | SIM (CAM++) | CER increase | usage of the codebooks, % |",
-        "|---|---|---|---|---|---|---|",
+        f"| | {' | '.join(heads)} | usage of the codebooks, % |",
+        "|---" * (len(heads) + 2) + "|",
     ]
     for name, result in results.items():
-        cells = []
-        for metric in METRICS:
-            mean, low, high = result.interval(metric)
-            cells.append(f"{mean:.3f} ({low:.3f}–{high:.3f})")
-        rates = error_rates(result.texts) if result.texts else None
-        cells.append(f"{rates[0]:.2f} ({rates[1]:.2f}–{rates[2]:.2f})" if rates else "not measured")
+        cells = [interval(*result.interval(metric)) for metric in METRICS]
+        cells += [
+            interval(*error_rates(texts, most)) if texts else "not measured"
+            for texts, most in result.errors().values()
+        ]
         usage = " ".join(f"{100 * share:.0f}" for share in result.usage)
         lines.append(f"| {name} | {' | '.join(cells)} | {usage} |")
     return "\n".join(lines)
+
+
+def gains(now: Result, before: Result) -> str:
+    """What `now` has more than `before`, clip by clip."""
+    lines = []
+    for metric in METRICS:
+        more = np.subtract(now.scores[metric], before.scores[metric])
+        lines.append(f"{metric} {interval(*mean(more))}")
+    for name, (texts, most) in now.errors().items():
+        if texts:
+            wrong, lengths = count_errors(texts, most)
+            earlier, _ = count_errors(before.errors()[name][0], most)
+            lines.append(f"{name} {interval(*pooled(wrong - earlier, lengths))}")
+    return "\n".join(lines)
+
+
+def mean(values: Counts) -> tuple[float, float, float]:
+    """The mean of what could be measured, and its interval."""
+    return pooled(np.nan_to_num(values), np.isfinite(values).astype(np.float64))
+
+
+def interval(middle: float, low: float, high: float) -> str:
+    """A value and its interval, as the card writes them."""
+    return f"{middle:.3f} ({low:.3f}–{high:.3f})".replace("-", "−")
 
 
 def speaker_table(results: dict[str, Result], speakers: list[str]) -> str:
@@ -170,8 +244,8 @@ def speaker_table(results: dict[str, Result], speakers: list[str]) -> str:
 
 def build(name: str, args: argparse.Namespace) -> System:
     """A system by its name on the command line."""
-    if name == "codec":
-        return codec_system(args.codec)
+    if name in ("codec", "before"):
+        return codec_system(getattr(args, name))
     waves = training_waves(args.train, args.cache, args.baseline_minutes)
     return MelKMeans(waves) if name == "kmeans" else RandomEncoder(waves, args.whisper)
 
@@ -193,12 +267,16 @@ def main() -> None:
     parser.add_argument("train")
     parser.add_argument("--whisper", type=Path, required=True, help="tiny.en as `model.bin`")
     parser.add_argument("--codec", default="xy-nano")
+    parser.add_argument("--before", default="", help="other weights of this codec")
     parser.add_argument("--cache", default="")
     parser.add_argument("--minutes", type=float, default=24.0)
     parser.add_argument("--baseline-minutes", type=float, default=40.0)
-    parser.add_argument("--systems", nargs="+", default=list(NAMES), choices=list(NAMES))
+    parser.add_argument(
+        "--systems", nargs="+", default=["codec", "kmeans", "random"], choices=list(NAMES)
+    )
     parser.add_argument("--asr", type=Path, help="a CTranslate2 Whisper, to count lost characters")
     parser.add_argument("--asr-clips", type=int, default=60, help="how many clips it reads")
+    parser.add_argument("--phonemes", action="store_true", help="count phoneme errors, by `hama`")
     parser.add_argument("--json", type=Path, help="where scores are kept, and taken up again")
     args = parser.parse_args()
     torch.set_num_threads(2)
@@ -206,11 +284,10 @@ def main() -> None:
     speakers = [speaker for speaker, _ in clips]
     minutes = sum(len(wave) for _, wave in clips) / RATE_HZ / 60
     results = read_results(args.json, speakers)
-    asr = recogniser(args.asr) if args.asr else None
-    references = [asr(wave) for _, wave in clips[: args.asr_clips]] if asr else []
+    ears = listen(clips, args)
     for name in args.systems:
         system = build(name, args)
-        results[NAMES[name]] = score(system, clips, references, asr)
+        results[NAMES[name]] = score(system, clips, ears)
         if name == "codec":
             jump = seam_jump(system, clips)
             print(f"Largest jump at a seam: {jump:.2f} of the 99.9th percentile elsewhere")
@@ -220,6 +297,10 @@ def main() -> None:
     print(f"{len(clips)} clips, {minutes:.1f} minutes, {len(set(speakers))} speakers\n")
     shown = {name: results[name] for name in NAMES.values() if name in results}
     print(table(shown), speaker_table(shown, speakers), sep="\n\n")
+    if {"before", NAMES["codec"]} <= set(results):
+        print(
+            "", "xy-nano less before:", gains(results[NAMES["codec"]], results["before"]), sep="\n"
+        )
 
 
 if __name__ == "__main__":
