@@ -96,6 +96,13 @@ def test_share_interval_of_no_hits_still_allows_some() -> None:
     assert share_interval(0, 50).high == pytest.approx(1.96**2 / (50 + 1.96**2), abs=1e-4)
 
 
+@pytest.mark.parametrize(("hits", "total"), [(0, 1), (1, 1), (3, 40), (20, 40), (999, 1000)])
+def test_share_interval_is_wilsons(hits: int, total: int) -> None:
+    expected = stats.binomtest(hits, total).proportion_ci(0.95, method="wilson")
+    found = share_interval(hits, total)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
 @pytest.mark.parametrize(("seen", "left"), [(20, 0.139), (60, 0.049), (1, 0.95), (0, 1.0)])
 def test_no_bad_clip_of_so_many_leaves_so_many_unseen(seen: int, left: float) -> None:
     assert unseen_share(seen) == pytest.approx(left, abs=5e-4)
