@@ -29,9 +29,9 @@ from pipeline.audit.judge.baseline import Baseline, make_baseline
 from pipeline.audit.judge.content import content_changes
 from pipeline.audit.judge.reference import by_shard
 from pipeline.audit.judge.thresholds import Thresholds
+from pipeline.audit.judge.together import WORSE as WORSE_BY_SCORE
 from pipeline.audit.judge.verdict import judge
 from tests.support.audit_simulation import (
-    WORSE_SIGNS,
     audit_of,
     clip,
     clustered_run,
@@ -65,15 +65,6 @@ WORSE: Mapping[str, tuple[str, ...] | None] = {
     "log-mel distance alone": ("log_mel_distance_db",),
     "level alone": ("gain_db",),
 }
-SCORED = (
-    "sim",
-    "stoi",
-    "pesq_nb",
-    "pesq_wb",
-    "log_mel_distance_db",
-    "f0_error_cents",
-    "voicing_agreement",
-)
 Run = Callable[[int, float, np.random.Generator], list[ClipFinding]]
 RUNS: Mapping[str, Run] = {
     "whole real shards": real_run,
@@ -227,8 +218,8 @@ def oracle_rows(draws: Draws, icc: float = 0.2, shift: float = 2.0) -> Iterator[
     as well. One shard and one test, which has the whole chance of 1 % or half of it.
     """
     rng = np.random.default_rng(0)
-    names = [name for name in real_shards().names if name in SCORED]
-    taken = [name in SCORED for name in real_shards().names]
+    names = [name for name in real_shards().names if name in WORSE_BY_SCORE]
+    taken = [name in WORSE_BY_SCORE for name in real_shards().names]
     total = 11 * max(int(10_000 * draws.scale), 1000)
     learnt, means = (shard_means(total, icc, rng)[:, taken] for _ in range(2))
     yield "| worse | shift | known: 1 % | 0.5 % | mean of ten: 1 % | 0.5 % | t: 1 % | 0.5 % |"
@@ -236,7 +227,7 @@ def oracle_rows(draws: Draws, icc: float = 0.2, shift: float = 2.0) -> Iterator[
     by_t = stats.t.ppf((0.99, 0.995), 9)
     for label in list(WORSE)[:3]:
         moved = WORSE[label] or names
-        worse = np.array([WORSE_SIGNS[n] if n in moved else 0.0 for n in names])
+        worse = np.array([WORSE_BY_SCORE[n] if n in moved else 0.0 for n in names])
         move = shift * np.sqrt(icc + (1 - icc) / 20) * worse
         weights = np.linalg.solve(np.cov(learnt.T), move)
         sums = (means @ weights).reshape(-1, 11)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import moss_case, secousti_case
+from tests.support.full_memory import fill_memory_each_second_time
 from tests.support.golden_case import inputs
 from xy_codec.contract import Encoded
 from xy_codec.engine.causal import BLOCK_FRAMES, SegmentJob, segment_jobs
@@ -122,14 +123,7 @@ def test_streams_of_one_codec_do_not_disturb_each_other(made: Made) -> None:
 def test_a_pack_that_ran_out_of_memory_is_run_again(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bring, attempts = made.codec._bring, itertools.count()
-
-    def fail_each_second_time(jobs: Any, result: torch.Tensor) -> Any:
-        if next(attempts) % 2 == 0:
-            raise torch.cuda.OutOfMemoryError
-        return bring(jobs, result)
-
-    monkeypatch.setattr(made.codec, "_bring", fail_each_second_time)
+    attempts = fill_memory_each_second_time(made.codec, monkeypatch)
     (found,) = made.codec.encode_with_side(made.clips[-1:])
     assert next(attempts) >= 6
     assert same(found, made.alone[-1])

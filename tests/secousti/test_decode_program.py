@@ -1,14 +1,13 @@
 """Decoding in packs of one shape: waveforms of the reference and of tiles, a clip's own bits."""
 
-import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.full_memory import fill_memory_each_second_time
 from tests.support.secousti_case import Differences, Group, codec_of, compare_wave, complete
 from xy_codec.contract import CodedClip
 from xy_codec.engine.causal_program import fill_packs_to_their_ends
@@ -110,14 +109,7 @@ def test_what_is_not_finite_stays_in_its_clip(made: Made) -> None:
 def test_a_pack_that_ran_out_of_memory_is_run_again(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bring, attempts = made.codec._bring, itertools.count()
-
-    def fail_each_second_time(jobs: Any, result: torch.Tensor) -> Any:
-        if next(attempts) % 2 == 0:
-            raise torch.cuda.OutOfMemoryError
-        return bring(jobs, result)
-
-    monkeypatch.setattr(made.codec, "_bring", fail_each_second_time)
+    attempts = fill_memory_each_second_time(made.codec, monkeypatch)
     assert all_equal(decode(made.codec, made.clips[-3:]), made.alone[-3:])
     assert next(attempts) >= 6
 

@@ -130,9 +130,9 @@ def _columns() -> tuple[tuple[str, ...], np.ndarray]:
 
 
 # The direction in which a metric is worse; those best at zero leave it upwards.
-WORSE_SIGNS = {metric.name: -1.0 if metric.better == "higher" else 1.0 for metric in METRICS}
-WORSE_SIGNS |= {metric.name: 0.0 for metric in METRICS if metric.better == "neutral"}
-WORSE_SIGNS["dnsmos_original"] = -1.0
+_WORSE = {metric.name: -1.0 if metric.better == "higher" else 1.0 for metric in METRICS}
+_WORSE |= {metric.name: 0.0 for metric in METRICS if metric.better == "neutral"}
+_WORSE["dnsmos_original"] = -1.0
 
 
 def clustered_scores(
@@ -162,7 +162,7 @@ def clustered_scores(
     clips = centre + np.sqrt(1 - icc) * drawn + np.sqrt(icc) * own
     if shift:
         deviation = values.std(axis=0) * np.sqrt(icc + (1 - icc) / num_clips)
-        worse = [WORSE_SIGNS[name] if moved is None or name in moved else 0.0 for name in names]
+        worse = [_WORSE[name] if moved is None or name in moved else 0.0 for name in names]
         clips = clips + shift * deviation * np.array(worse)
     return [Scores(**dict(zip(names, map(float, row), strict=True))) for row in clips]
 
@@ -262,7 +262,7 @@ def real_scores(
     apart = apart[rng.integers(0, len(apart), num_clips)]
     moves = np.zeros(len(real.names))
     if shift:
-        worse = [WORSE_SIGNS[n] if moved is None or n in moved else 0.0 for n in real.names]
+        worse = [_WORSE[n] if moved is None or n in moved else 0.0 for n in real.names]
         moves = shift * np.sqrt(icc + (1 - icc) / num_clips) * np.array(worse)
     clips = np.sqrt(icc) * own + np.sqrt(1 - icc) * apart + moves
     clips = real.centre + real.deviation * clips

@@ -148,6 +148,7 @@ class SoundInputs(SegmentInputs[CodedJob]):
         frames, place, num_frames, phases, noise, heard = parts
         frames[:], place[:], num_frames[:], phases[:], noise[:], heard[:] = 0, -1, 0, 0, 0, 0
         spans, done = [self.heard(job) for job in jobs], 0
+        seen = self.geometry.pack_steps * self.token_frames + SEEN_FRAMES
         for stretch in lay_in_tiles(spans, self.num_tiles, self.tile_frames):
             job, whole = jobs[stretch.number], spans[stretch.number].num_frames
             heard[done : done + stretch.length] = np.arange(
@@ -157,7 +158,6 @@ class SoundInputs(SegmentInputs[CodedJob]):
             own = slice(stretch.row - stretch.lead, stretch.row + stretch.length + stretch.trail)
             place[own] = np.arange(own.start, own.stop) + stretch.start - stretch.row
             num_frames[own] = whole
-            seen = self.geometry.pack_steps * self.token_frames + SEEN_FRAMES
             frames[own] = np.clip(place[own] + firsts[stretch.number], 0, seen - 1)
             key = job.coded.key
             if key is not None:

@@ -18,7 +18,7 @@ from pipeline.audit.findings import METRICS
 Values = NDArray[np.float64]
 # Metrics with a worse side; what two of them say alike counts once, by the weights. DNSMOS of the
 # original describes no codec, but a shard with noisier recordings is one to listen to.
-_WORSE: Mapping[str, float] = {
+WORSE: Mapping[str, float] = {
     metric.name: -1.0 if metric.better == "higher" else 1.0
     for metric in METRICS
     if metric.name
@@ -75,7 +75,7 @@ class Combination:
     def scores(self, columns: Mapping[str, Values]) -> Values:
         """The score of clips; NaN where a clip lacks one of the metrics."""
         parts = [
-            weight * _WORSE[name] * normal_scores(columns[name], self.known[name])
+            weight * WORSE[name] * normal_scores(columns[name], self.known[name])
             for name, weight in self.weights.items()
         ]
         missing = [~np.isfinite(columns[name]) for name in self.weights]
@@ -90,13 +90,13 @@ def combine(
     Its weights come from how metrics of clips go together within shards, which says nothing of
     the means of shards: they are tested as if the weights had been fixed beforehand.
     """
-    names = [name for name in _WORSE if np.isfinite(columns[name]).mean() >= _MIN_KNOWN]
+    names = [name for name in WORSE if np.isfinite(columns[name]).mean() >= _MIN_KNOWN]
     complete = np.all([np.isfinite(columns[name]) for name in names], axis=0) if names else []
     if len(names) < 2 or not np.any(complete):
         return None
     known = {name: quantiles(columns[name][complete]) for name in names}
     scores = np.stack(
-        [_WORSE[name] * normal_scores(columns[name][complete], known[name]) for name in names]
+        [WORSE[name] * normal_scores(columns[name][complete], known[name]) for name in names]
     )
     _, index = np.unique(shards[complete], return_inverse=True)
     counts = np.bincount(index)
