@@ -1,6 +1,6 @@
 """An output of format 1, made by xytok 0.1.0 before the identity stated the shape of its codes.
 
-It is read, verified, audited, shown and described as ever; only to resume it is refused.
+Its codec is `fake`, which has no weights that could change. It is read, verified, audited, shown and described as ever; only to resume it is refused.
 """
 
 import shutil
@@ -50,9 +50,7 @@ def test_it_is_audited_with_the_codec_of_today(output: Path) -> None:
     assert [clip.drift is not None and clip.drift.stored_frames > 0 for clip in findings.clips] == (
         [True] * 10
     )
-    # Where the platform is the one that made it, to the bit.
-    if findings.same_platform:
-        assert all(clip.drift is not None and clip.drift.equal for clip in findings.clips)
+    assert all(clip.drift is not None and clip.drift.equal for clip in findings.clips)
     assert findings.tokens[0].problems == ()
 
 
@@ -70,7 +68,7 @@ def test_status_show_and_card_take_it(
 def test_to_resume_it_is_refused_with_the_version_that_made_it(
     output: Path, verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [verb, SHARD, str(output), "--codec", "xy-nano", "--engine", "inline"]
+    words = [verb, SHARD, str(output), "--codec", "fake", "--engine", "inline"]
     assert cli.run(words) == 2
     error = capsys.readouterr().err
     assert "was made by xytok 0.1.0 in format 1, this is xytok" in error
