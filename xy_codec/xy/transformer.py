@@ -8,9 +8,6 @@ from torch import Tensor, nn
 
 from xy_codec.xy.padding import valid_steps, zero_padding
 
-# Finite, so that a clip without any valid step gets numbers and not NaN.
-_HIDDEN = -1e4
-
 
 class Attention(nn.Module):
     """Full attention inside each clip; keys have no bias."""
@@ -29,8 +26,7 @@ class Attention(nn.Module):
             projection(steps).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        # On a CPU the fused kernel's backward pass takes twice as long.
-        mix = fused_attention if steps.is_cuda else plain_attention
+        mix = plain_attention if steps.device.type == "cpu" else fused_attention
         attended: Tensor = self.out_proj(mix(query, key, value, valid).transpose(1, 2).flatten(2))
         return attended
 
@@ -42,12 +38,17 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | N
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None) -> Tensor:
-    """The same, with all scores in float32."""
-    scores = (query * query.shape[-1] ** -0.5 @ key.transpose(2, 3)).float()
-    if valid is not None:
-        scores = scores.masked_fill(~valid[:, None, None, :], _HIDDEN)
-    mixed: Tensor = scores.softmax(-1).to(value.dtype) @ value
-    return mixed
+    """The same for CPUs, one clip at a time, whose scores fit into their caches.
+
+    The valid steps of a clip come first.
+    """
+    length, mixed = query.shape[2], []
+    for clip in range(len(query)):
+        used = length if valid is None else int(valid[clip].sum())
+        scores = query[clip, :, :used] * query.shape[-1] ** -0.5 @ key[clip, :, :used].mT
+        clip_mixed = scores.softmax(-1) @ value[clip, :, :used]
+        mixed.append(F.pad(clip_mixed, (0, 0, 0, length - used)))
+    return torch.stack(mixed)
 
 
 class Block(nn.Module):
