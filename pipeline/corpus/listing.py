@@ -178,7 +178,8 @@ def _brace_choices(inner: str) -> list[str] | None:
     match = _RANGE.match(inner)
     if match:
         first, last = match.groups()
-        width = max(len(first), len(last)) if "0" in (first[:1], last[:1]) else 0
+        is_padded = any(len(end) > 1 and end[0] == "0" for end in (first, last))
+        width = max(len(first), len(last)) if is_padded else 0
         step = 1 if int(last) >= int(first) else -1
         if abs(int(last) - int(first)) > _MAX_EXPANDED:
             raise UsageError(

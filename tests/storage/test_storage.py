@@ -126,8 +126,23 @@ def test_shards_in_a_bucket_become_parts_in_the_bucket(s3: S3Server, tmp_path: P
     assert sum(name.startswith("manifests/Emilia/EN/") for name in names) == 2
 
 
+def test_a_shard_is_found_whatever_letters_its_name_has(s3: S3Server, tmp_path: Path) -> None:
+    names = ["what?.tar", "q?part=1.tar", "a#b.tar", "a%20b.tar", "a b+c&d.tar", "a[1]*.tar"]
+    storage = Storage({"s3": s3.storage_options()})
+    fs, _ = storage.filesystem("s3://x")
+    bucket = f"names-{time.time_ns()}"
+    fs.mkdir(bucket)
+    tar = write_shard(tmp_path / "x.tar", pairs(1)).read_bytes()
+    for name in names:
+        fs.pipe_file(f"{bucket}/in/{name}", tar)
+    shards = list_shards([f"s3://{bucket}/in"], storage)
+    assert {shard.path for shard in shards} == {f"in/{name}" for name in names}
+    assert all(storage.file_info(shard.url) == shard.stored for shard in shards)
+
+
 def test_urls_lose_their_secrets_before_they_are_shown() -> None:
     assert redact("https://u:p@host/a.tar?X-Amz-Signature=1") == "https://host/a.tar"
+    assert redact("s3://u:p@bucket/why?.tar") == "s3://bucket/why?.tar"
     with pytest.raises(UsageError) as refusal:
         check_no_secret("s3://key:hush@bucket/a")
     assert "hush" not in str(refusal.value)
@@ -150,6 +165,9 @@ def test_options_with_secrets_are_not_in_the_storage_as_shown(tmp_path: Path) ->
         ("s3://bucket/Emilia/EN/a.tar", "", "Emilia/EN/a.tar"),
         ("s3://bucket/Emilia/EN/a.tar", "Emilia", "EN/a.tar"),
         ("https://host/x/a.tar?sig=1", "", "x/a.tar"),
+        ("s3://bucket/why?.tar", "", "why?.tar"),
+        ("s3://bucket/x/../../../etc/a.tar", "", "etc/a.tar"),
+        ("s3://bucket/./x//a.tar", "", "x/a.tar"),
         ("hf://datasets/owner/name/EN/a.tar", "", "EN/a.tar"),
         ("/data/EN/a.tar", "", "data/EN/a.tar"),
         ("/data/EN/a.tar", "/data", "EN/a.tar"),
@@ -163,6 +181,9 @@ def test_outputs_mirror_what_follows_the_bucket(url: str, root: str, path: str) 
     ("text", "expanded"),
     [
         ("a{0..2}", ["a0", "a1", "a2"]),
+        ("a{9..10}", ["a9", "a10"]),
+        ("{0..10}", [*"0123456789", "10"]),
+        ("{00..2}", ["00", "01", "02"]),
         ("a{008..010}.tar", ["a008.tar", "a009.tar", "a010.tar"]),
         ("{x,y{1..2}}z", ["xz", "y1z", "y2z"]),
         ("{3..1}", ["3", "2", "1"]),
