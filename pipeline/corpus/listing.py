@@ -209,7 +209,7 @@ def _read_list(path: str, storage: Storage) -> list[str]:
         raise UsageError(
             f"List `@{path}` holds zero bytes; expected one input a line; write the list again"
         )
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.split("\n")]
     return [line for line in lines if line and not line.startswith("#")]
 
 
