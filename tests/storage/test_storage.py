@@ -1,15 +1,18 @@
 """Storage on a local disk and on a real S3 server."""
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.corpus.listing import expand_braces, list_shards
 from pipeline.corpus.rules import ReadRules
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, RefusedError, UsageError
 from pipeline.storage.client import Storage
 from pipeline.storage.location import check_no_secret, mirror_path, redact
 from pipeline.storage.options import read_storage_options
@@ -79,6 +82,31 @@ def test_a_glob_finds_files_and_no_folders(
         storage.write_finished(f"{root}/{name}", b"1")
     files = storage.glob_files(f"{root}/{pattern}")
     assert [file.url for file in files] == [f"{root}/{name}" for name in found]
+
+
+def test_no_file_is_missed_whose_folder_could_not_be_listed_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a/x", "b/y", "c/z"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"1")
+    refused = PermissionError(errno.EACCES, "Permission denied", f"{tmp_path}/c")
+    faults = {"b": [OSError(errno.EIO, "Input/output error")], "c": [refused, refused]}
+    listed = LocalFileSystem.ls
+
+    def ls(self: LocalFileSystem, path: str, *args: Any, **options: Any) -> Any:
+        if left := faults.get(Path(path).name):
+            raise left.pop()
+        return listed(self, path, *args, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", ls)
+    storage = Storage(policy=FAST)
+    found = storage.list_files(str(tmp_path))
+    assert [file.url.removeprefix(f"{tmp_path}/") for file in found] == ["a/x", "b/y"]
+    assert f"`{tmp_path}/c` is left out" in caplog.text
+    faults["c"] = [refused]
+    with pytest.raises(RefusedError):
+        storage.list_files(f"{tmp_path}/c")
 
 
 def test_only_one_of_many_creates_a_file(place: tuple[Storage, str]) -> None:
