@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from jobs import cli
 from pipeline.corpus.rules import ReadRules
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
-from pipeline.output import parquet_file
 from pipeline.output.index import INDEX, read_shards
 from pipeline.output.manifest import list_manifests, read_named_manifests
 from pipeline.storage.client import Storage
@@ -114,7 +114,7 @@ def test_the_index_knows_the_part_of_a_shard_that_another_version_did_again(
     old = list_manifests(storage, output)
     (corpus / "out" / old[0].path).unlink()
     # A version of as many letters, so that part and manifest keep their sizes.
-    monkeypatch.setattr(parquet_file.metadata, "version", lambda _: "9.9.9")
+    monkeypatch.setattr(metadata, "version", lambda _: "9.9.9")
     assert tokenize(corpus) == 0
     assert [name.size_bytes for name in list_manifests(storage, output)] == [
         name.size_bytes for name in old
