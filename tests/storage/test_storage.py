@@ -91,7 +91,10 @@ def test_no_file_is_missed_whose_folder_could_not_be_listed_at_first(
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"1")
     refused = PermissionError(errno.EACCES, "Permission denied", f"{tmp_path}/c")
-    faults = {"b": [OSError(errno.EIO, "Input/output error")], "c": [refused, refused]}
+    faults: dict[str, list[OSError]] = {
+        "b": [OSError(errno.EIO, "Input/output error")],
+        "c": [refused, refused],
+    }
     listed = LocalFileSystem.ls
 
     def ls(self: LocalFileSystem, path: str, *args: Any, **options: Any) -> Any:
