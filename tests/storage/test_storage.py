@@ -1,6 +1,7 @@
 """Storage on a local disk and on a real S3 server."""
 
 import errno
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -169,6 +170,15 @@ def test_a_shard_is_found_whatever_letters_its_name_has(s3: S3Server, tmp_path: 
     shards = list_shards([f"s3://{bucket}/in"], storage)
     assert {shard.path for shard in shards} == {f"in/{name}" for name in names}
     assert all(storage.file_info(shard.url) == shard.stored for shard in shards)
+
+
+def test_a_shard_whose_name_is_no_utf8_is_refused_before_any_work(tmp_path: Path) -> None:
+    tar = write_shard(tmp_path / "x.tar", pairs(1))
+    tar.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tar"))
+    with pytest.raises(
+        UsageError, match=r"1 shard has a name .*\n.*caf\\udce9\.tar`\nexpected UTF-8"
+    ):
+        list_shards([str(tmp_path)], Storage())
 
 
 def test_urls_lose_their_secrets_before_they_are_shown() -> None:
