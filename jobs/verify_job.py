@@ -15,7 +15,7 @@ def verify(
     /,
     *,
     clean: Annotated[
-        bool, Parameter(help="remove leftovers; not while a run works on the output.")
+        bool, Parameter(help="remove leftovers; refused while a run works on the output.")
     ] = False,
     quick: Annotated[
         bool,

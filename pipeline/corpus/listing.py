@@ -20,6 +20,7 @@ from pipeline.corpus.lists.audio_folder import METADATA, lists_of_files
 from pipeline.corpus.lists.kaldi_folder import KALDI_LIST, lists_of_kaldi
 from pipeline.corpus.lists.manifest import MANIFEST_SUFFIXES, lists_of_manifest
 from pipeline.corpus.lists.wished_clip import Mirror, is_audio
+from pipeline.corpus.metadata import clean_text
 from pipeline.corpus.rules import CLIPS_PER_LIST
 from pipeline.corpus.shard import (
     PARQUET_SUFFIX,
@@ -101,6 +102,7 @@ def list_shards(
             f"paths begin like `{shards[0].path}`; expected a leading path of the inputs, relative "
             "where they are; correct it or leave it out"
         )
+    _check_names(shards)
     _check_distinct(shards)
     logger.info("Found %s", plural(len(shards), "shard"))
     return shards
@@ -178,7 +180,8 @@ def _brace_choices(inner: str) -> list[str] | None:
     match = _RANGE.match(inner)
     if match:
         first, last = match.groups()
-        width = max(len(first), len(last)) if "0" in (first[:1], last[:1]) else 0
+        is_padded = any(len(end) > 1 and end[0] == "0" for end in (first, last))
+        width = max(len(first), len(last)) if is_padded else 0
         step = 1 if int(last) >= int(first) else -1
         if abs(int(last) - int(first)) > _MAX_EXPANDED:
             raise UsageError(
@@ -208,7 +211,7 @@ def _read_list(path: str, storage: Storage) -> list[str]:
         raise UsageError(
             f"List `@{path}` holds zero bytes; expected one input a line; write the list again"
         )
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.split("\n")]
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -454,6 +457,17 @@ def _mirrored(url: str, pattern: str, root: str) -> str:
     if is_relative and Path(url).is_relative_to(here):
         typed = str(Path(url).relative_to(here))
     return mirror_path(typed, root)
+
+
+def _check_names(shards: Sequence[Shard]) -> None:
+    """Refuse names on a local disk that Parquet and JSON cannot hold."""
+    bad = [f"`{shown}`" for shard in shards if (shown := clean_text(shard.url)) != shard.url]
+    if bad:
+        raise UsageError(
+            f"{plural(len(bad), 'shard has a name that is', 'shards have names that are')} no "
+            f"UTF-8:\n{list_lines(bad)}\nexpected UTF-8, because parts name their shards; rename "
+            "these files or folders, or name other inputs"
+        )
 
 
 def _check_distinct(shards: Sequence[Shard]) -> None:

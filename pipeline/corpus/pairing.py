@@ -222,12 +222,13 @@ def _orphan(files: ClipFiles, of: str) -> RejectedMember:
 
 
 def _add_text(files: ClipFiles, member: TarMember, kind: str) -> None:
-    # The first of two wins. A cut or huge member counts as empty, so that its JSON is reported.
+    # The first of two wins. A link, a cut or a huge member counts as empty, so that its JSON is
+    # reported.
     payload = b"" if member.payload is None or member.is_cut else member.payload
     payload = b"" if len(payload) > _MAX_TEXT_BYTES else payload
     if kind == "json":
         files.json = payload if files.json is None else files.json
-    else:
+    elif not member.link:
         files.text = payload if files.text is None else files.text
 
 

@@ -37,7 +37,7 @@ class Reason(StrEnum):
     BAD_SAMPLE_RATE = "bad_sample_rate", "a rate that no recording has or that cannot be resampled"
     NON_FINITE = "non_finite", "NaN or infinity among the samples"
     CUT_OFF = "cut_off", "it ends early: a damaged tar, or audio shorter than stated"
-    MISSING_AUDIO = "missing_audio", "JSON or text without audio"
+    MISSING_AUDIO = "missing_audio", "JSON, text or a link without audio"
     MISSING_JSON = "missing_json", "audio without JSON, refused by `--require-json`"
     BAD_JSON = "bad_json", "its JSON is not a JSON object"
     BAD_TEXT = "bad_text", "its text file is neither UTF-8 nor UTF-16 with a mark in front"

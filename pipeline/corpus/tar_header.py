@@ -16,8 +16,9 @@ GNU_LONG_LINK = b"K"
 PAX_MEMBER = b"x"
 PAX_GLOBAL = b"g"
 EXTENSION_TYPES = frozenset((GNU_LONG_NAME, GNU_LONG_LINK, PAX_MEMBER, PAX_GLOBAL))
+LINK_TYPES = frozenset((b"1", b"2"))
 # Links, devices, folders and pipes have no payload, even when their size field is not 0.
-EMPTY_TYPES = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
+EMPTY_TYPES = LINK_TYPES | frozenset((b"3", b"4", b"5", b"6"))
 
 # The checksum counts its own eight bytes as spaces.
 _CHECKSUM = slice(148, 156)
@@ -26,11 +27,12 @@ _SPACES = 8 * 32
 
 @dataclass(frozen=True, slots=True)
 class TarHeader:
-    """The name, type and size of a member, from a valid header."""
+    """The name, type and size of a member, from a valid header, and where a link leads."""
 
     name: str
     type: bytes
     size: int
+    link: str = ""
 
     @property
     def padded_size(self) -> int:
@@ -55,7 +57,8 @@ def parse_header(block: bytes) -> TarHeader | None:
     kind = block[156:157]
     if kind in EMPTY_TYPES:
         size = 0
-    return TarHeader(name, kind, size)
+    link = decode_name(block[157:257]) if kind in LINK_TYPES else ""
+    return TarHeader(name, kind, size, link)
 
 
 def parse_number(field: bytes) -> int | None:

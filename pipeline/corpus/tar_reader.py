@@ -12,6 +12,7 @@ from pipeline.corpus.tar_header import (
     BLOCK,
     EXTENSION_TYPES,
     GNU_LONG_NAME,
+    LINK_TYPES,
     PAX_MEMBER,
     REGULAR_TYPES,
     ZERO_BLOCK,
@@ -46,7 +47,8 @@ class Hole:
 class TarMember:
     """A regular file of the tar; `payload` is None when it is larger than allowed.
 
-    In other shards it is the audio of a row or line, whose number is then the offset.
+    `link` is where a link leads, which is a member without payload. In other shards a member is the
+    audio of a row or line, whose number is then the offset.
     """
 
     name: str
@@ -54,10 +56,11 @@ class TarMember:
     size: int
     payload: bytes | None
     is_cut: bool = False
+    link: str = ""
 
 
 class TarReader:
-    """Iterates over the regular members of a tar; `holes` is complete after the iteration."""
+    """Iterates over the files and links of a tar; `holes` is complete after the iteration."""
 
     def __init__(
         self, stream: ByteStream, *, size_bytes: int | None, max_member_bytes: int
@@ -75,7 +78,7 @@ class TarReader:
         self.members = 0
 
     def __iter__(self) -> Iterator[TarMember]:
-        """Every regular member, whole or cut, in the order of the tar."""
+        """Every file, whole or cut, and every link, in the order of the tar."""
         yield from self._members()
         self.holes += [Hole(offset, size, "checksum") for offset, size in self._stream.damaged]
 
@@ -115,6 +118,8 @@ class TarReader:
         # Old tars store a folder as a file whose name ends in a slash.
         if header.type in REGULAR_TYPES and not header.name.endswith("/"):
             self._read_member(header)
+        elif header.type in LINK_TYPES:
+            self._waiting = TarMember(header.name, self._stream.offset, 0, None, link=header.link)
         else:
             self._skip_claimed(header)
 

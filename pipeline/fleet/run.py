@@ -36,7 +36,7 @@ from pipeline.fleet.resume import (
 from pipeline.fleet.summary import RunSummary
 from pipeline.output.events import EventLog
 from pipeline.output.identity import build_identity, check_same_identity
-from pipeline.output.index import update_index
+from pipeline.output.index import forget_shards, update_index
 from pipeline.output.manifest import ManifestName, list_manifests
 from pipeline.output.retries import outer_of
 from pipeline.output.run_record import claim_output, read_run_record
@@ -152,6 +152,8 @@ def _run_alone(
         where=request.rules.where,
     )
     if left:
+        again = (ManifestName.of(shard, identity.identity8) for shard in left)
+        forget_shards(request.storage, output, again)
         storage = request.storage.after_first_contact()
         settings = WorkerSettings(output, identity, request.rules, storage, request.tuning)
         events = EventLog(storage, output)

@@ -37,7 +37,8 @@ class DropResult:
 
 def read_keys(text: str) -> list[str]:
     """The keys of a file with one key a line; empty lines count nothing."""
-    return [line for line in text.splitlines() if line.strip()]
+    # Not `splitlines`: a key may hold other characters that end lines there.
+    return [key for line in text.split("\n") if (key := line.removesuffix("\r")).strip()]
 
 
 def drop_clips(

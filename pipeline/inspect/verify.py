@@ -8,6 +8,7 @@ import hashlib
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from pipeline.corpus.shard import (
     stem_of,
 )
 from pipeline.errors import InputError, OutputError, RefusedError
+from pipeline.fleet.lease import hold_lease
 from pipeline.fleet.progress import show_progress
 from pipeline.output.dropped import DROPPED, read_lists
 from pipeline.output.index import read_shards
@@ -39,7 +41,7 @@ from pipeline.output.manifest import (
     read_manifest,
 )
 from pipeline.output.parquet_layout import IDENTITY_KEY
-from pipeline.output.retries import RETRIES, finished_in
+from pipeline.output.retries import RETRIES, finished_in, places_of, prefix_of
 from pipeline.output.run_record import RunRecord, read_run_record
 from pipeline.plural import plural
 from pipeline.storage.client import Storage
@@ -107,7 +109,7 @@ def verify_output(
 
     Args:
         sources: Look also whether the shards are still those that were tokenized.
-        clean: Remove the leftovers.
+        clean: Remove the leftovers; raises where a run works on the output.
         quick: Compare only names and sizes of files, as listings have them; no source.
         quiet: Show no progress.
     """
@@ -137,10 +139,36 @@ def verify_output(
         leftovers += (f"{place.prefix}{path}" for path in found.leftovers)
         known.update(f"{place.prefix}{path}" for path in paths)
     faults += _dropped_faults(output, storage, known)
-    removed = tuple(leftovers) if clean else ()
-    for path in removed:
-        storage.delete(join(output, path))
+    removed: tuple[str, ...] = ()
+    if clean and leftovers:
+        removed = tuple(_remove(output, storage, identity8, leftovers))
+        leftovers = list(removed)
     return Verification(checked, tuple(faults), tuple(leftovers), removed)
+
+
+def _remove(
+    output: str, storage: Storage, identity8: str, leftovers: Sequence[str]
+) -> Iterator[str]:
+    """Remove files, but those that a manifest names by now; nobody else may be at work there."""
+    with ExitStack() as leases:
+        for place in places_of(storage, output):
+            # A run writes a part before its manifest: in between the part looks left over.
+            if any(prefix_of(path) == place.prefix for path in leftovers):
+                leases.enter_context(hold_lease(storage, place.url, wait=None))
+        known = {
+            f"{place.prefix}{path}"
+            for place, names in finished_in(storage, output, identity8)
+            for name in names
+            for path in (name.path, *_paths_of(name.stem))
+        }
+        for path in leftovers:
+            if path not in known:
+                storage.delete(join(output, path))
+                yield path
+
+
+def _paths_of(stem: str) -> tuple[str, str, str]:
+    return part_path(stem), reject_path(stem), list_path(stem)
 
 
 def _verify_place(

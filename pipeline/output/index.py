@@ -10,7 +10,7 @@ never wrong. Equal manifests give an index of equal bytes. The columns are in `i
 import io
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +81,7 @@ def write_index(
 
 
 def update_index(storage: Storage, output: str) -> None:
-    """Write the index at the end of a run; a failure is only logged, because tools do without."""
+    """Write the index for a run; a failure is only logged, because tools do without."""
     try:
         write_index(storage, output)
     except PipelineError as error:
@@ -91,6 +91,18 @@ def update_index(storage: Storage, output: str) -> None:
             redact(output),
             error,
         )
+
+
+def forget_shards(storage: Storage, output: str, names: Iterable[ManifestName]) -> None:
+    """Take shards without a manifest out of the index before they are done again.
+
+    The new manifest may have the size of the old one, such as when only a version in the part is
+    another; the old row would then count.
+    """
+    groups = _row_groups(storage, output, [KEY])
+    known = {path for table in groups for path in table[KEY].to_pylist()}
+    if any(name.path in known for name in names):
+        update_index(storage, output)
 
 
 def read_shards(

@@ -23,6 +23,8 @@ from pipeline.storage.location import redact
 from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Codes, Side
 
+# Lists in Arrow count their values by 32 bits.
+_MOST_CODES = 2**31 - 1
 _METADATA_COLUMNS = (
     "text",
     "speaker",
@@ -101,7 +103,12 @@ class PartWriter:
         self._file = ParquetFile(schema, DICTIONARY_COLUMNS, footer(identity, shard))
 
     def add_row_group(self, rows: Sequence[PartRow]) -> None:
-        """Append these rows as one row group."""
+        """Append these rows as one row group, or as several where they have too many codes."""
+        if len(rows) > 1 and sum(row.codes.size for row in rows) > _MOST_CODES:
+            half = len(rows) // 2
+            self.add_row_group(rows[:half])
+            self.add_row_group(rows[half:])
+            return
         shard = self._shard
         table = part_table(
             rows, redact(shard.url), self._shape, has_offsets=not shard.is_compressed

@@ -54,15 +54,24 @@ def rejects_left(
     reasons: Sequence[str],
     earlier: Sequence[tuple[str, str]],
 ) -> frozenset[str]:
-    """The keys of a shard's rejects with these reasons, but those that a retry has codes of."""
+    """The keys of a shard's rejects with these reasons, but those that have codes.
+
+    A retry may have made them. The run itself has codes of the key where text alone was a reject.
+    """
     rows: Any = _read(storage, join(output, shard.reject_path), ["key", "reason"])
-    wanted = set(rows.filter(pc.is_in(rows["reason"], pa.array(reasons)))["key"].to_pylist())
+    rows = rows.filter(pc.is_in(rows["reason"], pa.array(reasons)))
+    wanted = set(rows["key"].to_pylist())
+    if Reason.MISSING_AUDIO in rows["reason"].to_pylist():
+        wanted -= _keys(storage, join(output, shard.part_path))
     for url, identity8 in earlier if wanted else ():
         # None where the retry did not read the shard, or read another one of its path.
         if storage.exists(join(url, ManifestName.of(shard, identity8).path)):
-            part = join(url, shard.part_path)
-            wanted -= set(_read(storage, part, ["key"])["key"].to_pylist())
+            wanted -= _keys(storage, join(url, shard.part_path))
     return frozenset(wanted)
+
+
+def _keys(storage: Storage, part: str) -> set[str]:
+    return set(_read(storage, part, ["key"])["key"].to_pylist())
 
 
 def _read(storage: Storage, url: str, columns: list[str]) -> Any:

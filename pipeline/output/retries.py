@@ -14,6 +14,7 @@ from pipeline.storage.location import join
 
 RETRIES = "retries"
 _RUN = re.compile(rf"/{RETRIES}/(\d+)/run\.json\Z")
+_PREFIX = re.compile(rf"{RETRIES}/\d+/")
 _FILE = re.compile(rf"/({RETRIES}/\d+/)(?:tokens|rejects)/")
 
 
@@ -74,6 +75,12 @@ def outer_of(output: str) -> str:
 def number_of(output: str) -> int:
     """The number of a retry."""
     return int(output.rpartition("/")[2])
+
+
+def prefix_of(path: str) -> str:
+    """The prefix of the retry that a path below an output is in; empty for the run's own."""
+    found = _PREFIX.match(path)
+    return found[0] if found else ""
 
 
 def prefix_of_part(url: str) -> str:

@@ -152,14 +152,20 @@ class Segment:
         return self.piece.frames[self.first : self.last]
 
 
+# Pieces in an order, and where each ends.
+_Line = tuple[list[Piece], list[int]]
+# An epoch of a mix may end in another line than it begins.
+_LINES_KEPT = 2
+
+
 class Plan:
     """Which clips are in each window of each rank and epoch.
 
     Args:
         sources: the pieces of each source.
         weights: the share of each source in an epoch, which is as long as no clip comes twice in
-            it; what is left of a source comes in the next epochs. Without them an epoch has every
-            clip once.
+            it; what is left of a source comes in the next epochs: its lines follow each other.
+            Without them an epoch has every clip once, and a line of its own.
         world_size: how many ranks there are.
         window_clips: at most so many clips are in a window.
         seed: for the order of pieces; None keeps them as they are.
@@ -188,8 +194,8 @@ class Plan:
         ]
         self.clips_per_rank = sum(self._per_rank)
         self.num_windows = -(-self.clips_per_rank // window_clips)
-        # The lines of the last epochs, by source and epoch.
-        self._lines: dict[tuple[int, int], tuple[list[Piece], list[int]]] = {}
+        # The last lines of each source, by their numbers.
+        self._lines: list[dict[int, _Line]] = [{} for _ in sources]
 
     def size(self, window: int) -> int:
         """How many clips a window has, on every rank."""
@@ -223,17 +229,40 @@ class Plan:
             yield Segment(piece, skipped, skipped + taken)
             at += taken
 
-    def _line(self, source: int, epoch: int) -> tuple[list[Piece], list[int]]:
-        """The pieces of a source in the order of an epoch, and where each ends."""
-        if (source, epoch) not in self._lines:
-            if len(self._lines) >= 2 * len(self._sources):
-                self._lines.clear()
-            pieces = list(self._sources[source])
-            if self._seed is not None:
-                random.Random(f"{self._seed}/{source}/{epoch}").shuffle(pieces)
-            ends = list(accumulate(piece.count for piece in pieces))
-            self._lines[source, epoch] = pieces, ends
-        return self._lines[source, epoch]
+    def _line(self, source: int, number: int) -> _Line:
+        """The pieces of a source in the order of its line of this number, and where each ends."""
+        lines = self._lines[source]
+        if number not in lines:
+            # A line of a mix depends on the one before it.
+            first = max((n + 1 for n in lines if n < number), default=0)
+            before = lines.get(first - 1)
+            for n in range(first if self._is_mixed else number, number + 1):
+                pieces = self._ordered(source, n, before if self._is_mixed else None)
+                before = pieces, list(accumulate(piece.count for piece in pieces))
+            assert before is not None
+            lines[number] = before
+            if len(lines) > _LINES_KEPT:
+                del lines[next(iter(lines))]
+        return lines[number]
+
+    def _ordered(self, source: int, number: int, before: _Line | None) -> list[Piece]:
+        pieces = list(self._sources[source])
+        if self._seed is None:
+            return pieces
+        shuffle = random.Random(f"{self._seed}/{source}/{number}").shuffle
+        if before is None:
+            shuffle(pieces)
+            return pieces
+        # An epoch that begins in the line before ends in this one: what it had comes last here.
+        size, epoch_clips = self._sizes[source], self._per_rank[source] * self._world_size
+        begun = size - number * size % epoch_clips
+        fresh, cut, had = list[Piece](), list[Piece](), list[Piece]()
+        for piece, end in zip(*before, strict=True):
+            kind = fresh if end <= begun else cut if end - piece.count < begun else had
+            kind.append(piece)
+        shuffle(fresh)
+        shuffle(had)
+        return fresh + cut + had
 
 
 def _shares(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:

@@ -6,6 +6,7 @@ What is retried is in `retries.py`, the writing of local files in `local_write.p
 """
 
 import errno
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from pipeline.storage.location import is_local, local_path, protocol_of, redact
 from pipeline.storage.retries import RetryPolicy, call_within, with_retries
 from pipeline.storage.web_server import RestartingReader, gives_ranges
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _S3_CONNECT_SECONDS = 10
 _S3 = ("s3", "s3a")
@@ -149,11 +151,16 @@ class Storage:
         return self._attempt("reading", url, lambda fs, path: _stored_file(url, fs.info(path)))
 
     def list_files(self, folder: str) -> list[StoredFile]:
-        """Every file below a folder, fresh, sorted by URL; empty when the folder does not exist."""
+        """Every file below a folder, fresh, sorted by URL; empty when the folder does not exist.
+
+        A folder in it that may not be read is left out, and named in the log.
+        """
 
         def find(fs: Any, path: str) -> list[StoredFile]:
+            # The walk of fsspec, as for local disks, takes a folder whose listing fails for empty.
+            walks = type(fs).find is fsspec.AbstractFileSystem.find
             try:
-                found = fs.find(path, detail=True)
+                found = dict(_below(fs, path)) if walks else fs.find(path, detail=True)
             except FileNotFoundError:
                 return []
             # Some object stores keep an emptied folder as an object of its own name.
@@ -296,6 +303,23 @@ def _is_there(fs: Any, path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _below(fs: Any, folder: str, *, is_top: bool = True) -> Iterator[tuple[str, Any]]:
+    try:
+        found = fs.ls(folder, detail=True)
+    except FileNotFoundError:  # gone since its name was listed
+        return
+    except PermissionError as error:
+        if is_top:
+            raise
+        logger.warning("`%s` is left out, because it may not be read (%s)", folder, error)
+        return
+    for info in found:
+        if info["type"] != "directory":
+            yield info["name"], info
+        elif info["name"].rstrip("/") != folder.rstrip("/"):
+            yield from _below(fs, info["name"], is_top=False)
 
 
 def _matches(fs: Any, folder: str, parts: Sequence[str]) -> Iterator[tuple[str, Any]]:

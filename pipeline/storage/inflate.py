@@ -22,14 +22,14 @@ def inflate(
 ) -> Iterator[bytes]:
     """The content of a gzip stream, bounded in memory; ends with a warning where it breaks.
 
+    The blocks are taken to their end even so, because there a source tells that it was replaced.
     What a wrong checksum covers is given all the same, and added to `damaged`: offset and size in
     the content.
     """
     inflater = _Inflater(url, [] if damaged is None else damaged)
     for block in blocks:
-        yield from inflater.feed(block)
-        if inflater.is_broken:
-            return
+        if not inflater.is_broken:
+            yield from inflater.feed(block)
 
 
 class _Inflater:

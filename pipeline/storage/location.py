@@ -1,8 +1,9 @@
 """Where files are: splitting, joining and redacting paths and URLs, without touching them."""
 
 import os
+import posixpath
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.errors import UsageError
@@ -60,29 +61,34 @@ def check_no_secret(url: str) -> None:
 
 
 def redact(url: str) -> str:
-    """The URL without user, password and query, fit for logs and records."""
+    """The URL without user, password and query, fit for logs and records.
+
+    Only web addresses have a query: in a bucket, `?` is a letter of a name.
+    """
     if is_local(url):
         return url
-    without_query = url.split("?", 1)[0]
-    return re.sub(r"://[^/@]*@", "://", without_query)
+    if protocol_of(url) in ("http", "https"):
+        url = url.split("?", 1)[0]
+    return re.sub(r"://[^/@]*@", "://", url)
 
 
 def mirror_path(url: str, root: str = "") -> str:
     """The path below the output that mirrors a shard's own path: what follows the bucket or host.
 
-    Local paths mirror as typed when relative, and without the first slash when absolute. `root`
-    is a leading path to cut off.
+    Local paths mirror as typed when relative, and without the first slash when absolute. No name
+    in a bucket, such as `a/../../b.tar`, leads out of the output. `root` is a leading path to cut
+    off.
     """
     if is_local(url):
         path = os.path.normpath(Path(local_path(url)).expanduser())
         path = _absolute(path) if path.startswith("..") else path
     else:
-        path = _below_bucket(redact(url))
+        path = posixpath.normpath(f"/{_below_bucket(redact(url))}")
     relative = path.lstrip("/")
     prefix = root.strip("/")
     if prefix and relative.startswith(prefix + "/"):
         relative = relative[len(prefix) + 1 :]
-    return str(PurePosixPath(relative))
+    return relative
 
 
 def _absolute(path: str) -> str:

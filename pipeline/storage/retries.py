@@ -82,9 +82,10 @@ class _Signs:
 
 
 # Tried again, even where a client calls it by a name of the table below: the web client of fsspec
-# says `FileNotFoundError` for every failure. An error in neither table is tried again as well.
+# says `FileNotFoundError` for every failure, and the number 1 of an `SSLError` is that of EPERM. An
+# error in neither table is tried again as well.
 _PASSING = _Signs(
-    types=frozenset({"TimeoutError", "ConnectionError", "ClientConnectionError"}),
+    types=frozenset({"TimeoutError", "ConnectionError", "ClientConnectionError", "SSLError"}),
     statuses=frozenset({408, 425, 429, 500, 502, 503, 504}),
 )
 # Nothing listens there, or there is no such name; or the credentials that are configured cannot be

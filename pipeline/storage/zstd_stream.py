@@ -43,6 +43,7 @@ def decompress_zstd(
 ) -> Iterator[bytes]:
     """The content of a Zstandard stream; ends with a warning where the stream breaks.
 
+    The blocks are taken to their end even so, because there a source tells that it was replaced.
     A wrong checksum shows itself only after what it covers was given: all of it is then added to
     `damaged`, offset and size in the content. Without `damaged` only a beginning is asked for.
     """
@@ -67,3 +68,5 @@ def decompress_zstd(
             damaged += [(0, given + len(content))] if "checksum" in str(error) else []
     if content:
         yield bytes(content)
+    for _ in blocks:
+        pass

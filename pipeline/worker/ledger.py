@@ -130,6 +130,9 @@ class ShardLedger:
         self._note_texts(clip, files.json, files.text)
         if clip.json_fault:
             self._reject_open(clip, Reason.BAD_JSON, Stage.PAIR, clip.json_fault)
+        elif audio.link:
+            detail = f"a link to `{audio.link}`; `tar --dereference --hard-dereference` packs files"
+            self._reject_open(clip, Reason.MISSING_AUDIO, Stage.READ, detail)
         elif audio.payload is None:
             detail = f"{audio.size} bytes; at most {self._rules.max_member_bytes} are allowed"
             self._reject_open(clip, Reason.TOO_BIG, Stage.READ, detail)

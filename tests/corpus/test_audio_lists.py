@@ -321,6 +321,20 @@ def test_tables_of_kaldi_may_have_tabs(folder: Path) -> None:
     assert (clip.key, clip.span, clip.fields) == ("u1", Span(0.1, 0.3), {"text": "two  words"})
 
 
+def test_no_line_of_kaldi_is_lost_to_a_second_key_or_cut_by_a_letter_of_its_text(
+    folder: Path,
+) -> None:
+    (folder / "wav.scp").write_text("r s0/take.0.wav\nr s1/take.1.mp3\n")
+    (folder / "text").write_text("r one\u2028two\x85three\n", "utf-8")
+    ((first, second),) = (read_list(shard.listed) for shard in listed(folder))
+    assert (first.key, second.key) == ("r", "r-000000001")
+    assert [clip.audio and clip.audio.path for clip in (first, second)] == [
+        "s0/take.0.wav",
+        "s1/take.1.mp3",
+    ]
+    assert first.fields == {"text": "one\u2028two\x85three"}
+
+
 def test_cuts_of_lhotse_keep_their_spans_channels_and_supervisions(
     folder: Path, tmp_path: Path
 ) -> None:

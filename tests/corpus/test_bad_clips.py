@@ -186,6 +186,24 @@ def test_json_without_audio_is_missing_audio(tmp_path: Path) -> None:
     assert result.reasons == {"b": "missing_audio"}
 
 
+def test_a_link_in_a_tar_is_a_reject_as_its_audio_lies_elsewhere(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "s.tar", pair("a"))
+    with tarfile.open(path, "a") as tar:
+        for name, kind in (("hard", tarfile.LNKTYPE), ("soft", tarfile.SYMTYPE)):
+            link = tarfile.TarInfo(f"{name}.mp3")
+            link.type, link.linkname = kind, "a.mp3"
+            tar.addfile(link)
+        words = tarfile.TarInfo("hard.txt")
+        words.type, words.linkname = tarfile.LNKTYPE, "a.txt"
+        tar.addfile(words)
+    result = run_tar(path, tmp_path / "out")
+    assert result.keys == ["a"]
+    assert result.reasons == {"hard": "missing_audio", "soft": "missing_audio"}
+    assert all("link to `a.mp3`" in each["detail"] for each in result.rejects)
+    # Where the filter leaves a clip out, it is no reject.
+    assert run_tar(path, tmp_path / "kept", where="dnsmos > 0").reasons == {}
+
+
 def test_audio_without_json_is_fine_unless_json_is_required(tmp_path: Path) -> None:
     members = [("a.mp3", audio()), *pair("b")]
     assert run(tmp_path / "1", members).keys == ["a", "b"]

@@ -147,7 +147,7 @@ def test_names_that_are_not_utf8_stay_visible() -> None:
     assert members[0].name == r"caf\xe9.mp3"
 
 
-def test_links_and_folders_are_no_members() -> None:
+def test_folders_are_no_members_and_links_are_named_without_a_payload() -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for kind in (tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
@@ -158,7 +158,8 @@ def test_links_and_folders_are_no_members() -> None:
         info.size = 4
         tar.addfile(info, io.BytesIO(b"real"))
     members, reader = read(buffer.getvalue())
-    assert payloads(members) == {"real.mp3": b"real"}
+    assert payloads(members) == {"x2.mp3": None, "x1.mp3": None, "real.mp3": b"real"}
+    assert [member.link for member in members] == ["/etc/passwd", "/etc/passwd", ""]
     assert reader.holes == []
 
 

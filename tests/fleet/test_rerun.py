@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from jobs import cli
 from pipeline.corpus.rules import ReadRules
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
-from pipeline.output.index import INDEX
+from pipeline.output.index import INDEX, read_shards
+from pipeline.output.manifest import list_manifests, read_named_manifests
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
@@ -101,6 +103,29 @@ def test_earlier_damage_counts_when_more_is_done(
     capsys.readouterr()
     assert tokenize(corpus) == 3
     assert "s1.tar: 1 hole" in capsys.readouterr().err
+
+
+def test_the_index_knows_the_part_of_a_shard_that_another_version_did_again(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tokenize(corpus) == 0
+    output = str(corpus / "out")
+    storage = Storage()
+    old = list_manifests(storage, output)
+    (corpus / "out" / old[0].path).unlink()
+    # A version of as many letters, so that part and manifest keep their sizes.
+    monkeypatch.setattr(metadata, "version", lambda _: "9.9.9")
+    assert tokenize(corpus) == 0
+    assert [name.size_bytes for name in list_manifests(storage, output)] == [
+        name.size_bytes for name in old
+    ]
+    (part,) = (each.part for each in read_named_manifests(storage, output, old[:1]))
+    shown = [
+        row["part_sha256"]
+        for table in read_shards(storage, output, old[:1], ["part_sha256"])
+        for row in table.to_pylist()
+    ]
+    assert shown == [part.sha256]
 
 
 def test_a_shard_that_failed_is_tried_again_until_it_is_done(corpus: Path) -> None:

@@ -29,7 +29,7 @@ from pipeline.storage.client import Storage, StoredFile
 from pipeline.worker.codec_request import CodecRequest
 from pipeline.worker.settings import Tuning
 from tests.support.export_run import files_in
-from tests.support.shard_maker import Member, pair, write_shard
+from tests.support.shard_maker import Member, audio, pair, write_shard
 
 STORAGE = Storage()
 FAKE = CodecRequest("fake")
@@ -113,6 +113,18 @@ def test_what_failed_again_can_be_retried_and_what_did_not_is_left_alone(output:
     assert len(keys) == len(set(keys)) == 7
     assert planned(output, "too_long", max_clip_seconds=20) is None
     assert cli.run(["retry", str(output), "--reason", "too_long"]) == 0
+
+
+def test_a_clip_that_has_codes_is_not_read_again_for_text_that_has_its_key(tmp_path: Path) -> None:
+    sound = audio(0.5)
+    named = [("take.1.mp3", sound), ("take.1.json", b"{}"), ("take.2.json", b"{}")]
+    write_shard(tmp_path / "in/a.tar", [*named, ("other.json", b"{}")])
+    words = ["tokenize", str(tmp_path / "in"), str(tmp_path / "out"), "--codec", "fake", "--quiet"]
+    assert cli.run([*words, "--engine", "inline", "--max-reject-rate", "1"]) == 0
+    output = tmp_path / "out"
+    assert read_status(str(output), STORAGE).rejects == {"missing_audio": 2}
+    assert retried(output, "missing_audio") == 0
+    assert keys_read(output) == ["take"]
 
 
 def test_a_retry_that_was_interrupted_is_gone_on_with(output: Path) -> None:

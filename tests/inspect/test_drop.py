@@ -8,7 +8,7 @@ import pytest
 from jobs import cli
 from pipeline.errors import IdentityError, OutputError, UsageError
 from pipeline.inspect.card import make_card
-from pipeline.inspect.drop import drop_clips, undo_drop
+from pipeline.inspect.drop import drop_clips, read_keys, undo_drop
 from pipeline.inspect.show import find_row
 from pipeline.inspect.status import read_status
 from pipeline.inspect.verify import verify_output
@@ -131,6 +131,10 @@ def test_keys_that_are_nowhere_or_in_two_parts_drop_nothing(run: Path) -> None:
     with pytest.raises(UsageError, match="no reason"):
         drop_clips(str(run), BAD, " ", STORAGE)
     assert not (run / "dropped").exists()
+
+
+def test_a_file_of_keys_has_one_a_line_whatever_letters_they_have() -> None:
+    assert read_keys("a b\r\n\nc\u2028d\x85\n") == ["a b", "c\u2028d\x85"]
 
 
 def test_a_key_of_two_shards_wants_its_shard(tmp_path: Path) -> None:

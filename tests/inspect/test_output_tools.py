@@ -5,14 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePath
 
 import pytest
 
 from jobs import cli
 from pipeline.corpus.listing import list_shards
-from pipeline.errors import UsageError
+from pipeline.errors import LeaseError, UsageError
+from pipeline.fleet import lease
 from pipeline.fleet.lease import hold_lease
+from pipeline.inspect import verify
 from pipeline.inspect.show import find_row, read_original
 from pipeline.inspect.status import read_status
 from pipeline.inspect.verify import verify_output
@@ -217,7 +220,33 @@ def test_clean_removes_leftovers_and_nothing_else(output: Path) -> None:
     assert found.leftovers == ("tokens/orphan.parquet",)
     assert not found.is_clean
     assert verify_output(str(output), STORAGE, clean=True).is_clean
-    assert {path for path in output.rglob("*") if path.is_file()} == before
+    after = {path for path in output.rglob("*") if path.is_file()}
+    assert {path for path in before ^ after if path.parent.name != "lease"} == set()
+
+
+def test_clean_takes_no_part_from_a_run_that_is_about_to_write_its_manifest(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = next((output / "manifests").rglob("a.*.json"))
+    content = manifest.read_bytes()
+    manifest.unlink()
+    part = next((output / "tokens").rglob("a.parquet"))
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.3)
+    with (
+        hold_lease(STORAGE, str(output), wait=False),
+        pytest.raises(LeaseError, match="is in work by process"),
+    ):
+        verify_output(str(output), STORAGE, clean=True)
+    assert part.exists()
+
+    def end_of_run(*_: object, **__: object) -> AbstractContextManager[None]:
+        manifest.write_bytes(content)
+        return nullcontext()
+
+    # The run ends while `verify` waits for it.
+    monkeypatch.setattr(verify, "hold_lease", end_of_run)
+    assert verify_output(str(output), STORAGE, clean=True).removed == ()
+    assert verify_output(str(output), STORAGE).is_clean
 
 
 @pytest.mark.parametrize(

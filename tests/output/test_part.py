@@ -16,6 +16,7 @@ from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import NodeError
 from pipeline.output import parquet_file
+from pipeline.output import part as part_module
 from pipeline.output.identity import build_identity
 from pipeline.output.parquet_layout import ROW_GROUP_ROWS
 from pipeline.output.part import PartRow, PartWriter
@@ -64,6 +65,17 @@ def test_single_rows_can_be_picked_by_row_groups_and_page_index(tmp_path: Path) 
     column = meta.row_group(0).column(0)
     assert column.has_offset_index
     assert column.has_column_index
+
+
+def test_rows_with_more_codes_than_a_list_can_count_go_into_several_row_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pq.read_table(write_part(tmp_path / "whole", 10, 25))
+    monkeypatch.setattr(part_module, "_MOST_CODES", 3 * 25 * 8)
+    part = pq.ParquetFile(write_part(tmp_path / "cut", 10, 25))
+    groups = [part.metadata.row_group(n).num_rows for n in range(part.num_row_groups)]
+    assert groups == [2, 3, 2, 3]
+    assert part.read().equals(whole)
 
 
 def test_codes_come_back_k_major_from_pyarrow_and_duckdb(tmp_path: Path) -> None:

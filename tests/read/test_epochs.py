@@ -17,6 +17,7 @@ from pipeline.errors import UsageError
 from pipeline.read.batches import cut_batches, split_to
 from pipeline.read.dataset import CodesDataset, Position, open_dataset
 from pipeline.read.part_reader import CodesRow
+from pipeline.read.plan import Piece, Plan
 from tests.support.random_parts import write_parts
 
 # Rows of each part: of very different sizes, so that no division by parts could be even.
@@ -159,6 +160,49 @@ def test_outputs_are_mixed_by_weight_and_no_clip_comes_twice_in_an_epoch(tmp_pat
     # What an epoch left of the larger output comes in the next ones.
     assert len({key for found in epochs for key in found}) == 990
     assert len(keys(open_dataset([many, few]))) == 990
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("weights", [(1, 1), (5, 2), (1, 9)])
+@pytest.mark.parametrize("rows", [1, 7])
+def test_an_epoch_of_a_mix_has_no_clip_twice_where_it_ends_in_another_order(
+    ranks: int, weights: tuple[int, int], rows: int
+) -> None:
+    sizes = (83, 40)
+    sources = [
+        [Piece(str(n), at, min(rows, size - at), None, None) for at in range(0, size, rows)]
+        for n, size in enumerate(sizes)
+    ]
+    plan = Plan(sources, weights, ranks, 10, seed=3, repeat=False)
+    total: Counter[tuple[str, int]] = Counter()
+    for epoch in range(40):
+        seen = Counter(
+            (segment.piece.url, segment.piece.group + row)
+            for rank in range(ranks)
+            for window in range(plan.num_windows)
+            for segment in plan.segments(epoch, rank, window)
+            for row in range(segment.first, segment.last)
+        )
+        assert set(seen.values()) == {1}
+        assert sum(seen.values()) == ranks * plan.clips_per_rank
+        total += seen
+    # Over all epochs every clip of an output comes as often as the others, but for the last line.
+    for source, size in enumerate(sizes):
+        counts = [total[str(source), row] for row in range(size)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_the_order_of_an_epoch_of_a_mix_does_not_depend_on_the_epochs_before() -> None:
+    sources = [[Piece(str(n), at, 3, None, None) for at in range(20)] for n in range(2)]
+
+    def order(plan: Plan, epoch: int) -> list[Any]:
+        return [plan.segments(epoch, 0, window) for window in range(plan.num_windows)]
+
+    one = Plan(sources, (2, 1), 1, 10, seed=3, repeat=False)
+    orders = [order(one, epoch) for epoch in range(9)]
+    for epoch in (8, 3, 0):
+        assert order(one, epoch) == orders[epoch]
+        assert order(Plan(sources, (2, 1), 1, 10, seed=3, repeat=False), epoch) == orders[epoch]
 
 
 def test_one_dialect_of_conditions_for_columns_and_json(output: Path, tmp_path: Path) -> None:

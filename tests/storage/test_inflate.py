@@ -2,12 +2,14 @@
 
 import gzip
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.tar_reader import Hole
+from pipeline.errors import InputError
 from pipeline.storage.client import Storage
 from pipeline.storage.inflate import inflate
 from tests.support.inline_run import run_shards
@@ -42,6 +44,17 @@ def test_what_lies_before_a_break_is_given() -> None:
     broken = packed.rindex(content[-20_000:][:8])
     given = b"".join(inflate(iter([bytes(packed[:broken]), b"\xff" * 9000]), "x.tar.gz"))
     assert given[:80_000] == content[:80_000]
+
+
+def test_a_break_does_not_hide_that_the_source_was_replaced() -> None:
+    def blocks() -> Iterator[bytes]:
+        yield gzip.compress(CONTENT, mtime=0)[:5000]
+        yield b"\xff" * 9000
+        raise InputError("it was replaced while it was read")
+
+    given = inflate(blocks(), "x.tar.gz")
+    with pytest.raises(InputError, match="was replaced"):
+        list(given)
 
 
 def test_a_wrong_checksum_costs_no_clip_and_damages_the_shard(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -219,6 +220,20 @@ def failing(times: int, error: Exception) -> Any:
         return "done"
 
     return action
+
+
+def test_a_broken_encryption_is_no_refusal_though_its_number_is_that_of_one() -> None:
+    broken = ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC]")
+    assert broken.errno == errno.EPERM
+    answers: list[object] = [b"content", broken]
+
+    def read() -> object:
+        answer = answers.pop()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert with_retries(read, "reading `k`", FAST) == b"content"
 
 
 def test_what_may_pass_is_tried_again() -> None:

@@ -1,15 +1,19 @@
 """Storage on a local disk and on a real S3 server."""
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from pipeline.corpus.listing import expand_braces, list_shards
 from pipeline.corpus.rules import ReadRules
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, RefusedError, UsageError
 from pipeline.storage.client import Storage
 from pipeline.storage.location import check_no_secret, mirror_path, redact
 from pipeline.storage.options import read_storage_options
@@ -81,6 +85,34 @@ def test_a_glob_finds_files_and_no_folders(
     assert [file.url for file in files] == [f"{root}/{name}" for name in found]
 
 
+def test_no_file_is_missed_whose_folder_could_not_be_listed_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a/x", "b/y", "c/z"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"1")
+    refused = PermissionError(errno.EACCES, "Permission denied", f"{tmp_path}/c")
+    faults: dict[str, list[OSError]] = {
+        "b": [OSError(errno.EIO, "Input/output error")],
+        "c": [refused, refused],
+    }
+    listed = LocalFileSystem.ls
+
+    def ls(self: LocalFileSystem, path: str, *args: Any, **options: Any) -> Any:
+        if left := faults.get(Path(path).name):
+            raise left.pop()
+        return listed(self, path, *args, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", ls)
+    storage = Storage(policy=FAST)
+    found = storage.list_files(str(tmp_path))
+    assert [file.url.removeprefix(f"{tmp_path}/") for file in found] == ["a/x", "b/y"]
+    assert f"`{tmp_path}/c` is left out" in caplog.text
+    faults["c"] = [refused]
+    with pytest.raises(RefusedError):
+        storage.list_files(f"{tmp_path}/c")
+
+
 def test_only_one_of_many_creates_a_file(place: tuple[Storage, str]) -> None:
     storage, root = place
     won: list[bool] = []
@@ -126,8 +158,32 @@ def test_shards_in_a_bucket_become_parts_in_the_bucket(s3: S3Server, tmp_path: P
     assert sum(name.startswith("manifests/Emilia/EN/") for name in names) == 2
 
 
+def test_a_shard_is_found_whatever_letters_its_name_has(s3: S3Server, tmp_path: Path) -> None:
+    names = ["what?.tar", "q?part=1.tar", "a#b.tar", "a%20b.tar", "a b+c&d.tar", "a[1]*.tar"]
+    storage = Storage({"s3": s3.storage_options()})
+    fs, _ = storage.filesystem("s3://x")
+    bucket = f"names-{time.time_ns()}"
+    fs.mkdir(bucket)
+    tar = write_shard(tmp_path / "x.tar", pairs(1)).read_bytes()
+    for name in names:
+        fs.pipe_file(f"{bucket}/in/{name}", tar)
+    shards = list_shards([f"s3://{bucket}/in"], storage)
+    assert {shard.path for shard in shards} == {f"in/{name}" for name in names}
+    assert all(storage.file_info(shard.url) == shard.stored for shard in shards)
+
+
+def test_a_shard_whose_name_is_no_utf8_is_refused_before_any_work(tmp_path: Path) -> None:
+    tar = write_shard(tmp_path / "x.tar", pairs(1))
+    tar.rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tar"))
+    with pytest.raises(
+        UsageError, match=r"1 shard has a name .*\n.*caf\\udce9\.tar`\nexpected UTF-8"
+    ):
+        list_shards([str(tmp_path)], Storage())
+
+
 def test_urls_lose_their_secrets_before_they_are_shown() -> None:
     assert redact("https://u:p@host/a.tar?X-Amz-Signature=1") == "https://host/a.tar"
+    assert redact("s3://u:p@bucket/why?.tar") == "s3://bucket/why?.tar"
     with pytest.raises(UsageError) as refusal:
         check_no_secret("s3://key:hush@bucket/a")
     assert "hush" not in str(refusal.value)
@@ -150,6 +206,9 @@ def test_options_with_secrets_are_not_in_the_storage_as_shown(tmp_path: Path) ->
         ("s3://bucket/Emilia/EN/a.tar", "", "Emilia/EN/a.tar"),
         ("s3://bucket/Emilia/EN/a.tar", "Emilia", "EN/a.tar"),
         ("https://host/x/a.tar?sig=1", "", "x/a.tar"),
+        ("s3://bucket/why?.tar", "", "why?.tar"),
+        ("s3://bucket/x/../../../etc/a.tar", "", "etc/a.tar"),
+        ("s3://bucket/./x//a.tar", "", "x/a.tar"),
         ("hf://datasets/owner/name/EN/a.tar", "", "EN/a.tar"),
         ("/data/EN/a.tar", "", "data/EN/a.tar"),
         ("/data/EN/a.tar", "/data", "EN/a.tar"),
@@ -163,6 +222,9 @@ def test_outputs_mirror_what_follows_the_bucket(url: str, root: str, path: str) 
     ("text", "expanded"),
     [
         ("a{0..2}", ["a0", "a1", "a2"]),
+        ("a{9..10}", ["a9", "a10"]),
+        ("{0..10}", [*"0123456789", "10"]),
+        ("{00..2}", ["00", "01", "02"]),
         ("a{008..010}.tar", ["a008.tar", "a009.tar", "a010.tar"]),
         ("{x,y{1..2}}z", ["xz", "y1z", "y2z"]),
         ("{3..1}", ["3", "2", "1"]),

@@ -2,6 +2,7 @@
 
 import random
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import xxhash
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.sampling import sample_shards
+from pipeline.errors import InputError
 from pipeline.storage.client import Storage
 from pipeline.storage.zstd_stream import decompress_zstd
 from tests.support.inline_run import Result, run_shards
@@ -67,6 +69,16 @@ def test_what_lies_before_a_break_becomes_codes_and_the_shard_is_damaged(tmp_pat
     result = run(tmp_path / "in", first + b"\xff" * 9000)
     assert len(result.rows) >= 2
     assert result.manifest.holes
+
+
+def test_a_break_does_not_hide_that_the_source_was_replaced() -> None:
+    def blocks() -> Iterator[bytes]:
+        yield packed(CONTENT)[:200_000]
+        yield b"\xff" * 9000
+        raise InputError("it was replaced while it was read")
+
+    with pytest.raises(InputError, match="was replaced"):
+        list(decompress_zstd(blocks(), "x.tar.zst"))
 
 
 def test_a_wrong_checksum_is_named_and_costs_the_last_block_at_most(tmp_path: Path) -> None:

@@ -37,15 +37,17 @@ def lists_of_kaldi(
                 f"`{redact(join(folder, name))}` cannot be read ({error}); expected UTF-8 text; "
                 "correct it"
             ) from error
-        return [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        # Not `splitlines`: texts may hold other characters that end lines there.
+        return [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
 
-    def table(name: str) -> dict[str, str]:
-        pairs = (line.split(maxsplit=1) for _, line in lines(name))
-        return {key: "".join(rest).strip() for key, *rest in pairs}
+    def pairs(name: str) -> list[tuple[str, str]]:
+        split = (line.split(maxsplit=1) for _, line in lines(name))
+        return [(key, "".join(rest).strip()) for key, *rest in split]
 
-    recordings = table(KALDI_LIST)
+    recordings = pairs(KALDI_LIST)
     columns = {"text": "text", "speaker": "utt2spk", "language": "utt2lang"}
-    known = {name: table(file) for name, file in columns.items()}
+    known = {name: dict(pairs(file)) for name, file in columns.items()}
+    paths = dict(recordings)
     wishes: list[WishedClip] = []
     faults: list[str] = []
     for number, line in lines("segments"):
@@ -54,9 +56,10 @@ def lists_of_kaldi(
         except UsageError as error:
             faults.append(f"line {number}: {error}")
             continue
-        wishes.append(_kaldi_wish(key, recording, span, recordings, known))
+        wishes.append(_kaldi_wish(key, recording, paths.get(recording, ""), span, known))
     refuse_lines(join(folder, "segments"), faults)
-    wishes = wishes or [_kaldi_wish(key, key, None, recordings, known) for key in recordings]
+    # Two lines with one key are two clips.
+    wishes = wishes or [_kaldi_wish(key, key, path, None, known) for key, path in recordings]
     clips = find_clips(wishes, join(folder, KALDI_LIST), look_up)
     return cut_into_lists(clips, join(folder, ""), mirror, clips_per_list)
 
@@ -78,11 +81,10 @@ def _segment(line: str) -> tuple[str, str, Span]:
 def _kaldi_wish(
     key: str,
     recording: str,
+    path: str,
     span: Span | None,
-    recordings: Mapping[str, str],
     known: Mapping[str, Mapping[str, str]],
 ) -> WishedClip:
-    path = recordings.get(recording, "")
     fields = {name: table[key] for name, table in known.items() if key in table}
     fault = "" if path else f"`{KALDI_LIST}` has no recording `{recording}`"
     if path.endswith("|"):
