@@ -31,8 +31,13 @@ from pipeline.audit.judge.judgement import (
     Verdict,
     worst,
 )
-from pipeline.audit.judge.reference import by_shard
-from pipeline.audit.judge.thresholds import SILENT_CLIPS, SILENT_SHARE, Thresholds
+from pipeline.audit.judge.reference import by_shard, spoken
+from pipeline.audit.judge.thresholds import (
+    MINIMUM_EFFECTS,
+    SILENT_CLIPS,
+    SILENT_SHARE,
+    Thresholds,
+)
 from pipeline.audit.judge.tokens import token_faults, usual_top_shares
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
@@ -42,6 +47,11 @@ from pipeline.plural import plural
 _MOVED = 0.01
 # What is judged of codes without decoding them.
 _OF_CODES = (CODE_BITS, ORDER_BITS)
+# What is known of a clip whose decoded sound could not be measured at all: it says nothing of it.
+_NOT_HEARD = (*_OF_CODES, "length_difference_seconds")
+_HEARD = tuple(name for name in MINIMUM_EFFECTS if name not in _NOT_HEARD)
+# With more decoded clips than this of which nothing is known, the others do not speak for all.
+_MOST_UNHEARD = 0.2
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
 
 
@@ -86,7 +96,7 @@ def judge(
         )
         for (level, name), group in members.items()
     )
-    run_doubts = (*_run_doubts(findings, shards), *run_codes.doubts)
+    run_doubts = (*_run_doubts(findings, shards, codes_only), *run_codes.doubts)
     verdicts = [shard.verdict for shard in shards] + ([] if codes_only else _group_verdicts(groups))
     if run_doubts:
         verdicts.append("cannot judge")
@@ -114,20 +124,47 @@ def _content_doubts(
     clips: Sequence[ClipFinding], content: Sequence[Fault], changes: Changes
 ) -> tuple[str, ...]:
     """Why the sound of a shard cannot be judged; one metric that was tested is enough."""
-    heard = [change for name, change in changes.items() if name not in _OF_CODES]
-    if content or any(change.p_value is not None for change in heard):
+    if content:
+        return ()
+    if unheard := _unheard(clips):
+        return (unheard,)
+    heard = [change for name, change in changes.items() if name not in _NOT_HEARD]
+    if any(change.p_value is not None for change in heard):
         return ()
     untested = Counter(
         change.unjudged
         for name, change in changes.items()
-        if change.unjudged and name not in (TOGETHER, *_OF_CODES)
+        if change.unjudged and name not in (TOGETHER, *_NOT_HEARD)
     )
     if untested:
         return (f"sound: {untested.most_common(1)[0][0]}",)
     return (f"sound: no metric that judges was measured on {plural(len(clips), 'sampled clip')}",)
 
 
-def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tuple[str, ...]:
+def _unheard(clips: Sequence[ClipFinding]) -> str | None:
+    """That too many clips were decoded and have no figure that judges, such as sound of NaN."""
+    decoded = [each for each in spoken(clips) if not {"original", "decode"} & set(each.reasons)]
+    lost = [
+        clip for clip in decoded if all(getattr(clip.scores, name) is None for name in _HEARD)
+    ]
+    if len(lost) <= _MOST_UNHEARD * len(decoded):
+        return None
+    why = Counter(
+        reason
+        for clip in lost
+        for name, reason in clip.reasons.items()
+        if name in _HEARD and reason != Reason.NOT_ASKED
+    )
+    mostly = f", mostly `{why.most_common(1)[0][0]}`" if why else ""
+    return (
+        f"sound: no metric that judges was measured on {len(lost)} of "
+        f"{plural(len(decoded), 'decoded clip')}{mostly}"
+    )
+
+
+def _run_doubts(
+    findings: AuditFindings, shards: Sequence[ShardVerdict], codes_only: bool
+) -> tuple[str, ...]:
     """What was asked for and not measured anywhere, which no shard's verdict shows."""
     absent = sorted(
         {
@@ -146,6 +183,11 @@ def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tupl
         )
     if findings.tokens and not any(shard.num_clips for shard in shards):
         doubts.append("Not one clip was sampled: no part has a row")
+    if codes_only and not findings.reencoded:
+        doubts.append(
+            "Neither the codes nor the sound was asked for: only tokens were checked. Leave out "
+            "`--codes-only` or `--no-reencode`"
+        )
     return tuple(doubts)
 
 
