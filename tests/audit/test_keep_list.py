@@ -1,13 +1,19 @@
 """The keep list says of every row whether to train on it, and why not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.cli import run as xytok
+from pipeline.audit.findings import ClipFinding, Scores
+from pipeline.audit.judge.faults import fault
+from pipeline.audit.judge.judgement import ShardVerdict
+from pipeline.audit.keep_list import DROPS, _decisions, _kept
 from pipeline.inspect.drop import drop_clips
 from pipeline.storage.client import Storage
 from tests.support.audit_run import (
@@ -18,6 +24,7 @@ from tests.support.audit_run import (
     flip_one_percent,
     make_run,
 )
+from tests.support.audit_simulation import clean_tokens, clip
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +122,61 @@ def test_what_cannot_be_judged_is_dropped_on_demand(run: Path) -> None:
     assert all(row["keep"] for row in rows)
     assert all(str(row["reason"]).startswith("cannot judge: 0 of ") for row in rows)
     assert not any(row["keep"] for row in kept(run, *gone, "--drop", "broken,unjudged"))
+
+
+def decided(
+    faults: tuple[str, ...], drop: tuple[str, ...], *, doubts: tuple[str, ...] = (), **facts: Any
+) -> list[tuple[bool, str]]:
+    """What a list says of the six rows of a shard with faults, of which row 2 repeats a frame."""
+    verdict = ShardVerdict(
+        shard="a.tar",
+        verdict="ok",
+        codes="ok",
+        codes_state="equal",
+        content=facts.get("content", "ok"),
+        faults=tuple(fault(name, "") for name in faults),
+        doubts=doubts,
+        odd_clips=(),
+        unseen_share=0.0,
+        num_clips=6,
+        num_compared=6,
+        num_differing=0,
+        flip_rates=(),
+        changes={},
+    )
+    report = replace(clean_tokens("a.tar", 6), flagged={"stuck": (2,)})
+    found = _decisions(verdict, report, facts.get("clips", ()), 6)
+    return [_kept(row, {DROPS[word] for word in drop}) for row in found]
+
+
+def heard_alike() -> list[ClipFinding]:
+    return [clip("a.tar", row, Scores()) for row in range(6)]
+
+
+def test_a_silent_row_of_a_drifted_shard_is_dropped_with_it() -> None:
+    rows = decided(("wrong checkpoint", "silence"), ("broken", "drift"), clips=heard_alike())
+    assert set(rows) == {(False, "drift: wrong checkpoint")}
+
+
+def test_a_row_is_dropped_for_any_of_the_things_that_speak_against_it() -> None:
+    doubts = ("0 of 20 sampled clips encoded again",)
+    content: Any = {"content": "unusual content", "doubts": doubts, "clips": heard_alike()}
+    rows = decided(("other content",), ("broken", "drift", "unjudged"), **content)
+    assert set(rows) == {(False, f"cannot judge: {doubts[0]}")}
+    rows = decided(("wrong checkpoint", "other content"), ("unusual",), **content)
+    assert set(rows) == {(False, "unusual content: other content")}
+
+
+def test_silence_heard_in_sampled_clips_drops_the_shard_and_of_stuck_rows_only_those() -> None:
+    heard = decided(("silence",), ("unusual",), content="unusual content", clips=heard_alike())
+    assert set(heard) == {(False, "unusual content: silence")}
+    rows = decided(("silence",), ("unusual",), clips=heard_alike())
+    assert [keep for keep, _ in rows] == [True, True, False, True, True, True]
+
+
+def test_a_row_that_is_as_still_as_its_audio_is_not_called_broken() -> None:
+    assert decided((), ("broken",), clips=heard_alike())[2] == (True, "unusual content: silence")
+    assert decided((), ("broken",))[2] == (False, "broken: stuck")
 
 
 def test_an_unknown_word_is_refused_before_work(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from pipeline.audit.findings import (
 from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.codes import CodesJudgement, allowed_flip_rate, judge_codes
 from pipeline.audit.judge.content import Changes, content_changes
-from pipeline.audit.judge.faults import fault, flip_rates
+from pipeline.audit.judge.faults import fault, flip_rates, is_silence
 from pipeline.audit.judge.inference import (
     share_interval,
     unseen_share,
@@ -144,9 +144,7 @@ def _content_doubts(
 def _unheard(clips: Sequence[ClipFinding]) -> str | None:
     """That too many clips were decoded and have no figure that judges, such as sound of NaN."""
     decoded = [each for each in spoken(clips) if not {"original", "decode"} & set(each.reasons)]
-    lost = [
-        clip for clip in decoded if all(getattr(clip.scores, name) is None for name in _HEARD)
-    ]
+    lost = [clip for clip in decoded if all(getattr(clip.scores, name) is None for name in _HEARD)]
     if len(lost) <= _MOST_UNHEARD * len(decoded):
         return None
     why = Counter(
@@ -197,9 +195,7 @@ def _heard(
     report: TokenReport | None,
 ) -> tuple[Fault, ...]:
     """Repeated frames are no damage where the audio was encoded again and repeats them too."""
-    stuck = set(report.flagged.get("stuck", ())) if report else set()
-    heard = [clip.drift for clip in clips if clip.drift and clip.row in stuck]
-    if not heard or not all(drift.equal for drift in heard):
+    if not report or not is_silence(clips, report.flagged.get("stuck", ())):
         return found
     return tuple(
         fault("silence", f"{item.evidence}, as their audio does", item.num_clips)
