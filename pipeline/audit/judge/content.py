@@ -51,6 +51,8 @@ Changes = dict[str, Change]
 _SHARES: Mapping[str, float] = {TOGETHER: 0.5, "dnsmos_original": 0.15}
 _JUDGED_NEUTRAL: Mapping[str, Better] = {"dnsmos_original": "higher"}
 _BETTER = {metric.name: _JUDGED_NEUTRAL.get(metric.name, metric.better) for metric in METRICS}
+_BEST_AT_ZERO = (name for name, better in _BETTER.items() if better == "zero")
+_TWO_SIDED = frozenset((CODE_BITS, ORDER_BITS, *_BEST_AT_ZERO))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ def _corrected(found: ContentChanges, thresholds: Thresholds) -> ContentChanges:
     raw = np.array([changes[name].p_value for changes, name in tests], dtype=np.float64)
     adjusted = holm(raw, weights)
     for (changes, name), corrected, weight in zip(tests, adjusted, weights, strict=True):
-        tail = thresholds.false_alarms * float(weight)
+        tail = thresholds.false_alarms * float(weight) / (2 if name in _TWO_SIDED else 1)
         changes[name] = _decided(changes, name, float(corrected), tail, thresholds)
     return found
 

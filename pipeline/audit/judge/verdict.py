@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from pipeline.audit.codes.token_report import TokenReport
 from pipeline.audit.findings import (
     CODE_BITS,
@@ -17,6 +19,7 @@ from pipeline.audit.judge.codes import CodesJudgement, allowed_flip_rate, judge_
 from pipeline.audit.judge.content import Changes, content_changes
 from pipeline.audit.judge.faults import fault, flip_rates, is_silence
 from pipeline.audit.judge.inference import (
+    effective_number,
     share_interval,
     unseen_share,
 )
@@ -102,7 +105,6 @@ def judge(
         verdicts.append("cannot judge")
     if run_codes.state == "drifted":
         verdicts.append("drift")
-    compared = sum(shard.num_compared for shard in shards)
     return Judgement(
         verdict=worst(verdicts),
         shards=tuple(shards),
@@ -114,7 +116,7 @@ def judge(
         unread=tuple(report.shard for report in findings.tokens if report.source.unread),
         doubts=run_doubts,
         codes_only=codes_only,
-        unseen_share=unseen_share(compared),
+        unseen_share=_unseen(findings.clips),
         codes_state=run_codes.state,
         paired=run_codes.paired,
     )
@@ -281,7 +283,7 @@ def _shard_verdict(
         faults=tuple(sorted(faults, key=lambda item: -VERDICTS.index(item.verdict))),
         doubts=(*answer.doubts, *content_doubts),
         odd_clips=answer.odd_clips,
-        unseen_share=unseen_share(len(drifts)),
+        unseen_share=_unseen(clips),
         num_clips=len(clips),
         num_compared=len(drifts),
         num_differing=sum(not drift.equal for drift in drifts),
@@ -289,6 +291,12 @@ def _shard_verdict(
         changes=changes,
         paired=answer.paired,
     )
+
+
+def _unseen(clips: Sequence[ClipFinding]) -> float:
+    """What the sample cannot have shown; clips that chance did not draw stand for no others."""
+    seen = [clip.weight for clip in clips if clip.drawn and clip.drift is not None]
+    return unseen_share(effective_number(np.array(seen)) if seen else 0)
 
 
 def _group_members(
