@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,11 +14,13 @@ from jobs.cli import run as xytok
 from pipeline.audit.findings import ClipFinding, Scores
 from pipeline.audit.judge.faults import fault
 from pipeline.audit.judge.judgement import ShardVerdict
+from pipeline.audit.judge.verdict import judge
 from pipeline.audit.keep_list import DROPS, _decisions, _kept
 from pipeline.inspect.drop import drop_clips
 from pipeline.storage.client import Storage
 from tests.support.audit_run import (
     FIRST,
+    audit_run,
     change_codes,
     change_part,
     copy_run,
@@ -25,6 +28,7 @@ from tests.support.audit_run import (
     make_run,
 )
 from tests.support.audit_simulation import clean_tokens, clip
+from tests.support.shard_maker import pairs, write_shard
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +112,31 @@ def test_a_bad_row_that_was_dropped_is_no_fault_any_more_and_is_never_sampled(
     assert [row["key"] for row in rows if row["gain_db"] is None] == [key]
     words = ["audit", str(run), "--metrics", "acoustics", "--processes", "0", "--codes-only"]
     assert xytok([*words, "--quiet", "--output", str(tmp_path / "again")]) == 0
+
+
+def test_what_is_left_of_a_shard_is_judged_by_all_of_it_and_no_dropped_key_is_a_copy(
+    tmp_path: Path,
+) -> None:
+    write_shard(tmp_path / "in" / "a.tar", pairs(9))
+    run = make_run(tmp_path / "out", str(tmp_path / "in"), root=str(tmp_path / "in"))
+
+    def repeat(table: pa.Table) -> pa.Table:
+        keys = table["key"].to_pylist()
+        place = table.schema.get_field_index("key")
+        return table.set_column(place, table.schema.field("key"), [[keys[0], *keys[:8]]])
+
+    change_part(run, repeat, "a.tar")
+    keys = pq.read_table(next((run / "tokens").rglob("*.parquet")), columns=["key"])["key"]
+    gone = list(dict.fromkeys(keys.to_pylist()))[:3]
+    (before,) = audit_run(run).tokens
+    assert (before.duplicate_key_rows, before.kept_rows) == (1, 9)
+    drop_clips(str(run), gone, "poor", Storage())
+    found = audit_run(run)
+    (after,) = found.tokens
+    # Four rows have these three keys; the five left are fewer than `--min-clips`, but all.
+    assert (after.duplicate_key_rows, after.kept_rows) == (0, 5)
+    (shard,) = judge(found, codes_only=True).shards
+    assert (shard.num_compared, shard.doubts) == (5, ())
 
 
 def test_a_shard_that_lost_rows_is_dropped(run: Path) -> None:

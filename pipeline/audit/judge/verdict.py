@@ -74,7 +74,7 @@ def judge(
     judged = {f"{level}\n{name}" for level, name in _judged_groups(list(members))}
     changes = content_changes(findings, keyed, judged, baseline, thresholds)
     usual = usual_top_shares(findings.tokens)
-    rows = {report.shard: report.rows for report in findings.tokens}
+    rows = {report.shard: report.kept_rows for report in findings.tokens}
     codes, run_codes = judge_codes(findings, rows, thresholds)
     shards = []
     for shard in sorted({*clips, *tokens}):
