@@ -87,6 +87,18 @@ def test_one_language_is_never_judged_by_another() -> None:
     assert "language `zh`" in next(s for s in found.shards if s.shard.endswith("03")).doubts[0]
 
 
+@pytest.mark.parametrize(("foreign", "verdict"), [(3, "ok"), (10, "cannot judge")])
+def test_a_shard_is_not_good_by_one_of_its_languages(foreign: int, verdict: str) -> None:
+    clips = [
+        replace(each, language="zh") if each.shard.endswith("03") and each.row < foreign else each
+        for each in clustered_run(12, 0.2, np.random.default_rng(4))
+    ]
+    found = judged(clips)
+    (mixed,) = (shard for shard in found.shards if shard.shard.endswith("03"))
+    assert (mixed.verdict, found.verdict) == (verdict, verdict)
+    assert all("10 of 20 values of a language" in doubt for doubt in mixed.doubts)
+
+
 def test_bands_that_judge_nothing_make_no_test_stricter() -> None:
     known = baseline_of(12)
     plain = [

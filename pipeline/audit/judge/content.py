@@ -46,6 +46,8 @@ from pipeline.audit.judge.tokens import code_changes
 from pipeline.plural import plural
 
 Changes = dict[str, Change]
+# With more values than this that have nothing to be compared with, the others do not speak for all.
+_MOST_UNCOMPARED = 0.2
 # Shares of the chance of a false alarm: of the scores of all metrics together, and of DNSMOS of the
 # original, which alone shows noise in the recordings. All other metrics have the rest.
 _SHARES: Mapping[str, float] = {TOGETHER: 0.5, "dnsmos_original": 0.15}
@@ -135,7 +137,12 @@ def _change_of_shard(
         return replace(
             change, unjudged=f"{plural(count, 'value')}, fewer than {thresholds.min_clips}"
         )
-    return _compared(change, standing, metric, count)
+    compared = _compared(change, standing, metric, count)
+    left = change.mean.num_values - count
+    if left > _MOST_UNCOMPARED * change.mean.num_values:
+        why = f"{left} of {plural(change.mean.num_values, 'value')} of a language of fewer than 3"
+        compared = replace(compared, unjudged=f"{why} shards to compare with")
+    return compared
 
 
 def _all_metrics(

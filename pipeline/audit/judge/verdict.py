@@ -130,14 +130,11 @@ def _content_doubts(
         return ()
     if unheard := _unheard(clips):
         return (unheard,)
-    heard = [change for name, change in changes.items() if name not in _NOT_HEARD]
-    if any(change.p_value is not None for change in heard):
+    # All metrics together are tested where each is.
+    heard = [each for name, each in changes.items() if name not in (TOGETHER, *_NOT_HEARD)]
+    if any(change.p_value is not None and not change.unjudged for change in heard):
         return ()
-    untested = Counter(
-        change.unjudged
-        for name, change in changes.items()
-        if change.unjudged and name not in (TOGETHER, *_NOT_HEARD)
-    )
+    untested = Counter(change.unjudged for change in heard if change.unjudged)
     if untested:
         return (f"sound: {untested.most_common(1)[0][0]}",)
     return (f"sound: no metric that judges was measured on {plural(len(clips), 'sampled clip')}",)
