@@ -102,8 +102,10 @@ def _differences(comparison: "Comparison") -> dict[str, object]:
                 "a": result.mean_a.estimate,
                 "b": result.mean_b.estimate,
                 "difference": result.difference.estimate,
-                "low": result.difference.low,
-                "high": result.difference.high,
+                # JSON has no infinity: bounds that are not known are null.
+                "low": result.difference.low if result.difference.is_known else None,
+                "high": result.difference.high if result.difference.is_known else None,
+                "one_sided": result.one_sided,
                 "gain": result.gain.estimate,
                 "margin": result.margin,
                 "adjusted_p": result.adjusted_p,

@@ -217,7 +217,7 @@ def summarize(findings: AuditFindings, judgement: Judgement) -> str:
         "exit_code": judgement.exit_code,
         "answer": words.answer,
         "reason": words.reason,
-        "codes": judgement.codes,
+        "codes": _codes_answer(findings, judgement),
         "codes_state": judgement.codes_state,
         "paired": {name: _paired(change) for name, change in judgement.paired.items()},
         "content": "not asked" if judgement.codes_only else judgement.content,
@@ -250,6 +250,12 @@ def summarize(findings: AuditFindings, judgement: Judgement) -> str:
         "thresholds": asdict(judgement.thresholds),
     }
     return json.dumps(content, indent=1, default=str, allow_nan=False)
+
+
+def _codes_answer(findings: AuditFindings, judgement: Judgement) -> str:
+    """What was not encoded again is not called right; what its tokens showed is told."""
+    is_open = not findings.reencoded and judgement.codes == "ok"
+    return "not asked" if is_open else judgement.codes
 
 
 def _group(group: GroupVerdict) -> dict[str, Any]:

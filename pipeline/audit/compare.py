@@ -34,6 +34,8 @@ Winner = Literal["A", "B", "equivalent", "unclear", "not judged"]
 _MARGIN_SHARE = 1 / 3
 # The level of each of the two one-sided tests of equivalence.
 _EQUIVALENCE = 0.05
+# With more clips than this that only one side has a figure of, those of both do not speak for all.
+_MOST_ONE_SIDED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class ClipPair:
         left, right = getattr(self.a.scores, metric), getattr(self.b.scores, metric)
         return None if left is None or right is None else float(right - left)
 
+    def is_one_sided(self, metric: str) -> bool:
+        """Whether one side alone has a figure."""
+        left, right = getattr(self.a.scores, metric), getattr(self.b.scores, metric)
+        return (left is None) != (right is None)
+
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
@@ -55,6 +62,7 @@ class MetricComparison:
 
     `gain` is how much better B is, clip by clip: for a metric that is best at zero, how much nearer
     it is. It is what is tested and what is held against `margin`. `difference` is B minus A.
+    `one_sided` clips have a figure on one side alone.
     """
 
     metric: str
@@ -66,6 +74,7 @@ class MetricComparison:
     p_value: float
     adjusted_p: float
     winner: Winner
+    one_sided: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,12 @@ class Comparison:
         return tuple(name for name, result in found if result.winner == "unclear")
 
     @property
+    def is_heard(self) -> bool:
+        """Whether anything that judges is known of the sound; the length alone says nothing."""
+        judged = (name for name, result in self.metrics.items() if result.margin is not None)
+        return any(name != "length_difference_seconds" for name in judged)
+
+    @property
     def num_shards(self) -> int:
         """The shards that the pairs are from."""
         return len({pair.a.shard for pair in self.pairs})
@@ -115,8 +130,9 @@ def compare(a: AuditFindings, b: AuditFindings, thresholds: Thresholds | None = 
             f"SIM of `{a.output}` is from `{a.sim_model}`, of `{b.output}` from `{b.sim_model}`; "
             "scores of different models are never compared. Measure both with one `--sim-model`"
         )
-    left = {(clip.shard, clip.key): clip for clip in a.clips}
-    right = {(clip.shard, clip.key): clip for clip in b.clips}
+    # Clips that token checks picked are like no others; chance drew the same of both.
+    left = {(clip.shard, clip.key): clip for clip in a.drawn}
+    right = {(clip.shard, clip.key): clip for clip in b.drawn}
     pairs = tuple(ClipPair(left[place], right[place]) for place in left if place in right)
     return Comparison(
         label_a=a.output,
@@ -162,6 +178,7 @@ def _compared(pairs: Sequence[ClipPair], thresholds: Thresholds) -> dict[str, Me
             p_value=gain.p_value,
             adjusted_p=1.0,
             winner="not judged",
+            one_sided=sum(pair.is_one_sided(metric.name) for pair in pairs),
         )
     judged_names = [name for name, result in found.items() if result.margin is not None]
     adjusted = holm(np.array([found[name].p_value for name in judged_names]))
@@ -185,6 +202,9 @@ def _clusters(pairs: Sequence[ClipPair]) -> list[list[str]]:
 
 def _winner(result: MetricComparison, estimate: Estimate, thresholds: Thresholds) -> Winner:
     margin, gain = result.margin or 0.0, result.gain
+    num_clips, lost = gain.num_values, result.one_sided
+    if num_clips < thresholds.min_clips or lost > _MOST_ONE_SIDED * (num_clips + lost):
+        return "unclear"
     if abs(gain.estimate) >= margin and result.adjusted_p <= thresholds.false_alarms:
         return "B" if gain.estimate > 0 else "A"
     if not gain.is_known:

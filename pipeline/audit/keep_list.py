@@ -5,7 +5,7 @@ shard's faults may have hit with its shard. The list is bound to the parts by th
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.audit.codes.token_report import TokenReport
 from pipeline.audit.findings import METRIC_NAMES, AuditFindings, ClipFinding
-from pipeline.audit.judge.faults import flip_rate
-from pipeline.audit.judge.judgement import Judgement, ShardVerdict, Verdict
+from pipeline.audit.judge.faults import flip_rate, is_silence
+from pipeline.audit.judge.judgement import VERDICTS, Fault, Judgement, ShardVerdict, Verdict
 from pipeline.audit.judge.reference import by_shard
 from pipeline.errors import PipelineError, UsageError
 from pipeline.output.dropped import Dropped
@@ -32,9 +32,12 @@ DROPS: dict[str, Verdict] = {
     "unjudged": "cannot judge",
 }
 DEFAULT_DROP = ("broken", "drift")
+# What speaks against a row: the verdict, and its reason.
+Decision = tuple[Verdict, str]
 # Faults that lie in the rows that token checks name; the other rows of the shard are good.
-_OF_ROWS = ("damaged codes", "wrong length", "stuck frames", "silence")
-_SILENT = "stuck"
+_OF_ROWS = ("damaged codes", "wrong length", "stuck frames")
+_OF_CONTENT = ("noise", "other content", "unlike codes")
+_STUCK = "stuck"
 
 _FIELDS: list[Any] = [
     pa.field("shard", pa.string(), nullable=False),
@@ -86,11 +89,12 @@ def keep_list(
             shard = manifest.shard
             keys = _keys(storage, findings.output, manifest)
             if keys is not None and len(keys) and shard in verdicts and shard in reports:
-                found = _decisions(verdicts[shard], reports[shard], len(keys))
+                sampled = clips.get(shard, [])
+                found = _decisions(verdicts[shard], reports[shard], sampled, len(keys))
                 gone = out.by_part.get(manifest.part.path, {}) if out else {}
                 reasons = {key: f"dropped: {row['reason']}" for key, row in gone.items()}
-                keep = [verdict not in dropped for verdict, _ in found]
-                why = [reason for _, reason in found]
+                decided = [_kept(row, dropped) for row in found]
+                keep, why = ([each[side] for each in decided] for side in (0, 1))
                 for row, key in enumerate(keys.to_pylist() if gone else ()):
                     if key in reasons:
                         keep[row], why[row] = False, reasons[key]
@@ -101,7 +105,7 @@ def keep_list(
                     "keep": keep,
                     "reason": why,
                     "part_sha256": [manifest.part.sha256] * len(keys),
-                    **_figures(clips.get(shard, []), len(keys)),
+                    **_figures(sampled, len(keys)),
                 }
                 writer.write_table(pa.table(columns, schema=SCHEMA))
     return sink.getvalue()
@@ -118,28 +122,36 @@ def _keys(storage: Storage, output: str, manifest: Manifest) -> Any | None:
 
 
 def _decisions(
-    shard: ShardVerdict, report: TokenReport, num_rows: int
-) -> list[tuple[Verdict, str]]:
-    """The verdict and the reason of every row; `ok` rows have no reason."""
-    names = {fault.name for fault in shard.faults}
-    whole = [fault for fault in shard.faults if fault.name not in _OF_ROWS]
-    verdict: Verdict = whole[0].verdict if whole else "ok"
-    reason = f"{verdict}: {whole[0].name}" if whole else ""
-    if not whole and shard.doubts:
-        verdict, reason = "cannot judge", f"cannot judge: {shard.doubts[0]}"
-    found: list[tuple[Verdict, str]] = [(verdict, reason)] * num_rows
+    shard: ShardVerdict, report: TokenReport, clips: Sequence[ClipFinding], num_rows: int
+) -> list[tuple[Decision, ...]]:
+    """All that speaks against every row, worst first; nothing against good ones."""
+    whole = [(each.verdict, each.name) for each in shard.faults if _is_whole(each, shard)]
+    whole += [("cannot judge", doubt) for doubt in shard.doubts[:1]]
+    found = [tuple(whole)] * num_rows
     for kind, rows in sorted(report.flagged.items()):
-        # Repeated frames that the audio was heard to have are silence.
-        silent = kind == _SILENT and "silence" in names and "stuck frames" not in names
-        own: tuple[Verdict, str] = (
-            ("unusual content", "unusual content: silence")
-            if silent
-            else ("broken", f"broken: {kind.replace('_', ' ')}")
-        )
+        own: Decision = ("broken", kind.replace("_", " "))
+        if kind == _STUCK and is_silence(clips, rows):
+            own = ("unusual content", "silence")
         for row in rows:
-            if row < num_rows and found[row][0] != "broken":
-                found[row] = own
-    return found
+            if row < num_rows:
+                found[row] = (*found[row], own)
+    return [tuple(sorted(each, key=lambda one: -VERDICTS.index(one[0]))) for each in found]
+
+
+def _kept(found: Sequence[Decision], dropped: Collection[Verdict]) -> tuple[bool, str]:
+    """Whether to keep a row, and the worst of what it is dropped for, else of what it has."""
+    hit = [each for each in found if each[0] in dropped]
+    reason = next((f"{verdict}: {name}" for verdict, name in (*hit, *found)), "")
+    return not hit, reason
+
+
+def _is_whole(item: Fault, shard: ShardVerdict) -> bool:
+    """Whether a fault may have hit any row, and not only those that token checks name."""
+    if item.name != "silence":
+        return item.name not in _OF_ROWS
+    # Silence that was heard in sampled clips is in others too; it is then all there is of content.
+    others = any(each.name in _OF_CONTENT for each in shard.faults)
+    return shard.content == item.verdict and not others
 
 
 def _figures(clips: Sequence[ClipFinding], num_rows: int) -> dict[str, NDArray[np.object_]]:

@@ -13,7 +13,14 @@ from typing import TypeVar
 
 import xxhash
 
-from pipeline.audit.audit import AuditRequest, measure_here, open_audit, open_run, run_audit
+from pipeline.audit.audit import (
+    AuditedRun,
+    AuditRequest,
+    measure_here,
+    open_audit,
+    open_run,
+    run_audit,
+)
 from pipeline.audit.compare import trial_run
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.metrics.heard_text import Recogniser, load_recogniser
@@ -31,7 +38,7 @@ from pipeline.evaluate.probe.result import ProbeResult, probe
 from pipeline.evaluate.probe.training import Checkpoint
 from pipeline.evaluate.recognised import Heard, Remembering, heard_in
 from pipeline.evaluate.speed import measure_speed
-from pipeline.evaluate.system import Evaluation, System
+from pipeline.evaluate.system import SOUND, Evaluation, System
 from pipeline.evaluate.transcripts import Transcript
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
@@ -43,6 +50,8 @@ T = TypeVar("T", bound=Hashable)
 _GROUPS = ("sim", "stoi", "pesq")
 # Clips whose sounds are kept: more than a page has, because some codecs may not take some.
 _MOST_SOUNDS = 12
+# Why a figure that a clip has does not count.
+_OF_ANOTHER = "missing_of_another_codec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +146,15 @@ def _measure_codec(request: EvaluateRequest, name: str, recogniser: Recogniser |
         quiet=request.quiet,
     )
     run, codec = open_audit(asked)
+    run = _of_shards(run, request.data, request.storage)
     findings = run_audit(asked, run, codec, partial(measure_here, recogniser=recogniser))
     probed = None
     if request.probe_data:
         learning = join(folder, "probe-data")
         trial_run(wish, request.probe_data, learning, request.storage, None)
-        train = read_clips(open_run(request.storage, learning), request.storage)
+        learned = open_run(request.storage, learning)
+        learned = _of_shards(learned, request.probe_data, request.storage)
+        train = read_clips(learned, request.storage)
         test = read_clips(run, request.storage)
         probed = _probe(request, folder, codec_input(codec), train, test)
     return System(
@@ -157,6 +169,13 @@ def _measure_codec(request: EvaluateRequest, name: str, recogniser: Recogniser |
         speed=measure_speed(codec, request.speed_seconds) if request.speed_seconds else None,
         probe=probed,
     )
+
+
+def _of_shards(run: AuditedRun, shards: Sequence[str], storage: Storage) -> AuditedRun:
+    """A run with the shards that are asked for now: another evaluation may have left it others."""
+    wanted = {shard.path for shard in list_shards(shards, storage)}
+    kept = tuple(manifest for manifest in run.manifests if manifest.shard in wanted)
+    return replace(run, manifests=kept)
 
 
 def _some_sounds(clips: Sequence[ClipFinding], play: Playback) -> dict[str, ClipAudio]:
@@ -204,7 +223,7 @@ def _probe(
 
 
 def _with_common_clips(systems: Sequence[System]) -> Evaluation:
-    heard = [system for system in systems if system.clips]
+    heard = [system for system in systems if not system.is_run]
     measured, left_out = _in_all([{name_of(clip) for clip in system.clips} for system in heard])
     probed = [system.probe for system in systems if system.probe]
     tested, untested = _in_all([{each.key for each in found.transcripts} for found in probed])
@@ -213,14 +232,17 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
             "The systems have no clip in common; expected that all take some of the clips of "
             "`--data`. Look at the rejects of the runs below `--output` with `xytok status`"
         )
+    known = {name: _known_in_all(heard, name) for name in SOUND}
+    spoken = [{each.key for each in system.heard.reconstructions} for system in heard]
+    listened, _ = _in_all([each & measured for each in spoken if each])
     kept = tuple(
         replace(
             system,
-            clips=tuple(clip for clip in system.clips if name_of(clip) in measured),
+            clips=tuple(_with(clip, known) for clip in system.clips if name_of(clip) in measured),
             heard=replace(
                 system.heard,
-                reconstructions=_only(system.heard.reconstructions, measured),
-                originals=_only(system.heard.originals, measured),
+                reconstructions=_only(system.heard.reconstructions, listened),
+                originals=_only(system.heard.originals, listened),
             ),
             probe=replace(system.probe, transcripts=_only(system.probe.transcripts, tested))
             if system.probe
@@ -229,6 +251,29 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
         for system in systems
     )
     return Evaluation(kept, left_out, untested)
+
+
+def _known_in_all(systems: Sequence[System], figure: str) -> frozenset[str]:
+    """The clips of which every system has a figure, so that none is spared hard ones.
+
+    A system that has it of no clip does not count.
+    """
+    sides = [
+        {name_of(clip) for clip in system.clips if getattr(clip.scores, figure) is not None}
+        for system in systems
+    ]
+    return _in_all([each for each in sides if each])[0]
+
+
+def _with(clip: ClipFinding, known: Mapping[str, Collection[str]]) -> ClipFinding:
+    """A clip without the figures that another codec lacks of it."""
+    lost = [
+        figure
+        for figure, names in known.items()
+        if name_of(clip) not in names and getattr(clip.scores, figure) is not None
+    ]
+    reasons = {**clip.reasons, **dict.fromkeys(lost, _OF_ANOTHER)}
+    return replace(clip, scores=replace(clip.scores, **dict.fromkeys(lost, None)), reasons=reasons)
 
 
 def _only(transcripts: Sequence[Transcript], names: Collection[str]) -> tuple[Transcript, ...]:

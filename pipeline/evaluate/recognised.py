@@ -7,7 +7,7 @@ from functools import partial
 import xxhash
 
 from pipeline.audit.findings import ClipFinding
-from pipeline.audit.metrics.heard_text import Recogniser, normal
+from pipeline.audit.metrics.heard_text import Recogniser, has_words, normal
 from pipeline.evaluate.clip_names import name_of, speaker_of
 from pipeline.evaluate.transcripts import Transcript
 from xy_codec.contract import Waveform
@@ -54,6 +54,7 @@ def heard_in(model: str, clips: Sequence[ClipFinding]) -> Heard:
         text = normal(clip.text or "")
         if text and clip.heard_original is not None and clip.heard_reconstruction is not None:
             of_clip = partial(Transcript, name_of(clip), speaker_of(clip), text)
-            made.append(of_clip(normal(clip.heard_reconstruction)))
-            given.append(of_clip(normal(clip.heard_original)))
+            spaced = has_words(clip.language)
+            made.append(of_clip(normal(clip.heard_reconstruction), spaced))
+            given.append(of_clip(normal(clip.heard_original), spaced))
     return Heard(model, tuple(made), tuple(given))

@@ -7,6 +7,7 @@ from typing import Self
 
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.judge.inference import Interval
+from pipeline.audit.metrics.reasons import Reason
 from pipeline.evaluate.clip_names import speaker_of
 from pipeline.evaluate.intervals import mean_by_speaker
 from pipeline.evaluate.probe.result import ProbeResult
@@ -61,8 +62,9 @@ class System:
         }
         for name, transcripts in sides.items():
             if transcripts:
-                found[f"{name}_wer"] = word_error_rate(transcripts)
                 found[f"{name}_cer"] = character_error_rate(transcripts)
+            if (of_words := word_error_rate(transcripts)) is not None:
+                found[f"{name}_wer"] = of_words
         return found
 
     def why_missing(self) -> dict[str, str]:
@@ -79,6 +81,14 @@ class System:
                 found[name] = (
                     f"{len(lacking)} of {plural(len(self.clips), 'clip')}, mostly `{reason}`"
                 )
+        sides = {
+            "asr_wer": self.heard.reconstructions,
+            "probe_wer": self.probe.transcripts if self.probe else (),
+        }
+        for name, transcripts in sides.items():
+            if wordless := sum(not each.has_words for each in transcripts):
+                of = plural(len(transcripts), "clip")
+                found[name] = f"{wordless} of {of}, mostly `{Reason.NO_WORDS.value}`"
         return found
 
 

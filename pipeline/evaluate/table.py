@@ -123,11 +123,12 @@ def note_lines(evaluation: Evaluation) -> list[str]:
         )
     listener = next((system.heard for system in evaluation.systems if system.heard.originals), None)
     if listener:
-        wer, cer = (rate(listener.originals) for rate in (word_error_rate, character_error_rate))
+        wer = word_error_rate(listener.originals)
+        cer = character_error_rate(listener.originals)
+        of_words = f"WER {number(wer.estimate)}, " if wer else ""
         notes.append(
             f"heard: by {listener.model} in {plural(len(listener.originals), 'reconstruction')}, "
-            f"against the texts; in their originals WER {number(wer.estimate)}, "
-            f"CER {number(cer.estimate)}"
+            f"against the texts; in their originals {of_words}CER {number(cer.estimate)}"
         )
     if any(not each.is_known for one in evaluation.systems for each in one.figures.values()):
         notes.append(

@@ -13,17 +13,20 @@ class Transcript:
     """One clip: the normal text that is said in it, and the one that was written.
 
     `key` names the clip in whatever run it was heard; keys of a corpus may come again in each tar.
+    `has_words` is False of languages that are written without spaces between words.
     """
 
     key: str
     speaker: str
     reference: str
     text: str
+    has_words: bool = True
 
 
-def word_error_rate(transcripts: Sequence[Transcript]) -> Interval:
-    """Errors of words over all words, with bounds by speakers."""
-    return _rate(transcripts, word_errors)
+def word_error_rate(transcripts: Sequence[Transcript]) -> Interval | None:
+    """Errors of words over all words of clips that have words, with bounds by speakers."""
+    worded = [each for each in transcripts if each.has_words]
+    return _rate(worded, word_errors) if worded else None
 
 
 def character_error_rate(transcripts: Sequence[Transcript]) -> Interval:

@@ -1,16 +1,20 @@
 """Codes that differ are judged by what is heard: stored against fresh, with margins."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from pipeline.audit.audit_output import summarize
 from pipeline.audit.findings import NO_DIFFERENCE, ClipFinding, Scores
+from pipeline.audit.judge.inference import unseen_share
 from pipeline.audit.judge.judgement import Judgement
 from pipeline.audit.judge.verdict import judge
+from pipeline.audit.report.audit_page import _codebook_rows
 from pipeline.audit.report.wording import headline
-from tests.support.audit_simulation import audit_of, clean_shard, pool, with_drift
+from tests.support.audit_simulation import audit_of, clean_shard, clean_tokens, pool, with_drift
 
 Heard = Callable[[int], Scores]
 
@@ -43,6 +47,31 @@ def noise(scale: float, sim: float = 0.0, stoi: float = 0.0) -> Heard:
     return lambda number: heard(
         sim + drawn[number, 0], stoi + drawn[number, 1], 5 * drawn[number, 2]
     )
+
+
+def test_clips_that_chance_did_not_draw_count_in_no_rate_and_show_nothing_of_others() -> None:
+    clips = shard("a", 80, lambda _: Scores(), differing=5)
+    picked = [replace(each, drawn=each.row >= 5) for each in clips]
+    (found,) = judged(picked).shards
+    assert found.flip_rates == (0.0,) * 8
+    assert (found.num_compared, found.num_differing) == (20, 5)
+    # Fifteen good clips of chance, not twenty.
+    assert found.unseen_share == pytest.approx(unseen_share(15))
+
+
+def test_the_page_has_the_rates_of_the_summary_where_shards_have_unequal_samples() -> None:
+    clips = [*shard("a", 80, lambda _: Scores()), *shard("b", 0, lambda _: Scores(), 5)]
+    found = audit_of(clips, [clean_tokens("a"), clean_tokens("b")])
+    summary = json.loads(summarize(found, judge(found)))
+    assert summary["flip_rate"][-1] == pytest.approx(0.8 * 20 / 25)
+    assert [row.flip_rate for row in _codebook_rows(found, None)] == summary["flip_rate"]
+
+
+def test_by_strata_a_rate_is_weighted_as_every_mean() -> None:
+    clips = shard("a", 80, lambda _: Scores(), differing=5)
+    weighed = [replace(each, weight=0.2 if each.row < 5 else 1.0) for each in clips]
+    (found,) = judged(weighed).shards
+    assert found.flip_rates[-1] == pytest.approx(0.8 * 5 * 0.2 / 16)
 
 
 def test_equal_codes_are_equal_without_a_sound_of_either() -> None:

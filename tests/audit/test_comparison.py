@@ -1,5 +1,6 @@
 """A comparison tests what it judges: how much better B is, clip by clip, against a margin."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jobs.compare_job import _differences
 from pipeline.audit.compare import Comparison, compare
-from pipeline.audit.findings import AuditFindings, ClipFinding
+from pipeline.audit.findings import AuditFindings, ClipFinding, Scores
 from pipeline.audit.report.compare_page import compare_headline
 from tests.support.audit_simulation import audit_of, clean_shard, pool
 
@@ -74,6 +76,51 @@ def test_a_difference_is_shown_ruled_out_or_left_open(
     }
     assert headline.answer == answers[winner]
     assert "of 1 shard, and for those only" in headline.reason
+
+
+def test_of_too_few_clips_no_side_is_better_and_unknown_bounds_are_null() -> None:
+    found = compare(side(4), side(4, sim=np.full(4, 0.1)))
+    assert compare_headline(found).answer == "Too few clips to say"
+    assert won(found, "sim") == "unclear"
+    lone = _differences(compare(side(1), side(1)))
+    assert json.loads(json.dumps(lone, allow_nan=False))["metrics"]["sim"]["low"] is None
+
+
+def test_clips_that_chance_did_not_draw_count_in_no_comparison() -> None:
+    def picked(findings: AuditFindings) -> AuditFindings:
+        return replace(
+            findings, clips=tuple(replace(each, drawn=each.row < 12) for each in findings.clips)
+        )
+
+    ruined = np.where(np.arange(24) < 12, 0.8, 0.1)
+    found = compare(picked(side(sim=np.full(24, 0.8))), picked(side(sim=ruined)))
+    assert len(found.pairs) == 12
+    assert won(found, "sim") == "equivalent"
+
+
+def lost(findings: AuditFindings, count: int, kept: tuple[str, ...] = ()) -> AuditFindings:
+    """The first clips without figures, but for those kept."""
+    clips = [
+        replace(each, scores=Scores(**{name: getattr(each.scores, name) for name in kept}))
+        if each.row < count
+        else each
+        for each in findings.clips
+    ]
+    return replace(findings, clips=tuple(clips))
+
+
+def test_clips_that_one_side_makes_nothing_of_leave_it_open() -> None:
+    found = compare(side(), lost(side(), 10))
+    assert won(found, "sim") == "unclear"
+    assert found.metrics["sim"].one_sided == 10
+    assert "Of up to 10 clips one side alone has a figure." in compare_headline(found).reason
+    assert won(compare(side(), lost(side(), 2)), "sim") == "equivalent"
+
+
+def test_equal_lengths_alone_are_no_equal_sound() -> None:
+    kept = ("length_difference_seconds",)
+    found = compare(side(), lost(side(), 24, kept))
+    assert compare_headline(found).answer == "Nothing to judge by"
 
 
 def shifted(

@@ -187,6 +187,35 @@ def test_sound_of_which_nothing_was_measured_cannot_be_judged() -> None:
     assert headline(found).answer == "The codes are right; the sound cannot be judged"
 
 
+@pytest.mark.parametrize("num_nan", [3, 10])
+def test_sound_that_is_no_number_is_not_called_good_for_its_length(num_nan: int) -> None:
+    shards = six_shards()
+    ruined = [
+        replace(each, scores=Scores(length_difference_seconds=0.0), reasons={"sim": "non_finite"})
+        if each.row < num_nan
+        else each
+        for each in shard_of("ruined", 9)
+    ]
+    found = judged([*shards, *ruined])
+    assert [shard.shard for shard in found.shards if shard.verdict != "ok"] == ["ruined"]
+    (ruin,) = (shard for shard in found.shards if shard.shard == "ruined")
+    assert (ruin.codes, ruin.content) == ("ok", "cannot judge")
+    assert f"on {num_nan} of 10 decoded clips, mostly `non_finite`" in ruin.doubts[0]
+
+
+def test_codes_that_were_not_encoded_again_are_not_called_right(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["audit", str(run), "--metrics", "acoustics", "--processes", "0", "--device", "cpu"]
+    words += ["--quiet", "--no-reencode", "--json", "--output", str(tmp_path)]
+    xytok(words)
+    assert json.loads(capsys.readouterr().out)["codes"] == "not asked"
+    assert xytok([*words, "--codes-only"]) == 1
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["verdict"], summary["codes"]) == ("cannot judge", "not asked")
+    assert summary["answer"] == "Cannot judge these codes"
+
+
 def test_originals_in_a_compressed_tar_cannot_be_judged(tmp_path: Path) -> None:
     members = [each for n in range(9) for each in pair(f"clip{n}", 1.0, seed=n)]
     content = gzip.compress(tar_bytes(members))
@@ -341,6 +370,12 @@ REASONS: dict[str, tuple[Callable[[], Judgement], str]] = {
     "no metric that judges was measured": (
         lambda: judged(six_shards(lambda _: Scores())),
         "no metric that judges was measured",
+    ),
+    "`--codes-only` with `--no-reencode`": (
+        lambda: judge(
+            replace(audit_of(without_drift(six_shards())), reencoded=False), codes_only=True
+        ),
+        "only tokens were checked",
     ),
 }
 

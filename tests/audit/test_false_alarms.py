@@ -11,7 +11,9 @@ import pytest
 
 from pipeline.audit.findings import ClipFinding, Scores
 from pipeline.audit.judge.baseline import Baseline, make_baseline
+from pipeline.audit.judge.content import _weights
 from pipeline.audit.judge.judgement import Judgement
+from pipeline.audit.judge.thresholds import Thresholds
 from pipeline.audit.judge.verdict import judge
 from tests.support.audit_simulation import (
     audit_of,
@@ -85,6 +87,18 @@ def test_one_language_is_never_judged_by_another() -> None:
     assert "language `zh`" in next(s for s in found.shards if s.shard.endswith("03")).doubts[0]
 
 
+@pytest.mark.parametrize(("foreign", "verdict"), [(3, "ok"), (10, "cannot judge")])
+def test_a_shard_is_not_good_by_one_of_its_languages(foreign: int, verdict: str) -> None:
+    clips = [
+        replace(each, language="zh") if each.shard.endswith("03") and each.row < foreign else each
+        for each in clustered_run(12, 0.2, np.random.default_rng(4))
+    ]
+    found = judged(clips)
+    (mixed,) = (shard for shard in found.shards if shard.shard.endswith("03"))
+    assert (mixed.verdict, found.verdict) == (verdict, verdict)
+    assert all("10 of 20 values of a language" in doubt for doubt in mixed.doubts)
+
+
 def test_bands_that_judge_nothing_make_no_test_stricter() -> None:
     known = baseline_of(12)
     plain = [
@@ -124,6 +138,21 @@ def test_what_could_not_have_been_found_is_told() -> None:
     limits = [shard.changes["stoi"].smallest_found or 0.0 for shard in (few, many)]
     assert limits[0] > 3 * limits[1] > 0.02
     assert many.unseen_share == pytest.approx(0.139, abs=5e-4)
+
+
+@pytest.mark.parametrize(("metric", "sides"), [("stoi", 1), ("gain_db", 2)])
+def test_the_smallest_difference_that_is_found_has_a_p_value_at_the_limit(
+    metric: str, sides: int
+) -> None:
+    clips = worse_shard(0.0, np.random.default_rng(6))
+    (shard,) = judge(audit_of(clips), baseline_of(12), Thresholds(effect_scale=0)).shards
+    tested = {name: each for name, each in shard.changes.items() if each.p_value is not None}
+    shares = dict(zip(tested, _weights(list(tested)), strict=True))
+    standing, smallest = tested[metric].tested, tested[metric].smallest_found
+    assert standing is not None
+    assert smallest is not None
+    at_limit = replace(standing, difference=smallest)
+    assert sides * at_limit.p_higher == pytest.approx(0.01 * shares[metric])
 
 
 def test_another_way_of_sampling_than_the_baseline_s_is_told() -> None:

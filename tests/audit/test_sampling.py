@@ -68,12 +68,28 @@ def test_rare_values_weigh_as_much_as_in_the_shard() -> None:
     means, plain = [], []
     for seed in range(200):
         plan = SamplePlan(per_shard=10, stratify="language", seed=seed)
-        weights = row_weights(table(rare=20), choose_rows(table(rare=20), "a.tar", plan), plan)
+        rows = choose_rows(table(rare=20), "a.tar", plan)
+        weights = row_weights(table(rare=20), "a.tar", rows, plan)
         assert sum(weights.values()) == pytest.approx(len(weights))
         means.append(np.average(values[list(weights)], weights=list(weights.values())))
         plain.append(values[list(weights)].mean())
     assert np.mean(means) == pytest.approx(values.mean(), abs=1e-9)
     assert np.mean(plain) > 0.4
+
+
+@pytest.mark.parametrize("per_shard", [20, 40, 59, 80])
+def test_more_speakers_than_clips_do_not_favour_those_with_many_rows(per_shard: int) -> None:
+    # Ten speakers of fifty clips each, and fifty of four.
+    speakers = [f"many {n % 10}" for n in range(500)] + [f"few {n % 50}" for n in range(200)]
+    keys = [f"clip-{number}" for number in range(len(speakers))]
+    rows = pa.table({"key": keys, "speaker": speakers})
+    values = np.array([speaker.startswith("many") for speaker in speakers], float)
+    means = []
+    for seed in range(300):
+        plan = SamplePlan(per_shard=per_shard, stratify="speaker", seed=seed)
+        weights = row_weights(rows, "a.tar", choose_rows(rows, "a.tar", plan), plan)
+        means.append(np.average(values[list(weights)], weights=list(weights.values())))
+    assert np.mean(means) == pytest.approx(values.mean(), abs=0.02)
 
 
 def test_the_mean_of_a_stratified_shard_is_that_of_its_rows() -> None:
@@ -82,7 +98,7 @@ def test_the_mean_of_a_stratified_shard_is_that_of_its_rows() -> None:
     means = []
     for seed in range(30):
         plan = SamplePlan(per_shard=20, stratify="language", seed=seed)
-        weights = row_weights(rows, choose_rows(rows, "a.tar", plan), plan)
+        weights = row_weights(rows, "a.tar", choose_rows(rows, "a.tar", plan), plan)
         clips = [
             replace(clip("a", row, Scores(stoi=float(stoi[row]))), weight=weight)
             for row, weight in weights.items()
@@ -97,10 +113,10 @@ def test_a_dropped_row_stands_for_nothing_and_without_strata_all_weigh_the_same(
     plan = SamplePlan(per_shard=4, stratify="language")
     dropped = {f"clip-{number}" for number in range(100, 200)}
     rows = choose_rows(table(rare=20), "a.tar", plan, dropped)
-    weights = row_weights(table(rare=20), rows, plan, dropped)
+    weights = row_weights(table(rare=20), "a.tar", rows, plan, dropped)
     rare, common = ([weights[row] for row in rows if (row < 20) == is_rare] for is_rare in (1, 0))
     assert common[0] / rare[0] == pytest.approx(80 / 20)
-    assert set(row_weights(table(), [3, 5], SamplePlan()).values()) == {1.0}
+    assert set(row_weights(table(), "a.tar", [3, 5], SamplePlan()).values()) == {1.0}
 
 
 @pytest.mark.parametrize("plan", [{"per_shard": 0}, {"fraction": 0}, {"fraction": 1.5}])

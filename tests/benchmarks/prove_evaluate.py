@@ -147,7 +147,9 @@ def measure(name: str, folder: Path, plan: ProbePlan) -> dict[str, Any]:
     return asdict(found) | {"rate_hz": source.rate_hz, "seconds": seconds}
 
 
-def words(interval: Interval) -> str:
+def words(interval: Interval | None) -> str:
+    if interval is None:
+        return "–"
     if not interval.is_known:
         return f"{interval.estimate:.3f} (bounds unknown)"
     return f"{interval.estimate:.3f} ({interval.low:.3f}–{interval.high:.3f})"

@@ -121,6 +121,19 @@ def test_the_same_command_goes_on_with_runs_and_probes(
     assert again["probe"] == record["measured"][0]["probe"]
 
 
+def test_other_shards_in_the_same_output_are_not_measured_with_those_before(
+    tmp_path: Path,
+) -> None:
+    measured = []
+    for name in ("EN-B000000", "EN-B000001"):
+        data = str(SPEECH / f"Emilia/EN/{name}.tar")
+        words = ("--codec", "fake", "--per-shard", "2", "--out", str(tmp_path))
+        assert xytok(["evaluate", "--data", data, *HERE, *words]) == 0
+        measured += json.loads((tmp_path / "evaluation.json").read_text())["measured"]
+    assert [system["clips"] for system in measured] == [2, 2]
+    assert measured[0]["figures"]["stoi"] != measured[1]["figures"]["stoi"]
+
+
 def test_stored_codes_of_a_run_are_probed_with_tables_of_its_own(tmp_path: Path):
     both = "{Emilia,Emilia-YODAS}/EN/EN-B000000.tar"
     run = make_run(tmp_path / "codes", f"{SPEECH}/{both}")

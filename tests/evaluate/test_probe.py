@@ -1,5 +1,6 @@
 """The probe learns what codes say, only that, and the same however often it is ended."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -148,3 +149,13 @@ def test_tars_that_number_their_clips_anew_have_clips_and_speakers_of_their_own(
     assert len({clip.speaker for clip in [*train, *test]}) == 3
     with pytest.raises(InputError, match="the first is `000`"):
         check_apart(train, read_clips(run, storage, shards[1:]))
+
+
+def test_a_probe_of_other_codes_of_the_same_clips_is_not_taken(tmp_path: Path):
+    plan = ProbePlan(steps=2, learning_rate=1e-3, hidden=8)
+    place = Checkpoint(Storage(), str(tmp_path / "probe.pt"))
+    clips = spoken(8, 1)
+    ProbeTraining(table_input(SHAPE), clips, plan).run(place)
+    other = [replace(clip, steps=clip.steps[:, ::-1]) for clip in clips]
+    with pytest.raises(UsageError, match="other clips, codes"):
+        ProbeTraining(table_input(SHAPE), other, plan).run(place)

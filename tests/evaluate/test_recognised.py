@@ -7,14 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.audit.findings import Scores
 from pipeline.audit.metrics.heard_text import Recogniser
 from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.errors import InputError
 from pipeline.evaluate import evaluation
-from pipeline.evaluate.evaluation import EvaluateRequest, evaluate
+from pipeline.evaluate.evaluation import EvaluateRequest, _with_common_clips, evaluate
 from pipeline.evaluate.recognised import Remembering, heard_in
+from pipeline.evaluate.system import System
 from pipeline.worker.codec_request import CodecRequest
 from tests.support.audit_simulation import clean_shard, pool
+from tests.support.audit_simulation import clip as clip_of
 from tests.support.places import SPEECH
+from xy_codec.codes_shape import CodesShape
 from xy_codec.contract import Codec, Encoded, Waveform
 from xy_codec.fake import FakeCodec
 
@@ -115,3 +120,50 @@ def test_clips_are_heard_as_the_audit_decoded_them(
     assert [len(system.heard.reconstructions) for system in (whole, half)] == [4, 4]
     assert listener.heard == 4 + 2 * 4
     assert sum(decoded) == 2 * 4
+
+
+def with_clips(name: str, *scores: Scores) -> System:
+    clips = [clip_of("EN.tar", number, each) for number, each in enumerate(scores)]
+    shape = CodesShape(16000, 16000, 320, 320, (16,))
+    return System(name, is_run=False, codec={}, shape=shape, clips=tuple(clips))
+
+
+def test_a_codec_is_not_spared_the_clips_that_it_makes_nothing_of():
+    whole = with_clips("whole", *(Scores(sim=0.9, stoi=0.5), Scores(sim=0.1, stoi=0.5)))
+    spared = with_clips("spared", *(Scores(sim=0.8, stoi=0.5), Scores(stoi=0.5)))
+    mute = with_clips("mute", *(Scores(stoi=0.1), Scores(stoi=0.1)))
+    found = _with_common_clips([whole, spared, mute]).systems
+    assert [each.figures["sim"].estimate for each in found[:2]] == [0.9, 0.8]
+    assert "sim" not in found[2].figures
+    assert [each.figures["stoi"].num_values for each in found] == [2, 2, 2]
+    assert found[0].why_missing()["sim"] == "1 of 2 clips, mostly `missing_of_another_codec`"
+
+
+def test_a_codec_that_took_no_clip_is_no_finding():
+    with pytest.raises(InputError, match="no clip in common"):
+        _with_common_clips([with_clips("whole", Scores(sim=0.9)), with_clips("none")])
+
+
+def test_words_are_counted_where_a_language_has_them():
+    clip = replace(clean_shard("EN.tar", pool(), np.random.default_rng(0))[0], speaker=None)
+    said = (("en", "two words", "two birds"), ("ZH", "我去北京", "我去北平"))
+    clips = [
+        replace(
+            clip,
+            key=language,
+            language=language,
+            text=text,
+            heard_original=text,
+            heard_reconstruction=heard,
+        )
+        for language, text, heard in said
+    ]
+    both = replace(with_clips("both"), clips=tuple(clips), heard=heard_in("listener", clips))
+    figures = both.with_figures().figures
+    # One of two words; taken for a word, the second sentence would make it two of three.
+    assert (figures["asr_wer"].estimate, figures["asr_wer"].num_values) == (0.5, 1)
+    assert figures["asr_cer"].estimate == (2 + 1) / (8 + 4)
+    assert both.why_missing()["asr_wer"] == "1 of 2 clips, mostly `no_words`"
+    chinese = replace(both, heard=heard_in("listener", clips[1:])).with_figures().figures
+    assert set(chinese) >= {"asr_cer"}
+    assert "asr_wer" not in chinese

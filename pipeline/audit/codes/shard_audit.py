@@ -90,7 +90,7 @@ def read_shard(settings: ShardAuditSettings, manifest: Manifest) -> ShardSource:
         table = part.columns_without_codes()
         drawn = choose_rows(table, manifest.shard, settings.plan, dropped)
         rows = sorted({*drawn, *_suspects(checked.report)})
-        weights = row_weights(table, drawn, settings.plan, dropped)
+        weights = row_weights(table, manifest.shard, drawn, settings.plan, dropped)
         clips = sampled_clips(table, part.codes_of(rows), manifest, url, weights)
     except (PipelineError, *DAMAGED) as error:
         problem = f"the part `{manifest.part.path}` cannot be read: {error}"

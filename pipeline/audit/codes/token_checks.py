@@ -51,6 +51,7 @@ class _Tally:
     class_steps: Integers
     dropped: frozenset[str] = frozenset()
     rows: int = 0
+    dropped_rows: int = 0
     frames: int = 0
     repeated: int = 0
     found: dict[str, int] = field(default_factory=dict)
@@ -80,7 +81,8 @@ class _Tally:
         self.repeated += int(codes.repeats().sum())
         self.rows += batch.num_rows
         self.frames += codes.codes.shape[1]
-        self.keys.append(batch.column("key"))
+        self.dropped_rows += int((~kept).sum())
+        self.keys.append(batch.column("key").filter(pa.array(kept)))
         self.hashes.append(np.asarray(batch.column("audio_xxh64"), dtype=np.uint64)[kept])
         # Codes of silence, and of hardly any audio, are the same in clips that are not.
         told = (2 * longest < num_frames) & (num_frames >= self.shape.frames_in(TOLD_SECONDS))
@@ -168,6 +170,7 @@ def check_part(
         flagged={kind: tuple(rows) for kind, rows in tally.flagged.items()},
         seconds=time.perf_counter() - started,
         source=source or SourceReport(),
+        dropped_rows=tally.dropped_rows,
     )
     none = np.zeros(0, dtype=np.uint64)
     return CheckedPart(

@@ -47,6 +47,7 @@ class TokenReport:
     `problems` are faults of the shard as a whole (rows against manifest, damaged source, part that
     does not match its checksum), each one sentence; empty is good. `duplicates_of` is another shard
     that has some of what is repeated. `flagged` holds the rows with a fault, by its kind.
+    `dropped_rows` of the `rows` were taken out of the output, and are at no fault.
     """
 
     shard: str
@@ -72,6 +73,12 @@ class TokenReport:
     flagged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     source: SourceReport = field(default_factory=SourceReport)
+    dropped_rows: int = 0
+
+    @property
+    def kept_rows(self) -> int:
+        """The rows that are still in the output."""
+        return self.rows - self.dropped_rows
 
     @property
     def usage(self) -> NDArray[np.float64]:

@@ -212,7 +212,8 @@ def _faults(
 ) -> tuple[Fault, ...]:
     causes = [cause_of(drift, allowed) for drift in compared]
     hard = [cause for cause in causes if cause is not None and cause not in _SOFT]
-    rates = np.array([flip_rate(drift) for drift in compared])
+    rates = [flip_rate(drift) for drift in compared]
+    drawn = np.array([flip_rate(each.drift) for each in _drawn(clips) if each.drift is not None])
     lost = [each for each in paired.values() if each.state == "drifted"]
     evidence = ", ".join(
         f"{LABELS[each.metric]} {each.difference.estimate:+.3g} against fresh codes (margin "
@@ -222,10 +223,9 @@ def _faults(
     # Flips that nobody heard, or far more than rounding makes, speak for themselves.
     most = max(allowed, _MOST_FLIPS) if same_platform else allowed
     is_deaf = not paired or same_platform
-    many = bool(len(rates)) and (
-        bool((rates > max(0.2, 5 * allowed)).any())
-        or (is_deaf and float(rates.mean()) > most and _surely_above(rates, allowed))
-    )
+    many = max(rates, default=0.0) > max(0.2, 5 * allowed)
+    if is_deaf and len(drawn):
+        many |= float(drawn.mean()) > most and _surely_above(drawn, allowed)
     if not (hard or lost or many or _ruined(compared)):
         return ()
     found = drift_faults(clips, allowed)

@@ -46,11 +46,15 @@ from pipeline.audit.judge.tokens import code_changes
 from pipeline.plural import plural
 
 Changes = dict[str, Change]
+# With more values than this that have nothing to be compared with, the others do not speak for all.
+_MOST_UNCOMPARED = 0.2
 # Shares of the chance of a false alarm: of the scores of all metrics together, and of DNSMOS of the
 # original, which alone shows noise in the recordings. All other metrics have the rest.
 _SHARES: Mapping[str, float] = {TOGETHER: 0.5, "dnsmos_original": 0.15}
 _JUDGED_NEUTRAL: Mapping[str, Better] = {"dnsmos_original": "higher"}
 _BETTER = {metric.name: _JUDGED_NEUTRAL.get(metric.name, metric.better) for metric in METRICS}
+_BEST_AT_ZERO = (name for name, better in _BETTER.items() if better == "zero")
+_TWO_SIDED = frozenset((CODE_BITS, ORDER_BITS, *_BEST_AT_ZERO))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,12 @@ def _change_of_shard(
         return replace(
             change, unjudged=f"{plural(count, 'value')}, fewer than {thresholds.min_clips}"
         )
-    return _compared(change, standing, metric, count)
+    compared = _compared(change, standing, metric, count)
+    left = change.mean.num_values - count
+    if left > _MOST_UNCOMPARED * change.mean.num_values:
+        why = f"{left} of {plural(change.mean.num_values, 'value')} of a language of fewer than 3"
+        compared = replace(compared, unjudged=f"{why} shards to compare with")
+    return compared
 
 
 def _all_metrics(
@@ -245,7 +254,7 @@ def _corrected(found: ContentChanges, thresholds: Thresholds) -> ContentChanges:
     raw = np.array([changes[name].p_value for changes, name in tests], dtype=np.float64)
     adjusted = holm(raw, weights)
     for (changes, name), corrected, weight in zip(tests, adjusted, weights, strict=True):
-        tail = thresholds.false_alarms * float(weight)
+        tail = thresholds.false_alarms * float(weight) / (2 if name in _TWO_SIDED else 1)
         changes[name] = _decided(changes, name, float(corrected), tail, thresholds)
     return found
 

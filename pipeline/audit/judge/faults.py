@@ -8,7 +8,7 @@ fault of a shard.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -190,13 +190,22 @@ def flip_rate(drift: Drift) -> float:
 
 
 def flip_rates(clips: Sequence[ClipFinding]) -> tuple[float, ...]:
-    """The share of differing codes per codebook over all re-encoded clips; empty without one."""
-    drifts = [clip.drift for clip in clips if clip.drift is not None]
-    if not drifts:
+    """The share of differing codes per codebook over drawn clips; empty without one."""
+    drawn = [(clip.weight, clip.drift) for clip in clips if clip.drawn and clip.drift is not None]
+    if not drawn:
         return ()
-    frames = max(sum(drift.compared_frames for drift in drifts), 1)
-    differing = np.sum([drift.differing_codes for drift in drifts], axis=0)
-    return tuple(float(count) / frames for count in differing)
+    frames = sum(weight * drift.compared_frames for weight, drift in drawn)
+    differing = np.sum(
+        [weight * np.array(drift.differing_codes) for weight, drift in drawn], axis=0
+    )
+    return tuple(float(count) / (frames or 1) for count in differing)
+
+
+def is_silence(clips: Sequence[ClipFinding], stuck: Collection[int]) -> bool:
+    """Whether rows that repeat a frame do so because their audio does, by those encoded again."""
+    rows = set(stuck)
+    heard = [clip.drift for clip in clips if clip.drift and clip.row in rows]
+    return bool(heard) and all(drift.equal for drift in heard)
 
 
 def cause_of(drift: Drift, allowed_rate: float = 0.0) -> str | None:

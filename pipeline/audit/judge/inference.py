@@ -138,7 +138,7 @@ def share_interval(hits: int, total: int) -> Interval:
     return Interval(share, max(0.0, centre - half), min(1.0, centre + half), total)
 
 
-def unseen_share(num_seen: int) -> float:
+def unseen_share(num_seen: float) -> float:
     """The share of bad clips that a sample without a single bad one may still leave, at 95 %."""
     return 1 - (1 - LEVEL) ** (1 / num_seen) if num_seen else 1.0
 

@@ -30,7 +30,8 @@ class Change:
 
     `worse_by` is the difference in the direction that is worse, of the sizes where zero is best;
     `smallest_found` is how large it had to be. `adjusted_p` is corrected for all metrics of all
-    shards and groups judged together. `unjudged` says why a metric that judges was not tested.
+    shards and groups judged together. `unjudged` says why a metric that judges was not tested, or
+    not on many of its values.
     """
 
     metric: str

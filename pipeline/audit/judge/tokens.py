@@ -47,7 +47,7 @@ def usual_top_shares(reports: Sequence[TokenReport]) -> NDArray[np.float64]:
 def token_faults(report: TokenReport, usual: NDArray[np.float64]) -> tuple[Fault, ...]:
     """The faults of one shard's tokens, worst first; `usual` holds the run's usual top shares."""
     found = [*_row_faults(report), *_source_faults(report), *_zeroed(report, usual)]
-    rows = max(report.rows, 1)
+    rows = max(report.kept_rows, 1)
     if report.stuck_rows / rows > STUCK_SHARE:
         found.append(
             fault(

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from pipeline.audit.codes.token_report import TokenReport
 from pipeline.audit.findings import (
     CODE_BITS,
@@ -15,8 +17,9 @@ from pipeline.audit.findings import (
 from pipeline.audit.judge.baseline import Baseline
 from pipeline.audit.judge.codes import CodesJudgement, allowed_flip_rate, judge_codes
 from pipeline.audit.judge.content import Changes, content_changes
-from pipeline.audit.judge.faults import fault, flip_rates
+from pipeline.audit.judge.faults import fault, flip_rates, is_silence
 from pipeline.audit.judge.inference import (
+    effective_number,
     share_interval,
     unseen_share,
 )
@@ -31,8 +34,13 @@ from pipeline.audit.judge.judgement import (
     Verdict,
     worst,
 )
-from pipeline.audit.judge.reference import by_shard
-from pipeline.audit.judge.thresholds import SILENT_CLIPS, SILENT_SHARE, Thresholds
+from pipeline.audit.judge.reference import by_shard, spoken
+from pipeline.audit.judge.thresholds import (
+    MINIMUM_EFFECTS,
+    SILENT_CLIPS,
+    SILENT_SHARE,
+    Thresholds,
+)
 from pipeline.audit.judge.tokens import token_faults, usual_top_shares
 from pipeline.audit.metrics.reasons import Reason
 from pipeline.audit.report.notes import notes
@@ -42,6 +50,11 @@ from pipeline.plural import plural
 _MOVED = 0.01
 # What is judged of codes without decoding them.
 _OF_CODES = (CODE_BITS, ORDER_BITS)
+# What is known of a clip whose decoded sound could not be measured at all: it says nothing of it.
+_NOT_HEARD = (*_OF_CODES, "length_difference_seconds")
+_HEARD = tuple(name for name in MINIMUM_EFFECTS if name not in _NOT_HEARD)
+# With more decoded clips than this of which nothing is known, the others do not speak for all.
+_MOST_UNHEARD = 0.2
 _NOISE_SIGNS = ("dnsmos_original", "dnsmos_p808_original")
 
 
@@ -61,7 +74,7 @@ def judge(
     judged = {f"{level}\n{name}" for level, name in _judged_groups(list(members))}
     changes = content_changes(findings, keyed, judged, baseline, thresholds)
     usual = usual_top_shares(findings.tokens)
-    rows = {report.shard: report.rows for report in findings.tokens}
+    rows = {report.shard: report.kept_rows for report in findings.tokens}
     codes, run_codes = judge_codes(findings, rows, thresholds)
     shards = []
     for shard in sorted({*clips, *tokens}):
@@ -86,13 +99,12 @@ def judge(
         )
         for (level, name), group in members.items()
     )
-    run_doubts = (*_run_doubts(findings, shards), *run_codes.doubts)
+    run_doubts = (*_run_doubts(findings, shards, codes_only), *run_codes.doubts)
     verdicts = [shard.verdict for shard in shards] + ([] if codes_only else _group_verdicts(groups))
     if run_doubts:
         verdicts.append("cannot judge")
     if run_codes.state == "drifted":
         verdicts.append("drift")
-    compared = sum(shard.num_compared for shard in shards)
     return Judgement(
         verdict=worst(verdicts),
         shards=tuple(shards),
@@ -104,7 +116,7 @@ def judge(
         unread=tuple(report.shard for report in findings.tokens if report.source.unread),
         doubts=run_doubts,
         codes_only=codes_only,
-        unseen_share=unseen_share(compared),
+        unseen_share=_unseen(findings.clips),
         codes_state=run_codes.state,
         paired=run_codes.paired,
     )
@@ -114,20 +126,42 @@ def _content_doubts(
     clips: Sequence[ClipFinding], content: Sequence[Fault], changes: Changes
 ) -> tuple[str, ...]:
     """Why the sound of a shard cannot be judged; one metric that was tested is enough."""
-    heard = [change for name, change in changes.items() if name not in _OF_CODES]
-    if content or any(change.p_value is not None for change in heard):
+    if content:
         return ()
-    untested = Counter(
-        change.unjudged
-        for name, change in changes.items()
-        if change.unjudged and name not in (TOGETHER, *_OF_CODES)
-    )
+    if unheard := _unheard(clips):
+        return (unheard,)
+    # All metrics together are tested where each is.
+    heard = [each for name, each in changes.items() if name not in (TOGETHER, *_NOT_HEARD)]
+    if any(change.p_value is not None and not change.unjudged for change in heard):
+        return ()
+    untested = Counter(change.unjudged for change in heard if change.unjudged)
     if untested:
         return (f"sound: {untested.most_common(1)[0][0]}",)
     return (f"sound: no metric that judges was measured on {plural(len(clips), 'sampled clip')}",)
 
 
-def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tuple[str, ...]:
+def _unheard(clips: Sequence[ClipFinding]) -> str | None:
+    """That too many clips were decoded and have no figure that judges, such as sound of NaN."""
+    decoded = [each for each in spoken(clips) if not {"original", "decode"} & set(each.reasons)]
+    lost = [clip for clip in decoded if all(getattr(clip.scores, name) is None for name in _HEARD)]
+    if len(lost) <= _MOST_UNHEARD * len(decoded):
+        return None
+    why = Counter(
+        reason
+        for clip in lost
+        for name, reason in clip.reasons.items()
+        if name in _HEARD and reason != Reason.NOT_ASKED
+    )
+    mostly = f", mostly `{why.most_common(1)[0][0]}`" if why else ""
+    return (
+        f"sound: no metric that judges was measured on {len(lost)} of "
+        f"{plural(len(decoded), 'decoded clip')}{mostly}"
+    )
+
+
+def _run_doubts(
+    findings: AuditFindings, shards: Sequence[ShardVerdict], codes_only: bool
+) -> tuple[str, ...]:
     """What was asked for and not measured anywhere, which no shard's verdict shows."""
     absent = sorted(
         {
@@ -146,6 +180,11 @@ def _run_doubts(findings: AuditFindings, shards: Sequence[ShardVerdict]) -> tupl
         )
     if findings.tokens and not any(shard.num_clips for shard in shards):
         doubts.append("Not one clip was sampled: no part has a row")
+    if codes_only and not findings.reencoded:
+        doubts.append(
+            "Neither the codes nor the sound was asked for: only tokens were checked. Leave out "
+            "`--codes-only` or `--no-reencode`"
+        )
     return tuple(doubts)
 
 
@@ -155,9 +194,7 @@ def _heard(
     report: TokenReport | None,
 ) -> tuple[Fault, ...]:
     """Repeated frames are no damage where the audio was encoded again and repeats them too."""
-    stuck = set(report.flagged.get("stuck", ())) if report else set()
-    heard = [clip.drift for clip in clips if clip.drift and clip.row in stuck]
-    if not heard or not all(drift.equal for drift in heard):
+    if not report or not is_silence(clips, report.flagged.get("stuck", ())):
         return found
     return tuple(
         fault("silence", f"{item.evidence}, as their audio does", item.num_clips)
@@ -243,7 +280,7 @@ def _shard_verdict(
         faults=tuple(sorted(faults, key=lambda item: -VERDICTS.index(item.verdict))),
         doubts=(*answer.doubts, *content_doubts),
         odd_clips=answer.odd_clips,
-        unseen_share=unseen_share(len(drifts)),
+        unseen_share=_unseen(clips),
         num_clips=len(clips),
         num_compared=len(drifts),
         num_differing=sum(not drift.equal for drift in drifts),
@@ -251,6 +288,12 @@ def _shard_verdict(
         changes=changes,
         paired=answer.paired,
     )
+
+
+def _unseen(clips: Sequence[ClipFinding]) -> float:
+    """What the sample cannot have shown; clips that chance did not draw stand for no others."""
+    seen = [clip.weight for clip in clips if clip.drawn and clip.drift is not None]
+    return unseen_share(effective_number(np.array(seen)) if seen else 0)
 
 
 def _group_members(

@@ -151,6 +151,11 @@ def normal(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def has_words(language: str | None) -> bool:
+    """Whether a language is written with spaces between its words; any that is not known is."""
+    return (language or "").lower() not in WITHOUT_WORDS
+
+
 def word_errors(reference: str, text: str) -> Errors:
     """The errors of words in two normal texts."""
     words = reference.split()
@@ -175,7 +180,7 @@ def text_scores(text: str | None, language: str, original: str, reconstruction: 
     reasons: dict[str, str] = {}
     before, after = (character_errors(known, each).rate for each in heard)
     found = {"cer_original": before, "cer_reconstruction": after, "cer_increase": after - before}
-    if language.lower() in WITHOUT_WORDS:
+    if not has_words(language):
         names = ("wer_original", "wer_reconstruction", "wer_increase")
         reasons |= dict.fromkeys(names, Reason.NO_WORDS.value)
     else:

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from pipeline.audit.codes.token_report import entropy_bits, total_counts
 from pipeline.audit.findings import LABELS, METRICS, AudioSource, AuditFindings, ClipFinding, Metric
 from pipeline.audit.judge.baseline import Baseline
@@ -115,7 +113,7 @@ def render_report(
         metrics=_metric_rows(judgement, released, lambda name: name in _MAIN),
         more_metrics=_metric_rows(judgement, released, lambda name: name not in _MAIN),
         released=released,
-        codebooks=list(_codebook_rows(findings, judgement, baseline)),
+        codebooks=list(_codebook_rows(findings, baseline)),
         codebook_sizes=list(dict.fromkeys(sizes)),
         num_frames=sum(report.frames for report in findings.tokens),
         paired=[PairedRow(LABELS[name], change) for name, change in judgement.paired.items()],
@@ -189,18 +187,15 @@ def _metric_rows(
     ]
 
 
-def _codebook_rows(
-    findings: AuditFindings, judgement: Judgement, baseline: Baseline | None
-) -> Iterator[CodebookRow]:
+def _codebook_rows(findings: AuditFindings, baseline: Baseline | None) -> Iterator[CodebookRow]:
     totals = total_counts(findings.tokens)
     if totals is None:
         return
-    perplexities = 2.0 ** entropy_bits(totals)
+    perplexities, rates = 2.0 ** entropy_bits(totals), flip_rates(findings.clips)
     sizes = findings.tokens[0].codebook_sizes
     for book, (counts, size) in enumerate(zip(totals, sizes, strict=True)):
         perplexity = float(perplexities[book])
         known = baseline.perplexity[book] if baseline and book < len(baseline.perplexity) else None
-        rates = [shard.flip_rates[book] for shard in judgement.shards if shard.flip_rates[book:]]
         yield CodebookRow(
             number=book + 1,
             used=float((counts > 0).sum() / size),
@@ -209,7 +204,7 @@ def _codebook_rows(
                 perplexity / size, f"perplexity {perplexity:.0f}", known / size if known else None
             ),
             curve=usage_curve(counts[:size] / max(counts.sum(), 1)),
-            flip_rate=float(np.mean(rates)) if rates else None,
+            flip_rate=rates[book] if rates else None,
         )
 
 

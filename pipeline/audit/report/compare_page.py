@@ -54,11 +54,19 @@ def compare_headline(comparison: Comparison) -> Headline:
             "Too few clips to say",
             f"Only {plural(len(comparison.pairs), 'clip')} on both sides; raise `--per-shard`.",
         )
+    if not comparison.is_heard:
+        return Headline(
+            "Nothing to judge by",
+            f"No metric that judges was measured on both sides, {over}. Ask for SIM, STOI, PESQ or "
+            "acoustics by `--metrics`, and look at why figures are missing with `xytok audit`.",
+        )
     if not sides and comparison.unclear:
         unclear = ", ".join(_LABELS[name].label for name in comparison.unclear)
+        lost = max(comparison.metrics[name].one_sided for name in comparison.unclear)
+        one_sided = f" Of up to {plural(lost, 'clip')} one side alone has a figure." if lost else ""
         return Headline(
             "No difference was shown, nor ruled out",
-            f"The sample is too small for {unclear}, {over}; raise `--per-shard`.",
+            f"The sample is too small for {unclear}, {over}; raise `--per-shard`.{one_sided}",
         )
     if not sides:
         return Headline(

@@ -198,9 +198,9 @@ def text_words(findings: AuditFindings) -> str:
     heard = [clip for clip in findings.drawn if clip.scores.cer_increase is not None]
     if not heard:
         return ""
-    lengths = np.array([len(normal(clip.text or "").replace(" ", "")) for clip in heard])
+    characters = [clip.weight * len(normal(clip.text or "").replace(" ", "")) for clip in heard]
     rates = [
-        float(np.average([getattr(clip.scores, name) for clip in heard], weights=lengths))
+        float(np.average([getattr(clip.scores, name) for clip in heard], weights=characters))
         for name in ("cer_original", "cer_reconstruction")
     ]
     other = [clip for clip in heard if (clip.scores.cer_original or 0) > _OTHER_TEXT]

@@ -103,7 +103,7 @@ def _unclear(judgement: Judgement) -> Headline:
     codes = [shard for shard in judgement.shards if shard.codes == "cannot judge"]
     content = [shard for shard in judgement.shards if shard.content == "cannot judge"]
     reasons += _doubt_counts(judgement)
-    if codes:
+    if codes or judgement.codes_only:
         return Headline("Cannot judge these codes", _sentences(reasons))
     if content and any(shard.num_compared for shard in judgement.shards):
         reasons.insert(0, _codes_reason(judgement))

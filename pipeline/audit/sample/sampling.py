@@ -78,20 +78,31 @@ def choose_rows(
 
 
 def row_weights(
-    table: Any, rows: Sequence[int], plan: SamplePlan, dropped: Collection[str] = ()
+    table: Any, shard: str, rows: Sequence[int], plan: SamplePlan, dropped: Collection[str] = ()
 ) -> dict[int, float]:
-    """How many rows of its stratum each chosen row stands for; 1 on average.
+    """How many rows each chosen row stands for; 1 on average.
 
-    With these weights the mean of a sample is as likely above as below that of its shard.
+    With these weights the mean of a sample is as likely above as below that of its shard. Where
+    there are more strata than clips, a chosen stratum stands for some that are not: it is there
+    because one of its rows came before the first row of those, and the more rows it has, the
+    likelier that is.
     """
     if plan.stratify is None or not rows:
         return dict.fromkeys(rows, 1.0)
     strata, keys = _strata(table, plan.stratify), table.column("key").to_pylist()
-    there = Counter(
-        stratum for stratum, key in zip(strata, keys, strict=True) if key not in dropped
-    )
     chosen = Counter(strata[row] for row in rows)
-    stand_for = {row: there[strata[row]] / chosen[strata[row]] for row in rows}
+    there: Counter[str] = Counter()
+    first_left = 1.0
+    for stratum, key, rank in zip(strata, keys, ranks(keys, shard, plan.seed), strict=True):
+        if key in dropped:
+            continue
+        there[stratum] += 1
+        if stratum not in chosen:
+            first_left = min(first_left, float(rank) / _RANGE)
+    chance = {stratum: 1 - (1 - first_left) ** there[stratum] for stratum in chosen}
+    stand_for = {
+        row: there[strata[row]] / (chosen[strata[row]] * chance[strata[row]]) for row in rows
+    }
     mean = sum(stand_for.values()) / len(rows)
     return {row: count / mean for row, count in stand_for.items()}
 

@@ -13,7 +13,7 @@ from pipeline.errors import InputError
 from pipeline.plural import plural
 from pipeline.read.dataset import CodesDataset
 from pipeline.storage.client import Storage
-from pipeline.storage.location import join, normalise
+from pipeline.storage.location import join, normalise, redact
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class SpokenClip:
         audio: the hash of its bytes.
         steps: what the probe's input is made from: codes `[K, T]`, or any values of T steps.
         text: normal, and not empty.
+        language: as the row has it.
     """
 
     key: str
@@ -32,6 +33,7 @@ class SpokenClip:
     steps: NDArray[Any]
     text: str
     speaker: str
+    language: str | None = None
 
     @property
     def num_steps(self) -> int:
@@ -49,7 +51,8 @@ def read_clips(
     Args:
         shards: the URLs of the shards to take; all of the run without it.
     """
-    wanted = None if shards is None else {normalise(each) for each in shards}
+    # A manifest has no user, password or query of its shard's URL.
+    wanted = None if shards is None else {normalise(redact(each)) for each in shards}
     parts = tuple(
         join(run.output, manifest.part.path)
         for manifest in run.manifests
@@ -60,7 +63,9 @@ def read_clips(
             f"Run `{run.output}` has no part of the shards asked for; expected one of each. "
             "Tokenize them into it, or name shards that it has"
         )
-    rows = CodesDataset((parts,), columns=("text", "speaker", "audio_xxh64"), storage=storage)
+    rows = CodesDataset(
+        (parts,), columns=("text", "speaker", "language", "audio_xxh64"), storage=storage
+    )
     clips = []
     for row in rows:
         text = normal(row.columns["text"] or "")
@@ -68,7 +73,8 @@ def read_clips(
         if text and codes.shape[-1]:
             audio = row.columns["audio_xxh64"]
             key = f"{row.key}@{audio:016x}"
-            clips.append(SpokenClip(key, audio, codes, text, row.columns["speaker"] or key))
+            speaker, language = row.columns["speaker"] or key, row.columns["language"]
+            clips.append(SpokenClip(key, audio, codes, text, speaker, language))
     return clips
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline.audit.metrics.heard_text import has_words
 from pipeline.evaluate.probe.clips import SpokenClip
 from pipeline.evaluate.probe.inputs import ProbeInput
 from pipeline.evaluate.probe.plan import ProbePlan
@@ -43,7 +44,7 @@ def probe(
     training.run(checkpoint, show)
     written = training.transcribe(test)
     transcripts = tuple(
-        Transcript(clip.key, clip.speaker, clip.text, text)
+        Transcript(clip.key, clip.speaker, clip.text, text, has_words(clip.language))
         for clip, text in zip(test, written, strict=True)
     )
     left_out = len(train) - len(training.clips)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+import xxhash
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import UsageError
@@ -165,8 +167,8 @@ class ProbeTraining:
                 yield self.alphabet.text(best[: int(length)].tolist())
 
     def _of(self) -> str:
-        """A hash of what the weights depend on; other clips or plans are other trainings."""
-        clips = [(clip.key, clip.num_steps, clip.text) for clip in self.clips]
+        """A hash of what the weights depend on; other clips, codes or plans: other trainings."""
+        clips = [(clip.key, _hash_of(clip.steps), clip.text) for clip in self.clips]
         facts = (self.source.name, self.source.rate_hz, asdict(self.plan), clips)
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
@@ -189,9 +191,13 @@ class ProbeTraining:
         state: dict[str, Any] = torch.load(content, map_location=self.device, weights_only=True)
         if state["of"] != self._of():
             raise UsageError(
-                f"`{checkpoint.url}` is of a probe with other clips, texts, steps or sizes; "
+                f"`{checkpoint.url}` is of a probe with other clips, codes, texts, steps or sizes; "
                 "expected the same, to go on with it. Use another `--output`, or delete it"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.losses = state["step"], [tuple(each) for each in state["losses"]]
+
+
+def _hash_of(steps: NDArray[Any]) -> tuple[tuple[int, ...], int]:
+    return steps.shape, xxhash.xxh3_64_intdigest(np.ascontiguousarray(steps).tobytes())
