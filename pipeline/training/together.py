@@ -38,7 +38,9 @@ def train_together(recipe: Recipe, output: str, options: TogetherOptions, show: 
     if is_named(options.cluster):
         for path in (output, *_local_paths(recipe)):
             check_means_the_same_elsewhere(path)
-    stored_shards(recipe.speech.shards)
+    for shards in (recipe.speech.shards, recipe.speech.held_out):
+        if shards:
+            stored_shards(shards)
     is_ours = connect(options.cluster)
     try:
         _fit(recipe, output, options, show)

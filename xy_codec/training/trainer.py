@@ -11,8 +11,13 @@ from typing import Any
 import torch
 
 from xy_codec.errors import ConfigError, XYCodecError
-from xy_codec.training.codec_start import codec_config, codec_config_path, start_codec
-from xy_codec.training.evaluation import Scorer, evaluate, held_out_clips
+from xy_codec.training.codec_start import (
+    codec_config,
+    codec_config_path,
+    frozen_by_chance,
+    start_codec,
+)
+from xy_codec.training.evaluation import HeldOutClip, Scorer, evaluate, held_out_clips
 from xy_codec.training.export import export_codec
 from xy_codec.training.fastest_precision import fastest_precision
 from xy_codec.training.posttrain_stage import PosttrainStage
@@ -26,7 +31,11 @@ from xy_codec.training.stage import Stage
 from xy_codec.training.training_log import TrainingLog
 
 logger = logging.getLogger(__name__)
-_FREE = {"steps", "log_every", "evaluate_every", "save_every", "threads"}
+# What may change when a run goes on: none of it changes what the next step learns, but for rounding.
+_FREE = {
+    *("steps", "log_every", "evaluate_every", "save_every", "threads", "recompute_activations"),
+    *("speech.held_out", "speech.cache", "speech.clips_at_once"),
+}
 
 
 class TrainingDivergedError(XYCodecError):
@@ -86,6 +95,16 @@ class Trainer:
         self.list_shards = list_shards
         self.speech = self._speech(self.place)
         _check_parts(recipe, len(self.speech.shares))
+        self.held_out = self._held_out()
+        random = frozen_by_chance(recipe)
+        if random and not self.place.rank:
+            logger.warning(
+                "%s: random weights that are never trained. Expected `model.warm_start`%s",
+                random.capitalize(),
+                " of the first stage"
+                if recipe.stage == "posttrain"
+                else ", `model.whisper` or `model.train_semantic: true`",
+            )
         codec = start_codec(recipe, fetch).to(self.device)
         is_new = not recipe.model.warm_start and not self.checkpoint.exists()
         if recipe.model.scaled_start and is_new:
@@ -149,8 +168,9 @@ class Trainer:
         if wrong:
             raise TrainingDivergedError(
                 f"At step {self.step} {', '.join(wrong)} is no longer a number ({losses}); "
-                f"expected finite losses. Begin in a new folder with `{self.folder}/best` as "
-                "`model.warm_start` and a lower `optimizer.learning_rate` or `precision: float32`."
+                "expected finite losses. Begin in a new folder with a lower `optimizer.learning_rate` "
+                "or `precision: float32`, and with `best` of this output, where it has one, as "
+                "`model.warm_start`."
             )
         self.step += 1
         return losses
@@ -179,13 +199,11 @@ class Trainer:
         self._evaluated_at = self.step
         if self.log is None:
             return {}
-        if not self.recipe.speech.held_out:
+        if not self.held_out:
             self._export("best")
             return {}
-        frame = self.stage.codec.frame_samples
-        clips = held_out_clips(self.recipe.speech, self.rate_hz, frame, self.list_shards)
         with self.stage.average.applied():
-            found = evaluate(self.stage.codec, clips, self.scorers, self.rate_hz)
+            found = evaluate(self.stage.codec, self.held_out, self.scorers, self.rate_hz)
         hours = self.step * self.audio_seconds_per_step / 3600
         self.log.evaluation(self.step, hours, found)
         logger.info("step %d: %s", self.step, found.scores)
@@ -206,6 +224,22 @@ class Trainer:
             place,
             self.list_shards,
         )
+
+    def _held_out(self) -> list[HeldOutClip]:
+        """The clips that the first process scores; all refuse shards that hold none."""
+        if not self.recipe.speech.held_out:
+            return []
+        config = codec_config(self.recipe)
+        frame = config.encoder_downsample_rate
+        clips = []
+        if not self.place.rank:
+            clips = held_out_clips(self.recipe.speech, self.rate_hz, frame, self.list_shards)
+        if not int(add_up(torch.tensor(len(clips), device=self.device))):
+            raise ConfigError(
+                f"`speech.held_out` `{self.recipe.speech.held_out}` holds no clip of two seconds; "
+                "expected speech to score on. Name other shards, or set it to nothing."
+            )
+        return clips
 
     def _report(self, losses: dict[str, float], seconds: float, steps: int) -> None:
         speed = steps * self.audio_seconds_per_step / max(seconds, 1e-9)
@@ -235,7 +269,9 @@ class Trainer:
                 "follows the new number, so the result is not that of one run",
                 *(self.recipe.steps, state["recipe"]["steps"]),
             )
-        self.step, self.best = state["step"], state["best"]
+        self.step = state["step"]
+        if state["recipe"]["speech"]["held_out"] == self.recipe.speech.held_out:
+            self.best = state["best"]
         self._evaluated_at = state.get("evaluated_at", -1)
         if not self.place.rank:
             done, wanted = self.step, self.recipe.steps
