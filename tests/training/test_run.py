@@ -365,10 +365,8 @@ def test_what_is_frozen_at_random_is_told(
 def test_a_text_branch_that_meets_no_text_says_so(
     tmp_path: Path, is_cut: bool, caplog: pytest.LogCaptureFixture
 ):
-    clip = pair(
-        "a", 1.0 if is_cut else 0.5, **({} if is_cut else {"text": None, "transcript": "a"})
-    )
-    write_shard(tmp_path / "speech.tar", clip)
+    fields: dict[str, Any] = {} if is_cut else {"text": None, "transcript": "what is said"}
+    write_shard(tmp_path / "speech.tar", pair("a", 1.0 if is_cut else 0.5, **fields))
     shards = str(tmp_path / "speech.tar")
     recipe = load_tiny(tmp_path, steps=21, text__kind="ctc", speech__shards=shards)
     Trainer(recipe, tmp_path / "run").run()

@@ -157,9 +157,10 @@ class PretrainStage:
         self._silent = 0 if count else self._silent + 1
         if self._silent in _TOLD_AT and not find_place().rank:
             logger.warning(
-                "`text.kind` is `%s`, but no clip of the last %d steps has a text to learn from, so "
-                "codes do not learn to show what is said. Expected `text` in the JSON of clips, or a "
-                "`.txt` beside them; a clip longer than `speech.crop_seconds` (%g) is cut and has none",
+                "`text.kind` is `%s`, but no clip of the last %d steps has a text to learn from: "
+                "codes do not learn to show what is said. Expected `text` in the JSON of clips, or "
+                "a `.txt` beside them; what is longer than `speech.crop_seconds` (%g) is cut and "
+                "has none",
                 *(self.recipe.text.kind, self._silent, self.recipe.speech.crop_seconds),
             )
         return count

@@ -31,7 +31,7 @@ from xy_codec.training.stage import Stage
 from xy_codec.training.training_log import TrainingLog
 
 logger = logging.getLogger(__name__)
-# What may change when a run goes on: none of it changes what the next step learns, but for rounding.
+# What may change when a run goes on, because a step learns the same, but for rounding.
 _FREE = {
     *("steps", "log_every", "evaluate_every", "save_every", "threads", "recompute_activations"),
     *("speech.held_out", "speech.cache", "speech.clips_at_once"),
@@ -168,9 +168,9 @@ class Trainer:
         if wrong:
             raise TrainingDivergedError(
                 f"At step {self.step} {', '.join(wrong)} is no longer a number ({losses}); "
-                "expected finite losses. Begin in a new folder with a lower `optimizer.learning_rate` "
-                "or `precision: float32`, and with `best` of this output, where it has one, as "
-                "`model.warm_start`."
+                "expected finite losses. Begin in a new folder with a lower "
+                "`optimizer.learning_rate` or `precision: float32`, and with `best` of this "
+                "output, where it has one, as `model.warm_start`."
             )
         self.step += 1
         return losses
