@@ -31,7 +31,7 @@ from pipeline.evaluate.probe.result import ProbeResult, probe
 from pipeline.evaluate.probe.training import Checkpoint
 from pipeline.evaluate.recognised import Heard, Remembering, heard_in
 from pipeline.evaluate.speed import measure_speed
-from pipeline.evaluate.system import Evaluation, System
+from pipeline.evaluate.system import SOUND, Evaluation, System
 from pipeline.evaluate.transcripts import Transcript
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
@@ -86,7 +86,13 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
         *(_measure_codec(request, name, recogniser) for name in request.codecs),
         *(_measure_run(request, output) for output in request.runs),
     ]
-    return _with_common_clips(systems)
+    return replace(
+        _with_common_clips(systems),
+        data=tuple(map(redact, request.data)),
+        probe_data=tuple(map(redact, request.probe_data)),
+        sample=request.sample,
+        limit=request.limit,
+    )
 
 
 def _check(request: EvaluateRequest) -> None:
@@ -213,7 +219,7 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
             "The systems have no clip in common; expected that all take some of the clips of "
             "`--data`. Look at the rejects of the runs below `--output` with `xytok status`"
         )
-    kept = tuple(
+    kept = [
         replace(
             system,
             clips=tuple(clip for clip in system.clips if name_of(clip) in measured),
@@ -225,10 +231,17 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
             probe=replace(system.probe, transcripts=_only(system.probe.transcripts, tested))
             if system.probe
             else None,
-        ).with_figures()
+        )
         for system in systems
-    )
-    return Evaluation(kept, left_out, untested)
+    ]
+    taken = {name: _scored_in_all(kept, name) for name in SOUND}
+    return Evaluation(tuple(each.with_figures(taken) for each in kept), left_out, untested)
+
+
+def _scored_in_all(systems: Sequence[System], name: str) -> frozenset[str]:
+    """The clips with a value of a figure in every system that has any: others favour one."""
+    found = [set(system.scored(name)) for system in systems]
+    return _in_all([each for each in found if each])[0]
 
 
 def _only(transcripts: Sequence[Transcript], names: Collection[str]) -> tuple[Transcript, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pipeline.evaluate.published import PUBLISHED
 from tests.support.audit_page import tags
 from tests.support.audit_run import audit_run, make_run
 from tests.support.places import SPEECH
+from tests.support.shard_maker import pair, write_shard
 
 DATA = str(SPEECH / "Emilia/EN/EN-B000000.tar")
 LEARNED = str(SPEECH / "Emilia-YODAS/EN/EN-B000000.tar")
@@ -153,3 +155,33 @@ def test_speakers_bound_the_errors(record: dict[str, Any]):
     assert len(speakers) >= 3
     assert figure["low"] is not None
     assert np.isfinite(figure["high"])
+
+
+def test_a_score_that_one_codec_lacks_of_a_clip_counts_for_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """What one codec leaves of a third of a second is too short for SIM."""
+    lengths = (0.3, 2.0, 2.1, 2.2)
+    clips = [pair(f"c{n}", each, n, speaker=f"s{n}") for n, each in enumerate(lengths)]
+    shard = write_shard(tmp_path / "clips.tar", [member for clip in clips for member in clip])
+    codecs = ("--codec", "fake", "--codec", "fake-odd")
+    words = ("evaluate", "--data", str(shard), *HERE, *codecs, "-o", str(tmp_path / "eval"))
+    assert xytok(list(words)) == 0
+    found = json.loads((tmp_path / "eval/evaluation.json").read_text())
+    one, other = found["measured"]
+    assert "sim" in one["missing"]
+    assert "sim" not in other["missing"]
+    assert one["figures"]["sim"]["clips"] == other["figures"]["sim"]["clips"] == 3
+    told = "a figure is of the clips that have it with every codec: SIM of 3"
+    assert told in capsys.readouterr().out
+
+
+def test_page_and_record_say_what_was_measured_on_what(folder: Path, record: dict[str, Any]):
+    assert record["data"] == [DATA]
+    assert record["probe_data"] == [LEARNED]
+    assert record["sample"]["per_shard"] == 4
+    speed = record["measured"][0]["speed"]
+    page = unescape((folder / "evaluation.html").read_text())
+    assert f"speech: {DATA}" in page
+    assert f"learned from {LEARNED}" in page
+    assert f"times real time on {speed['device']}, {speed['threads']} thread" in page
