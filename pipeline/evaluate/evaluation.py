@@ -24,7 +24,7 @@ from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
 from pipeline.errors import InputError, UsageError
 from pipeline.evaluate.clip_names import name_of
-from pipeline.evaluate.probe.clips import SpokenClip, check_apart, read_clips
+from pipeline.evaluate.probe.clips import SpokenClip, check_apart, check_texts, read_clips
 from pipeline.evaluate.probe.inputs import ProbeInput, codec_input, table_input
 from pipeline.evaluate.probe.plan import ProbePlan
 from pipeline.evaluate.probe.result import ProbeResult, probe
@@ -108,14 +108,18 @@ def _check(request: EvaluateRequest) -> None:
         )
     # A wrong path fails before the first codec is loaded.
     measured, learned = (
-        {shard.url for shard in list_shards(shards, request.storage)} if shards else set()
+        {shard.url: shard for shard in list_shards(shards, request.storage)} if shards else {}
         for shards in (request.data, request.probe_data)
     )
-    if measured & learned:
+    both = measured.keys() & learned.keys()
+    if both:
         raise UsageError(
-            f"Shard `{redact(min(measured & learned))}` is in `--data` and in `--probe-data`; "
+            f"Shard `{redact(min(both))}` is in `--data` and in `--probe-data`; "
             "expected each in one, or the probe is tested on what it learned. Name other shards"
         )
+    if learned:
+        check_texts("--data", [*measured.values()], request.storage)
+        check_texts("--probe-data", [*learned.values()], request.storage)
 
 
 def folder_of(request: EvaluateRequest, name: str) -> str:

@@ -12,7 +12,10 @@ import pytest
 from jobs.cli import run as xytok
 from pipeline.audit.metrics.heard_text import character_errors
 from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.corpus.listing import list_shards
+from pipeline.evaluate.probe.clips import check_texts
 from pipeline.evaluate.published import PUBLISHED
+from pipeline.storage.client import Storage
 from tests.support.audit_page import tags
 from tests.support.audit_run import audit_run, make_run
 from tests.support.places import SPEECH
@@ -185,3 +188,15 @@ def test_page_and_record_say_what_was_measured_on_what(folder: Path, record: dic
     assert f"speech: {DATA}" in page
     assert f"learned from {LEARNED}" in page
     assert f"times real time on {speed['device']}, {speed['threads']} thread" in page
+
+
+def test_speech_without_texts_is_refused_before_a_codec_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    clip = pair("c0", 2.0, text=None, transcript="what is said")
+    learned, out = write_shard(tmp_path / "learned.tar", clip), tmp_path / "eval"
+    assert evaluate("--codec", "fake", "--probe-data", str(learned), "-o", str(out)) == 1
+    assert "The first 1 clip of `--probe-data` have no text" in capsys.readouterr().err
+    assert not out.exists()
+    write_shard(learned, [*clip, ("c0.txt", b"what is said")])
+    check_texts("--probe-data", list_shards([str(learned)], Storage()), Storage())
