@@ -63,6 +63,7 @@ def _local_paths(recipe: Recipe) -> list[str]:
 
 def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> None:
     import ray
+    from ray.exceptions import RayError
     from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
@@ -92,6 +93,11 @@ def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> N
         )
         try:
             result = trainer.fit()
+        except RayError as error:
+            raise WorkerError(
+                f"The process that watches the workers was lost: {_first_line(error)}. Expected it "
+                "to stay; run the command again, which goes on from the checkpoint."
+            ) from error
         except TrainingFailedError as error:
             raise WorkerError(
                 f"Workers were lost more than {options.restarts} times, the last time by: "
@@ -118,6 +124,10 @@ def _work(settings: dict[str, Any]) -> tuple[str, str] | None:
     except tuple(_FINAL.values()) as error:
         return type(error).__name__, str(error)  # all workers come here: they see the same
     return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")
 
 
 def _last_line(error: BaseException) -> str:

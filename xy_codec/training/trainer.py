@@ -118,6 +118,7 @@ class Trainer:
         )
         self.step = 0
         self.best = -math.inf
+        self.heard = 0.0  # seconds of speech, without padding, by this process
         self._evaluated_at = -1
         folder.mkdir(parents=True, exist_ok=True)
         self.log = TrainingLog(folder, config) if not self.place.rank else None
@@ -133,21 +134,17 @@ class Trainer:
         """The file that a run goes on from."""
         return self.folder / "last.pt"
 
-    @property
-    def audio_seconds_per_step(self) -> float:
-        """Seconds of audio in a step, all processes together."""
-        return self.speech.seconds_per_step
-
     def run(self) -> None:
         """Train to the recipe's last step, then save, evaluate and export."""
-        clock, since = time.monotonic(), self.step
+        clock, since, heard = time.monotonic(), self.step, self._heard_by_all()
         while self.step < self.recipe.steps:
             losses = self.take_step()
             is_logged = self.step % self.recipe.log_every == 0
             if is_logged and self.log is not None:
                 self.log.losses(self.step, losses)
-            if (is_logged or self.step == self.recipe.steps) and self.log is not None:
-                self._report(losses, time.monotonic() - clock, self.step - since)
+            if is_logged or self.step == self.recipe.steps:
+                audio = self._heard_by_all() - heard
+                self._report(losses, time.monotonic() - clock, self.step - since, audio)
             if self.step % self.recipe.evaluate_every == 0:
                 self.evaluate()
             if self.step % self.recipe.save_every == 0:
@@ -162,6 +159,7 @@ class Trainer:
     def take_step(self) -> dict[str, float]:
         """Learn from the next step's batches; return what is logged of it."""
         batches = self.speech.next(self.step)
+        self.heard += sum(int(each.lengths.sum()) for each in batches) / self.rate_hz
         losses = self.stage.gradients(batches, self.step)
         losses |= self.stage.apply(self.step)
         wrong = [name for name, value in losses.items() if not math.isfinite(value)]
@@ -178,6 +176,7 @@ class Trainer:
     def save(self) -> None:
         """Write everything that later processes, however many, need to go on."""
         position = add_up(self.speech.position.to(self.device)).cpu()
+        heard = self._heard_by_all()
         if self.place.rank:
             return
         state = {
@@ -187,6 +186,7 @@ class Trainer:
             "evaluated_at": self._evaluated_at,
             "precision": self.stage.precision,
             "speech": position,
+            "heard": heard,
             "stage": self.stage.state(),
         }
         partial = self.checkpoint.with_suffix(".partial")
@@ -197,6 +197,7 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Score the averaged weights on held-out speakers; export them if they are the best yet."""
         self._evaluated_at = self.step
+        hours = self._heard_by_all() / 3600
         if self.log is None:
             return {}
         if not self.held_out:
@@ -204,7 +205,6 @@ class Trainer:
             return {}
         with self.stage.average.applied():
             found = evaluate(self.stage.codec, self.held_out, self.scorers, self.rate_hz)
-        hours = self.step * self.audio_seconds_per_step / 3600
         self.log.evaluation(self.step, hours, found)
         logger.info("step %d: %s", self.step, found.scores)
         rank = found.scores.get("stoi", 0.0) + 0.1 * found.scores.get("pesq_nb", 0.0)
@@ -241,10 +241,15 @@ class Trainer:
             )
         return clips
 
-    def _report(self, losses: dict[str, float], seconds: float, steps: int) -> None:
-        speed = steps * self.audio_seconds_per_step / max(seconds, 1e-9)
+    def _heard_by_all(self) -> float:
+        return float(add_up(torch.tensor(self.heard, dtype=torch.float64, device=self.device)))
+
+    def _report(self, losses: dict[str, float], seconds: float, steps: int, audio: float) -> None:
+        if self.place.rank:
+            return
         left = (self.recipe.steps - self.step) * seconds / max(steps, 1)
         wanted, processes = self.recipe.steps, self.place.world
+        speed = audio / max(seconds, 1e-9)
         self.show(Progress(self.step, wanted, losses, speed, left, processes))
 
     def _export(self, name: str) -> None:
@@ -259,8 +264,8 @@ class Trainer:
         changed = _differences(state["recipe"], asdict(self.recipe))
         if changed:
             raise ConfigError(
-                f"`{self.checkpoint}` was made with another recipe: {'; '.join(changed)}. Expected "
-                "the same to go on. Use a new folder, with `model.warm_start` for the weights "
+                f"`last.pt` of this output was made with another recipe: {'; '.join(changed)}. "
+                "Expected the same to go on. Use a new folder, with `model.warm_start` for the weights "
                 "alone, or pass the old values."
             )
         if state["recipe"]["steps"] != self.recipe.steps:
@@ -273,10 +278,11 @@ class Trainer:
         if state["recipe"]["speech"]["held_out"] == self.recipe.speech.held_out:
             self.best = state["best"]
         self._evaluated_at = state.get("evaluated_at", -1)
+        self.heard = 0.0 if self.place.rank else state.get("heard", 0.0)
         if not self.place.rank:
             done, wanted = self.step, self.recipe.steps
             what = "nothing is left to train" if done >= wanted else "going on"
-            logger.info("`%s` has %d of %d steps: %s", self.checkpoint, done, wanted, what)
+            logger.info("The output's `last.pt` has %d of %d steps: %s", done, wanted, what)
         self.stage.precision = state["precision"]
         if self.log is not None:
             self.log.forget_after(self.step)
