@@ -265,8 +265,8 @@ class Trainer:
         if changed:
             raise ConfigError(
                 f"`last.pt` of this output was made with another recipe: {'; '.join(changed)}. "
-                "Expected the same to go on. Use a new folder, with `model.warm_start` for the weights "
-                "alone, or pass the old values."
+                "Expected the same to go on. Use a new folder, with `model.warm_start` for the "
+                "weights alone, or pass the old values."
             )
         if state["recipe"]["steps"] != self.recipe.steps:
             logger.warning(
@@ -278,7 +278,11 @@ class Trainer:
         if state["recipe"]["speech"]["held_out"] == self.recipe.speech.held_out:
             self.best = state["best"]
         self._evaluated_at = state.get("evaluated_at", -1)
-        self.heard = 0.0 if self.place.rank else state.get("heard", 0.0)
+        if not self.place.rank:
+            # Older checkpoints do not have it: then pieces count at their full length, as they did.
+            speech = self.recipe.speech
+            pieces = self.step * speech.batch_clips
+            self.heard = state.get("heard", pieces * speech.mean_crop_seconds)
         if not self.place.rank:
             done, wanted = self.step, self.recipe.steps
             what = "nothing is left to train" if done >= wanted else "going on"
