@@ -106,10 +106,12 @@ def note_lines(evaluation: Evaluation) -> list[str]:
             f"encode and decode: times real time on {timed.device}, "
             f"{plural(timed.threads, 'thread')}, of clips of Emilia's lengths"
         )
-    probed = next((system.probe for system in evaluation.systems if system.probe), None)
-    if probed:
+    probes = [system.probe for system in evaluation.systems if system.probe]
+    if probes:
+        probed, learned = probes[0], sorted({each.learned_clips for each in probes})
+        fewest = f"{learned[0]} to " if len(learned) > 1 else ""
         notes.append(
-            f"probe: learned {plural(probed.learned_clips, 'clip')} in "
+            f"probe: learned {fewest}{plural(learned[-1], 'clip')} in "
             f"{plural(probed.plan.steps, 'step')} of "
             f"{probed.plan.batch_clips}, {probed.plan.hidden} units, highest learning rate "
             f"{probed.plan.learning_rate:g}; tested on {len(probed.transcripts)} "

@@ -233,6 +233,17 @@ def test_a_damaged_shard_is_told_and_speech_without_clips_refused(
         StreamedSpeech([empty], config, 16000, 0).clip(0, 1, np.random.default_rng(0))
 
 
+def test_clips_that_share_a_key_by_their_dots_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    clips = [(f"take.{number}.mp3", audio(1.0, seed=number)) for number in range(3)]
+    assert len(load_shard(write_tar(tmp_path / "a.tar", clips), 16000)) == 1
+    (told,) = caplog.messages
+    assert "a.tar` has several audio files of one key" in told
+    assert len(load_shard(write_tar(tmp_path / "b.tar", clips[:1]), 16000)) == 1
+    assert caplog.messages == [told]
+
+
 @pytest.mark.parametrize("damage", ["header", "cut", "gzip"])
 def test_a_shard_damaged_in_the_middle_is_named_and_read_up_to_there(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str

@@ -18,7 +18,7 @@ from pipeline.errors import UsageError, WorkerError
 from pipeline.storage.client import Storage
 from pipeline.training.options import TogetherOptions
 from pipeline.training.run import train_here
-from pipeline.training.together import train_together
+from pipeline.training.together import check_room, train_together
 from tests.support.ray_runs import ray_cluster_of
 from tests.support.s3_server import S3Server
 from tests.support.training_case import load_tiny
@@ -93,6 +93,16 @@ def test_paths_that_other_machines_lack_are_refused(
     with pytest.raises(UsageError, match="`mine` is a relative path"):
         train_together(recipe, "s3://b/out", TogetherOptions(cluster="ray://other:10001"), print)
     assert not ray.is_initialized()
+
+
+def test_more_workers_than_a_machine_has_room_for_are_refused(caplog: pytest.LogCaptureFixture):
+    want, has = {"CPU": 1.0, "GPU": 1.0}, {"CPU": 16.0, "GPU": 2.0}
+    check_room(2, want, has, grows=False)
+    assert not caplog.messages
+    with pytest.raises(UsageError, match="4 workers want 4 GPUs, and it has 2; expected"):
+        check_room(4, want, has, grows=False)
+    check_room(4, want, has, grows=True)
+    assert "begins when the cluster has grown" in caplog.messages[0]
 
 
 def stop_at_five(progress: Progress) -> None:
