@@ -73,12 +73,12 @@ def check_room(workers: int, each: dict[str, float], has: dict[str, float], *, g
     ]
     if lacking and not grows:
         raise UsageError(
-            f"{workers} workers want {'; '.join(lacking)}; expected as many as this machine has. "
+            f"`--workers {workers}` wants {'; '.join(lacking)}; expected as many as this machine has. "
             "Lower `--workers` or `--cpus-per-worker`, or name a `--cluster`"
         )
     if lacking:
         logger.warning(
-            "%d workers want %s now: the training begins when the cluster has grown",
+            "`--workers %d` wants %s now: the training begins when the cluster has grown",
             *(workers, "; ".join(lacking)),
         )
 

@@ -99,7 +99,7 @@ def test_more_workers_than_a_machine_has_room_for_are_refused(caplog: pytest.Log
     want, has = {"CPU": 1.0, "GPU": 1.0}, {"CPU": 16.0, "GPU": 2.0}
     check_room(2, want, has, grows=False)
     assert not caplog.messages
-    with pytest.raises(UsageError, match="4 workers want 4 GPUs, and it has 2; expected"):
+    with pytest.raises(UsageError, match="`--workers 4` wants 4 GPUs, and it has 2; expected"):
         check_room(4, want, has, grows=False)
     check_room(4, want, has, grows=True)
     assert "begins when the cluster has grown" in caplog.messages[0]
