@@ -73,7 +73,7 @@ def check_room(workers: int, each: dict[str, float], has: dict[str, float], *, g
     ]
     if lacking and not grows:
         raise UsageError(
-            f"`--workers {workers}` wants {'; '.join(lacking)}; expected as many as this machine has. "
+            f"`--workers {workers}` wants {'; '.join(lacking)}; expected what this machine has. "
             "Lower `--workers` or `--cpus-per-worker`, or name a `--cluster`"
         )
     if lacking:

@@ -62,8 +62,9 @@ def read_clips(
     if missing or not wanted:
         first = f", the first is `{redact(missing[0])}`" if missing else ""
         raise InputError(
-            f"Run `{run.output}` has no part of {len(missing)} of "
-            f"{plural(len(wanted), 'shard')} asked for{first}; expected one of each. Tokenize them into it, or name shards that it has"
+            f"Run `{run.output}` has no part of {len(missing)} of {plural(len(wanted), 'shard')} "
+            f"asked for{first}; expected one of each. Tokenize them into it, or name shards that "
+            "it has"
         )
     # In the order of the run, whatever the order of `shards`.
     parts = tuple(
