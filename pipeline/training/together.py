@@ -65,7 +65,7 @@ def _local_paths(recipe: Recipe) -> list[str]:
 
 
 def check_room(workers: int, each: dict[str, float], has: dict[str, float], *, grows: bool) -> None:
-    """Say what a cluster lacks: Ray waits for it without end, and a machine never gets it."""
+    """Say what a cluster lacks: it may come to a cluster, and never to a machine."""
     lacking = [
         f"{workers * wanted:g} {name}s, and it has {has.get(name, 0):g}"
         for name, wanted in each.items()
