@@ -142,6 +142,8 @@ def _first_of_tar(
             clips.setdefault(key, ClipFiles(key)).audio = member
         elif extension == "json":
             clips.setdefault(key, ClipFiles(key)).json = member.payload
+        elif extension == "txt":
+            clips.setdefault(key, ClipFiles(key)).text = member.payload
     return list(clips.values()), round(len(content) * share)
 
 

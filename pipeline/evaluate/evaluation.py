@@ -31,7 +31,7 @@ from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
 from pipeline.errors import InputError, UsageError
 from pipeline.evaluate.clip_names import name_of
-from pipeline.evaluate.probe.clips import SpokenClip, check_apart, read_clips
+from pipeline.evaluate.probe.clips import SpokenClip, check_apart, check_texts, read_clips
 from pipeline.evaluate.probe.inputs import ProbeInput, codec_input, table_input
 from pipeline.evaluate.probe.plan import ProbePlan
 from pipeline.evaluate.probe.result import ProbeResult, probe
@@ -50,8 +50,6 @@ T = TypeVar("T", bound=Hashable)
 _GROUPS = ("sim", "stoi", "pesq")
 # Clips whose sounds are kept: more than a page has, because some codecs may not take some.
 _MOST_SOUNDS = 12
-# Why a figure that a clip has does not count.
-_OF_ANOTHER = "missing_of_another_codec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,13 @@ def evaluate(request: EvaluateRequest) -> Evaluation:
         *(_measure_codec(request, name, recogniser) for name in request.codecs),
         *(_measure_run(request, output) for output in request.runs),
     ]
-    return _with_common_clips(systems)
+    return replace(
+        _with_common_clips(systems),
+        data=tuple(map(redact, request.data)),
+        probe_data=tuple(map(redact, request.probe_data)),
+        sample=request.sample,
+        limit=request.limit,
+    )
 
 
 def _check(request: EvaluateRequest) -> None:
@@ -111,14 +115,18 @@ def _check(request: EvaluateRequest) -> None:
         )
     # A wrong path fails before the first codec is loaded.
     measured, learned = (
-        {shard.url for shard in list_shards(shards, request.storage)} if shards else set()
+        {shard.url: shard for shard in list_shards(shards, request.storage)} if shards else {}
         for shards in (request.data, request.probe_data)
     )
-    if measured & learned:
+    both = measured.keys() & learned.keys()
+    if both:
         raise UsageError(
-            f"Shard `{redact(min(measured & learned))}` is in `--data` and in `--probe-data`; "
+            f"Shard `{redact(min(both))}` is in `--data` and in `--probe-data`; "
             "expected each in one, or the probe is tested on what it learned. Name other shards"
         )
+    if learned:
+        check_texts("--data", [*measured.values()], request.storage)
+        check_texts("--probe-data", [*learned.values()], request.storage)
 
 
 def folder_of(request: EvaluateRequest, name: str) -> str:
@@ -232,13 +240,12 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
             "The systems have no clip in common; expected that all take some of the clips of "
             "`--data`. Look at the rejects of the runs below `--output` with `xytok status`"
         )
-    known = {name: _known_in_all(heard, name) for name in SOUND}
     spoken = [{each.key for each in system.heard.reconstructions} for system in heard]
     listened, _ = _in_all([each & measured for each in spoken if each])
-    kept = tuple(
+    kept = [
         replace(
             system,
-            clips=tuple(_with(clip, known) for clip in system.clips if name_of(clip) in measured),
+            clips=tuple(clip for clip in system.clips if name_of(clip) in measured),
             heard=replace(
                 system.heard,
                 reconstructions=_only(system.heard.reconstructions, listened),
@@ -247,33 +254,17 @@ def _with_common_clips(systems: Sequence[System]) -> Evaluation:
             probe=replace(system.probe, transcripts=_only(system.probe.transcripts, tested))
             if system.probe
             else None,
-        ).with_figures()
-        for system in systems
-    )
-    return Evaluation(kept, left_out, untested)
-
-
-def _known_in_all(systems: Sequence[System], figure: str) -> frozenset[str]:
-    """The clips of which every system has a figure, so that none is spared hard ones.
-
-    A system that has it of no clip does not count.
-    """
-    sides = [
-        {name_of(clip) for clip in system.clips if getattr(clip.scores, figure) is not None}
+        )
         for system in systems
     ]
-    return _in_all([each for each in sides if each])[0]
+    taken = {name: _scored_in_all(kept, name) for name in SOUND}
+    return Evaluation(tuple(each.with_figures(taken) for each in kept), left_out, untested)
 
 
-def _with(clip: ClipFinding, known: Mapping[str, Collection[str]]) -> ClipFinding:
-    """A clip without the figures that another codec lacks of it."""
-    lost = [
-        figure
-        for figure, names in known.items()
-        if name_of(clip) not in names and getattr(clip.scores, figure) is not None
-    ]
-    reasons = {**clip.reasons, **dict.fromkeys(lost, _OF_ANOTHER)}
-    return replace(clip, scores=replace(clip.scores, **dict.fromkeys(lost, None)), reasons=reasons)
+def _scored_in_all(systems: Sequence[System], name: str) -> frozenset[str]:
+    """The clips with a value of a figure in every system that has any: others favour one."""
+    found = [set(system.scored(name)) for system in systems]
+    return _in_all([each for each in found if each])[0]
 
 
 def _only(transcripts: Sequence[Transcript], names: Collection[str]) -> tuple[Transcript, ...]:

@@ -16,6 +16,10 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Plain values; bounds that are not known are null."""
     return {
         "format": FORMAT,
+        "data": evaluation.data,
+        "limit": evaluation.limit,
+        "sample": asdict(evaluation.sample),
+        "probe_data": evaluation.probe_data,
         "measured": [_system(system) for system in evaluation.systems],
         "clips_left_out": evaluation.left_out,
         "probe_clips_left_out": evaluation.untested,

@@ -1,14 +1,15 @@
 """One codec with all that was measured of it, and all of them on the clips that they share."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from pipeline.audit.findings import ClipAudio, ClipFinding
 from pipeline.audit.judge.inference import Interval
 from pipeline.audit.metrics.reasons import Reason
-from pipeline.evaluate.clip_names import speaker_of
+from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.evaluate.clip_names import name_of, speaker_of
 from pipeline.evaluate.intervals import mean_by_speaker
 from pipeline.evaluate.probe.result import ProbeResult
 from pipeline.evaluate.recognised import Heard
@@ -44,18 +45,24 @@ class System:
     probe: ProbeResult | None = None
     figures: Mapping[str, Interval] = field(default_factory=dict)
 
-    def with_figures(self) -> Self:
-        """The same with `figures` of what it has now."""
-        return replace(self, figures=self._figures())
+    def scored(self, name: str) -> dict[str, float]:
+        """The clips that have a value of a figure of sound, and these values."""
+        found = {name_of(clip): getattr(clip.scores, name) for clip in self.clips}
+        return {clip: value for clip, value in found.items() if value is not None}
 
-    def _figures(self) -> dict[str, Interval]:
+    def with_figures(self, taken: Mapping[str, Collection[str]]) -> Self:
+        """The same with `figures` of what it has now, those of sound of the clips in `taken`."""
+        return replace(self, figures=self._figures(taken))
+
+    def _figures(self, taken: Mapping[str, Collection[str]]) -> dict[str, Interval]:
         found = {}
+        speakers = {name_of(clip): speaker_of(clip) for clip in self.clips}
         for name in SOUND:
-            scored = [(clip, getattr(clip.scores, name)) for clip in self.clips]
-            known = [(clip, value) for clip, value in scored if value is not None]
+            known = {
+                clip: value for clip, value in self.scored(name).items() if clip in taken[name]
+            }
             if known:
-                speakers = [speaker_of(clip) for clip, _ in known]
-                found[name] = mean_by_speaker([value for _, value in known], speakers)
+                found[name] = mean_by_speaker([*known.values()], [speakers[clip] for clip in known])
         sides = {
             "asr": self.heard.reconstructions,
             "probe": self.probe.transcripts if self.probe else (),
@@ -96,13 +103,20 @@ class System:
 class Evaluation:
     """All systems, on the clips that every one of them has.
 
-    `left_out` counts the clips that were measured of some systems and not of all, `untested` those
-    that only some probes were tested on.
+    Attributes:
+        left_out: clips that were measured of some systems and not of all.
+        untested: those that only some probes were tested on.
+        data: the shards, without credentials, as they were named.
+        limit: so many of the first clips of each shard of `data`.
     """
 
     systems: tuple[System, ...]
     left_out: int
     untested: int
+    data: tuple[str, ...] = ()
+    probe_data: tuple[str, ...] = ()
+    sample: SamplePlan = field(default_factory=SamplePlan)
+    limit: int | None = None
 
     @property
     def clips(self) -> tuple[ClipFinding, ...]:

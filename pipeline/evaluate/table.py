@@ -97,14 +97,30 @@ def note_lines(evaluation: Evaluation) -> list[str]:
             f"the same of every codec ({evaluation.left_out} left out); SIM is from "
             f"{heard.sim_model or 'no model'}; bounds are of 95 %, by speakers"
         )
-    probed = next((system.probe for system in evaluation.systems if system.probe), None)
-    if probed:
+    if evaluation.data:
+        first = f", the first {evaluation.limit} of each" if evaluation.limit else ""
+        notes.append(f"speech: {', '.join(evaluation.data)}{first}")
+    timed = next((system.speed for system in evaluation.systems if system.speed), None)
+    if timed:
         notes.append(
-            f"probe: learned {plural(probed.learned_clips, 'clip')} in "
+            f"encode and decode: times real time on {timed.device}, "
+            f"{plural(timed.threads, 'thread')}, of clips of Emilia's lengths"
+        )
+    probes = [system.probe for system in evaluation.systems if system.probe]
+    if probes:
+        probed, learned = probes[0], sorted({each.learned_clips for each in probes})
+        fewest = f"{learned[0]} to " if len(learned) > 1 else ""
+        notes.append(
+            f"probe: learned {fewest}{plural(learned[-1], 'clip')} in "
             f"{plural(probed.plan.steps, 'step')} of "
             f"{probed.plan.batch_clips}, {probed.plan.hidden} units, highest learning rate "
             f"{probed.plan.learning_rate:g}; tested on {len(probed.transcripts)} "
             f"({evaluation.untested} left out)"
+            + (
+                f"; learned from {', '.join(evaluation.probe_data)}"
+                if evaluation.probe_data
+                else ""
+            )
         )
     reads: dict[str, list[str]] = {}
     for system in evaluation.systems:
@@ -136,7 +152,19 @@ def note_lines(evaluation: Evaluation) -> list[str]:
             "nor where one has nearly all clips or words"
         )
     labels = {column.name: column.label for column in COLUMNS}
-    for system in evaluation.systems:
-        for name, reason in system.why_missing().items():
-            notes.append(f"missing: {labels[name]} of {system.name}: {reason}")
+    lacking = [
+        (system, name, reason)
+        for system in evaluation.systems
+        for name, reason in system.why_missing().items()
+    ]
+    for system, name, reason in lacking:
+        notes.append(f"missing: {labels[name]} of {system.name}: {reason}")
+    taken = {
+        labels[name]: system.figures[name].num_values
+        for system, name, _ in lacking
+        if name in system.figures
+    }
+    if taken:
+        counts = ", ".join(f"{label} of {count}" for label, count in taken.items())
+        notes.append(f"a figure is of the clips that have it with every codec: {counts}")
     return notes

@@ -4,6 +4,7 @@ Every worker runs the same trainer, which resumes from the checkpoint in the out
 that is lost costs the steps since then, and the steps that follow are those it would have taken.
 """
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from xy_codec.training.recipe import Recipe
 from xy_codec.training.speech_batches import check_shares
 from xy_codec.training.trainer import TrainingDivergedError
 
+logger = logging.getLogger(__name__)
 # Errors that a new start of the workers meets again.
 _FINAL = {each.__name__: each for each in (ConfigError, TrainingDivergedError)}
 
@@ -38,10 +40,13 @@ def train_together(recipe: Recipe, output: str, options: TogetherOptions, show: 
     if is_named(options.cluster):
         for path in (output, *_local_paths(recipe)):
             check_means_the_same_elsewhere(path)
-    stored_shards(recipe.speech.shards)
+    for shards in (recipe.speech.shards, recipe.speech.held_out):
+        if shards:
+            stored_shards(shards)
     is_ours = connect(options.cluster)
     try:
-        _fit(recipe, output, options, show)
+        grows = not is_ours or is_named(options.cluster)
+        _fit(recipe, output, options, show, grows=grows)
     finally:
         if is_ours:
             disconnect()
@@ -59,8 +64,28 @@ def _local_paths(recipe: Recipe) -> list[str]:
     ]
 
 
-def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> None:
+def check_room(workers: int, each: dict[str, float], has: dict[str, float], *, grows: bool) -> None:
+    """Say what a cluster lacks: it may come to a cluster, and never to a machine."""
+    lacking = [
+        f"{workers * wanted:g} {name}s, and it has {has.get(name, 0):g}"
+        for name, wanted in each.items()
+        if workers * wanted > has.get(name, 0)
+    ]
+    if lacking and not grows:
+        raise UsageError(
+            f"`--workers {workers}` wants {'; '.join(lacking)}; expected what this machine has. "
+            "Lower `--workers` or `--cpus-per-worker`, or name a `--cluster`"
+        )
+    if lacking:
+        logger.warning(
+            "`--workers %d` wants %s now: the training begins when the cluster has grown",
+            *(workers, "; ".join(lacking)),
+        )
+
+
+def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show, *, grows: bool) -> None:
     import ray
+    from ray.exceptions import RayError
     from ray.train import FailureConfig, Result, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
@@ -71,11 +96,12 @@ def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> N
             "or train without `--workers`"
         )
 
-    has_gpus = bool(ray.cluster_resources().get("GPU"))
+    has = ray.cluster_resources()
+    has_gpus = bool(has.get("GPU"))
+    each = {"CPU": options.cpus_per_worker} | ({"GPU": 1} if has_gpus else {})
+    check_room(options.workers, each, has, grows=grows)
     scaling = ScalingConfig(
-        num_workers=options.workers,
-        use_gpu=has_gpus,
-        resources_per_worker={"CPU": options.cpus_per_worker} | ({"GPU": 1} if has_gpus else {}),
+        num_workers=options.workers, use_gpu=has_gpus, resources_per_worker=each
     )
     with tempfile.TemporaryDirectory(prefix="xytok-ray-train") as folder:
         # Checkpoints are in the output; Ray's folder holds its own notes only.
@@ -90,6 +116,11 @@ def _fit(recipe: Recipe, output: str, options: TogetherOptions, show: Show) -> N
         )
         try:
             result = trainer.fit()
+        except RayError as error:
+            raise WorkerError(
+                f"The process that watches the workers was lost: {_first_line(error)}. Expected it "
+                "to stay; run the command again, which goes on from the checkpoint."
+            ) from error
         except TrainingFailedError as error:
             raise WorkerError(
                 f"Workers were lost more than {options.restarts} times, the last time by: "
@@ -116,6 +147,10 @@ def _work(settings: dict[str, Any]) -> tuple[str, str] | None:
     except tuple(_FINAL.values()) as error:
         return type(error).__name__, str(error)  # all workers come here: they see the same
     return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")
 
 
 def _last_line(error: BaseException) -> str:

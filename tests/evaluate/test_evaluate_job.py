@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import pytest
 from jobs.cli import run as xytok
 from pipeline.audit.metrics.heard_text import character_errors
 from pipeline.audit.sample.sampling import SamplePlan
+from pipeline.corpus.listing import list_shards
+from pipeline.evaluate.probe.clips import check_texts
 from pipeline.evaluate.published import PUBLISHED
+from pipeline.storage.client import Storage
 from tests.support.audit_page import tags
 from tests.support.audit_run import audit_run, make_run
 from tests.support.places import SPEECH
+from tests.support.shard_maker import pair, write_shard
 
 DATA = str(SPEECH / "Emilia/EN/EN-B000000.tar")
 LEARNED = str(SPEECH / "Emilia-YODAS/EN/EN-B000000.tar")
@@ -166,3 +171,45 @@ def test_speakers_bound_the_errors(record: dict[str, Any]):
     assert len(speakers) >= 3
     assert figure["low"] is not None
     assert np.isfinite(figure["high"])
+
+
+def test_a_score_that_one_codec_lacks_of_a_clip_counts_for_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """What one codec leaves of a third of a second is too short for SIM."""
+    lengths = (0.3, 2.0, 2.1, 2.2)
+    clips = [pair(f"c{n}", each, n, speaker=f"s{n}") for n, each in enumerate(lengths)]
+    shard = write_shard(tmp_path / "clips.tar", [member for clip in clips for member in clip])
+    codecs = ("--codec", "fake", "--codec", "fake-odd")
+    words = ("evaluate", "--data", str(shard), *HERE, *codecs, "-o", str(tmp_path / "eval"))
+    assert xytok(list(words)) == 0
+    found = json.loads((tmp_path / "eval/evaluation.json").read_text())
+    one, other = found["measured"]
+    assert "sim" in one["missing"]
+    assert "sim" not in other["missing"]
+    assert one["figures"]["sim"]["clips"] == other["figures"]["sim"]["clips"] == 3
+    told = "a figure is of the clips that have it with every codec: SIM of 3"
+    assert told in capsys.readouterr().out
+
+
+def test_page_and_record_say_what_was_measured_on_what(folder: Path, record: dict[str, Any]):
+    assert record["data"] == [DATA]
+    assert record["probe_data"] == [LEARNED]
+    assert record["sample"]["per_shard"] == 4
+    speed = record["measured"][0]["speed"]
+    page = unescape((folder / "evaluation.html").read_text())
+    assert f"speech: {DATA}" in page
+    assert f"learned from {LEARNED}" in page
+    assert f"times real time on {speed['device']}, {speed['threads']} thread" in page
+
+
+def test_speech_without_texts_is_refused_before_a_codec_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    clip = pair("c0", 2.0, text=None, transcript="what is said")
+    learned, out = write_shard(tmp_path / "learned.tar", clip), tmp_path / "eval"
+    assert evaluate("--codec", "fake", "--probe-data", str(learned), "-o", str(out)) == 1
+    assert "The first 1 clip of `--probe-data` have no text" in capsys.readouterr().err
+    assert not out.exists()
+    write_shard(learned, [*clip, ("c0.txt", b"what is said")])
+    check_texts("--probe-data", list_shards([str(learned)], Storage()), Storage())

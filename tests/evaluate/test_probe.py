@@ -149,6 +149,8 @@ def test_tars_that_number_their_clips_anew_have_clips_and_speakers_of_their_own(
     assert len({clip.speaker for clip in [*train, *test]}) == 3
     with pytest.raises(InputError, match="the first is `000`"):
         check_apart(train, read_clips(run, storage, shards[1:]))
+    with pytest.raises(InputError, match=r"no part of 1 of 2 shards asked for, .*/d\.tar`"):
+        read_clips(run, storage, [shards[0], str(tmp_path / "d.tar")])
 
 
 def test_a_probe_of_other_codes_of_the_same_clips_is_not_taken(tmp_path: Path):

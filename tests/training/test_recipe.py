@@ -96,3 +96,9 @@ def test_a_file_without_a_mapping_is_no_recipe(tmp_path: Path, content: str):
     path.write_text(content)
     with pytest.raises(ConfigError, match="expected a mapping"):
         load_recipe(path)
+
+
+def test_an_unknown_recipe_is_answered_with_recipes_alone():
+    with pytest.raises(ConfigError, match="'full_pretrain'") as told:
+        load_recipe("nosuch")
+    assert "xy_full" not in str(told.value)

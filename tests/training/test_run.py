@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 
 from jobs.cli import run
 from tests.support.places import SPEECH
+from tests.support.shard_maker import pair, write_shard
 from tests.support.training_case import load_tiny, save_language_model, tiny_recipe, vocos_head
 from xy_codec import load_codec
 from xy_codec.errors import ConfigError
 from xy_codec.training.codec_start import start_codec
+from xy_codec.training.evaluation import held_out_clips
 from xy_codec.training.pretrain_stage import PretrainStage
 from xy_codec.training.text_branch import LanguageModelBranch
 from xy_codec.training.trainer import Trainer, TrainingDivergedError
@@ -196,7 +198,6 @@ def test_clips_taken_a_few_at_a_time_give_the_same_curve(tmp_path: Path, stage: 
     for at_once in (0, 2):
         recipe = load_tiny(tmp_path, stage, speech__clips_at_once=at_once, **options)
         trainer = Trainer(recipe, tmp_path / f"run{at_once}")
-        assert trainer.audio_seconds_per_step == pytest.approx(6 * 0.64)
         curves.append([trainer.take_step() for _ in range(4)])
     for whole, parts in zip(*curves, strict=True):
         assert parts == pytest.approx(whole, rel=1e-3)
@@ -298,3 +299,89 @@ def test_held_out_speakers_are_scored_and_heard_on_tensorboard(tmp_path: Path):
     assert {"stoi", "pesq_nb", "pesq_wb", "usage_0"} <= set(header.split(","))
     assert float(scores.split(",")[header.split(",").index("pesq_nb")]) >= 1.0
     assert list((tmp_path / "run/tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("held_out", ["nothing/*.tar", "silent/*.tar"])
+def test_held_out_shards_without_speech_are_refused_before_the_first_step(
+    tmp_path: Path, held_out: str
+):
+    write_shard(tmp_path / "silent/silent.tar", [("note.txt", b"nobody speaks here")])
+    recipe = tiny_recipe(tmp_path, speech__held_out=str(tmp_path / held_out))
+    assert train(recipe, tmp_path / "run") == 2
+    assert not (tmp_path / "run/losses.csv").exists()
+
+
+def test_a_run_goes_on_with_less_memory_and_other_held_out_speech(tmp_path: Path):
+    options: dict[str, Any] = {"codebooks__start_step": 0, "speech__batch_clips": 4}
+    first = load_tiny(tmp_path, **options, speech__held_out=str(SPEECH / "Emilia-YODAS/RU/*.tar"))
+    run = Trainer(first, tmp_path / "run")
+    run.take_step()
+    run.best = 9.0  # of that speech
+    run.save()
+    expected = run.take_step()
+    options |= {"speech__clips_at_once": 2, "recompute_activations": True}
+    other = load_tiny(tmp_path, **options, speech__held_out=str(SPEECH / "Emilia/IT/*.tar"))
+    resumed = Trainer(other, tmp_path / "run")
+    assert resumed.take_step() == pytest.approx(expected, rel=1e-3)
+    resumed.evaluate()
+    assert (tmp_path / "run/best/model.safetensors").exists()
+
+
+def test_of_many_held_out_speakers_the_same_few_are_scored(tmp_path: Path):
+    for number in range(2):
+        clips = [
+            pair(f"{number}-{clip}", 2.5, seed=6 * number + clip, speaker=f"{clip}")
+            for clip in range(6)
+        ]
+        write_shard(tmp_path / f"{number}.tar", [member for clip in clips for member in clip])
+    recipe = load_tiny(tmp_path, speech__held_out=str(tmp_path / "*.tar"))
+    every = held_out_clips(recipe.speech, 16000, 1280)
+    assert [clip.speaker for clip in every] == [f"{each // 2}" for each in range(12)]
+    few = held_out_clips(recipe.speech, 16000, 1280, most_speakers=2)
+    assert len(few) == 4
+    assert len({clip.speaker for clip in few}) == 2
+    assert {clip.wave.tobytes() for clip in few} <= {clip.wave.tobytes() for clip in every}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "The semantic encoder: random weights"),
+        ({"model__train_semantic": True}, None),
+        ({"stage": "posttrain"}, "Encoders and quantiser: random weights"),
+    ],
+)
+def test_what_is_frozen_at_random_is_told(
+    tmp_path: Path, options: dict[str, Any], told: str | None, caplog: pytest.LogCaptureFixture
+):
+    Trainer(load_tiny(tmp_path, **options), tmp_path / "run")
+    found = [each for each in caplog.messages if "random weights" in each]
+    assert len(found) == (1 if told else 0)
+    assert all(each.startswith(str(told)) for each in found)
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_text_branch_that_meets_no_text_says_so(
+    tmp_path: Path, is_cut: bool, caplog: pytest.LogCaptureFixture
+):
+    fields: dict[str, Any] = {} if is_cut else {"text": None, "transcript": "what is said"}
+    write_shard(tmp_path / "speech.tar", pair("a", 1.0 if is_cut else 0.5, **fields))
+    shards = str(tmp_path / "speech.tar")
+    recipe = load_tiny(tmp_path, steps=21, text__kind="ctc", speech__shards=shards)
+    Trainer(recipe, tmp_path / "run").run()
+    (told,) = (each for each in caplog.messages if "has a text to learn from" in each)
+    assert "no clip of the last 20 steps" in told
+    assert "`speech.crop_seconds` (0.64)" in told
+
+
+def test_hours_are_of_the_speech_without_the_padding(tmp_path: Path):
+    write_shard(tmp_path / "speech.tar", pair("a", 0.5))
+    shards, held_out = str(tmp_path / "speech.tar"), str(SPEECH / "Emilia/IT/*.tar")
+    options: dict[str, Any] = {"speech__shards": shards, "speech__pitches": [1.0]}
+    for steps in (2, 4):  # the second time, from the checkpoint of the first
+        changed = options | {"steps": steps}
+        Trainer(load_tiny(tmp_path, **changed, speech__held_out=held_out), tmp_path / "run").run()
+    rows = list(csv.DictReader((tmp_path / "run/scores.csv").read_text().splitlines()))
+    # MP3 adds up to a frame and a half of silence.
+    hours = [float(row["audio_hours"]) for row in rows]
+    assert hours == pytest.approx([each * 2 * 0.5 / 3600 for each in (2, 4)], rel=0.15)

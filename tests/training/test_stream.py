@@ -94,9 +94,6 @@ def test_pieces_of_a_step_have_one_length_on_all_processes(tmp_path: Path, optio
             assert torch.equal(halves[rank][step], whole[rank::2])
     # 0.64 s are 8 frames of 1,280 samples.
     assert {whole.shape[1] for whole in alone} == {2 * 1280, 4 * 1280, 8 * 1280}
-    one = speech(tmp_path, **options)
-    one.close()
-    assert one.seconds_per_step == pytest.approx(6 * 0.64 * 1.75 / 3)
 
 
 def test_clips_of_one_speaker_fill_a_piece_that_is_longer(tmp_path: Path):
@@ -234,6 +231,17 @@ def test_a_damaged_shard_is_told_and_speech_without_clips_refused(
         DrawnSpeech([empty], config, 16000)
     with pytest.raises(ConfigError, match="1 shards hold no clip"):
         StreamedSpeech([empty], config, 16000, 0).clip(0, 1, np.random.default_rng(0))
+
+
+def test_clips_that_share_a_key_by_their_dots_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    clips = [(f"take.{number}.mp3", audio(1.0, seed=number)) for number in range(3)]
+    assert len(load_shard(write_tar(tmp_path / "a.tar", clips), 16000)) == 1
+    (told,) = caplog.messages
+    assert "a.tar` has several audio files of one key" in told
+    assert len(load_shard(write_tar(tmp_path / "b.tar", clips[:1]), 16000)) == 1
+    assert caplog.messages == [told]
 
 
 @pytest.mark.parametrize("damage", ["header", "cut", "gzip"])

@@ -7,17 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, WorkerError
 from pipeline.storage.client import Storage
 from pipeline.training.options import TogetherOptions
 from pipeline.training.run import train_here
-from pipeline.training.together import train_together
+from pipeline.training.together import check_room, train_together
 from tests.support.ray_runs import ray_cluster_of
 from tests.support.s3_server import S3Server
 from tests.support.training_case import load_tiny
@@ -94,6 +95,16 @@ def test_paths_that_other_machines_lack_are_refused(
     assert not ray.is_initialized()
 
 
+def test_more_workers_than_a_machine_has_room_for_are_refused(caplog: pytest.LogCaptureFixture):
+    want, has = {"CPU": 1.0, "GPU": 1.0}, {"CPU": 16.0, "GPU": 2.0}
+    check_room(2, want, has, grows=False)
+    assert not caplog.messages
+    with pytest.raises(UsageError, match="`--workers 4` wants 4 GPUs, and it has 2; expected"):
+        check_room(4, want, has, grows=False)
+    check_room(4, want, has, grows=True)
+    assert "begins when the cluster has grown" in caplog.messages[0]
+
+
 def stop_at_five(progress: Progress) -> None:
     if progress.step == 5:
         raise InterruptedError
@@ -168,3 +179,27 @@ def test_a_worker_that_is_lost_changes_nothing(tmp_path: Path, alone: Path, ray_
     weights = "best/model.safetensors"
     assert (lost / weights).read_bytes() == (straight / weights).read_bytes()
     assert_close(curve(straight), curve(alone))
+
+
+class KillController(KillOnce):
+    """Kills what watches the workers: beside this worker, another child of the same node."""
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.step == self.step:
+            node = psutil.Process().parent()
+            found = [each for each in node.children() if "TrainController" in each.name()]
+            self.mark.write_text(str(len(found)))
+            for each in found:
+                each.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Train sets old options itself
+def test_a_lost_controller_is_told_and_the_command_goes_on(tmp_path: Path, ray_cluster: None):
+    recipe, two = load_tiny(tmp_path, **OPTIONS), TogetherOptions(workers=2)
+    killing = KillController(4, tmp_path / "killed")
+    with pytest.raises(WorkerError, match="The process that watches the workers was lost"):
+        train_together(recipe, str(tmp_path / "run"), two, killing)
+    assert killing.mark.read_text() == "1"
+    train_together(recipe, str(tmp_path / "run"), two, print)
+    assert len(curve(tmp_path / "run")) == OPTIONS["steps"]

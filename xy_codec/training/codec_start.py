@@ -53,6 +53,18 @@ def start_codec(recipe: Recipe, fetch: Callable[[str], str] = str) -> TrainingCo
     return TrainingCodec(model, relative_commit=recipe.losses.relative_commit)
 
 
+def frozen_by_chance(recipe: Recipe) -> str:
+    """What of the codec would be frozen as it was drawn at random; empty where nothing is."""
+    model = recipe.model
+    if model.warm_start:
+        return ""
+    if recipe.stage == "posttrain":
+        return "encoders and quantiser"
+    if model.whisper or model.train_semantic or model.single_channel:
+        return ""
+    return "the semantic encoder"
+
+
 def rescale_counts(model: XYTokenizer, expected_vectors: float) -> None:
     """Fit the moving counts of codebooks to this run's batches.
 

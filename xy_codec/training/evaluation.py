@@ -1,5 +1,6 @@
 """Scores on held-out speakers while training, always of the same clips."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,8 +42,12 @@ def held_out_clips(
     list_shards: ListShards = local_shards,
     *,
     per_speaker: int = 2,
+    most_speakers: int = 100,
 ) -> list[HeldOutClip]:
-    """Clips of every held-out speaker, cut to five seconds; every call chooses the same."""
+    """Clips of held-out speakers, cut to five seconds; every call chooses the same.
+
+    Of more than `most_speakers` as many are drawn: one process scores while all others wait.
+    """
     found: dict[str, list[Wave]] = defaultdict(list)
     for shard in list_shards(config.held_out):
         audio = load_shard(shard, rate_hz, config.cache)
@@ -51,11 +56,18 @@ def held_out_clips(
             whole = wave[: len(wave) // frame_samples * frame_samples]
             if len(whole) >= 2 * rate_hz:
                 found[speaker].append(whole)
+        for speaker in sorted(found, key=_draw)[most_speakers:]:
+            del found[speaker]
     chosen = []
     for speaker, waves in sorted(found.items()):
         step = max(1, len(waves) // per_speaker)
         chosen += [HeldOutClip(speaker, wave) for wave in waves[::step][:per_speaker]]
     return chosen
+
+
+def _draw(speaker: str) -> str:
+    """Speakers in an order that has nothing to do with their names."""
+    return hashlib.sha1(speaker.encode()).hexdigest()
 
 
 @torch.no_grad()

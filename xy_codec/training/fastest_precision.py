@@ -28,7 +28,7 @@ def fastest_precision(stage: Stage, batches: list[Batch], rate_hz: int) -> str:
     # Together, so that all processes choose the same.
     device = next(stage.codec.parameters()).device
     totals = add_up(torch.tensor(list(seconds.values()), device=device)).tolist()
-    heard = sum(batch.waves.numel() for batch in batches) / rate_hz
+    heard = sum(int(batch.lengths.sum()) for batch in batches) / rate_hz
     speeds = {name: heard / mine for name, mine in seconds.items()}
     chosen = min(zip(totals, seconds, strict=True))[1]
     shown = ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items())

@@ -1,5 +1,6 @@
 """Stage one: all that is not frozen learns reconstruction, and codes that show the text."""
 
+import logging
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from xy_codec.training.stage import Average, Learner, Losses, autocast, sum_up
 from xy_codec.training.text_branch import build_text_branch
 from xy_codec.training.training_codec import TrainingCodec, recompute_activations
 
+logger = logging.getLogger(__name__)
+_TOLD_AT = [20 * 2**each for each in range(20)]  # steps without a text, one after the other
 _CODEBOOK_DRAWS = 2  # apart from the draws of speech, see `speech_batches.py`
 
 
@@ -81,6 +84,7 @@ class PretrainStage:
         # Latents of steps before there are codes, and of the step whose gradients are there.
         self._seen: deque[Tensor] = deque(maxlen=recipe.codebooks.kmeans_batches)
         self._coded: list[tuple[Tensor, Tensor | None]] = []
+        self._silent = 0  # steps since one had a text
 
     def gradients(self, batches: list[Batch], number: int) -> dict[str, float]:
         """Gather the gradients of step `number`."""
@@ -148,8 +152,18 @@ class PretrainStage:
         if self.text is None:
             return 0.0
         frame = self.codec.frame_samples
-        count = sum(self.text.count(each.texts, -(-each.lengths // frame)) for each in batches)
-        return float(add_up(torch.tensor(float(count), device=self.device)))
+        found = sum(self.text.count(each.texts, -(-each.lengths // frame)) for each in batches)
+        count = float(add_up(torch.tensor(float(found), device=self.device)))
+        self._silent = 0 if count else self._silent + 1
+        if self._silent in _TOLD_AT and not find_place().rank:
+            logger.warning(
+                "`text.kind` is `%s`, but no clip of the last %d steps has a text to learn from: "
+                "codes do not learn to show what is said. Expected `text` in the JSON of clips, or "
+                "a `.txt` beside them; what is longer than `speech.crop_seconds` (%g) is cut and "
+                "has none",
+                *(self.recipe.text.kind, self._silent, self.recipe.speech.crop_seconds),
+            )
+        return count
 
     def _start_codebooks(self, batches: list[Batch], number: int) -> None:
         if self.codec.is_initialized or number < self.recipe.codebooks.start_step:

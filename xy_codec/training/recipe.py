@@ -225,7 +225,7 @@ def load_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
     try:
         loaded = yaml.safe_load(place.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        names = sorted(each.stem for each in RECIPES.glob("*.yaml"))
+        names = sorted(each.stem for each in RECIPES.glob("*train.yaml"))
         raise ConfigError(
             f"Recipe `{path}` cannot be read: {error}. Expected a YAML file or one of {names}; "
             "check the path."

@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -148,7 +148,7 @@ class _Members(NamedTuple):
 
 
 def _decode_members(group: Group, rate_hz: int) -> _Members:
-    wave, note, text = None, None, ""
+    wave, note, text, sound = None, None, "", ""
     for name, content in group.items():
         kind = name.rpartition(".")[2].lower()
         if name.startswith("__"):
@@ -158,8 +158,20 @@ def _decode_members(group: Group, rate_hz: int) -> _Members:
         elif kind == "txt":
             text = text or content.decode("utf-8", "replace")
         elif wave is None:
-            wave = _wave(content, rate_hz)
+            wave, sound = _wave(content, rate_hz), kind
+        elif kind == sound:
+            _tell_of_several(str(group.get("__url__")))
     return _Members(wave, note or {}, text)
+
+
+@cache
+def _tell_of_several(url: str) -> None:
+    """Once a shard, in this process."""
+    logger.warning(
+        "Shard `%s` has several audio files of one key, of which the first is heard and the others "
+        "are not. A key ends at the first dot of a name: write names without other dots",
+        url,
+    )
 
 
 def _decode(shard: SpeechShard, rate_hz: int) -> ShardAudio:

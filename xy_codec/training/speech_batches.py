@@ -65,11 +65,6 @@ class SpeechBatches:
         self._maker = ThreadPoolExecutor(1, "batches")
         self._ahead: dict[int, Future[_Made]] = {}
 
-    @property
-    def seconds_per_step(self) -> float:
-        """Seconds of audio in a step, all processes together and the mean over steps."""
-        return self.config.batch_clips * sum(self.crops) / len(self.crops) / self.rate_hz
-
     def next(self, step: int) -> list[Batch]:
         """The batches of a step; the next step is made in the background."""
         made = (self._ahead.pop(step, None) or self._maker.submit(self._make, step)).result()

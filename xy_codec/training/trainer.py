@@ -11,8 +11,13 @@ from typing import Any
 import torch
 
 from xy_codec.errors import ConfigError, XYCodecError
-from xy_codec.training.codec_start import codec_config, codec_config_path, start_codec
-from xy_codec.training.evaluation import Scorer, evaluate, held_out_clips
+from xy_codec.training.codec_start import (
+    codec_config,
+    codec_config_path,
+    frozen_by_chance,
+    start_codec,
+)
+from xy_codec.training.evaluation import HeldOutClip, Scorer, evaluate, held_out_clips
 from xy_codec.training.export import export_codec
 from xy_codec.training.fastest_precision import fastest_precision
 from xy_codec.training.posttrain_stage import PosttrainStage
@@ -26,7 +31,11 @@ from xy_codec.training.stage import Stage
 from xy_codec.training.training_log import TrainingLog
 
 logger = logging.getLogger(__name__)
-_FREE = {"steps", "log_every", "evaluate_every", "save_every", "threads"}
+# What may change when a run goes on, because a step learns the same, but for rounding.
+_FREE = {
+    *("steps", "log_every", "evaluate_every", "save_every", "threads", "recompute_activations"),
+    *("speech.held_out", "speech.cache", "speech.clips_at_once"),
+}
 
 
 class TrainingDivergedError(XYCodecError):
@@ -86,6 +95,16 @@ class Trainer:
         self.list_shards = list_shards
         self.speech = self._speech(self.place)
         _check_parts(recipe, len(self.speech.shares))
+        self.held_out = self._held_out()
+        random = frozen_by_chance(recipe)
+        if random and not self.place.rank:
+            logger.warning(
+                "%s: random weights that are never trained. Expected `model.warm_start`%s",
+                random.capitalize(),
+                " of the first stage"
+                if recipe.stage == "posttrain"
+                else ", `model.whisper` or `model.train_semantic: true`",
+            )
         codec = start_codec(recipe, fetch).to(self.device)
         is_new = not recipe.model.warm_start and not self.checkpoint.exists()
         if recipe.model.scaled_start and is_new:
@@ -99,6 +118,7 @@ class Trainer:
         )
         self.step = 0
         self.best = -math.inf
+        self.heard = 0.0  # seconds of speech, without padding, by this process
         self._evaluated_at = -1
         folder.mkdir(parents=True, exist_ok=True)
         self.log = TrainingLog(folder, config) if not self.place.rank else None
@@ -114,21 +134,17 @@ class Trainer:
         """The file that a run goes on from."""
         return self.folder / "last.pt"
 
-    @property
-    def audio_seconds_per_step(self) -> float:
-        """Seconds of audio in a step, all processes together."""
-        return self.speech.seconds_per_step
-
     def run(self) -> None:
         """Train to the recipe's last step, then save, evaluate and export."""
-        clock, since = time.monotonic(), self.step
+        clock, since, heard = time.monotonic(), self.step, self._heard_by_all()
         while self.step < self.recipe.steps:
             losses = self.take_step()
             is_logged = self.step % self.recipe.log_every == 0
             if is_logged and self.log is not None:
                 self.log.losses(self.step, losses)
-            if (is_logged or self.step == self.recipe.steps) and self.log is not None:
-                self._report(losses, time.monotonic() - clock, self.step - since)
+            if is_logged or self.step == self.recipe.steps:
+                audio = self._heard_by_all() - heard
+                self._report(losses, time.monotonic() - clock, self.step - since, audio)
             if self.step % self.recipe.evaluate_every == 0:
                 self.evaluate()
             if self.step % self.recipe.save_every == 0:
@@ -143,14 +159,16 @@ class Trainer:
     def take_step(self) -> dict[str, float]:
         """Learn from the next step's batches; return what is logged of it."""
         batches = self.speech.next(self.step)
+        self.heard += sum(int(each.lengths.sum()) for each in batches) / self.rate_hz
         losses = self.stage.gradients(batches, self.step)
         losses |= self.stage.apply(self.step)
         wrong = [name for name, value in losses.items() if not math.isfinite(value)]
         if wrong:
             raise TrainingDivergedError(
                 f"At step {self.step} {', '.join(wrong)} is no longer a number ({losses}); "
-                f"expected finite losses. Begin in a new folder with `{self.folder}/best` as "
-                "`model.warm_start` and a lower `optimizer.learning_rate` or `precision: float32`."
+                "expected finite losses. Begin in a new folder with a lower "
+                "`optimizer.learning_rate` or `precision: float32`, and with `best` of this "
+                "output, where it has one, as `model.warm_start`."
             )
         self.step += 1
         return losses
@@ -158,6 +176,7 @@ class Trainer:
     def save(self) -> None:
         """Write everything that later processes, however many, need to go on."""
         position = add_up(self.speech.position.to(self.device)).cpu()
+        heard = self._heard_by_all()
         if self.place.rank:
             return
         state = {
@@ -167,6 +186,7 @@ class Trainer:
             "evaluated_at": self._evaluated_at,
             "precision": self.stage.precision,
             "speech": position,
+            "heard": heard,
             "stage": self.stage.state(),
         }
         partial = self.checkpoint.with_suffix(".partial")
@@ -177,16 +197,14 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Score the averaged weights on held-out speakers; export them if they are the best yet."""
         self._evaluated_at = self.step
+        hours = self._heard_by_all() / 3600
         if self.log is None:
             return {}
-        if not self.recipe.speech.held_out:
+        if not self.held_out:
             self._export("best")
             return {}
-        frame = self.stage.codec.frame_samples
-        clips = held_out_clips(self.recipe.speech, self.rate_hz, frame, self.list_shards)
         with self.stage.average.applied():
-            found = evaluate(self.stage.codec, clips, self.scorers, self.rate_hz)
-        hours = self.step * self.audio_seconds_per_step / 3600
+            found = evaluate(self.stage.codec, self.held_out, self.scorers, self.rate_hz)
         self.log.evaluation(self.step, hours, found)
         logger.info("step %d: %s", self.step, found.scores)
         rank = found.scores.get("stoi", 0.0) + 0.1 * found.scores.get("pesq_nb", 0.0)
@@ -207,10 +225,31 @@ class Trainer:
             self.list_shards,
         )
 
-    def _report(self, losses: dict[str, float], seconds: float, steps: int) -> None:
-        speed = steps * self.audio_seconds_per_step / max(seconds, 1e-9)
+    def _held_out(self) -> list[HeldOutClip]:
+        """The clips that the first process scores; all refuse shards that hold none."""
+        if not self.recipe.speech.held_out:
+            return []
+        config = codec_config(self.recipe)
+        frame = config.encoder_downsample_rate
+        clips = []
+        if not self.place.rank:
+            clips = held_out_clips(self.recipe.speech, self.rate_hz, frame, self.list_shards)
+        if not int(add_up(torch.tensor(len(clips), device=self.device))):
+            raise ConfigError(
+                f"`speech.held_out` `{self.recipe.speech.held_out}` holds no clip of two seconds; "
+                "expected speech to score on. Name other shards, or set it to nothing."
+            )
+        return clips
+
+    def _heard_by_all(self) -> float:
+        return float(add_up(torch.tensor(self.heard, dtype=torch.float64, device=self.device)))
+
+    def _report(self, losses: dict[str, float], seconds: float, steps: int, audio: float) -> None:
+        if self.place.rank:
+            return
         left = (self.recipe.steps - self.step) * seconds / max(steps, 1)
         wanted, processes = self.recipe.steps, self.place.world
+        speed = audio / max(seconds, 1e-9)
         self.show(Progress(self.step, wanted, losses, speed, left, processes))
 
     def _export(self, name: str) -> None:
@@ -225,9 +264,9 @@ class Trainer:
         changed = _differences(state["recipe"], asdict(self.recipe))
         if changed:
             raise ConfigError(
-                f"`{self.checkpoint}` was made with another recipe: {'; '.join(changed)}. Expected "
-                "the same to go on. Use a new folder, with `model.warm_start` for the weights "
-                "alone, or pass the old values."
+                f"`last.pt` of this output was made with another recipe: {'; '.join(changed)}. "
+                "Expected the same to go on. Use a new folder, with `model.warm_start` for the "
+                "weights alone, or pass the old values."
             )
         if state["recipe"]["steps"] != self.recipe.steps:
             logger.warning(
@@ -235,12 +274,19 @@ class Trainer:
                 "follows the new number, so the result is not that of one run",
                 *(self.recipe.steps, state["recipe"]["steps"]),
             )
-        self.step, self.best = state["step"], state["best"]
+        self.step = state["step"]
+        if state["recipe"]["speech"]["held_out"] == self.recipe.speech.held_out:
+            self.best = state["best"]
         self._evaluated_at = state.get("evaluated_at", -1)
+        if not self.place.rank:
+            # Older checkpoints do not have it: then pieces count at their full length, as they did.
+            speech = self.recipe.speech
+            pieces = self.step * speech.batch_clips
+            self.heard = state.get("heard", pieces * speech.mean_crop_seconds)
         if not self.place.rank:
             done, wanted = self.step, self.recipe.steps
             what = "nothing is left to train" if done >= wanted else "going on"
-            logger.info("`%s` has %d of %d steps: %s", self.checkpoint, done, wanted, what)
+            logger.info("The output's `last.pt` has %d of %d steps: %s", done, wanted, what)
         self.stage.precision = state["precision"]
         if self.log is not None:
             self.log.forget_after(self.step)

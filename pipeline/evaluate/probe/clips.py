@@ -9,11 +9,18 @@ from numpy.typing import NDArray
 
 from pipeline.audit.audit import AuditedRun
 from pipeline.audit.metrics.heard_text import normal
+from pipeline.corpus.metadata import with_words
+from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.sampling import fields_of_clip, first_clips
+from pipeline.corpus.shard import Shard
 from pipeline.errors import InputError
 from pipeline.plural import plural
 from pipeline.read.dataset import CodesDataset
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
+
+# Shards whose first clips are looked at.
+_MOST_LOOKED_AT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +58,21 @@ def read_clips(
     Args:
         shards: the URLs of the shards to take; all of the run without it.
     """
+    found = {normalise(manifest.url): manifest for manifest in run.manifests}
     # A manifest has no user, password or query of its shard's URL.
-    wanted = None if shards is None else {normalise(redact(each)) for each in shards}
-    parts = tuple(
-        join(run.output, manifest.part.path)
-        for manifest in run.manifests
-        if wanted is None or normalise(manifest.url) in wanted
-    )
-    if not parts:
+    wanted = set(found) if shards is None else {normalise(redact(each)) for each in shards}
+    missing = sorted(wanted - set(found))
+    if missing or not wanted:
+        first = f", the first is `{missing[0]}`" if missing else ""
         raise InputError(
-            f"Run `{run.output}` has no part of the shards asked for; expected one of each. "
-            "Tokenize them into it, or name shards that it has"
+            f"Run `{run.output}` has no part of {len(missing)} of {plural(len(wanted), 'shard')} "
+            f"asked for{first}; expected one of each. Tokenize them into it, or name shards that "
+            "it has"
         )
+    # In the order of the run, whatever the order of `shards`.
+    parts = tuple(
+        join(run.output, manifest.part.path) for url, manifest in found.items() if url in wanted
+    )
     rows = CodesDataset(
         (parts,), columns=("text", "speaker", "language", "audio_xxh64"), storage=storage
     )
@@ -76,6 +86,22 @@ def read_clips(
             speaker, language = row.columns["speaker"] or key, row.columns["language"]
             clips.append(SpokenClip(key, audio, codes, text, speaker, language))
     return clips
+
+
+def check_texts(option: str, shards: Sequence[Shard], storage: Storage) -> None:
+    """Refuse shards of whose first clips none has a text, before hours are spent on them."""
+    seen = 0
+    for shard in shards[:: max(1, len(shards) // _MOST_LOOKED_AT)][:_MOST_LOOKED_AT]:
+        clips, _ = first_clips(shard, storage, ReadRules())
+        if any(clip.text or with_words(fields_of_clip(clip)).get("text") for clip in clips):
+            return
+        seen += len(clips)
+    if seen:
+        raise InputError(
+            f"The first {plural(seen, 'clip')} of `{option}` have no text; expected transcripts in "
+            "their JSON (`text`) or beside the audio (`.txt`). Add them, name shards that have "
+            "them, or leave out `--probe-data`"
+        )
 
 
 def check_apart(train: Sequence[SpokenClip], test: Sequence[SpokenClip]) -> None:
