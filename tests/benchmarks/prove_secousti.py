@@ -8,7 +8,8 @@ on a GPU, which needs neither.
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,8 +30,10 @@ from tests.support.secousti_case import (
     vocoder_mel,
 )
 from xy_codec.contract import CodedClip
+from xy_codec.engine.causal import CodedJob
 from xy_codec.engine.causal_program import fill_packs_to_their_ends
 from xy_codec.engine.causal_stream import coded_job
+from xy_codec.engine.pack_memory import Arrays
 from xy_codec.secousti.codec import CUDA, CUDA_VOCODER_FRAMES
 from xy_codec.secousti.config import HOP_SAMPLES, SAMPLE_RATE_HZ
 from xy_codec.secousti.decode_program import SoundInputs
@@ -163,17 +166,19 @@ def measure_host(rounds: int = 5) -> None:
             jobs.append(coded_job(clip, wave, HOP_SAMPLES))
         packs = list(fill_packs_to_their_ends(((job, job.frames) for job in jobs), geometry))[:-1]
         sound = sum(job.frames for pack in packs for job in pack) * config.token_frames / rate
-        parts = inputs.arrays(np.zeros(inputs.num_bytes, np.uint8))
-        spent = sorted(
-            _processor_seconds(lambda: [inputs.fill(parts, pack) for pack in packs])  # noqa: B023
-            for _ in range(rounds)
-        )
+        fill = partial(_fill, inputs, inputs.arrays(np.zeros(inputs.num_bytes, np.uint8)), packs)
+        spent = sorted(_processor_seconds(fill) for _ in range(rounds))
         print(
             f"{config.token_frames} frames a token: {sound:.0f} s of sound in {len(packs)} packs "
             f"of {inputs.num_bytes / 1e6:.1f} MB, {3600 * spent[rounds // 2] / sound:.2f} s of "
             f"processor an hour of sound (smallest {3600 * spent[0] / sound:.2f})",
             flush=True,
         )
+
+
+def _fill(inputs: SoundInputs, parts: Arrays, packs: Iterable[list[CodedJob]]) -> None:
+    for pack in packs:
+        inputs.fill(parts, pack)
 
 
 def _processor_seconds(way: Callable[[], object]) -> float:
