@@ -45,6 +45,8 @@ def answers(device: torch.device) -> bool:
     """Whether the device still works in this process."""
     try:
         return bool(torch.ones(1, device=device).item() == 1)
+    except torch.cuda.OutOfMemoryError:
+        return True
     except RuntimeError:
         return False
 

@@ -109,7 +109,6 @@ class Record:
     def run(self, stage: Callable[["Record"], None]) -> bool:
         """Run a stage within its time, note an error that ends it; whether the device is left."""
         self.write()
-        is_left = True
         try:
             with _alarm(self.seconds):
                 stage(self)
@@ -123,7 +122,10 @@ class Record:
             self.content["state"] = "failed"
             self.content["error"] = traceback.format_exc().splitlines()[-_LAST_LINES:]
             print(f"  failed: {first_line(error)}", flush=True)
-            is_left = not isinstance(error, DeviceLostError) and self._answers()
+        is_left = self._answers()
+        if not is_left:
+            self.content["state"] = "failed"
+            self.content["notes"].append("the device was lost: what came last may be wrong")
         self.write()
         return is_left
 

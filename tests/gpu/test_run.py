@@ -74,6 +74,14 @@ run.STAGES.update({name: (kind, 0.01 if kind is hangs else 1) for name, kind in 
 run._HANG_SECONDS = 0.5
 sys.exit(run.main([*sys.argv[1:], "--stages", ",".join(kinds)]))
 """
+UNTOUCHED = """
+import torch
+def touched(*_, **__):
+    raise SystemExit("CUDA was touched")
+for name in ("is_available", "device_count", "_lazy_init", "current_device"):
+    setattr(torch.cuda, name, touched)
+import tests.gpu.run
+"""
 Content = dict[str, dict]
 
 
@@ -180,6 +188,13 @@ def test_without_a_gpu_it_says_what_would_travel_and_ends(tmp_path: Path) -> Non
     assert done.stdout.startswith("working tree")
     assert "no CUDA device" in done.stdout
     assert not (tmp_path / "records").exists()
+
+
+def test_the_process_that_starts_others_does_not_touch_cuda() -> None:
+    # What has touched it cannot be forked.
+    words = [sys.executable, "-c", UNTOUCHED]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_stages_run_on_behind_one_that_dies_hangs_or_loses_the_device(tmp_path: Path) -> None:
