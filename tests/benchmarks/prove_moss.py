@@ -1,10 +1,12 @@
 """The released size of MOSS-Audio-Tokenizer against its reference: `make prove-moss`.
 
 Needs the group `full` of the complete golden outputs and 9 GB of memory; 15 minutes on one core.
-`prove_moss.py pack` asks the same of packs of one shape. Weights are made key by key. Prints one
-line a question, for RESULTS.md.
+`prove_moss.py pack` asks the same of packs of one shape, `prove_moss.py speed` times those against
+tiles by turns (`speed small4w` a small model, without the golden outputs). Weights are made key by
+key. Prints one line a question, for RESULTS.md.
 """
 
+import copy
 import hashlib
 import resource
 import sys
@@ -17,7 +19,7 @@ import torch
 from tests.golden.moss.weights import make_array
 from tests.golden.weights import SCHEME, update_digest
 from tests.support.golden_case import inputs
-from tests.support.moss_case import Group, recorded_depths, wave_error, wrong_codes
+from tests.support.moss_case import Group, recorded_depths, small_codec, wave_error, wrong_codes
 from xy_codec.engine.threads import threads
 from xy_codec.moss.codec import MossCodec
 from xy_codec.moss.loading import assemble
@@ -106,16 +108,46 @@ def compare_with_batches(codec: MossCodec, clips: list[Wave], packed: list[Wave]
     print(f"packs against batch 1: {differ} of {codes} codes differ", flush=True)
 
 
-def main(program: str = "tiles") -> None:
-    torch.set_num_threads(1)
-    codec = full_codec(program)
-    compare_with_reference(codec)
-    rng = np.random.default_rng(2)
-    rate = codec.shape.input_rate_hz
-    clips = [
+def compare_programs(codec: MossCodec, clips: list[Wave], rounds: int) -> None:
+    """Time of tiles and of packs of one shape, to encode and to decode, and what differs."""
+    packs = copy.copy(codec)
+    packs.geometry = codec.geometry.with_program("pack")
+    total = sum(map(len, clips)) / codec.shape.input_rate_hz
+    for way in ("encode", "decode"):
+        inputs_of = clips if way == "encode" else codec.encode(clips)
+        spent: dict[str, list[float]] = {"tiles": [], "pack": []}
+        made: dict[str, list[Wave]] = {}
+        for _ in range(rounds):
+            for name, each in (("tiles", codec), ("pack", packs)):
+                started = time.process_time()
+                made[name] = getattr(each, way)(inputs_of)
+                spent[name].append(time.process_time() - started)
+        for name, seconds in spent.items():
+            found = " ".join(f"{one:.2f}" for one in sorted(seconds))
+            print(f"{way}, {len(clips)} clips, {total:.1f} s, {name}: {found} s of processor")
+        differ = count_wrong(made["tiles"], made["pack"])
+        print(f"{way}: {differ} of {len(clips)} clips differ", flush=True)
+
+
+def noise_clips(codec: MossCodec) -> list[Wave]:
+    rng, rate = np.random.default_rng(2), codec.shape.input_rate_hz
+    return [
         (rng.standard_normal(int(seconds * rate)) * 0.1).astype(np.float32) for seconds in SECONDS
     ]
-    compare_with_batches(codec, clips, compare_with_company(codec, clips))
+
+
+def main(program: str = "tiles", name: str = "full") -> None:
+    torch.set_num_threads(1)
+    if program == "speed":
+        codec = full_codec("tiles") if name == "full" else small_codec(name)
+        clips, rounds = noise_clips(codec), 2 if name == "full" else 5
+        for few in (clips, clips[:1]):
+            compare_programs(codec, few, rounds)
+    else:
+        codec = full_codec(program)
+        compare_with_reference(codec)
+        clips = noise_clips(codec)
+        compare_with_batches(codec, clips, compare_with_company(codec, clips))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"peak of resident memory {peak / 1e9:.1f} GB")
 

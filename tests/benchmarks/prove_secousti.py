@@ -1,17 +1,20 @@
 """SecoustiCodec against every recorded output of its reference: `make prove-secousti`.
 
 Prints the tables of RESULTS.md. Needs the complete golden outputs and 3 GB of memory; about
-twenty minutes on one core.
+twenty minutes on one core. `prove_secousti.py host` measures only what the host does for decoding
+on a GPU, which needs neither.
 """
 
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import torch
 
+from pipeline.bench.clips import emilia_lengths
 from tests.support.secousti_case import (
     BUNDLED,
     LIMITS,
@@ -26,6 +29,15 @@ from tests.support.secousti_case import (
     complete,
     vocoder_mel,
 )
+from xy_codec.contract import CodedClip
+from xy_codec.engine.causal import CodedJob
+from xy_codec.engine.causal_program import fill_packs_to_their_ends
+from xy_codec.engine.causal_stream import coded_job
+from xy_codec.engine.pack_memory import Arrays
+from xy_codec.secousti.codec import CUDA, CUDA_VOCODER_FRAMES
+from xy_codec.secousti.config import HOP_SAMPLES, SAMPLE_RATE_HZ
+from xy_codec.secousti.decode_program import SoundInputs
+from xy_codec.secousti.released import released_config
 
 NAMES = ("small_21", "small_86", "full_21", "full_86")
 # Of the clips that are timed: four tiles of tokens at 21.53 Hz, nearly full.
@@ -34,8 +46,11 @@ SECONDS = (3.0, 9.0, 12.0, 5.0, 17.0, 6.0, 20.0, 22.0)
 DECODED_SECONDS = (3.0, 9.0, 5.0, 6.0)
 
 
-def main() -> int:
+def main(*parts: str) -> int:
     torch.set_num_threads(1)
+    if parts == ("host",):
+        measure_host()
+        return 0
     groups = [group for group in map(complete, NAMES) if group.folder != BUNDLED]
     if len(groups) < len(NAMES):
         print("The recorded outputs are not there; set `XYTOK_GOLDEN`, see tests/golden/README.md")
@@ -136,6 +151,36 @@ def compare_decoders(group: Group, rounds: int = 3) -> None:
     print(f"{group.name}: {unlike} of {len(codes)} clips have other samples in packs", flush=True)
 
 
+def measure_host(rounds: int = 5) -> None:
+    """Processor seconds of preparing packs of the released sizes for a GPU, with noise."""
+    for stride in (2, 1):
+        config = released_config(stride)
+        geometry, rate = CUDA.with_program("pack"), SAMPLE_RATE_HZ / HOP_SAMPLES
+        inputs = SoundInputs(geometry, config, np.asarray, CUDA_VOCODER_FRAMES)
+        side, jobs = np.zeros(config.width, np.float32), []
+        for number, seconds in enumerate(emilia_lengths(600)):
+            tokens = max(1, round(seconds * rate / config.token_frames))
+            clip = CodedClip(np.zeros((1, tokens), np.int16), side, f"clip {number}")
+            # Filled by no pack here, so it takes no memory.
+            wave = np.empty(tokens * config.token_frames * HOP_SAMPLES, np.float32)
+            jobs.append(coded_job(clip, wave, HOP_SAMPLES))
+        packs = list(fill_packs_to_their_ends(((job, job.frames) for job in jobs), geometry))[:-1]
+        sound = sum(job.frames for pack in packs for job in pack) * config.token_frames / rate
+        fill = partial(_fill, inputs, inputs.arrays(np.zeros(inputs.num_bytes, np.uint8)), packs)
+        spent = sorted(_processor_seconds(fill) for _ in range(rounds))
+        print(
+            f"{config.token_frames} frames a token: {sound:.0f} s of sound in {len(packs)} packs "
+            f"of {inputs.num_bytes / 1e6:.1f} MB, {3600 * spent[rounds // 2] / sound:.2f} s of "
+            f"processor an hour of sound (smallest {3600 * spent[0] / sound:.2f})",
+            flush=True,
+        )
+
+
+def _fill(inputs: SoundInputs, parts: Arrays, packs: Iterable[list[CodedJob]]) -> None:
+    for pack in packs:
+        inputs.fill(parts, pack)
+
+
 def _processor_seconds(way: Callable[[], object]) -> float:
     start = time.process_time()
     way()
@@ -143,4 +188,4 @@ def _processor_seconds(way: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

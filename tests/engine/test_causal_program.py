@@ -23,7 +23,6 @@ from xy_codec.errors import ConfigError
 from xy_codec.fake import FakeCodec
 from xy_codec.moss import codec as moss
 from xy_codec.secousti import codec as secousti
-from xy_codec.secousti.stream import EncodeStream
 
 RNG = np.random.default_rng(50)
 KINDS: dict[str, Callable[[str], moss.MossCodec | secousti.SecoustiCodec]] = {
@@ -162,11 +161,9 @@ def test_a_graph_has_the_identity_of_its_program() -> None:
     assert graph.identity == codec.identity
 
 
-def test_unknown_programs_and_streams_of_packs_are_refused() -> None:
+def test_unknown_programs_are_refused() -> None:
     with pytest.raises(ConfigError, match="`program` is `fast`; expected tiles, pack, graph"):
         moss_case.small_codec("small4w", "fast")
-    with pytest.raises(ConfigError, match=r"packs are `rows512-pack`; expected .* tiles"):
-        EncodeStream(secousti_case.codec_of(secousti_case.Group("small_21"), "pack"))
 
 
 @pytest.mark.parametrize("name", ["small3", "small4", "small4w"])

@@ -1,7 +1,9 @@
 """The machine and the checkout that a record was made on, and what would travel to another one."""
 
 import datetime
+import importlib.metadata
 import platform
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +32,23 @@ def describe(device: torch.device) -> dict[str, Any]:
         else "",
         "cuda": torch.version.cuda or "",
         "torch": torch.__version__,
+        "triton": _version("triton"),
+        # Triton needs one, to launch what it has compiled.
+        "c_compiler": shutil.which("cc") or shutil.which("gcc") or "",
         "python": platform.python_version(),
         "cpu": cpu_name(),
         "cores": num_cores(),
     }
+
+
+def answers(device: torch.device) -> bool:
+    """Whether the device still works in this process."""
+    try:
+        return bool(torch.ones(1, device=device).item() == 1)
+    except torch.cuda.OutOfMemoryError:
+        return True
+    except RuntimeError:
+        return False
 
 
 def travel_lines(carried: Sequence[Path]) -> list[str]:
@@ -59,6 +74,14 @@ def travel_lines(carried: Sequence[Path]) -> list[str]:
             "golden folder from its end"
         )
     return lines
+
+
+def _version(package: str) -> str:
+    """The version of a package; nothing where it is missing."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _folder_bytes(folder: Path) -> int:

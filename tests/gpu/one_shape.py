@@ -1,7 +1,7 @@
 """Stage 3: packs of one shape: the codes of the reference, bits, speed, as a graph and compiled.
 
 A stage of its own, and after those of tiles: a kernel that goes wrong on a GPU takes all that the
-process does there afterwards with it. The same command then goes on with the stages behind it.
+process does there afterwards with it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -18,15 +18,36 @@ _LAST_LINES = 12
 _LINE_WIDTH = 200
 
 
+# Where a cut falls into code that swallows it, the next one follows so many seconds later.
+_NEXT_CUT_SECONDS = 5.0
+
+
 class StageCutError(BaseException):
     """The time of a stage is over; not an `Exception`, which torch's compiler would catch."""
+
+
+class DeviceLostError(BaseException):
+    """The device answers nothing any more in this process, as after a fault in a kernel."""
 
 
 class Record:
     """What a stage found, with its state: `running`, `done`, `cut` or `failed`."""
 
-    def __init__(self, path: Path, stage: str, about: Mapping[str, Any], seconds: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        stage: str,
+        about: Mapping[str, Any],
+        seconds: float,
+        answers: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Open a record.
+
+        Args:
+            answers: whether the device still works; asked after errors.
+        """
         self.path = path
+        self._answers = answers
         self.started = time.monotonic()
         self.seconds = seconds
         self.found: dict[str, Any] = {}
@@ -72,6 +93,8 @@ class Record:
         except Exception as error:
             self.put(name, {"error": first_line(error)})
             print(f"  {name}: {first_line(error)}", flush=True)
+            if not self._answers():
+                raise DeviceLostError(f"the device was lost in {name}") from error
 
     def write(self) -> None:
         """Replace the file in one step."""
@@ -83,8 +106,9 @@ class Record:
             os.fsync(file.fileno())
         partial.replace(self.path)
 
-    def run(self, stage: Callable[["Record"], None]) -> None:
-        """Run a stage within its time; an error ends the stage and is noted."""
+    def run(self, stage: Callable[["Record"], None]) -> bool:
+        """Run a stage within its time, note an error that ends it; whether the device is left."""
+        self.write()
         try:
             with _alarm(self.seconds):
                 stage(self)
@@ -94,11 +118,24 @@ class Record:
             self.content["notes"].append(
                 f"cut after {self.seconds:.0f} s; what is missing had no time"
             )
-        except Exception as error:
+        except (Exception, DeviceLostError) as error:
             self.content["state"] = "failed"
             self.content["error"] = traceback.format_exc().splitlines()[-_LAST_LINES:]
             print(f"  failed: {first_line(error)}", flush=True)
+        is_left = self._answers()
+        if not is_left:
+            self.content["state"] = "failed"
+            self.content["notes"].append("the device was lost: what came last may be wrong")
         self.write()
+        return is_left
+
+
+def end_record(path: Path, error: str) -> None:
+    """Note in a stage's file that its process ended within it; what it had found stays."""
+    content = json.loads(path.read_text()) if path.exists() else {"state": "not begun"}
+    if content["state"] == "running":
+        content["state"], content["error"] = "failed", [error]
+        path.write_text(json.dumps(content, indent=1))
 
 
 def is_done(path: Path) -> bool:
@@ -123,7 +160,7 @@ def _alarm(seconds: float) -> Iterator[None]:
         raise StageCutError
 
     before = signal.signal(signal.SIGALRM, cut)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01))
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.01), _NEXT_CUT_SECONDS)
     try:
         yield
     finally:

@@ -65,6 +65,8 @@ TARGETS = (
         for name in ("moss_small3", "moss_small4", "moss_small4w", "secousti_small_21",
                      "secousti_small_86")
     ),
+    Target("values of SecoustiCodec's noise unlike numpy's", "codecs", "noise.unlike",
+           is_exactly_zero=True),
     *(
         Target(f"graph, {precision}: codes unlike those without a graph", "one_shape",
                f"speed.{precision}.graph.codes_unlike_pack", is_exactly_zero=True)
@@ -97,7 +99,7 @@ FIGURES = (
     ("one_shape", "invariance"), ("one_shape", "speed"), ("one_shape", "profile"),
     ("speed", "matmul_peak"), ("speed", "fast"), ("speed", "exact"), ("speed", "padded"),
     ("speed", "over_padded"), ("profile", "fast"), ("profile", "exact"), ("decode", "exact"),
-    ("codecs", "goldens"), ("codecs", "speed"),
+    ("codecs", "noise"), ("codecs", "goldens"), ("codecs", "speed"),
     ("training", "bfloat16"), ("training", "float32"),
 )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The script of this folder in its reduced form, with nothing installed beside torch and yaml."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from tests.gpu.models import Models
 from tests.gpu.record import Record, is_done
 from tests.gpu.report import main as report
 from tests.gpu.report import put_section, read_records, section, target_lines
-from tests.gpu.run import STAGES, main
+from tests.gpu.run import STAGES
 from tests.gpu.training_step import train
 from tests.support.places import GOLDEN, ROOT
 
@@ -45,6 +46,41 @@ kinds = {{"exact": torch.float32, "fast": torch.bfloat16}}
 xy_codec.xy.loading.dtype_of = lambda precision, device: kinds[precision]
 from tests.gpu.run import main
 sys.exit(main(sys.argv[1:]))
+"""
+# Stages of which three lose their process, in three ways.
+LOSSES = """
+import os, signal, sys, time
+from tests.gpu import run
+
+def dies(record, models):
+    record.put("before", 1)
+    os.abort()
+
+def hangs(record, models):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    time.sleep(300)
+
+def loses(record, models):
+    run.answers = lambda device: False
+    record.attempt("b", lambda: 1 / 0)
+    record.put("c", 1)
+
+def works(record, models):
+    record.put("process", os.getpid())
+
+kinds = {"goldens": dies, "speed": hangs, "one_shape": loses, "profile": works, "decode": works}
+run.STAGES.clear()
+run.STAGES.update({name: (kind, 0.01 if kind is hangs else 1) for name, kind in kinds.items()})
+run._HANG_SECONDS = 0.5
+sys.exit(run.main([*sys.argv[1:], "--stages", ",".join(kinds)]))
+"""
+UNTOUCHED = """
+import torch
+def touched(*_, **__):
+    raise SystemExit("CUDA was touched")
+for name in ("is_available", "device_count", "_lazy_init", "current_device"):
+    setattr(torch.cuda, name, touched)
+import tests.gpu.run
 """
 Content = dict[str, dict]
 
@@ -99,6 +135,7 @@ def test_packs_of_one_shape_hold_the_goldens_and_bits(found: Content) -> None:
 
 
 def test_goldens_of_other_codecs_hold(found: Content) -> None:
+    assert found["codecs"]["noise"] == {"values": 1000 * 2304, "unlike": 0}
     for program in ("tiles", "pack"):
         goldens = found["codecs"]["goldens"][program]
         assert len(goldens) == 5
@@ -143,15 +180,41 @@ def test_what_is_done_is_skipped_and_what_has_no_time_is_cut(folder: Path, tmp_p
         assert path.name == "speed.json" or (out / path.name).read_bytes() == path.read_bytes()
 
 
-def test_without_a_gpu_it_says_what_would_travel_and_ends(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(["--out", str(tmp_path / "records")]) == 2
-    printed = capsys.readouterr().out
-    assert printed.startswith("working tree")
-    assert "no CUDA device" in printed
+def test_without_a_gpu_it_says_what_would_travel_and_ends(tmp_path: Path) -> None:
+    words = [sys.executable, "tests/gpu/run.py", "--out", str(tmp_path / "records")]
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(words, cwd=ROOT, env=hidden, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.startswith("working tree")
+    assert "no CUDA device" in done.stdout
     assert not (tmp_path / "records").exists()
+
+
+def test_the_process_that_starts_others_does_not_touch_cuda() -> None:
+    # What has touched it cannot be forked.
+    words = [sys.executable, "-c", UNTOUCHED]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_stages_run_on_behind_one_that_dies_hangs_or_loses_the_device(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", LOSSES, "--device", "cpu", "--minutes", "10"]
+    done = subprocess.run(
+        [*words, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    records = read_records(tmp_path)
+    states = {name: each["state"] for name, each in records.items()}
+    lost = dict.fromkeys(("goldens", "speed", "one_shape"), "failed")
+    assert states == {**lost, "profile": "done", "decode": "done"}
+    assert records["goldens"]["found"] == {"before": 1}
+    assert records["goldens"]["error"] == ["its process ended (-6)"]
+    assert records["speed"]["error"] == ["its process ended (1)"]
+    assert "division by zero" in records["one_shape"]["found"]["b"]["error"]
+    assert records["one_shape"]["error"][-1].endswith("the device was lost in b")
+    assert "c" not in records["one_shape"]["found"]
+    processes = {name: each["found"].get("process") for name, each in records.items()}
+    assert processes["profile"] == processes["decode"] is not None
 
 
 def test_what_is_too_much_to_travel_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

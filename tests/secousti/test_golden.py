@@ -18,7 +18,6 @@ from tests.support.secousti_case import (
 )
 from xy_codec.audio import mono, resample
 from xy_codec.secousti.mel import LogMel
-from xy_codec.secousti.source import source_noise, start_phases
 
 SMALL = ("small_21", "small_86")
 
@@ -110,16 +109,3 @@ def test_resampled_speech_is_near_the_reference_s(
     with np.load(BUNDLED / "frontend.npz") as recorded:
         expected = recorded[f"resample/{rate_hz}_{speakers}ch"]
     np.testing.assert_allclose(resampled, expected, rtol=0, atol=1e-5)
-
-
-def test_the_noise_of_a_key_is_that_of_the_recorded_waves() -> None:
-    key = "speech/0001"
-    whole = source_noise(key, 0, 3000)
-    assert np.array_equal(source_noise(key, 1000, 1500), whole[1000:1500])
-    assert abs(float(whole.mean())) < 0.02
-    assert float(whole.std()) == pytest.approx(1.0, abs=0.01)
-    phases = start_phases(key)
-    assert phases[0] == 0.0
-    assert (np.abs(phases) < np.pi + 1e-6).all()
-    assert len(set(phases.tolist())) == 9
-    assert not np.array_equal(whole[:10], source_noise("speech/0002", 0, 10))

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.support.secousti_case import Group, model_of
+from xy_codec.secousti.noise import noise_states, start_phases
 from xy_codec.secousti.paralinguistic import middle
-from xy_codec.secousti.source import source_noise, start_phases
 from xy_codec.secousti.vocoder_pieces import PIECE_FRAMES, pitch_of, vocode
 from xy_codec.secousti.vocoder_tile import CONTEXT_FRAMES
 
@@ -20,8 +20,8 @@ def test_pieces_make_the_waveform_of_the_whole(num_frames: int) -> None:
     mel = 1.3 * torch.randn(80, num_frames, generator=torch.Generator().manual_seed(num_frames))
     pitch = vocoder.pitch(mel[None])
     torch.testing.assert_close(pitch_of(vocoder, mel.T), pitch[0], rtol=1e-5, atol=1e-3)
-    phases, noise = start_phases("k"), source_noise("k", 0, 256 * num_frames)
-    noisy = vocoder.source(pitch, torch.from_numpy(phases), torch.from_numpy(noise))
+    noise = vocoder.source.noise(torch.from_numpy(noise_states("k", 0, num_frames)))
+    noisy = vocoder.source(pitch, torch.from_numpy(start_phases("k")), noise)
     for key, source in ((None, vocoder.source(pitch)), ("k", noisy)):
         whole = vocoder.filter(mel[None], vocoder.spectrum(source))[0]
         pieces = vocode(vocoder, mel.T, pitch[0], key)

@@ -16,10 +16,10 @@ from tests.support.golden_case import SHARED, inputs
 from tests.support.places import GOLDEN
 from xy_codec.audio import resample
 from xy_codec.secousti.codec import SecoustiCodec
-from xy_codec.secousti.config import SAMPLE_RATE_HZ
+from xy_codec.secousti.config import HOP_SAMPLES, SAMPLE_RATE_HZ
 from xy_codec.secousti.loading import assemble
 from xy_codec.secousti.model import SecoustiModel
-from xy_codec.secousti.source import source_noise, start_phases
+from xy_codec.secousti.noise import noise_states, start_phases
 from xy_codec.secousti.state_dict import build_model, codec_state, config_of, vocoder_state
 from xy_codec.weights.checkpoint import Checkpoint
 
@@ -185,12 +185,12 @@ def compare_vocoding(group: Group, case: str, mel: np.ndarray, found: Difference
     frames = torch.from_numpy(mel)[None]
     found.note("pitch", _distance(vocoder.pitch(frames)[0].numpy(), expected["f0/wav"]))
     pitch = torch.from_numpy(expected["f0/wav"])[None]
-    key, num_samples = f"{group.name}/{case}", int(expected["len/wav"])
-    noise = [torch.from_numpy(part)
-             for part in (start_phases(key), source_noise(key, 0, num_samples))]  # fmt: skip
+    key, num_frames = f"{group.name}/{case}", int(expected["len/wav"]) // HOP_SAMPLES
+    noise = vocoder.source.noise(torch.from_numpy(noise_states(key, 0, num_frames)))
+    phases = torch.from_numpy(start_phases(key))
     for name, source in (
         ("wav", vocoder.source(pitch)),
-        ("wav_noise", vocoder.source(pitch, *noise)),
+        ("wav_noise", vocoder.source(pitch, phases, noise)),
     ):
         spectrum = vocoder.spectrum(source)
         wave = vocoder.filter(frames, spectrum)[0].numpy()

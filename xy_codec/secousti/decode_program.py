@@ -25,8 +25,9 @@ from xy_codec.engine.geometry import Geometry
 from xy_codec.engine.pack_memory import Arrays, Shapes
 from xy_codec.secousti.config import HOP_SAMPLES, NUM_HARMONICS, CodecConfig
 from xy_codec.secousti.model import SecoustiModel
+from xy_codec.secousti.noise import noise_states, start_phases
 from xy_codec.secousti.packed import decode_pack
-from xy_codec.secousti.source import added_turns, count_turns, source_noise, start_phases
+from xy_codec.secousti.source import added_turns, count_turns
 from xy_codec.secousti.vocoder import Vocoder
 from xy_codec.secousti.vocoder_tile import CONTEXT_FRAMES, EDGE_FRAMES, Tile, filter_tile
 
@@ -72,7 +73,7 @@ class SoundTensors(NamedTuple):
         place: `[R]`, its place in its clip; no clip's where it is below 0 or too large.
         num_frames: `[R]`, how many frames the clip has.
         phases: `[R, 9]`, where the harmonics of the clip start.
-        noise: `[256 R, 9]`.
+        noise: `[R, 4]`, of `noise_states`; 0 where there is none.
         heard: `[H]`, frames of the tiles that are a clip's sound, job after job.
     """
 
@@ -127,7 +128,7 @@ class SoundInputs(SegmentInputs[CodedJob]):
             (np.int32, (frames,)),
             (np.int32, (frames,)),
             (np.float32, (frames, NUM_HARMONICS)),
-            (np.float32, (frames * HOP_SAMPLES, NUM_HARMONICS)),
+            (np.int64, (frames, 4)),
             (np.int32, (self._most_heard,)),
         ]
 
@@ -163,9 +164,8 @@ class SoundInputs(SegmentInputs[CodedJob]):
             if key is not None:
                 phases[own] = start_phases(key)
                 first, stop = max(0, int(place[own][0])), min(whole, int(place[own][-1]) + 1)
-                row = (first + stretch.row - stretch.start) * HOP_SAMPLES
-                made = source_noise(key, first * HOP_SAMPLES, stop * HOP_SAMPLES)
-                noise[row : row + len(made)] = made
+                row = first + stretch.row - stretch.start
+                noise[row : row + stop - first] = noise_states(key, first, stop)
 
 
 def lay_in_tiles(
@@ -204,15 +204,13 @@ def decode(
     fast = layout.faster(model.config.token_frames)
     seen = fast.look_back(vocoder, mel, SEEN_FRAMES)
     pitch, turns = _harmonics(vocoder, seen, fast)
-    # Of each tile; parts that have 256 rows a frame are cut in as many.
-    parts_of_tiles = [
-        torch.split(part, len(part) // len(pack.frames) * tile_frames) for part in parts[3:8]
-    ]
+    parts_of_tiles = [torch.split(part, tile_frames) for part in parts[3:8]]
     samples = []
     for frames, place, num_frames, phases, noise in zip(*parts_of_tiles, strict=True):
         source = vocoder.source.of_frames(
-            pitch.index_select(0, frames), turns.index_select(0, frames), phases[:, None], noise
-        )
+            pitch.index_select(0, frames), turns.index_select(0, frames),
+            phases[:, None], vocoder.source.noise(noise),
+        )  # fmt: skip
         tile = Tile(place, num_frames)
         samples.append(filter_tile(vocoder, tile, seen.index_select(0, frames), source))
     return torch.cat(samples).view(-1, HOP_SAMPLES).index_select(0, pack.heard)

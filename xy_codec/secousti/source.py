@@ -1,23 +1,17 @@
-"""The vocoder's source: harmonics of the pitch, and noise that is a function of a seed."""
+"""The vocoder's source: harmonics of the pitch, and noise."""
 
-import hashlib
 import math
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xy_codec.secousti.config import HOP_SAMPLES, NUM_HARMONICS, SAMPLE_RATE_HZ
+from xy_codec.secousti.noise import draw_noise, noise_jumps
 
 _VOICED_HZ = 10.0
 _AMPLITUDE = 0.1
 _VOICED_NOISE = 0.003
 _UNVOICED_NOISE = _AMPLITUDE / 3
-# The sum of four 16-bit numbers: its mean, and about its deviation.
-_LIMBS = np.uint64(0x0000_FFFF_0000_FFFF)
-_LIMBS_MEAN = 131070.0
-_LIMBS_DEVIATION = 37837.22
 # Sums stay below 2^63 for 27 hours of frames. Pitches from 0.001 Hz on lose nothing.
 _PARTS_OF_A_TURN = 2.0**40
 
@@ -25,9 +19,13 @@ _PARTS_OF_A_TURN = 2.0**40
 class HarmonicSource(nn.Module):
     """Pitches to samples: nine harmonics where a frame is voiced, noise where it is not."""
 
+    jumps: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.mix = nn.Linear(NUM_HARMONICS, 1)
+        # Also where a model is built on the meta device: they are not in a checkpoint.
+        self.register_buffer("jumps", noise_jumps(), persistent=False)
 
     def forward(
         self, pitch: Tensor, phases: Tensor | None = None, noise: Tensor | None = None
@@ -46,6 +44,10 @@ class HarmonicSource(nn.Module):
         """
         counted = count_turns(pitch)
         return added_turns(counted.cumsum(1) - counted)
+
+    def noise(self, states: Tensor) -> Tensor:
+        """Noise `[256 T, 9]` of frames with these states `[T, 4]` of `noise_states`."""
+        return draw_noise(states, self.jumps)
 
     def of_frames(
         self, pitch: Tensor, turns_before: Tensor, phases: Tensor | None, noise: Tensor | None
@@ -93,29 +95,3 @@ def _turns_a_sample(pitch: Tensor) -> Tensor:
     """Turns `[.., T, 9]` of each harmonic from one sample to the next, as float32 rounds them."""
     harmonics = torch.arange(1, NUM_HARMONICS + 1, device=pitch.device)
     return (pitch[..., None] * harmonics / SAMPLE_RATE_HZ).double()
-
-
-def start_phases(seed: str) -> NDArray[np.float32]:
-    """Where each harmonic starts `[9]`, from -pi to below pi; the first at 0."""
-    words = _words(seed + "|phase").random_raw(NUM_HARMONICS)
-    unit = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    phases = ((2.0 * unit - 1.0) * math.pi).astype(np.float32)
-    phases[0] = 0.0
-    return phases
-
-
-def source_noise(seed: str, start: int, stop: int) -> NDArray[np.float32]:
-    """Normal values `[stop - start, 9]` of these samples; they do not depend on the range."""
-    source = _words(seed + "|gauss").advance(start * NUM_HARMONICS)
-    words = source.random_raw((stop - start) * NUM_HARMONICS)
-    # Of the four limbs two at a time.
-    pairs = (words & _LIMBS) + (words >> np.uint64(16) & _LIMBS)
-    total = (pairs + (pairs >> np.uint64(32))).astype(np.uint32)
-    values: NDArray[np.float32] = ((total - _LIMBS_MEAN) / _LIMBS_DEVIATION).astype(np.float32)
-    return values.reshape(-1, NUM_HARMONICS)
-
-
-def _words(name: str) -> np.random.PCG64:
-    """A source of 64-bit words that depend on the name alone."""
-    digest = hashlib.sha256(name.encode("utf-8")).digest()
-    return np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16], "little")))

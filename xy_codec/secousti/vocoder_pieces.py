@@ -6,13 +6,14 @@ clip.
 
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xy_codec.blocks.centred_conv import convolve_inside
 from xy_codec.secousti.config import HOP_SAMPLES
-from xy_codec.secousti.source import source_noise, start_phases
+from xy_codec.secousti.noise import noise_states, start_phases
 from xy_codec.secousti.vocoder import Vocoder
 from xy_codec.secousti.vocoder_tile import CONTEXT_FRAMES, Tile, filter_tile
 
@@ -88,9 +89,11 @@ def _source(
     """The source of a piece `[256 * 256]`."""
     phases = noise = None
     if key is not None:
-        own, stop = piece.inside, piece.start + PIECE_FRAMES
+        own = piece.inside
         phases = torch.from_numpy(start_phases(key)).to(pitch.device)
-        made = source_noise(key, own.start * HOP_SAMPLES, own.stop * HOP_SAMPLES)
-        around = [HOP_SAMPLES * frames for frames in (own.start - piece.start, stop - own.stop)]
-        noise = F.pad(torch.from_numpy(made).to(pitch.device), (0, 0, *around))
+        states = np.zeros((PIECE_FRAMES, 4), np.int64)
+        states[own.start - piece.start : own.stop - piece.start] = noise_states(
+            key, own.start, own.stop
+        )
+        noise = vocoder.source.noise(torch.from_numpy(states).to(pitch.device))
     return vocoder.source.of_frames(piece.cut(pitch), piece.cut(turns), phases, noise)
