@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.corpus.filter_fields import check_filter_fields
-from pipeline.corpus.listing import list_shards, without_own_files
+from pipeline.corpus.listing import check_outside_outputs, list_shards, without_own_files
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, NotFoundError, RejectRateError, list_lines
@@ -88,6 +88,8 @@ def run_tokenize(
     for url in (request.output, *(request.codec.urls() if request.codec else ())):
         check_no_secret(url)
     output = normalise(request.output)
+    if not request.rules.retry:
+        check_outside_outputs(output, request.storage)
     engine.check_codec()
     # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
     rules = request.rules

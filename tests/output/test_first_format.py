@@ -1,6 +1,7 @@
 """An output of format 1, made by xytok 0.1.0 before the identity stated the shape of its codes.
 
-Its codec is `fake`, which has no weights that could change. It is read, verified, audited, shown and described as ever; only to resume it is refused.
+Its codec is `fake`, which has no weights that could change. It is read, verified, audited, shown
+and described as ever; only to resume it is refused.
 """
 
 import shutil
