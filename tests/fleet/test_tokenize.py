@@ -85,7 +85,7 @@ def test_a_replaced_shard_is_named_refused_and_redone_when_asked(
 ) -> None:
     tokenize(corpus / "in", corpus / "out")
     write_shard(corpus / "in/s1.tar", pairs(3, prefix="new-"))
-    assert tokenize(corpus / "in", corpus / "out") == 1
+    assert tokenize(corpus / "in", corpus / "out") == 2
     error = capsys.readouterr().err
     assert "s1.tar" in error
     assert "--redo-changed" in error
