@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.fleet.live_progress import RunProgress, WorkerLine
 from pipeline.output.events import EventLog
 from pipeline.worker.progress import ClipCounts
+from pipeline.worker.stage_times import StageTime
 
 PROGRESS = "progress"
 _FIRST_SECONDS = 5.0
@@ -18,7 +19,7 @@ _PAUSE_SECONDS = 30.0
 _MOST_LINES = 1000
 _NODE_LETTERS = 8
 _SHARD_LETTERS = 36
-_PLAIN = [f.name for f in fields(RunProgress) if f.name not in ("counts", "busy_seconds", "lines")]
+_PLAIN = [f.name for f in fields(RunProgress) if f.name not in ("counts", "stages", "lines")]
 
 
 class ProgressEvents:
@@ -64,7 +65,8 @@ def read_progress(event: Mapping[str, Any]) -> RunProgress:
     return RunProgress(
         **{name: event.get(name, 0.0) for name in _PLAIN},  # older logs do not tell all
         counts=ClipCounts(**event["counts"]),
-        busy_seconds=event["busy_seconds"],
+        # An event tells no threads and no time of processors.
+        stages=tuple(StageTime(name, 1, busy, 0) for name, busy in event["busy_seconds"].items()),
         lines=tuple(WorkerLine(*line) for line in event["lines"]),
     )
 

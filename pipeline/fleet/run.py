@@ -261,6 +261,7 @@ def _work(
         with show_run(summary, quiet=request.quiet) as show:
             for told in outcomes:
                 if isinstance(told, RunProgress):
+                    summary.told = told
                     show(told)
                     log.show(told)
                     watch(told)
@@ -306,7 +307,7 @@ def _check_reject_rate(summary: RunSummary, allowed: float, *, is_over: bool) ->
         reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
         if summary.rejects_before:
             reasons.append(f"{summary.rejects_before:,} of shards done before")
-        filtered = summary.filtered + summary.filtered_before
+        filtered = summary.counts.filtered + summary.filtered_before
         left = f" ({filtered} filtered ones left out)" if filtered else ""
         raise RejectRateError(
             f"{rate:.1%} of the clips so far{left} are rejects ({', '.join(reasons)}); at most "
