@@ -87,6 +87,11 @@ class DamageError(PipelineError):
     """A run that finished, but with damaged shards."""
 
 
+def what_happened(error: object) -> str:
+    """What a message of ours says is wrong; for messages around it, which have their own remedy."""
+    return str(error).partition("; expected ")[0]
+
+
 def list_lines(lines: Sequence[str], most: int = 10) -> str:
     """The first lines, indented, and how many more there are; for messages that list things."""
     shown = [f"  {line}" for line in lines[:most]]

@@ -229,7 +229,7 @@ def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
     if summary.failed:
         raise InputError(
             f"{len(summary.failed)} of {plural(summary.shards_total, 'shard')} failed:\n"
-            + list_lines([f"{url}: {error}" for url, error in summary.failed])
+            + list_lines([e if url in e else f"{url}: {e}" for url, e in summary.failed])
             + "\nexpected all to finish; run the same command again to try only them"
         )
     why_no_codes = summary.why_no_codes()

@@ -175,8 +175,9 @@ def check_storage(url: str, storage: Storage, write: bool) -> Check:
             storage.delete(probe)
             found += ", a file written and removed"
     except PipelineError as error:
+        found, _, remedy = str(error).partition("; expected ")
         advice = "check bucket, endpoint (AWS_ENDPOINT_URL), region and credentials"
-        return Check("storage", "fault", str(error), advice)
+        return Check("storage", "fault", found, f"expected {remedy}" if remedy else advice)
     return Check("storage", "ok", found)
 
 

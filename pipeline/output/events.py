@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from pipeline.errors import what_happened
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 from pipeline.storage.retries import call_within
@@ -102,7 +103,9 @@ class EventLog:
             try:
                 self._write_lines(lines, num_dropped)
             except Exception as error:
-                logger.warning("The run goes on; its events wait for the next try: %s", error)
+                logger.warning(
+                    "The run goes on; its events wait for the next try: %s", what_happened(error)
+                )
                 self._put_back(lines, num_dropped)
 
     def _write_lines(self, lines: deque[str], num_dropped: int) -> None:
