@@ -146,12 +146,11 @@ class RunSummary:
     def lines(self) -> list[str]:
         """The summary as lines of text."""
         if self.shards_skipped == self.shards_total:
-            return [
-                f"shards    nothing is left: all {self.shards_total} were done before, "
-                f"{len(self.damaged)} damaged"
-            ]
+            before = plural(self.shards_total, "shard was", "shards were")
+            damaged = f"{len(self.damaged)} damaged"
+            return [f"shards    nothing is left: {before} done before, {damaged}"]
         lines = [
-            f"shards    {self.done} done, {self.shards_skipped} were done before, "
+            f"shards    {self.done} done, {self.shards_skipped} done before, "
             f"{len(self.failed)} failed, {len(self.damaged)} damaged"
         ]
         if self.done:
