@@ -107,8 +107,8 @@ class Manifest:
         """Raise when a clip is missing or was counted twice."""
         if self.clips_seen != self.codes + self.rejects + self.filtered:
             raise OutputError(
-                f"Shard `{self.url}` does not balance: of {plural(self.clips_seen, 'clip')} "
-                f"{self.codes} became codes, {self.rejects} were rejects, {self.filtered} filtered; "
+                f"Shard `{self.url}` does not balance: of {plural(self.clips_seen, 'clip')} there "
+                f"are codes of {self.codes}, {self.rejects} as rejects, {self.filtered} filtered; "
                 "expected equal sums; this is a defect of xytok: report it with the shard"
             )
 
