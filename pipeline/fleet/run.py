@@ -233,6 +233,14 @@ def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
             + "\nexpected all to finish; run the same command again to try only them"
         )
     why_no_codes = summary.why_no_codes()
+    if why_no_codes and summary.damaged:
+        raise InputError(
+            f"The output holds no codes: of the clips of {plural(summary.shards_total, 'shard')} "
+            f"{why_no_codes}, and damaged are:\n"
+            + list_lines([url for url, _ in summary.damaged])
+            + "\nexpected whole tars or Parquet files with audio; look whether they are, and fetch "
+            "them again"
+        )
     if why_no_codes:
         raise InputError(
             f"The output holds no codes: of the clips of {plural(summary.shards_total, 'shard')} "

@@ -103,6 +103,8 @@ class RunSummary:
             return None
         rejects = self.rejects.total() + self.rejects_before
         filtered = self.counts.filtered + self.filtered_before
+        if not rejects and not filtered:
+            return "there are none"
         by_filter = f" by `--where '{self.where}'`" if filtered and self.where else ""
         return f"{rejects} were rejects and {filtered} filtered{by_filter}"
 

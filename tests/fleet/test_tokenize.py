@@ -246,6 +246,19 @@ def test_audio_of_every_kind_in_one_shard(tmp_path: Path) -> None:
     assert pq.read_table(part)["key"].to_pylist() == list(kinds)
 
 
+@pytest.mark.parametrize("content", [b"", b"no tar at all" * 99, tar_bytes([])])
+def test_shards_without_any_clip_are_told_as_such(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = write_shard(tmp_path / "in/a.tar", content)
+    assert tokenize(shard, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "The output holds no codes: of the clips of 1 shard there are none" in error
+    is_damaged = content != tar_bytes([])
+    assert (f"damaged are:\n  {shard}\n" in error) == is_damaged
+    assert ("look at `rejects/`" in error) != is_damaged
+
+
 def test_times_out_of_memory_are_in_the_summary_and_the_event_log(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
