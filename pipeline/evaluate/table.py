@@ -64,8 +64,12 @@ def table_lines(evaluation: Evaluation) -> list[str]:
     names, *others = zip(*rows, strict=True)
     lines = list(map(str.ljust, names, repeat(max(map(len, names)))))
     tables = [lines]
-    for cells in others:
-        wider = [f"{cell:>{max(map(len, cells)) + 2}}" for cell in cells]
+    # Both speeds stand together.
+    for group in (*((cells,) for cells in others[:-2]), others[-2:]):
+        wider = [""] * len(rows)
+        for cells in group:
+            width = max(map(len, cells)) + 2
+            wider = [f"{line}{cell:>{width}}" for line, cell in zip(wider, cells, strict=True)]
         if len(tables[-1][0]) + len(wider[0]) > _WIDTH:
             tables.append(lines)
         tables[-1] = list(map(str.__add__, tables[-1], wider))

@@ -92,6 +92,12 @@ def test_the_tables_of_a_terminal_are_no_wider_than_100_columns_and_say_all() ->
     assert "\n".join(lines).count("0.710 to 0.770") == 1  # the bounds of the SIM of mimi
 
 
+@pytest.mark.parametrize("letters", range(1, 37))
+def test_both_speeds_are_in_one_table(letters: int) -> None:
+    found = Evaluation((system("n" * letters, 8, 12.5, 0.83, 0.9, 3.0, 2.4, 0.1),), 0, 0)
+    assert any(line.endswith("encode  decode") for line in table_lines(found))
+
+
 def test_a_table_that_fits_is_one() -> None:
     found = Evaluation((replace(system("a", 8, 12.5, 0.83, 0.9, 3.0, 2.4, 0.1), figures={}),), 0, 0)
     assert table_lines(found)[:3] == [
