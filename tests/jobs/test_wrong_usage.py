@@ -47,6 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("tokenize in/EN nosuch://a --codec fake", "has the protocol `nosuch`"),
         *((f"{verb} nowhere", "holds no run") for verb in ("status", "verify", "card", "index")),
         *((f"{verb} text", "holds no run") for verb in ("status", "verify", "card", "index")),
+        ("status nowhere --watch", "holds no run"),
         ("audit nowhere", "holds no run"),
         ("audit out --shard nosuch", "no finished shard that fits `--shard`"),
         ("show nowhere key", "holds no parts"),
