@@ -13,9 +13,10 @@ What a name needs is imported when it is first used: `import xytok` costs nothin
 `open_dataset` pyarrow and fsspec are enough. What goes wrong raises one of two families of errors,
 whose messages say what is wrong, what was expected and what to do:
 
-    PipelineError    UsageError, InputError, NotFoundError, OutputError, IdentityError,
-                     LeaseError, StorageError, RefusedError, UnreachedError, WorkerError,
-                     NodeError, DrainedError, RejectRateError, DamageError; all in `pipeline.errors`
+    PipelineError    UsageError, InputError, NotFoundError, ChangedError, OutputError,
+                     IdentityError, LeaseError, StorageError, RefusedError, UnreachedError,
+                     WorkerError, NodeError, DrainedError, RejectRateError,
+                     DamageError; all in `pipeline.errors`
     XYCodecError     CheckpointError, CodecNotFoundError, ConfigError, AudioError,
                      CodesError; all in `xy_codec.errors`
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pipeline.audit.sample.sampling import SamplePlan
     from pipeline.corpus.rules import ReadRules
     from pipeline.errors import (
+        ChangedError,
         DamageError,
         DrainedError,
         IdentityError,
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AudioError",
+    "ChangedError",
     "CheckpointError",
     "CodecNotFoundError",
     "CodecRequest",
@@ -122,6 +125,7 @@ __all__ = [
 
 _HOMES = {
     "AudioError": "xy_codec.errors",
+    "ChangedError": "pipeline.errors",
     "CheckpointError": "xy_codec.errors",
     "CodecNotFoundError": "xy_codec.errors",
     "CodecRequest": "pipeline.worker.codec_request",

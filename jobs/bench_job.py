@@ -150,7 +150,8 @@ def _as_json(report: "BenchReport", cost: CostOptions) -> dict[str, object]:
 def _report_lines(report: "BenchReport") -> Iterator[str]:
     """The whole report, section by section."""
     machine = report.machine
-    yield f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}"
+    units = f"{plural(machine.cores, 'core')}, {plural(machine.threads, 'thread')}"
+    yield f"{machine.cpu}, {units}, torch {machine.torch}"
     yield f"device {machine.device}: {machine.matmul_gflops:,.0f} GFLOP/s in matrix products (fp32)"
     options = "".join(f", {name} {value}" for name, value in report.options.items())
     yield f"codec {report.codec}{options}; rates are × real time"

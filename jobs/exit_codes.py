@@ -12,7 +12,8 @@ DRAINED = 143  # what shells say of a process that SIGTERM ended
 HELP = (
     f"exit codes: {DONE} all done, {FAILED} work failed, there are findings or an audit "
     f"cannot judge, "
-    f"{WRONG_USAGE} wrong usage, {DAMAGED} all done, but a shard is damaged, "
+    f"{WRONG_USAGE} refused before work (wrong usage, another codec than the output's, shards that "
+    f"were replaced since they were done), {DAMAGED} all done, but a shard is damaged, "
     f"{INTERRUPTED} interrupted, {DRAINED} drained (both resume)"
 )
 
@@ -20,6 +21,7 @@ HELP = (
 def exit_code_of(error: BaseException) -> int | None:
     """The exit code of an error that is the user's to read; None for a defect of ours."""
     from pipeline.errors import (
+        ChangedError,
         DamageError,
         DrainedError,
         IdentityError,
@@ -33,7 +35,7 @@ def exit_code_of(error: BaseException) -> int | None:
     match error:
         case KeyboardInterrupt():
             return INTERRUPTED
-        case UsageError() | IdentityError() | ConfigError():
+        case UsageError() | IdentityError() | ChangedError() | ConfigError():
             return WRONG_USAGE
         case NotFoundError() | CodecNotFoundError():  # of a path or name that the user gave
             return WRONG_USAGE

@@ -59,7 +59,7 @@ def _write_clips(output: str, storage: "Storage", num_parts: int, *, quiet: bool
         made = write_clips(storage, output, lambda done: show(done, ""))
     print(
         f"clips     {plural(made.clips, 'clip')}, {made.hours:.3f} h, "
-        f"{plural(made.speakers, 'speaker')}, "
-        f"{made.languages} languages in {CLIPS}, {made.size_bytes} bytes; {made.same_audio} have "
-        f"the audio of an earlier one, {made.dropped} are dropped"
+        f"{plural(made.speakers, 'speaker')}, {plural(made.languages, 'language')} in {CLIPS}, "
+        f"{made.size_bytes} bytes; {plural(made.same_audio, 'has', 'have')} the audio of an "
+        f"earlier one, {plural(made.dropped, 'is', 'are')} dropped"
     )

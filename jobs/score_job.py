@@ -83,7 +83,7 @@ def _table(found: "Mapping[str, PairScores]", sim_name: str) -> list[str]:
         for name, reason in _missing(scored).items():
             reasons.setdefault(f"{name}: {reason}", []).append(pair)
     lines += [
-        f"missing  {what} ({len(names)} pairs, the first is `{names[0]}`)"
+        f"missing  {what} ({plural(len(names), 'pair')}, the first is `{names[0]}`)"
         for what, names in sorted(reasons.items())
     ]
     return lines

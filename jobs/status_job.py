@@ -51,8 +51,13 @@ def status(
 
 def _watch(run: str, storage: "Storage") -> None:
     """Redraw in a terminal, and print a line for every news elsewhere, until the run ended."""
+    from pipeline.fleet.lease import newest_lease
     from pipeline.inspect.live_status import read_live_status
+    from pipeline.output.run_record import read_run_record
 
+    # A run that has just begun has a lease before its record.
+    if newest_lease(storage, run) is None:
+        read_run_record(storage, run)
     told = 0.0
     while True:
         began = time.monotonic()

@@ -6,7 +6,8 @@ reason from `pipeline/corpus/reject_reasons.py`.
 PipelineError
 ├── UsageError           a wrong option, or an input that matches nothing
 ├── InputError           an input that cannot be listed or read
-│   └── NotFoundError    there is nothing at its path or URL
+│   ├── NotFoundError    there is nothing at its path or URL
+│   └── ChangedError     shards that were replaced since they were done
 ├── OutputError          an output that cannot be written, or belongs to another run
 │   ├── IdentityError    the output was made with another codec, resampler or option
 │   └── LeaseError       another run works in the output
@@ -36,6 +37,10 @@ class InputError(PipelineError):
 
 class NotFoundError(InputError):
     """There is nothing at the path or URL that was to be read."""
+
+
+class ChangedError(InputError):
+    """Shards are not the files any more that an output was made from; refused before work."""
 
 
 class OutputError(PipelineError):
@@ -80,6 +85,11 @@ class RejectRateError(PipelineError):
 
 class DamageError(PipelineError):
     """A run that finished, but with damaged shards."""
+
+
+def what_happened(error: object) -> str:
+    """What a message of ours says is wrong; for messages around it, which have their own remedy."""
+    return str(error).partition("; expected ")[0]
 
 
 def list_lines(lines: Sequence[str], most: int = 10) -> str:

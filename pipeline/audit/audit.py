@@ -29,6 +29,7 @@ from pipeline.output.dropped import Dropped, read_dropped
 from pipeline.output.identity import decoder_of
 from pipeline.output.manifest import Manifest, list_manifests, read_named_manifests
 from pipeline.output.run_record import read_run_record
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise
 from pipeline.worker.codec_request import CodecRequest, Precision, check_checkpoint
@@ -167,7 +168,7 @@ def run_audit(
         for shard in (measure or measure_here)(request, run, codec):
             found.append(shard)
             clips += len(shard.clips)
-            show(len(found), f"{clips} clips")
+            show(len(found), plural(clips, "clip"))
     found.sort(key=lambda shard: shard.checked.report.shard)
     return AuditFindings(
         output=run.output,

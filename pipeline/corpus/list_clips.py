@@ -177,7 +177,7 @@ class _Files:
         if not is_same:
             raise InputError(
                 f"`{redact(url)}` was replaced since it was listed; expected a source that stays "
-                "as listed; run the command again once it is finished"
+                "as listed; run the command again once the new one is whole"
             )
         return content
 

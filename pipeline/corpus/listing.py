@@ -1,9 +1,11 @@
 """Lists the shards that inputs name: `@lists`, brace ranges, globs, folders and plain names.
 
-Runs, plans and audits call `list_shards`. It reads listings, `@lists` and manifests, never a shard.
+Runs, plans and audits call `list_shards`. What a run may not read or write, because an output's own
+files are there, is refused here as well. It reads listings, `@lists` and manifests, never a shard.
 Audio files that are not in tars or Parquet become lists (`lists/`).
 """
 
+import json
 import logging
 import re
 import time
@@ -30,7 +32,7 @@ from pipeline.corpus.shard import (
     both_etags,
     cuts_of,
 )
-from pipeline.errors import InputError, NotFoundError, UsageError, list_lines
+from pipeline.errors import InputError, NotFoundError, RefusedError, UsageError, list_lines
 from pipeline.plural import plural
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import (
@@ -125,6 +127,29 @@ def without_own_files(shards: Sequence[Shard], output: str) -> list[Shard]:
         )
     logger.warning("`%s` and %s of the output itself are left out of the inputs", first, more)
     return [shard for shard in shards if not shard.url.startswith(own)]
+
+
+def check_outside_outputs(folder: str, storage: Storage) -> None:
+    """Refuse to write where another output keeps its own files: readers would take both for one."""
+    parts = folder.split("/")
+    # A bucket or host is never one of the names.
+    for depth in range(3 if "://" in folder else 0, len(parts)):
+        outer = "/".join(parts[:depth])
+        if f"{parts[depth]}/" in _OUTPUT and _holds_run(outer, storage):
+            raise UsageError(
+                f"`{redact(folder)}` lies in `{redact(outer)}/{parts[depth]}/`, where the output "
+                f"`{redact(outer)}` keeps its own files; expected a folder that is in no other "
+                "output; name another one"
+            )
+
+
+def _holds_run(folder: str, storage: Storage) -> bool:
+    """Whether there is a `run.json` of ours, as far as may be read here."""
+    try:
+        record = json.loads(storage.read_bytes(f"{folder}/{_RUN_RECORD}"))
+    except (InputError, RefusedError, ValueError):
+        return False
+    return isinstance(record, dict) and "identity8" in record
 
 
 def _add_cuts(found: dict[str, Shard], storage: Storage) -> None:

@@ -33,6 +33,7 @@ from pipeline.errors import InputError, NotFoundError
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.location import is_local, join, local_path, normalise, redact
 from pipeline.storage.range_file import RangeFile
+from pipeline.storage.streams import check_as_listed
 
 logger = logging.getLogger(__name__)
 # Few, because a row of audio may have a megabyte or a hundred.
@@ -95,11 +96,7 @@ class ParquetClips:
                     self._note(rows)
                     self.is_over = self.members == rows
                     yield [event]
-        if not is_local(shard.url) and self._storage.file_info(shard.url) != shard.stored:
-            raise InputError(
-                f"Shard `{redact(shard.url)}` was replaced while it was read; expected a source "
-                "that stays as listed; run the command again once the upload is finished"
-            )
+        check_as_listed(shard.stored, self._storage)
 
     def _rows(
         self, file: "_Parquet", group: int, columns: _Columns, end: int

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from pipeline.storage.client import Storage, StoredFile
 from pipeline.storage.inflate import inflate
-from pipeline.storage.location import is_local
-from pipeline.storage.streams import ByteStream, local_blocks, remote_blocks
+from pipeline.storage.streams import ByteStream, file_blocks
 from pipeline.storage.zstd_stream import decompress_zstd
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
@@ -140,9 +139,7 @@ def open_shard(
 
     `note_bytes` gets the size of every block of the file, before it is uncompressed.
     """
-    is_here = is_local(shard.url)
-    blocks = local_blocks(shard.url) if is_here else remote_blocks(shard.stored, storage)
-    blocks = _counted(blocks, note_bytes)
+    blocks = _counted(file_blocks(shard.stored, storage), note_bytes)
     if not shard.is_compressed:
         return ByteStream(blocks, shard.url)
     damaged: list[tuple[int, int]] = []

@@ -1,6 +1,7 @@
 """The table of an evaluation: its columns, and how it looks in a terminal."""
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Literal
 
 from pipeline.audit.judge.inference import Interval
@@ -11,6 +12,7 @@ from pipeline.evaluate.transcripts import character_error_rate, word_error_rate
 from pipeline.plural import plural
 
 _LONGEST_NAME = 36
+_WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +55,27 @@ def speed_in_words(times: float | None) -> str:
 
 
 def table_lines(evaluation: Evaluation) -> list[str]:
-    """One row a system, and below each estimate its bounds."""
+    """One row a system, and below each estimate its bounds; more tables where one is too wide."""
     columns = shown_columns(evaluation)
     head = ["", "bit/s", "frames/s", *(column.label for column in columns)]
     rows = [[*head, "encode", "decode"]]
     for system in evaluation.systems:
         rows += _rows(system, [column.name for column in columns])
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in _cells(row, widths))]).rstrip()
-        for row in rows
-    ]
-    return [*lines, "", *note_lines(evaluation)]
-
-
-def _cells(row: list[str], widths: list[int]) -> "zip[tuple[str, int]]":
-    return zip(row[1:], widths[1:], strict=True)
+    names, *others = zip(*rows, strict=True)
+    lines = list(map(str.ljust, names, repeat(max(map(len, names)))))
+    tables = [lines]
+    # Both speeds stand together.
+    for group in (*((cells,) for cells in others[:-2]), others[-2:]):
+        wider = [""] * len(rows)
+        for cells in group:
+            width = max(map(len, cells)) + 2
+            wider = [f"{line}{cell:>{width}}" for line, cell in zip(wider, cells, strict=True)]
+        if len(tables[-1][0]) + len(wider[0]) > _WIDTH:
+            tables.append(lines)
+        tables[-1] = list(map(str.__add__, tables[-1], wider))
+    # A table without estimates has nothing to say below a name.
+    shown = [line.rstrip() for table in tables for line in (*table, "") if line.strip() or not line]
+    return [*shown, *note_lines(evaluation)]
 
 
 def _rows(system: System, names: list[str]) -> list[list[str]]:

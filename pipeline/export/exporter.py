@@ -7,6 +7,7 @@ from functools import cached_property
 from importlib import metadata
 from typing import Any, Literal
 
+from pipeline.corpus.listing import check_outside_outputs
 from pipeline.errors import IdentityError, UsageError
 from pipeline.export.catalogue import find_format
 from pipeline.export.contract import (
@@ -200,13 +201,14 @@ class Exporter:
 
 
 def _check_apart(request: ExportRequest) -> None:
-    """Refuse to write among the files of the run, where tools would take them for its own."""
-    run, destination = (f"{normalise(url)}/" for url in (request.output, request.destination))
-    if destination.startswith(run):
+    """Refuse to write among the files of a run, where tools would take them for its own."""
+    run, destination = normalise(request.output), normalise(request.destination)
+    if f"{destination}/".startswith(f"{run}/"):
         raise UsageError(
             f"`{redact(request.destination)}` lies in the run `{redact(request.output)}`; expected "
             "a folder outside of the run; name another one"
         )
+    check_outside_outputs(destination, request.storage)
 
 
 def _check_options(kind: type[Format], request: ExportRequest) -> None:

@@ -14,10 +14,10 @@ from pipeline.storage.location import is_local, join, normalise, redact
 _CARD = """
 # {title}
 
-{hours:,.2f} hours of speech as codes: {clips:,} clips.
+{hours:,.2f} hours of speech as codes: {clips}.
 
 - Codec: {codec[name]}, checkpoint sha256 `{codec[checkpoint_sha256]}`, precision {codec[precision]}
-- Codes: `[T, K]`, {num_codebooks} codebooks of {sizes} entries, {rate_hz:.5g} frames a second;
+- Codes: `[T, K]`, {books} of {sizes} entries, {rate_hz:.5g} frames a second;
   no special tokens, no offsets, no delay
 - Splits: {splits}
 - `export.json` has the run's identity, the SHA-256 of every file and the command
@@ -113,9 +113,10 @@ def make_card(record: ExportRecord, repository: str, *, licence: str, title: str
         title=title,
         repository=repository,
         hours=record.seconds / 3600,
-        clips=record.clips,
+        clips=plural(record.clips, "clip"),
         codec=record.identity["codec"],
         num_codebooks=record.num_codebooks,
+        books=plural(record.num_codebooks, "codebook"),
         sizes=" or ".join(f"{size:,}" for size in sizes),
         rate_hz=record.frame_rate_hz,
         splits=", ".join(f"{name} {plural(split.clips, 'clip')}" for name, split in filled.items()),

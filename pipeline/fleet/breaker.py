@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 _FIRST_PAUSE_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 60.0
+_CHECK = "check the endpoint, the network and the credentials"
 
 
 class Probe(Enum):
@@ -106,14 +107,15 @@ class StorageBreaker(Generic[Item]):
         if self._since is None:
             self._since = now
             logger.warning(
-                "Storage does not answer, the run pauses for %g minutes at most: %s",
-                *(self._limit / 60, fault.message),
+                "Storage does not answer, the run pauses for %g minutes at most: %s; %s",
+                *(self._limit / 60, fault.what, _CHECK),
             )
         if now - self._since >= self._limit:
             raise StorageError(
                 f"Storage did not answer for {(now - self._since) / 60:.1f} minutes (last: "
-                f"{fault.message}); expected an outage of at most {self._limit / 60:g} minutes; "
-                "once it answers, the same command resumes; `--outage-minutes` waits longer"
+                f"{fault.what}); expected an outage of at most {self._limit / 60:g} minutes; "
+                f"{_CHECK}; once it answers, the same command resumes; `--outage-minutes` waits "
+                "longer"
             )
         self._next_at = now + self._pause
         self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)

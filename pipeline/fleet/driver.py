@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from pipeline.corpus.shard import Shard
-from pipeline.errors import WorkerError
+from pipeline.errors import WorkerError, what_happened
 from pipeline.fleet.breaker import Held, Probe, StorageBreaker
 from pipeline.fleet.drain import Drain, drained
 from pipeline.fleet.hang_watch import HangWatch
@@ -239,11 +239,11 @@ class Driver:
             counts_at = {Probe.OUTAGE: None, Probe.ANSWERS: held.node, Probe.ONLY_OTHERS: ""}[seen]
             verdict = scheduler.release(shard.path, counts_at=counts_at, is_final=is_final)
             if seen is Probe.ANSWERS and self._note_loss(held.node, shard.path):
-                self._avoid(held.node, fault.message)
+                self._avoid(held.node, fault.what)
             if verdict is Verdict.FAILED:
                 yield ShardOutcome(shard, None, 0.0, fault, held.worker)
             else:
-                logger.warning("%s is tried again later: %s", shard.path, fault.message)
+                logger.warning("%s is tried again later: %s", shard.path, fault.what)
 
     def _end_drained(self, scheduler: Scheduler[Shard]) -> Iterator[ShardOutcome]:
         for worker in scheduler.drained:
@@ -340,11 +340,11 @@ class Driver:
             wanted = self._identity.platform if self._identity else platform
             self._pool.retire(report.worker)
             if identity.platform != wanted:
-                why = f"its platform is `{identity.platform}`; expected `{wanted}` as in the rest"
-                self._avoid(report.node_id, f"{why} of the output", is_broken=False)
+                why = f"its platform is `{identity.platform}`, that of the output `{wanted}`"
+                self._avoid(report.node_id, why, is_broken=False)
             else:
-                why = "its codec is another one (files, options or versions of libraries)"
-                self._avoid(report.node_id, f"{why}; expected the same on all nodes")
+                why = "its codec is another one (files, options or versions of libraries) than that"
+                self._avoid(report.node_id, f"{why} of the other nodes")
             return False
         self._health.note_start(report.node_id)
         return True
@@ -382,8 +382,9 @@ class Driver:
 
     def _end_alone(self, why: str) -> NoReturn:
         raise WorkerError(
-            f"No node is left on which workers can do their work (last: {why}); expected one at "
-            "least; the same command resumes; try `--engine inline --max-shards 1` to see why"
+            f"No node is left on which workers can do their work (last: {what_happened(why)}); "
+            "expected one at least; the same command resumes; try `--engine inline --max-shards 1` "
+            "to see why"
         )
 
     def _note_loss(self, node: str, shard: str) -> bool:

@@ -31,11 +31,12 @@ from pipeline.errors import (
     RefusedError,
     StorageError,
     UnreachedError,
+    what_happened,
 )
 from pipeline.fleet.job_id import current_job
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
-from pipeline.storage.retries import RetryPolicy, call_within, describe
+from pipeline.storage.retries import RetryPolicy, call_within
 
 logger = logging.getLogger(__name__)
 LEASE = "lease"
@@ -233,7 +234,9 @@ class Lease:
                 if old < number:
                     self._storage.delete(self._url(old))
         except PipelineError as error:
-            logger.info("Old lease files of `%s` stay (%s)", redact(self._output), error)
+            logger.info(
+                "Old lease files of `%s` stay (%s)", redact(self._output), what_happened(error)
+            )
         return True
 
     def _content(self, *, is_released: bool = False) -> bytes:
@@ -324,7 +327,7 @@ def hold_lease(
         except (PipelineError, TimeoutError) as error:
             logger.warning(
                 "The lease of `%s` could not be released (%s); another run waits %g s for it",
-                *(redact(output), describe(error), STALE_SECONDS),
+                *(redact(output), what_happened(error), STALE_SECONDS),
             )
 
 
@@ -370,7 +373,8 @@ def _keep_renewing(lease: Lease, output: str, is_over: threading.Event) -> None:
         except Exception as error:
             # An outage is no loss; without this thread the run would wait for ever.
             logger.warning(
-                "The lease of `%s` was not renewed (%s); tried again", redact(output), error
+                "The lease of `%s` was not renewed (%s); tried again",
+                *(redact(output), what_happened(error)),
             )
 
 

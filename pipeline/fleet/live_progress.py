@@ -1,7 +1,7 @@
 """How far a run is, from what its workers tell and from the shards that ended.
 
 Pure logic: `driver.py` feeds it and yields what it reads. The bar, the events, the metrics and the
-webhook show the same `RunProgress`.
+webhook show the same `RunProgress`, and the last one is in the run's summary.
 
 What is done is what finished shards hold and what is settled of the shards in hand. A shard that
 loses its worker is begun again: its clips no longer count, but the sums that are shown stand still
@@ -12,11 +12,12 @@ was lost, because they tell how fast the workers are.
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.corpus.shard import Shard
 from pipeline.fleet.pool import WorkerStart
 from pipeline.worker.progress import ClipCounts, ShardProgress, WorkerProgress
+from pipeline.worker.stage_times import StageTime
 from pipeline.worker.writer import ShardOutcome
 
 # With more workers it is read less often, because each look is at all of them.
@@ -56,7 +57,9 @@ class RunProgress:
         eta_seconds: how long the rest will take; None while no worker works or gets on.
         idle_share: the share of time in which codecs waited, of workers that had shards.
         steps: a count that grows with all work.
-        busy_seconds: of each stage, over all workers.
+        stages: busy seconds of each stage, over all workers.
+        times_out_of_memory: how often GPU memory was too small for one more pack in flight.
+        reruns_in_exact: how many windows of clips half precision could not hold.
         outage_seconds: how long storage has not answered; 0 when it does.
         still_seconds: how long no worker has read a byte, made a step or ended a shard.
         workers: workers that are ready.
@@ -75,8 +78,9 @@ class RunProgress:
     eta_seconds: float | None
     idle_share: float | None
     steps: int
-    busy_seconds: Mapping[str, float]
+    stages: tuple[StageTime, ...]
     times_out_of_memory: int
+    reruns_in_exact: int
     outage_seconds: float
     still_seconds: float
     shards_done: int
@@ -86,6 +90,11 @@ class RunProgress:
     workers: int
     nodes_aside: int
     lines: tuple[WorkerLine, ...] = ()
+
+    @property
+    def busy_seconds(self) -> Mapping[str, float]:
+        """Busy seconds by the name of the stage."""
+        return {stage.name: stage.busy_seconds for stage in self.stages}
 
 
 class _Speed:
@@ -131,14 +140,18 @@ class _Sums:
     bytes_read: int = 0
     steps: int = 0
     times_out_of_memory: int = 0
+    reruns_in_exact: int = 0
+    stages: dict[str, StageTime] = field(default_factory=dict)
 
-    def add(self, told: WorkerProgress, busy: Counter[str]) -> None:
+    def add(self, told: WorkerProgress) -> None:
         self.source_seconds += told.counts.source_seconds
         self.bytes_read += told.bytes_read
         self.steps += told.steps
         self.times_out_of_memory += told.times_out_of_memory
+        self.reruns_in_exact += told.reruns_in_exact
         for stage in told.stages:
-            busy[stage.name] += stage.busy_seconds  # type: ignore[assignment]  # floats add up too
+            before = self.stages.get(stage.name)
+            self.stages[stage.name] = before.plus(stage) if before else stage
 
 
 class LiveProgress:
@@ -157,7 +170,7 @@ class LiveProgress:
         self._total = sum(map(self._work_of, shards))
         self._num_shards = len(shards)
         self._workers: dict[str, _Worker] = {}
-        self._gone, self._gone_busy = _Sums(), Counter[str]()
+        self._gone = _Sums()
         self._finished, self._finished_work = ClipCounts(), 0
         self._num_done = self._num_failed = 0
         self._shown, self._shown_work = ClipCounts(), 0
@@ -183,8 +196,12 @@ class LiveProgress:
         """Take the busy seconds that a worker tells with every shard."""
         known = self._known(worker)
         if outcome.stages:
-            oom = outcome.times_out_of_memory
-            known.last = replace(known.last, stages=outcome.stages, times_out_of_memory=oom)
+            known.last = replace(
+                known.last,
+                stages=outcome.stages,
+                times_out_of_memory=outcome.times_out_of_memory,
+                reruns_in_exact=outcome.reruns_in_exact,
+            )
 
     def _known(self, worker: str) -> _Worker:
         """The worker; its time counts up to now, because what it tells does."""
@@ -217,11 +234,11 @@ class LiveProgress:
         now = self._clock()
         self._read_at = now
         for worker in [name for name in self._workers if name not in starts]:
-            self._gone.add(self._workers.pop(worker).last, self._gone_busy)
+            self._gone.add(self._workers.pop(worker).last)
         for worker, known in self._workers.items():
             if worker not in hands:
                 known.noted = now
-        sums, busy = self._add_up()
+        sums = self._add_up()
         in_hand = {worker: self._told_of(worker, shards) for worker, shards in hands.items()}
         counts, work = self._finished, self._finished_work
         for each in (shard for told in in_hand.values() for shard in told.values()):
@@ -237,9 +254,9 @@ class LiveProgress:
             self._seen_work, self._moved_at = seen, now
         still = now - self._moved_at
         seconds = now - self._began
-        idle = None
-        if busy["encode"] and self._worker_seconds:
-            idle = max(0.0, 1 - busy["encode"] / self._worker_seconds)
+        encode, idle = sums.stages.get("encode"), None
+        if encode and encode.busy_seconds and self._worker_seconds:
+            idle = max(0.0, 1 - encode.busy_seconds / self._worker_seconds)
         return RunProgress(
             seconds=seconds,
             counts=self._shown,
@@ -252,8 +269,9 @@ class LiveProgress:
             eta_seconds=self._eta(hands, in_hand) if still < STILL_SECONDS else None,
             idle_share=idle,
             steps=sums.steps,
-            busy_seconds=dict(busy),
+            stages=tuple(sums.stages.values()),
             times_out_of_memory=sums.times_out_of_memory,
+            reruns_in_exact=sums.reruns_in_exact,
             outage_seconds=outage_seconds,
             still_seconds=still,
             shards_done=self._num_done,
@@ -268,12 +286,11 @@ class LiveProgress:
     def _work_of(self, shard: Shard) -> int:
         return max(0, shard.size_bytes) if self._sized else 1
 
-    def _add_up(self) -> tuple[_Sums, Counter[str]]:
-        gone, busy = self._gone, self._gone_busy.copy()
-        sums = _Sums(gone.source_seconds, gone.bytes_read, gone.steps, gone.times_out_of_memory)
+    def _add_up(self) -> _Sums:
+        sums = replace(self._gone, stages=dict(self._gone.stages))
         for worker in self._workers.values():
-            sums.add(worker.last, busy)
-        return sums, busy
+            sums.add(worker.last)
+        return sums
 
     def _told_of(self, worker: str, shards: Iterable[Shard]) -> dict[str, ShardProgress]:
         """What a worker told of the shards it has now; an answer may come after a shard's end."""

@@ -16,6 +16,7 @@ from tqdm import TqdmWarning, tqdm
 
 from pipeline.fleet.live_progress import STILL_SECONDS, RunProgress
 from pipeline.fleet.summary import RunSummary
+from pipeline.plural import plural
 
 with warnings.catch_warnings():
     # It warns in every notebook, and again where ipywidgets is missing and a text bar is drawn.
@@ -107,7 +108,7 @@ def facts_of(progress: RunProgress) -> str:
         f"{progress.counts.source_seconds / 3600:.2f} h",
         f"{progress.real_time_factor:,.0f}x real time now",
         f"{progress.mean_real_time_factor:,.0f}x since the start",
-        f"{sum(progress.counts.rejects.values())} rejects",
+        plural(sum(progress.counts.rejects.values()), "reject"),
     ]
     if progress.bytes_read and not progress.counts.clips:
         # While the first clips are decoded and encoded, nothing else moves.

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard, list_path
-from pipeline.errors import InputError, RefusedError, list_lines
+from pipeline.errors import ChangedError, InputError, RefusedError, list_lines
 from pipeline.output.identity import RunIdentity, build_identity, check_same_identity
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import FinishedShard, ManifestName
@@ -95,11 +95,11 @@ def admit_changed(
     if not redo_changed:
         changed = [redact(shard.url) for shard in backlog.changed]
         changed += [f"{name.stem}: a list that is no more" for name in gone]
-        raise InputError(
+        raise ChangedError(
             f"{plural(len(changed), 'shard was', 'shards were')} replaced since "
-            f"`{redact(output)}` was made from "
-            f"them:\n{list_lines(changed)}\nexpected the same size and etag as before; put the "
-            "old files back, or pass `--redo-changed` to tokenize the new ones"
+            f"`{redact(output)}` was made:\n{list_lines(changed)}\nexpected the same size and "
+            "etag as before; put the old files back, or pass `--redo-changed` to tokenize the new "
+            "ones"
         )
     # The old manifest goes before the work: it must never stand beside a part it does not describe.
     for name in (*backlog.stale, *gone):

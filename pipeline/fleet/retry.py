@@ -20,7 +20,7 @@ from pipeline.corpus.shard import (
     has_cuts,
     list_path,
 )
-from pipeline.errors import InputError, UsageError, list_lines
+from pipeline.errors import ChangedError, UsageError, list_lines
 from pipeline.fleet.run import RunRequest
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import list_manifests
@@ -177,7 +177,7 @@ def _check_same(shards: Sequence[Shard], storage: Storage) -> None:
         if now is None or (now.size_bytes, etag) != (shard.size_bytes, shard.etag):
             changed.append(f"`{redact(shard.url)}` {'is gone' if now is None else 'was replaced'}")
     if changed:
-        raise InputError(
+        raise ChangedError(
             f"{plural(len(changed), 'shard with rejects is', 'shards with rejects are')} not as "
             "they were read:\n"
             f"{list_lines(changed)}\nexpected the same files; put them back, or run the command of "

@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from pipeline.corpus.filter_fields import check_filter_fields
-from pipeline.corpus.listing import list_shards, without_own_files
+from pipeline.corpus.listing import check_outside_outputs, list_shards, without_own_files
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.shard import Shard
 from pipeline.errors import DamageError, InputError, NotFoundError, RejectRateError, list_lines
@@ -88,6 +88,8 @@ def run_tokenize(
     for url in (request.output, *(request.codec.urls() if request.codec else ())):
         check_no_secret(url)
     output = normalise(request.output)
+    if not request.rules.retry:
+        check_outside_outputs(output, request.storage)
     engine.check_codec()
     # Shards are listed before the codec is loaded, so that a wrong path fails within a second.
     rules = request.rules
@@ -229,10 +231,18 @@ def check_finished(summary: RunSummary, *, allow_damaged: bool) -> None:
     if summary.failed:
         raise InputError(
             f"{len(summary.failed)} of {plural(summary.shards_total, 'shard')} failed:\n"
-            + list_lines([f"{url}: {error}" for url, error in summary.failed])
+            + list_lines([e if url in e else f"{url}: {e}" for url, e in summary.failed])
             + "\nexpected all to finish; run the same command again to try only them"
         )
     why_no_codes = summary.why_no_codes()
+    if why_no_codes and summary.damaged:
+        raise InputError(
+            f"The output holds no codes: of the clips of {plural(summary.shards_total, 'shard')} "
+            f"{why_no_codes}, and damaged are:\n"
+            + list_lines([url for url, _ in summary.damaged])
+            + "\nexpected whole tars or Parquet files with audio; look whether they are, and fetch "
+            "them again"
+        )
     if why_no_codes:
         raise InputError(
             f"The output holds no codes: of the clips of {plural(summary.shards_total, 'shard')} "
@@ -261,6 +271,7 @@ def _work(
         with show_run(summary, quiet=request.quiet) as show:
             for told in outcomes:
                 if isinstance(told, RunProgress):
+                    summary.told = told
                     show(told)
                     log.show(told)
                     watch(told)
@@ -306,7 +317,7 @@ def _check_reject_rate(summary: RunSummary, allowed: float, *, is_over: bool) ->
         reasons = [f"{n} {reason}" for reason, n in summary.rejects.most_common(5)]
         if summary.rejects_before:
             reasons.append(f"{summary.rejects_before:,} of shards done before")
-        filtered = summary.filtered + summary.filtered_before
+        filtered = summary.counts.filtered + summary.filtered_before
         left = f" ({filtered} filtered ones left out)" if filtered else ""
         raise RejectRateError(
             f"{rate:.1%} of the clips so far{left} are rejects ({', '.join(reasons)}); at most "

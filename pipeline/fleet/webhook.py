@@ -20,6 +20,7 @@ from pipeline.errors import UsageError
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.summary import RunSummary
 from pipeline.storage.location import redact
+from pipeline.worker.progress import ClipCounts
 
 logger = logging.getLogger(__name__)
 _LIMIT_SECONDS = 10.0
@@ -142,30 +143,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _of_progress(progress: RunProgress) -> Mapping[str, Any]:
-    counts = progress.counts
+    ends = (progress.shards_done, progress.shards_failed, progress.shards_left)
+    return _totals(ends, progress.counts, progress.seconds, progress.mean_real_time_factor)
+
+
+def _of_summary(summary: RunSummary) -> Mapping[str, Any]:
+    done, failed = summary.done, len(summary.failed)
+    ends = (done, failed, summary.shards_total - summary.shards_skipped - done - failed)
+    return _totals(ends, summary.counts, summary.wall_seconds, summary.real_time_factor)
+
+
+def _totals(
+    ends: tuple[int, int, int], counts: ClipCounts, seconds: float, real_time_factor: float
+) -> Mapping[str, Any]:
     return {
-        "done": progress.shards_done,
-        "failed": progress.shards_failed,
-        "left": progress.shards_left,
+        **dict(zip(("done", "failed", "left"), ends, strict=True)),
         "codes": counts.codes,
         "filtered": counts.filtered,
         "rejects": dict(counts.rejects),
         "hours": round(counts.source_seconds / 3600, 6),
-        "wall_seconds": round(progress.seconds, 3),
-        "real_time_factor": round(progress.mean_real_time_factor, 2),
-    }
-
-
-def _of_summary(summary: RunSummary) -> Mapping[str, Any]:
-    ended = summary.shards_skipped + summary.done + len(summary.failed)
-    return {
-        "done": summary.done,
-        "failed": len(summary.failed),
-        "left": summary.shards_total - ended,
-        "codes": summary.codes,
-        "filtered": summary.filtered,
-        "rejects": dict(summary.rejects),
-        "hours": round(summary.source_seconds / 3600, 6),
-        "wall_seconds": round(summary.wall_seconds, 3),
-        "real_time_factor": round(summary.real_time_factor, 2),
+        "wall_seconds": round(seconds, 3),
+        "real_time_factor": round(real_time_factor, 2),
     }

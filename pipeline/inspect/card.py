@@ -18,6 +18,7 @@ from pipeline.output.manifest import LanguageCount, ManifestName, list_manifests
 from pipeline.output.retries import RETRIES, finished_in
 from pipeline.output.run_record import read_run_record
 from pipeline.output.schema import COLUMN_MEANINGS, part_schema
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, normalise, redact
 from xy_codec.codes_shape import CodesShape
@@ -29,8 +30,8 @@ _SIZES = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B")
 _BODY = """
 # {title}
 
-{hours:,.1f} hours of speech as codes: {clips:,} clips,
-{num_languages} languages, {num_speakers:,} speakers (one who is in several shards counts in each).
+{hours:,.1f} hours of speech as codes: {clips},
+{num_languages}, {num_speakers} (one who is in several shards counts in each).
 
 - Codec: {codec[name]}, checkpoint sha256 `{codec[checkpoint_sha256]}`, precision {codec[precision]}
 - Codes: {books}, {rate_hz:.5g} frames a second
@@ -101,9 +102,9 @@ def make_card(output: str, storage: Storage, *, licence: str, title: str) -> str
     body = _BODY.format(
         title=title,
         hours=seconds / 3600,
-        clips=clips,
-        num_languages=len(named),
-        num_speakers=sum(language.speakers for language in languages),
+        clips=plural(clips, "clip"),
+        num_languages=plural(len(named), "language"),
+        num_speakers=plural(sum(language.speakers for language in languages), "speaker"),
         codec=codec,
         shape=shape,
         books=shape.codebooks_in_words(),
@@ -217,5 +218,5 @@ def size_category(num_clips: int) -> str:
 def _column(column: Any, shape: CodesShape) -> str:
     kind = f"{column.type}, may be null" if column.nullable else str(column.type)
     if column.name == "codes":
-        kind = f"list of {shape.num_codebooks} lists of {shape.dtype}, one per codebook"
+        kind = f"list of {plural(shape.num_codebooks, 'list')} of {shape.dtype}, one per codebook"
     return f"| `{column.name}` | {kind} | {COLUMN_MEANINGS[column.name]} |"

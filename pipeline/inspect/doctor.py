@@ -53,7 +53,8 @@ def check_machine() -> Iterator[Check]:
 
 def check_python() -> Check:
     """Interpreter and platform."""
-    found = f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"
+    cores = plural(os.cpu_count() or 0, "core")
+    found = f"{platform.python_version()} on {platform.machine()}, {cores}"
     return Check("python", "ok", found)
 
 
@@ -155,8 +156,8 @@ def check_cluster(address: str) -> Check:
             nodes = sum(node["Alive"] for node in ray.nodes())
         finally:
             ray.shutdown()
-        found = f"`{address}`: {nodes} nodes, {offered.get('CPU', 0):.0f} CPUs"
-        return Check("cluster", "ok", f"{found}, {offered.get('GPU', 0):.0f} GPUs")
+        units = ", ".join(plural(round(offered.get(unit, 0)), unit) for unit in ("CPU", "GPU"))
+        return Check("cluster", "ok", f"`{address}`: {plural(nodes, 'node')}, {units}")
 
     return guarded(join_cluster, "cluster", "same Ray and Python on both sides, head reachable?")
 
@@ -175,8 +176,9 @@ def check_storage(url: str, storage: Storage, write: bool) -> Check:
             storage.delete(probe)
             found += ", a file written and removed"
     except PipelineError as error:
+        found, _, remedy = str(error).partition("; expected ")
         advice = "check bucket, endpoint (AWS_ENDPOINT_URL), region and credentials"
-        return Check("storage", "fault", str(error), advice)
+        return Check("storage", "fault", found, f"expected {remedy}" if remedy else advice)
     return Check("storage", "ok", found)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.fleet.live_progress import RunProgress
 from pipeline.fleet.progress import facts_of
 from pipeline.fleet.progress_event import PROGRESS, read_progress
-from pipeline.output.events import read_events
+from pipeline.output.events import read_events, read_latest
 from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import normalise
@@ -63,13 +63,16 @@ class LiveStatus:
 
 def read_live_status(output: str, storage: Storage) -> LiveStatus:
     """The live status of an output folder."""
-    last, told, has_ended = None, 0.0, False
+    last, told, since, has_ended = None, 0.0, 0.0, False
     for event in read_events(storage, normalise(output)):
         kind = event.get("event")
         if kind == "run_started":
-            last, has_ended = None, False
+            last, since, has_ended = None, float(event["time"]), False
         elif kind == PROGRESS:
             last, told = event, float(event["time"])
         elif kind == "run_ended":
             has_ended = True
+    latest = read_latest(storage, normalise(output))
+    if latest.get("event") == PROGRESS and float(latest["time"]) >= max(since, told):
+        last, told = latest, float(latest["time"])
     return LiveStatus(read_progress(last) if last else None, told, has_ended)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.corpus.filter_fields import check_filter_fields
-from pipeline.corpus.listing import list_shards, without_own_files
+from pipeline.corpus.listing import check_outside_outputs, list_shards, without_own_files
 from pipeline.corpus.rules import ReadRules
 from pipeline.corpus.sampling import ShardSample, sample_shards
 from pipeline.corpus.shard import Shard
@@ -187,6 +187,7 @@ def make_plan(
     these options would refuse the output.
     """
     output = normalise(output)
+    check_outside_outputs(output, storage)
     is_local = check_codec(codec)
     listed = list_shards(inputs, storage, rules.root, rules.clips_per_list)
     shards = without_own_files(listed, output)[:max_shards]

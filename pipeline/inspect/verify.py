@@ -27,9 +27,11 @@ from pipeline.corpus.shard import (
     reject_path,
     stem_of,
 )
+from pipeline.corpus.tar_reader import Hole
 from pipeline.errors import InputError, OutputError, RefusedError
 from pipeline.fleet.lease import hold_lease
 from pipeline.fleet.progress import show_progress
+from pipeline.inspect.damage import DAMAGE_COLUMNS, Damage
 from pipeline.output.dropped import DROPPED, read_lists
 from pipeline.output.index import read_shards
 from pipeline.output.manifest import (
@@ -51,12 +53,16 @@ from pipeline.storage.location import join, normalise, redact
 _CHECKERS = 8
 _AT_A_TIME = 1024
 _SIZE_COLUMNS = (
-    *("shard", "part_path", "part_size_bytes"),
+    *("part_path", "part_size_bytes"),
     *("reject_file_path", "reject_file_size_bytes"),
 )
 _REDO = (
     "delete the manifest of each faulty shard (`manifests/…` of the same name) and run the same "
     "command again: it makes these shards anew"
+)
+_REPLACE = (
+    "no file of the output is wrong; to have the missing clips, replace these sources and pass "
+    "`--redo-changed`"
 )
 _FOLDERS = ("tokens/", "rejects/", f"{MANIFESTS}/", "lists/")
 
@@ -71,12 +77,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found; leftovers are files that belong to no finished shard of this run."""
+    """What was found; leftovers are files that belong to no finished shard of this run.
+
+    `damaged` sources are no fault of the output: their manifests tell of it.
+    """
 
     checked: int
     faults: tuple[Fault, ...]
     leftovers: tuple[str, ...]
     removed: tuple[str, ...] = ()
+    damaged: tuple[Damage, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -88,11 +98,14 @@ class Verification:
         kept = [path for path in self.leftovers if path not in self.removed]
         return [
             f"checked   {plural(self.checked, 'shard')}, {plural(len(self.faults), 'fault')}, "
-            f"{len(self.leftovers)} leftovers, {len(self.removed)} removed",
+            f"{plural(len(self.leftovers), 'leftover')}, {len(self.removed)} removed"
+            + (f", {plural(len(self.damaged), 'damaged source')}" if self.damaged else ""),
             *(f"fault     {fault.path}: {fault.problem}" for fault in self.faults),
             *(f"leftover  {path}" for path in kept),
             *(f"removed   {path}" for path in self.removed),
+            *(f"damaged   {damage}" for damage in self.damaged),
             *([f"to do     {_REDO}"] if self.faults else []),
+            *([f"to do     {_REPLACE}"] if self.damaged else []),
         ]
 
 
@@ -117,6 +130,7 @@ def verify_output(
     checked = 0
     faults: list[Fault] = []
     leftovers: list[str] = []
+    damaged: list[Damage] = []
     known: set[str] = set()
     identity8 = read_run_record(storage, output).identity8
     # Manifests are listed first: the files that they name were written before them.
@@ -137,13 +151,14 @@ def verify_output(
         checked += found.checked
         faults += (replace(each, path=f"{place.prefix}{each.path}") for each in found.faults)
         leftovers += (f"{place.prefix}{path}" for path in found.leftovers)
+        damaged += () if place.prefix else found.damaged
         known.update(f"{place.prefix}{path}" for path in paths)
     faults += _dropped_faults(output, storage, known)
     removed: tuple[str, ...] = ()
     if clean and leftovers:
         removed = tuple(_remove(output, storage, identity8, leftovers))
         leftovers = list(removed)
-    return Verification(checked, tuple(faults), tuple(leftovers), removed)
+    return Verification(checked, tuple(faults), tuple(leftovers), removed, tuple(damaged))
 
 
 def _remove(
@@ -189,11 +204,13 @@ def _verify_place(
         else:
             found = _check_bytes(_Check(output, storage, record, sizes, sources), names)
         faults: list[Fault] = []
+        damaged: list[Damage] = []
         known: set[str] = {path for name in names for path in (name.path, list_path(name.stem))}
-        for done, (paths, wrong) in enumerate(found, 1):
-            known.update(paths)
-            faults += wrong
-            show(done, f"{len(faults)} faults")
+        for done, shard in enumerate(found, 1):
+            known.update(shard.paths)
+            faults += shard.faults
+            damaged += [shard.damage] if shard.damage else []
+            show(done, plural(len(faults), "fault"))
     # Events and audits have no manifest: outside of these folders only temporary files count.
     inside = f"{RETRIES}/"
     ours = (
@@ -202,7 +219,7 @@ def _verify_place(
         if path.startswith(_FOLDERS) or (is_temporary(path) and not path.startswith(inside))
     )
     leftovers = tuple(sorted(path for path in ours if path not in known))
-    return Verification(len(names), tuple(faults), leftovers), known
+    return Verification(len(names), tuple(faults), leftovers, damaged=tuple(damaged)), known
 
 
 def _dropped_faults(output: str, storage: Storage, known: Collection[str]) -> Iterator[Fault]:
@@ -217,21 +234,28 @@ def _dropped_faults(output: str, storage: Storage, known: Collection[str]) -> It
             yield Fault(each.path, f"names `{part}`, which no manifest does")
 
 
-# The files of a shard, and what is wrong with them.
-_Checked = tuple[Sequence[str], Sequence[Fault]]
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The files of a shard, what is wrong with them, and what could not be read of its source."""
+
+    paths: Sequence[str]
+    faults: Sequence[Fault]
+    damage: Damage | None = None
 
 
 def _compare_sizes(
     output: str, storage: Storage, names: Sequence[ManifestName], sizes: Mapping[str, int]
 ) -> Iterator[_Checked]:
-    for shards in read_shards(storage, output, names, _SIZE_COLUMNS):
-        columns = (shards[name].to_pylist() for name in _SIZE_COLUMNS)
-        for shard, part, part_bytes, rejects, rejects_bytes in zip(*columns, strict=True):
+    for shards in read_shards(storage, output, names, (*_SIZE_COLUMNS, *DAMAGE_COLUMNS)):
+        for row in shards.to_pylist():
+            part, part_bytes, rejects, rejects_bytes = (row[name] for name in _SIZE_COLUMNS)
             files = {part: part_bytes, rejects: rejects_bytes}
-            if shard.endswith(LIST_SUFFIX):
-                files[list_path(stem_of(shard))] = UNKNOWN_SIZE
+            if row["shard"].endswith(LIST_SUFFIX):
+                files[list_path(stem_of(row["shard"]))] = UNKNOWN_SIZE
             faults = (_size_fault(path, sizes.get(path), size) for path, size in files.items())
-            yield tuple(files), [fault for fault in faults if fault]
+            row["holes"] = [Hole(**hole) for hole in row["holes"]]
+            damage = Damage.of(*(row[name] for name in DAMAGE_COLUMNS))
+            yield _Checked(tuple(files), [fault for fault in faults if fault], damage)
 
 
 def _size_fault(path: str, found: int | None, wanted: int) -> Fault | None:
@@ -264,14 +288,15 @@ class _Check:
             manifest = read_manifest(self.storage, join(self.output, name.path))
             manifest.check_balance()
         except OutputError as error:
-            return paths, [Fault(name.path, str(error))]
+            return _Checked(paths, [Fault(name.path, str(error))])
         files = (manifest.part, manifest.reject_file)
         faults = [fault for file in files for fault in self._file(file)]
         if manifest.shard.endswith(LIST_SUFFIX):
             faults += self._list(manifest, list_path(name.stem))
         elif self.sources:
             faults += self._source(manifest)
-        return paths, faults
+        damage = Damage.of(*(getattr(manifest, column) for column in DAMAGE_COLUMNS))
+        return _Checked(paths, faults, damage and replace(damage, url=redact(damage.url)))
 
     def _list(self, manifest: Manifest, path: str) -> Iterator[Fault]:
         if path not in self.sizes:

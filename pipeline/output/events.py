@@ -2,7 +2,7 @@
 
 Everything that differs between two equal runs is here, so that parts and manifests stay equal byte
 for byte. `fleet/run.py` writes it; `xytok status` reads it. Where it cannot be written, the run
-logs that and goes on.
+logs that and goes on. What only the latest event needs is in a file that each event replaces.
 """
 
 import io
@@ -13,10 +13,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from pipeline.errors import NotFoundError, what_happened
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 from pipeline.storage.retries import call_within
@@ -24,6 +25,7 @@ from pipeline.storage.retries import call_within
 logger = logging.getLogger(__name__)
 EVENTS = "events"
 _WRITE_SECONDS = 30.0
+_LATEST = "latest.json"
 # Where storage is out for so long that more come together, the oldest are dropped: about 10 MB.
 _MOST_WAITING = 30_000
 # How long the end of a run waits for storage that does not answer.
@@ -43,6 +45,14 @@ def read_events(storage: Storage, output: str) -> Iterator[dict[str, Any]]:
                     continue  # a killed driver of version 0.1 may have left half a line
 
 
+def read_latest(storage: Storage, output: str) -> dict[str, Any]:
+    """The event that replaced the others of its kind; empty where there is none."""
+    try:
+        return dict(json.loads(storage.read_bytes(join(output, EVENTS, _LATEST))))
+    except (NotFoundError, ValueError):
+        return {}
+
+
 class EventLog:
     """The events of one driver, in numbered files that are written once each.
 
@@ -55,6 +65,8 @@ class EventLog:
         self, storage: Storage, output: str, write_seconds: float = _WRITE_SECONDS
     ) -> None:
         self._storage = storage
+        self._latest_url = join(output, EVENTS, _LATEST)
+        self._latest = ""
         self._write_seconds = write_seconds
         now = time.time()
         started = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f"{now % 1:.3f}"[2:]
@@ -79,6 +91,12 @@ class EventLog:
             self._waiting.append(line)
             self._drop_oldest()
 
+    def write_latest(self, kind: str, more: Mapping[str, Any], **fields: Any) -> None:
+        """Record an event; with `more` it is also the latest one, in the file of its own."""
+        self.write(kind, **fields)
+        with self._lock:
+            self._latest = _line(kind, **fields, **more)
+
     def flush(self) -> None:
         """Write soon, because somebody may be watching."""
         self._wake.set()
@@ -98,11 +116,15 @@ class EventLog:
             self._wake.wait(self._write_seconds)
             self._wake.clear()
             is_last = self._is_closed
-            lines, num_dropped = self._take()
+            lines, num_dropped, latest = self._take()
             try:
+                if latest:
+                    self._storage.write_finished(self._latest_url, latest.encode())
                 self._write_lines(lines, num_dropped)
             except Exception as error:
-                logger.warning("The run goes on; its events wait for the next try: %s", error)
+                logger.warning(
+                    "The run goes on; its events wait for the next try: %s", what_happened(error)
+                )
                 self._put_back(lines, num_dropped)
 
     def _write_lines(self, lines: deque[str], num_dropped: int) -> None:
@@ -113,10 +135,10 @@ class EventLog:
         self._storage.write_finished(url, (head + "".join(lines)).encode())
         self._number += 1
 
-    def _take(self) -> tuple[deque[str], int]:
+    def _take(self) -> tuple[deque[str], int, str]:
         with self._lock:
-            taken = self._waiting, self._num_dropped
-            self._waiting, self._num_dropped = deque(), 0
+            taken = self._waiting, self._num_dropped, self._latest
+            self._waiting, self._num_dropped, self._latest = deque(), 0, ""
         return taken
 
     def _put_back(self, lines: deque[str], num_dropped: int) -> None:

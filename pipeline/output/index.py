@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import NotFoundError, PipelineError
+from pipeline.errors import NotFoundError, PipelineError, what_happened
 from pipeline.output.index_table import (
     DICTIONARY_COLUMNS,
     INDEX_SCHEMA,
@@ -89,7 +89,7 @@ def update_index(storage: Storage, output: str) -> None:
             "The index of `%s` was not written (%s); the run is whole without it; write it with "
             "`xytok index`",
             redact(output),
-            error,
+            what_happened(error),
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pipeline.corpus.shard import Shard
 from pipeline.corpus.tar_reader import Hole
 from pipeline.errors import OutputError
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import join, redact
 
@@ -106,9 +107,9 @@ class Manifest:
         """Raise when a clip is missing or was counted twice."""
         if self.clips_seen != self.codes + self.rejects + self.filtered:
             raise OutputError(
-                f"Shard `{self.url}` does not balance: {self.clips_seen} clips seen, but "
-                f"{self.codes} codes + {self.rejects} rejects + {self.filtered} filtered; expected "
-                "equal sums; this is a defect of xytok: report it with the shard"
+                f"Shard `{self.url}` does not balance: of {plural(self.clips_seen, 'clip')} there "
+                f"are codes of {self.codes}, {self.rejects} as rejects, {self.filtered} filtered; "
+                "expected equal sums; this is a defect of xytok: report it with the shard"
             )
 
     @property

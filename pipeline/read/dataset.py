@@ -133,7 +133,7 @@ class CodesDataset:
         if self.weights is not None and (
             len(self.weights) != len(self.sources) or min(self.weights) <= 0
         ):
-            yield f"weights {self.weights} for {len(self.sources)} outputs"
+            yield f"weights {self.weights} for {plural(len(self.sources), 'output')}"
         for each in () if isinstance(self.where, str) else self.where:
             if not isinstance(each, tuple | list) or len(each) != 3 or each[1] not in COMPARISONS:
                 yield f"the condition {each!r}, which is no (column, comparison, value)"

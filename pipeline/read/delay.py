@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.errors import UsageError
+from pipeline.plural import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def delay_codes(codes: torch.Tensor, delay: Delay, fill: int) -> torch.Tensor:
     delays = [pattern.first + k for k in range(books)] if isinstance(delay, str) else list(delay)
     if len(delays) != books or min(delays) < 0:
         raise UsageError(
-            f"`delay={delay!r}` does not fit codes of {books} codebooks; expected a delay of 0 or "
-            "more for each"
+            f"`delay={delay!r}` does not fit codes of {plural(books, 'codebook')}; expected a "
+            "delay of 0 or more for each"
         )
     length = frames + max(delays) + pattern.extra
     shifted = codes.new_full((books, length), fill)

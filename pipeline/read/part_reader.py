@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, UsageError
 from pipeline.output.parquet_layout import IDENTITY_KEY
+from pipeline.plural import plural
 from pipeline.storage.client import Storage
 from pipeline.storage.location import redact
 from pipeline.storage.retries import with_retries
@@ -140,8 +141,8 @@ def unpack_codes(column: Any, num_codebooks: int | None) -> Iterator[memoryview]
         wanted = last - first if num_codebooks is None else num_codebooks
         if wanted > last - first:
             raise UsageError(
-                f"{wanted} codebooks are asked for, but the part has {last - first}; expected "
-                "at most that many; lower `num_codebooks`"
+                f"{plural(wanted, 'codebook is', 'codebooks are')} asked for, but the part has "
+                f"{last - first}; expected at most that many; lower `num_codebooks`"
             )
         start, end = books[first], books[first + wanted]
         copied = memoryview(bytes(content[start * size : end * size]))

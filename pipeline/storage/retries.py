@@ -139,19 +139,19 @@ _FINAL: tuple[tuple[type[InputError | RefusedError], str, str, _Signs], ...] = (
     (
         InputError,
         "failed, because there is no space left",
-        "make room or raise the quota, then run the command again",
+        "expected room for all; make some or raise the quota, then run the command again",
         _Signs(errnos=frozenset({errno.ENOSPC, errno.EDQUOT}), statuses=frozenset({507})),
     ),
     (
         InputError,
         "failed, because the place is read-only",
-        "make it writable or name another place, then run the command again",
+        "expected one that can be written; make it so or name another, then run the command again",
         _Signs(errnos=frozenset({errno.EROFS})),
     ),
     (
         InputError,
         "is not possible",
-        "check the path, its protocol and `--storage-options`",
+        "expected a path that this storage knows; check it, its protocol and `--storage-options`",
         _Signs(
             types=frozenset(
                 {

@@ -129,10 +129,14 @@ def remote_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
         yield from _range_blocks(file, storage)
     else:
         yield from storage.read_from_start(file.url, file.size_bytes, BLOCK_BYTES)
+
+
+def check_as_listed(file: StoredFile, storage: Storage) -> None:
+    """Raise where a file that was read is not the one that was listed."""
     if storage.file_info(file.url) != file:
         raise InputError(
-            f"Shard `{redact(file.url)}` was replaced while it was read; expected a source "
-            "that stays as listed; run the command again once the upload is finished"
+            f"`{redact(file.url)}` was replaced since it was listed; expected a source that stays "
+            "as listed; run the command again once the new one is whole"
         )
 
 
@@ -165,10 +169,16 @@ def _range_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def file_blocks(file: StoredFile, storage: Storage) -> Iterator[bytes]:
+    """The blocks of a file; raises at its end where it is not the one that was listed."""
+    yield from local_blocks(file.url) if is_local(file.url) else remote_blocks(file, storage)
+    check_as_listed(file, storage)
+
+
 def file_sha256(url: str, storage: Storage) -> str:
     """The hash of a file, read block by block."""
-    blocks = local_blocks(url) if is_local(url) else remote_blocks(storage.file_info(url), storage)
-    stream, found = ByteStream(blocks, url), hashlib.sha256()
+    stream = ByteStream(file_blocks(storage.file_info(url), storage), url)
+    found = hashlib.sha256()
     while block := stream.take(BLOCK_BYTES):
         found.update(block)
     return found.hexdigest()

@@ -15,6 +15,7 @@ from pipeline.errors import (
     RefusedError,
     StorageError,
     UsageError,
+    what_happened,
 )
 from pipeline.storage.retries import describe
 
@@ -44,6 +45,11 @@ class Fault:
     url: str = ""
     is_answer: bool = False
     error: BaseException | None = None
+
+    @property
+    def what(self) -> str:
+        """The message without its remedy."""
+        return what_happened(self.message)
 
 
 def fault_of(error: BaseException, url: str = "") -> Fault:

@@ -84,6 +84,7 @@ class WorkerProgress:
         idle_seconds: how long ago that was.
         stages: busy seconds of each stage.
         times_out_of_memory: how often GPU memory was too small for one more pack in flight.
+        reruns_in_exact: how many windows of clips half precision could not hold.
     """
 
     steps: int = 0
@@ -94,3 +95,4 @@ class WorkerProgress:
     idle_seconds: float = 0.0
     stages: tuple[StageTime, ...] = ()
     times_out_of_memory: int = 0
+    reruns_in_exact: int = 0

@@ -120,6 +120,7 @@ class ShardWorker:
             idle_seconds=time.perf_counter() - last.stepped if last.steps else 0.0,
             stages=tuple(self.stage_times()),
             times_out_of_memory=self._codec.counters.times_out_of_memory,
+            reruns_in_exact=self._codec.counters.reruns_in_exact,
         )
 
 

@@ -42,7 +42,7 @@ def test_folders_are_matched_by_name_and_give_a_line_each(folders, capsys):
 def test_a_figure_that_cannot_be_had_is_told_and_exits_with_one(folders, capsys):
     soundfile.write(folders / "b/en/1.wav", speech_pairs()[1][1] * 0, 16000)
     assert score(folders / "a", folders / "b", "--metrics", "acoustics") == 1
-    assert "gain_db: silent (1 pairs, the first is `en/1`)" in capsys.readouterr().out
+    assert "gain_db: silent (1 pair, the first is `en/1`)" in capsys.readouterr().out
 
 
 def test_files_without_partner_are_refused(folders, capsys):

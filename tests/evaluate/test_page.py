@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline.evaluate.probe.result import ProbeResult
 from pipeline.evaluate.published import PUBLISHED
 from pipeline.evaluate.speed import Speed
 from pipeline.evaluate.system import Evaluation, System
+from pipeline.evaluate.table import COLUMNS, note_lines, table_lines
 from tests.support.audit_page import tags
 from tests.support.browser import CHROMIUM, chromium, stored
 from xy_codec.codes_shape import CodesShape
@@ -75,6 +77,34 @@ def system(name: str, books: int, rate_hz: float, *figures: float) -> System:
 @pytest.fixture(scope="module")
 def page() -> str:
     return render_evaluation(Evaluation(tuple(system(n, *f) for n, f in CODECS.items()), 0, 0))
+
+
+def test_the_tables_of_a_terminal_are_no_wider_than_100_columns_and_say_all() -> None:
+    found = Evaluation(tuple(system(name, *figures) for name, figures in CODECS.items()), 0, 0)
+    lines = table_lines(found)[: -len(note_lines(found))]
+    assert max(map(len, lines)) <= 100
+    tables = "\n".join(lines).strip().split("\n\n")
+    labels = " ".join(table.splitlines()[0] for table in tables)
+    for label in ("bit/s", "frames/s", *(column.label for column in COLUMNS), "encode", "decode"):
+        assert labels.count(label) == 1
+    for name in CODECS:
+        assert all(name[-36:] in table for table in tables)
+    assert "\n".join(lines).count("0.710 to 0.770") == 1  # the bounds of the SIM of mimi
+
+
+@pytest.mark.parametrize("letters", range(1, 37))
+def test_both_speeds_are_in_one_table(letters: int) -> None:
+    found = Evaluation((system("n" * letters, 8, 12.5, 0.83, 0.9, 3.0, 2.4, 0.1),), 0, 0)
+    assert any(line.endswith("encode  decode") for line in table_lines(found))
+
+
+def test_a_table_that_fits_is_one() -> None:
+    found = Evaluation((replace(system("a", 8, 12.5, 0.83, 0.9, 3.0, 2.4, 0.1), figures={}),), 0, 0)
+    assert table_lines(found)[:3] == [
+        "   bit/s  frames/s  encode  decode",
+        "a  1,000      12.5  12.3 ×  45.6 ×",
+        "",
+    ]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

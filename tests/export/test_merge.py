@@ -131,3 +131,8 @@ def test_what_was_merged_is_exported_like_the_run(
         assert f"exported or merged from `{run}`" in capsys.readouterr().err
     with pytest.raises(NotFoundError, match=f"pass `{run}`"):
         export(tmp_path / "of-run", tmp_path / "no", "jsonl")
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(run / "run.json", other)
+    with pytest.raises(UsageError, match="a folder that is in no other output"):
+        export(run, other / "tokens/merged", "parts")

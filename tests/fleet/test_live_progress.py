@@ -183,7 +183,7 @@ def test_hours_of_a_cluster_with_losses_never_go_back_and_end_at_the_truth() -> 
     result = run_simulation(Cluster(rng, nodes, Trouble(killed_share=0.05)), shards)
     hours = [told.counts.source_seconds for told in result.progress]
     assert hours == sorted(hours)
-    assert hours[-1] == result.summary.source_seconds
+    assert hours[-1] == result.summary.counts.source_seconds
     # A worker starts within 30 seconds, and the first shard takes minutes.
     first = next(told for told in result.progress if told.counts.source_seconds)
     assert first.shards_done == 0

@@ -10,6 +10,7 @@ import pytest
 from pipeline.fleet.live_progress import LiveProgress, RunProgress
 from pipeline.fleet.metrics import COUNTERS, GAUGES, RunMetrics
 from pipeline.worker.progress import ClipCounts
+from pipeline.worker.stage_times import StageTime
 from tests.support.places import ROOT
 
 DASHBOARD = ROOT / "docker/grafana.json"
@@ -78,7 +79,7 @@ def test_metrics_move_inside_a_shard(monkeypatch: pytest.MonkeyPatch) -> None:
                 EMPTY,
                 counts=counts,
                 bytes_read=1000 * turn,
-                busy_seconds={"encode": 0.5 * turn, "read": 0.25},
+                stages=(StageTime("encode", 1, 0.5 * turn, 0), StageTime("read", 1, 0.25, 0)),
                 workers=2,
                 shards_left=1,
                 shards_in_hand=1,

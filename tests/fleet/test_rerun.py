@@ -62,7 +62,7 @@ def test_a_rerun_with_nothing_left_starts_neither_ray_nor_a_codec(done_by_nano: 
     done = again(done_by_nano, codec="xy-nano")
     assert time.perf_counter() - started < 30  # below one second on an idle machine
     assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "[]")
-    assert done.stdout == "shards    nothing is left: all 1 were done before, 0 damaged\n"
+    assert done.stdout == "shards    nothing is left: 1 shard was done before, 0 damaged\n"
 
 
 def test_a_rerun_exits_like_the_run_that_met_the_damage(corpus: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_rerun_exits_like_the_run_that_met_the_damage(corpus: Path) -> None:
     done = again(corpus)
     assert done.returncode == 3
     assert "s1.tar: 1 hole" in done.stderr
-    assert "nothing is left: all 3 were done before, 1 damaged" in done.stdout
+    assert "nothing is left: 3 shards were done before, 1 damaged" in done.stdout
     assert again(corpus, "--allow-damaged").returncode == 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from jobs import cli
 from pipeline.corpus.rules import RuleChanges
-from pipeline.errors import IdentityError, InputError, UsageError
+from pipeline.errors import ChangedError, IdentityError, UsageError
 from pipeline.export.export import run_export
 from pipeline.export.exporter import ExportRequest
 from pipeline.export.selection import Selection
@@ -235,7 +235,7 @@ def test_what_cannot_be_retried_is_said(output: Path, made: Path) -> None:
     tar, aside = made / "in/a.tar", made / "in/aside"
     tar.rename(aside)
     try:
-        with pytest.raises(InputError, match=r"1 shard with rejects .*\n.*a\.tar` is gone"):
+        with pytest.raises(ChangedError, match=r"1 shard with rejects .*\n.*a\.tar` is gone"):
             planned(output, "too_long")
     finally:
         aside.rename(tar)

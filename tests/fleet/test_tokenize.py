@@ -85,7 +85,7 @@ def test_a_replaced_shard_is_named_refused_and_redone_when_asked(
 ) -> None:
     tokenize(corpus / "in", corpus / "out")
     write_shard(corpus / "in/s1.tar", pairs(3, prefix="new-"))
-    assert tokenize(corpus / "in", corpus / "out") == 1
+    assert tokenize(corpus / "in", corpus / "out") == 2
     error = capsys.readouterr().err
     assert "s1.tar" in error
     assert "--redo-changed" in error
@@ -244,6 +244,19 @@ def test_audio_of_every_kind_in_one_shard(tmp_path: Path) -> None:
     assert tokenize(tmp_path / "in", tmp_path / "out") == 0
     (part,) = tmp_path.glob("out/tokens/**/*.parquet")
     assert pq.read_table(part)["key"].to_pylist() == list(kinds)
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar at all" * 99, tar_bytes([])])
+def test_shards_without_any_clip_are_told_as_such(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = write_shard(tmp_path / "in/a.tar", content)
+    assert tokenize(shard, tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "The output holds no codes: of the clips of 1 shard there are none" in error
+    is_damaged = content != tar_bytes([])
+    assert (f"damaged are:\n  {shard}\n" in error) == is_damaged
+    assert ("look at `rejects/`" in error) != is_damaged
 
 
 def test_times_out_of_memory_are_in_the_summary_and_the_event_log(

@@ -9,14 +9,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs import cli
+from jobs.exit_codes import exit_code_of
 from pipeline.audit.judge.verdict import judge
 from pipeline.audit.sample.sampling import SamplePlan
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
+from pipeline.corpus.shard import Shard
+from pipeline.errors import InputError
+from pipeline.fleet.engine import InlineEngine
+from pipeline.fleet.run import RunRequest, check_finished, run_tokenize
+from pipeline.fleet.summary import RunSummary
 from pipeline.inspect.verify import verify_output
 from pipeline.output.manifest import list_manifests, read_named_manifests
 from pipeline.read.dataset import open_dataset
 from pipeline.storage.client import Storage
+from pipeline.worker.codec_request import CodecRequest
+from pipeline.worker.settings import Tuning
 from tests.support.audio_parquet import row, write_parquet
 from tests.support.audit_run import audit_run
 from tests.support.hub_server import hub_server
@@ -137,11 +145,43 @@ def test_every_promise_of_tars_holds(
     # A source that was replaced is refused, and done again where that is asked for.
     make(7)
     capsys.readouterr()
-    assert tokenize(*words) == 1
+    assert tokenize(*words) == 2
     assert "were replaced since" in capsys.readouterr().err
     assert cli.run(["verify", str(output), "--quiet"]) == 1
     assert tokenize(*words, "--redo-changed") == 0
     assert cli.run(["verify", str(output), "--quiet"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["tar", *MAKERS])
+def test_a_source_that_is_replaced_between_listing_and_reading_is_not_taken_for_the_old_one(
+    kind: str, tmp_path: Path
+) -> None:
+    def make(seed: int) -> str:
+        if kind == "tar":
+            return str(write_shard(tmp_path / "in/a.tar", pair("a", 0.5, seed=seed)))
+        return MAKERS[kind](tmp_path / "in", seed)
+
+    codec, inputs, output = CodecRequest("fake"), make(0), str(tmp_path / "out")
+    listed = tuple(list_shards([inputs], Storage()))
+
+    def run(shards: tuple[Shard, ...] | None) -> RunSummary:
+        request = RunRequest(
+            *((inputs,), output, ReadRules(), Storage(), Tuning(1)),
+            quiet=True,
+            codec=codec,
+            shards=shards,
+        )
+        return run_tokenize(request, InlineEngine(codec))
+
+    make(7)
+    told = run(listed)
+    assert told.done == 0
+    assert all("was replaced since it was listed" in why for _, why in told.failed)
+    with pytest.raises(InputError, match="run the same command again") as error:
+        check_finished(told, allow_damaged=False)
+    assert exit_code_of(error.value) == 1
+    assert run(None).done == len(listed)
+    assert verify_output(output, Storage()).is_clean
 
 
 def test_other_lists_or_rules_are_refused_with_both_values(
@@ -218,7 +258,7 @@ def test_a_folder_that_became_shorter_leaves_no_clip_behind(tmp_path: Path) -> N
     assert cli.run(words) == 0
     for name in "bcd":
         (folder / f"{name}.mp3").unlink()
-    assert cli.run(words) == 1
+    assert cli.run(words) == 2
     assert cli.run([*words, "--redo-changed"]) == 0
     assert [clip.key for clip in open_dataset(output, columns=())] == ["e", "f", "g"]
     assert verify_output(str(output), Storage(), clean=True).faults == ()

@@ -50,7 +50,7 @@ def test_weights_that_are_not_there_are_not_made_up(copy_of):
     weights = load_file(folder / "model.safetensors")
     del weights["quantizer.quantizers.3.codebook.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="no weights for 1 parts of its DacModel: quantizer"):
+    with pytest.raises(CheckpointError, match=r"parts of its DacModel \(1\): quantizer"):
         load_codec(folder)
 
 

@@ -56,7 +56,7 @@ def test_the_command_says_what_is_in_it_and_readers_pass_it_by(
     assert cli.run(["index", str(run), "--clips", "--quiet"]) == 0
     told = capsys.readouterr().out.splitlines()[1]
     assert told.startswith(f"clips     {len(rows_of(run))} clips, ")
-    assert "3 have the audio of an earlier one, 1 are dropped" in told
+    assert "3 have the audio of an earlier one, 1 is dropped" in told
     assert len(list(open_dataset(run))) == len(rows_of(run)) - 1
 
 

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ import pytest
 from jobs import cli, status_job
 from pipeline.fleet import progress_event
 from pipeline.fleet.live_progress import LiveProgress, RunProgress, WorkerLine
-from pipeline.fleet.progress_event import event_fields, read_progress
+from pipeline.fleet.progress_event import ProgressEvents, event_fields, read_progress, worker_fields
 from pipeline.inspect.live_status import read_live_status
-from pipeline.output.events import EventLog
+from pipeline.output.events import EventLog, read_events
 from pipeline.storage.client import Storage
 from pipeline.worker.codec_request import CodecRequest
 from tests.support.ray_runs import wait_for
@@ -40,7 +41,7 @@ def progress_of(num_workers: int) -> RunProgress:
 
 def test_an_event_tells_all_that_a_run_shows() -> None:
     told = progress_of(2)
-    again = read_progress(json.loads(json.dumps(event_fields(told))))
+    again = read_progress(json.loads(json.dumps(event_fields(told) | worker_fields(told))))
     assert (again.counts, again.workers, again.work_total) == (told.counts, 0, 0)
     assert [line.worker for line in again.lines] == ["worker-1", "worker-0"]
     assert again.lines[0].shard == "EN/2024-08-31/a-very-long-folder-name/EN_B00042.tar"[-36:]
@@ -49,7 +50,9 @@ def test_an_event_tells_all_that_a_run_shows() -> None:
 
 @pytest.mark.parametrize("num_workers", [1000, 5000])
 def test_an_event_of_many_workers_stays_below_100_kb(num_workers: int) -> None:
-    assert len(json.dumps(event_fields(progress_of(num_workers)))) < 100_000
+    told = progress_of(num_workers)
+    assert len(json.dumps(event_fields(told))) < 1_000
+    assert len(json.dumps(worker_fields(told))) < 100_000
 
 
 class GatedCodec(FakeCodec):
@@ -105,6 +108,26 @@ def test_watching_shows_what_is_in_hand_and_ends_with_the_run(
     assert read_live_status(str(output), STORAGE).has_ended
 
 
+def test_only_the_latest_event_has_a_line_for_each_worker(tmp_path: Path) -> None:
+    log = EventLog(STORAGE, str(tmp_path))
+    log.write("run_started", shards=1)
+    events = ProgressEvents(log)
+    for seconds in (100.0, 200.0):
+        events.show(replace(progress_of(3), seconds=seconds))
+    log.close()
+    told = [each for each in read_events(STORAGE, str(tmp_path)) if each["event"] == "progress"]
+    assert [each["seconds"] for each in told] == [100.0, 200.0]
+    assert not any("lines" in each for each in told)
+    live = read_live_status(str(tmp_path), STORAGE)
+    assert live.progress is not None
+    assert (live.progress.seconds, len(live.progress.lines)) == (200.0, 3)
+    # The next run does not show the workers of this one.
+    log = EventLog(STORAGE, str(tmp_path))
+    log.write("run_started", shards=1)
+    log.close()
+    assert read_live_status(str(tmp_path), STORAGE).progress is None
+
+
 def test_a_run_that_told_nothing_for_long_is_in_doubt(tmp_path: Path) -> None:
     (tmp_path / "events").mkdir()
     log = EventLog(STORAGE, str(tmp_path))
@@ -112,7 +135,7 @@ def test_a_run_that_told_nothing_for_long_is_in_doubt(tmp_path: Path) -> None:
     log.close()
     assert read_live_status(str(tmp_path), STORAGE).lines(9) == ["no progress was told yet"]
     log = EventLog(STORAGE, str(tmp_path))
-    log.write("progress", **event_fields(progress_of(3)))
+    log.write("progress", **event_fields(progress_of(3)), **worker_fields(progress_of(3)))
     log.close()
     (text,) = (each for each in (tmp_path / "events").iterdir() if "progress" in each.read_text())
     lines = [json.loads(line) for line in text.read_text().splitlines()]

@@ -12,16 +12,18 @@ import pytest
 
 from jobs import cli
 from pipeline.corpus.listing import list_shards
+from pipeline.corpus.tar_reader import Hole
 from pipeline.errors import LeaseError, UsageError
 from pipeline.fleet import lease
 from pipeline.fleet.lease import hold_lease
 from pipeline.inspect import verify
+from pipeline.inspect.damage import Damage
 from pipeline.inspect.show import find_row, read_original
 from pipeline.inspect.status import read_status
 from pipeline.inspect.verify import verify_output
 from pipeline.output.index import INDEX
 from pipeline.storage.client import Storage
-from tests.support.shard_maker import pair, pairs, write_shard
+from tests.support.shard_maker import pair, pairs, tar_bytes, write_shard
 
 STORAGE = Storage()
 # A command line that is killed at the moment at which a file would get its final name.
@@ -148,6 +150,51 @@ def test_a_whole_output_verifies(output: Path) -> None:
     assert cli.run(["verify", str(output)]) == 0
 
 
+def test_verify_tells_of_holes_and_about_how_many_clips_they_held(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Noise over two of eight clips, a tar without its end, and a row group of two rows."""
+    whole = tar_bytes(pairs(8))
+    two = len(whole) // 4
+    inputs, output = tmp_path / "in", tmp_path / "out"
+    write_shard(inputs / "hole.tar", whole[:two] + b"\xa5" * two + whole[2 * two :])
+    write_shard(inputs / "end.tar", whole[:two])
+    write_shard(inputs / "whole.tar", whole)
+    words = ["tokenize", f"{inputs}/*.tar", str(output), "--codec", "fake", "--engine", "inline"]
+    assert cli.run([*words, "--quiet"]) == 3
+    for quick in (False, True):
+        found = verify_output(str(output), STORAGE, quick=quick, quiet=True)
+        assert found.is_clean
+        end, hole = found.damaged
+        assert (end.url, end.missing_clips) == (f"{inputs}/end.tar", None)
+        assert hole.url == f"{inputs}/hole.tar"
+        assert hole.missing_clips in (2, 3)
+    assert cli.run(["verify", str(output), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "0 faults, 0 leftovers, 0 removed, 2 damaged sources" in said
+    assert f"damaged   {inputs}/hole.tar: 1 hole, about {hole.missing_clips} clips may be" in said
+    assert f"damaged   {inputs}/end.tar: 1 hole, nothing tells how many clips are missing" in said
+    assert "replace these sources and pass `--redo-changed`" in said
+
+
+@pytest.mark.parametrize(
+    ("shard", "holes", "told"),
+    [
+        ("a.parquet", [Hole(0, 2, "rows"), Hole(6, 1, "rows")], "2 holes, about 3 clips may be"),
+        ("a.tar", [Hole(0, 100, "garbage")], "1 hole, about 1 clip may be missing"),
+        ("a.tar", [Hole(0, 500, "garbage")], "1 hole, about 8 clips may be missing"),
+        ("a.tar", [Hole(0, 500, "checksum")], "1 hole, no clip is missing, but some may be wrong"),
+        ("a.tar", [Hole(900, 100, "cut")], "nothing tells how many clips are missing"),
+        ("a.tar.gz", [Hole(0, 100, "garbage")], "nothing tells how many clips are missing"),
+    ],
+)
+def test_holes_are_told_by_the_clips_that_they_may_have_cost(
+    shard: str, holes: list[Hole], told: str
+) -> None:
+    damage = Damage.of(shard, shard, holes, 1000, 8, limited=False)
+    assert told in str(damage)
+
+
 @pytest.mark.parametrize("folder", ["tokens", "rejects"])
 def test_one_changed_byte_is_found(output: Path, folder: str) -> None:
     path = next((output / folder).rglob("a.parquet"))
@@ -177,7 +224,7 @@ def test_a_quick_check_finds_lost_files_and_wrong_sizes_without_reading_one(
     capsys.readouterr()
     assert cli.run(words) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "checked   2 shards, 2 faults, 1 leftovers, 0 removed",
+        "checked   2 shards, 2 faults, 1 leftover, 0 removed",
         f"fault     {part.relative_to(output)}: has 4 bytes, not {size}",
         f"fault     {reject.relative_to(output)}: is missing",
         "leftover  tokens/orphan.parquet",

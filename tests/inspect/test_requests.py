@@ -10,6 +10,7 @@ import pytest
 from pipeline.corpus import listing
 from pipeline.corpus.listing import list_shards
 from pipeline.corpus.rules import ReadRules
+from pipeline.errors import UsageError
 from pipeline.fleet.engine import InlineEngine
 from pipeline.fleet.run import RunRequest, run_tokenize
 from pipeline.inspect.card import make_card
@@ -111,6 +112,23 @@ def test_a_run_lists_the_manifests_of_an_output_once_before_it_works(watched: Wa
     # Of a folder that is empty s3fs also asks whether it is there, with one key at most.
     listings = [each for each in before if "new%2Fmanifests" in each and "max-keys" not in each]
     assert len(listings) == 1
+
+
+@pytest.mark.parametrize("folder", ["tokens/new", "manifests/in", "codec"])
+def test_an_output_inside_the_files_of_another_is_refused_by_one_request(
+    watched: Watched, folder: str
+) -> None:
+    codec, inside = CodecRequest("fake"), f"{OUTPUT}/{folder}"
+
+    def run(storage: Storage) -> None:
+        request = RunRequest(
+            ("s3://requests/in",), inside, ReadRules(), storage, Tuning(1), quiet=True, codec=codec
+        )
+        with pytest.raises(UsageError, match=f"where the output `{OUTPUT}` keeps its own files"):
+            run_tokenize(request, InlineEngine(codec))
+
+    _, asked = watched.requests_of(run)
+    assert [each.split("?")[0] for each in asked] == ["GET /requests/out/run.json"]
 
 
 def test_an_index_is_one_request_to_read_and_one_to_write(watched: Watched) -> None:

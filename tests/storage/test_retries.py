@@ -19,6 +19,7 @@ from pipeline.errors import (
     PipelineError,
     RefusedError,
     StorageError,
+    what_happened,
 )
 from pipeline.storage.client import Storage
 from pipeline.storage.retries import (
@@ -263,8 +264,10 @@ def test_what_may_pass_is_tried_again() -> None:
 def test_what_stays_wrong_is_told_at_once(
     error: Exception, kind: type[Exception], said: str
 ) -> None:
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=said) as told:
         with_retries(failing(1, error), "writing `x`", FAST)
+    # What messages around it quote ends where the remedy begins.
+    assert f"({describe(error)})" == f"({what_happened(told.value).partition(' (')[2]}"
 
 
 def test_an_error_of_ours_is_passed_on_as_it_is() -> None:

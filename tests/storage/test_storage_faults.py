@@ -162,14 +162,30 @@ def test_an_outage_pauses_the_run_and_blames_no_shard(
     assert contents(bucket, name) == contents(bucket, "calm")
 
 
-def test_an_outage_that_does_not_end_ends_the_run_and_is_named(
-    s3: S3Server, bucket: Any, proxy: FaultProxy, quick_breaker: None
+@pytest.mark.parametrize(
+    ("name", "fault", "why"), [("refused", "forbidden", "was refused"), ("down", "500", "failed")]
+)
+def test_an_outage_that_does_not_end_ends_the_run_and_is_named_with_one_remedy(
+    s3: S3Server,
+    bucket: Any,
+    proxy: FaultProxy,
+    name: str,
+    fault: str,
+    why: str,
+    quick_breaker: None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    proxy.faults.rule = Outage("forbidden", "/faults/", math.inf)
-    with pytest.raises(StorageError, match=r"did not answer .* was refused .* the same command"):
-        tokenize(storage_at(s3, proxy.url), "refused", outage_minutes=0.02)
-    assert tokenize(storage_at(s3), "refused").failed == []
-    assert contents(bucket, "refused") == contents(bucket, "calm")
+    proxy.faults.rule = Outage(fault, "/faults/", math.inf)
+    quick = replace(storage_at(s3, proxy.url), policy=replace(QUICK, attempts=2))
+    with pytest.raises(StorageError, match=rf"did not answer .* {why} .* the same comm") as error:
+        tokenize(quick, name, outage_minutes=0.02)
+    (pause,) = (line for line in caplog.messages if "the run pauses" in line)
+    for text in (str(error.value), pause):
+        assert text.count("check the endpoint, the network and the credentials") == 1
+        assert text.count("expected") <= 1
+    assert "run the same command" not in caplog.text
+    assert tokenize(storage_at(s3), name).failed == []
+    assert contents(bucket, name) == contents(bucket, "calm")
 
 
 def test_one_file_that_is_gone_fails_alone(

@@ -607,8 +607,8 @@ def failures(result: Result) -> Iterator[str]:
     if result.summary.done != len(everything - bad):
         yield f"{result.summary.done} shards are counted as done of {len(everything - bad)}"
     clips = sum(shard.size_bytes for shard in result.shards if shard.path not in bad)
-    if result.summary.clips != clips:
-        yield f"{result.summary.clips} clips are counted of {clips}"
+    if result.summary.counts.clips != clips:
+        yield f"{result.summary.counts.clips} clips are counted of {clips}"
     worst = max(result.cluster.submits.values())
     if worst > 60:
         yield f"a shard was handed out {worst} times"

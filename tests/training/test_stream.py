@@ -229,7 +229,7 @@ def test_a_damaged_shard_is_told_and_speech_without_clips_refused(
     config = load_tiny(tmp_path).speech
     with pytest.raises(ConfigError, match="No shard holds a clip"):
         DrawnSpeech([empty], config, 16000)
-    with pytest.raises(ConfigError, match="1 shards hold no clip"):
+    with pytest.raises(ConfigError, match="No shard of 1 holds a clip"):
         StreamedSpeech([empty], config, 16000, 0).clip(0, 1, np.random.default_rng(0))
 
 

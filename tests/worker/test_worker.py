@@ -188,7 +188,7 @@ def test_isolated_decoding_changes_no_byte(tmp_path: Path) -> None:
 
 def test_an_account_that_does_not_balance_is_never_committed(tmp_path: Path) -> None:
     result = run_shards(shards_of(tmp_path, 1), tmp_path / "out")["s0.tar"]
-    with pytest.raises(OutputError, match="6 clips seen"):
+    with pytest.raises(OutputError, match="of 6 clips"):
         replace(result.manifest, codes=5).check_balance()
 
 

@@ -122,7 +122,7 @@ def load_transformers_model(
     missing = [key for key in report["missing_keys"] if not key.endswith("masked_spec_embed")]
     if missing:
         raise CheckpointError(
-            f"`{folder}` has no weights for {len(missing)} parts of its {row.model}: "
+            f"`{folder}` has no weights for parts of its {row.model} ({len(missing)}): "
             f"{', '.join(sorted(missing)[:3])}. Expected all of them; download the files again."
         )
     rate = row.rates_hz(config)[0]

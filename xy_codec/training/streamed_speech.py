@@ -56,8 +56,8 @@ class StreamedSpeech:
             if clip is not None:
                 return clip
         raise ConfigError(
-            f"{len(self.shards)} shards hold no clip that can be decoded; expected WebDataset tars "
-            "with audio members. Check `speech.shards`."
+            f"No shard of {len(self.shards)} holds a clip that can be decoded; expected "
+            "WebDataset tars with audio members. Check `speech.shards`."
         )
 
     def position(self) -> Tensor:

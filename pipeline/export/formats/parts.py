@@ -22,6 +22,7 @@ from pipeline.output.parquet_layout import (
 from pipeline.output.part import codes_array
 from pipeline.output.part_size import codes_bytes_per_second
 from pipeline.output.schema import SCHEMA_VERSION, part_schema
+from pipeline.plural import plural
 from xy_codec.codes_shape import CodesShape
 
 # What a row has beside codes and text: keys, offsets, hashes and the JSON, compressed.
@@ -40,8 +41,8 @@ class Parts(Format):
         whole = CodesShape.of(self.target.codec).num_codebooks
         if self.shape.num_codebooks != whole:
             raise UsageError(
-                f"`--to parts` keeps rows as they are, with {whole} codebooks; expected no "
-                "`--codebooks`; leave it out, and read the first ones with `num_codebooks`"
+                f"`--to parts` keeps rows as they are, with {plural(whole, 'codebook')}; expected "
+                "no `--codebooks`; leave it out, and read the first ones with `num_codebooks`"
             )
 
     @property
