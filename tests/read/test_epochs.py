@@ -265,7 +265,7 @@ def test_a_keep_list_of_other_codes_is_refused(output: Path, tmp_path: Path) -> 
     ("options", "what"),
     [
         ({"batch_frames": 0}, "batches of 0 frames"),
-        ({"weights": [1, 2]}, r"weights \(1, 2\) for 1 outputs"),
+        ({"weights": [1, 2]}, r"weights \(1, 2\) for 1 output"),
         ({"weights": [0]}, r"weights \(0,\)"),
     ],
 )
