@@ -140,8 +140,10 @@ def _change_of_shard(
     compared = _compared(change, standing, metric, count)
     left = change.mean.num_values - count
     if left > _MOST_UNCOMPARED * change.mean.num_values:
-        why = f"{left} of {plural(change.mean.num_values, 'value')} of a language of fewer than 3"
-        compared = replace(compared, unjudged=f"{why} shards to compare with")
+        values = f"{left} of {plural(change.mean.num_values, 'value')}"
+        compared = replace(
+            compared, unjudged=f"{values} of a language of fewer than 3 shards to compare with"
+        )
     return compared
 
 
