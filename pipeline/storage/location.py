@@ -11,6 +11,7 @@ from pipeline.errors import UsageError
 # How many leading components name the bucket or host, not the file.
 _BUCKET_PARTS = {"s3": 1, "s3a": 1, "gs": 1, "gcs": 1, "az": 1, "abfs": 1, "http": 1, "https": 1}
 _HF_REPO_PARTS = 3  # datasets/<owner>/<name>
+_SECRET_QUERY = re.compile(r"\?(?=[^/]*(?:sig|token|secret|password|credential|key)[\w.-]*=)", re.I)
 
 
 def protocol_of(url: str) -> str:
@@ -63,12 +64,12 @@ def check_no_secret(url: str) -> None:
 def redact(url: str) -> str:
     """The URL without user, password and query, fit for logs and records.
 
-    Only web addresses have a query: in a bucket, `?` is a letter of a name.
+    In a bucket, `?` is a letter of a name, unless what follows looks like a secret.
     """
     if is_local(url):
         return url
-    if protocol_of(url) in ("http", "https"):
-        url = url.split("?", 1)[0]
+    query = r"\?" if protocol_of(url) in ("http", "https") else _SECRET_QUERY
+    url = re.split(query, url, maxsplit=1)[0]
     return re.sub(r"://[^/@]*@", "://", url)
 
 

@@ -183,6 +183,8 @@ def test_a_shard_whose_name_is_no_utf8_is_refused_before_any_work(tmp_path: Path
 
 def test_urls_lose_their_secrets_before_they_are_shown() -> None:
     assert redact("https://u:p@host/a.tar?X-Amz-Signature=1") == "https://host/a.tar"
+    assert redact("abfs://box/a.tar?sv=2024&sig=1") == "abfs://box/a.tar"
+    assert redact("s3://bucket/q?part=1.tar") == "s3://bucket/q?part=1.tar"
     assert redact("s3://u:p@bucket/why?.tar") == "s3://bucket/why?.tar"
     with pytest.raises(UsageError) as refusal:
         check_no_secret("s3://key:hush@bucket/a")
