@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from xy_codec.xy.padding import valid_steps, zero_padding
 
+# Finite, so that a clip without any valid step gets numbers and not NaN.
+_HIDDEN = -1e4
+
 
 class Attention(nn.Module):
     """Full attention inside each clip; keys have no bias."""
@@ -38,16 +41,13 @@ def fused_attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | N
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, valid: Tensor | None) -> Tensor:
-    """The same for CPUs, one clip at a time, whose scores fit into their caches.
-
-    The valid steps of a clip come first.
-    """
-    length, mixed = query.shape[2], []
+    """The same for CPUs, one clip at a time, whose scores fit into their caches."""
+    mixed = []
     for clip in range(len(query)):
-        used = length if valid is None else int(valid[clip].sum())
-        scores = query[clip, :, :used] * query.shape[-1] ** -0.5 @ key[clip, :, :used].mT
-        clip_mixed = scores.softmax(-1) @ value[clip, :, :used]
-        mixed.append(F.pad(clip_mixed, (0, 0, 0, length - used)))
+        scores = query[clip] * query.shape[-1] ** -0.5 @ key[clip].mT
+        if valid is not None:
+            scores = scores.masked_fill(~valid[clip], _HIDDEN)
+        mixed.append(scores.softmax(-1) @ value[clip])
     return torch.stack(mixed)
 
 
