@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import ray
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from pipeline.errors import UsageError, WorkerError
+from pipeline.errors import UsageError
 from pipeline.storage.client import Storage
 from pipeline.training.options import TogetherOptions
 from pipeline.training.run import train_here
@@ -179,27 +178,3 @@ def test_a_worker_that_is_lost_changes_nothing(tmp_path: Path, alone: Path, ray_
     weights = "best/model.safetensors"
     assert (lost / weights).read_bytes() == (straight / weights).read_bytes()
     assert_close(curve(straight), curve(alone))
-
-
-class KillController(KillOnce):
-    """Kills what watches the workers: beside this worker, another child of the same node."""
-
-    def __call__(self, progress: Progress) -> None:
-        if progress.step == self.step:
-            node = psutil.Process().parent()
-            found = [each for each in node.children() if "TrainController" in each.name()]
-            self.mark.write_text(str(len(found)))
-            for each in found:
-                each.kill()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Train sets old options itself
-def test_a_lost_controller_is_told_and_the_command_goes_on(tmp_path: Path, ray_cluster: None):
-    recipe, two = load_tiny(tmp_path, **OPTIONS), TogetherOptions(workers=2)
-    killing = KillController(4, tmp_path / "killed")
-    with pytest.raises(WorkerError, match="The process that watches the workers was lost"):
-        train_together(recipe, str(tmp_path / "run"), two, killing)
-    assert killing.mark.read_text() == "1"
-    train_together(recipe, str(tmp_path / "run"), two, print)
-    assert len(curve(tmp_path / "run")) == OPTIONS["steps"]
