@@ -113,6 +113,27 @@ def note_lines(evaluation: Evaluation) -> list[str]:
             f"encode and decode: times real time on {timed.device}, "
             f"{plural(timed.threads, 'thread')}, of clips of Emilia's lengths"
         )
+    notes += _probe_notes(evaluation)
+    listener = next((system.heard for system in evaluation.systems if system.heard.originals), None)
+    if listener:
+        wer = word_error_rate(listener.originals)
+        cer = character_error_rate(listener.originals)
+        of_words = f"WER {number(wer.estimate)}, " if wer else ""
+        notes.append(
+            f"heard: by {listener.model} in {plural(len(listener.originals), 'reconstruction')}, "
+            f"against the texts; in their originals {of_words}CER {number(cer.estimate)}"
+        )
+    if any(not each.is_known for one in evaluation.systems for each in one.figures.values()):
+        notes.append(
+            "bounds unknown: how much speakers differ is not known from fewer than three of them, "
+            "nor where one has nearly all clips or words"
+        )
+    return [*notes, *_missing_notes(evaluation)]
+
+
+def _probe_notes(evaluation: Evaluation) -> list[str]:
+    """What the probes learned from, what they read, and which have not learned to."""
+    notes = []
     probes = [system.probe for system in evaluation.systems if system.probe]
     if probes:
         probed, learned = probes[0], sorted({each.learned_clips for each in probes})
@@ -144,28 +165,20 @@ def note_lines(evaluation: Evaluation) -> list[str]:
             f"the probe wrote no letter for {', '.join(mute)}: it has not learned to read yet, and "
             "its errors say nothing about these codes; give it more steps or more speech"
         )
-    listener = next((system.heard for system in evaluation.systems if system.heard.originals), None)
-    if listener:
-        wer = word_error_rate(listener.originals)
-        cer = character_error_rate(listener.originals)
-        of_words = f"WER {number(wer.estimate)}, " if wer else ""
-        notes.append(
-            f"heard: by {listener.model} in {plural(len(listener.originals), 'reconstruction')}, "
-            f"against the texts; in their originals {of_words}CER {number(cer.estimate)}"
-        )
-    if any(not each.is_known for one in evaluation.systems for each in one.figures.values()):
-        notes.append(
-            "bounds unknown: how much speakers differ is not known from fewer than three of them, "
-            "nor where one has nearly all clips or words"
-        )
+    return notes
+
+
+def _missing_notes(evaluation: Evaluation) -> list[str]:
+    """Which figures some clips lack, and of how many clips the others are."""
     labels = {column.name: column.label for column in COLUMNS}
     lacking = [
         (system, name, reason)
         for system in evaluation.systems
         for name, reason in system.why_missing().items()
     ]
-    for system, name, reason in lacking:
-        notes.append(f"missing: {labels[name]} of {system.name}: {reason}")
+    notes = [
+        f"missing: {labels[name]} of {system.name}: {reason}" for system, name, reason in lacking
+    ]
     taken = {
         labels[name]: system.figures[name].num_values
         for system, name, _ in lacking
